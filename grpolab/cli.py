@@ -1,0 +1,215 @@
+"""The command line. Nothing heavy is imported before it is known to be needed: a screen opens
+while the engine loads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from grpolab import __version__
+from grpolab.problems import RequestError, nearest
+
+DESCRIPTION = """\
+A terminal lab for reinforcement learning on language models: a small policy learns a task in
+front of you, and you change its learning algorithm while it learns.
+
+Without a command, the scenario named `default` opens; without a terminal it runs headless.
+"""
+
+EPILOG = """\
+examples:
+  grpolab                                        open the lab
+  grpolab run ppo --seed 3                       a shipped scenario with another seed
+  grpolab run default --algorithm rloo --set train.steps=100 --set task.mix=[0,0,1]
+  grpolab run mine.yaml --headless --json        one JSON object on stdout, progress on stderr
+  grpolab run --resume last                      go on with the newest run
+  grpolab replay last                            see it again; nothing is computed
+
+exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 interrupted, all is kept
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line that name the nearest valid word, exit 2."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(c) for c in action.choices]
+        if isinstance(action, argparse._SubParsersAction):
+            if Path(value).suffix in (".yaml", ".yml"):
+                raise argparse.ArgumentError(None, f"no command given; try `grpolab run {value}`")
+            raise argparse.ArgumentError(
+                None, f"unknown command {value!r}{nearest(value, choices)}"
+            )
+        raise argparse.ArgumentError(
+            action, f"unknown value {value!r}{nearest(str(value), choices)}"
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, rest = super().parse_known_args(args, namespace)
+        if rest:  # a subcommand's own parser sees its options first, so that its names are the ones suggested
+            word = rest[0].partition("=")[0]
+            if not word.startswith("-"):
+                self.error(f"unexpected argument {word!r}")
+            options = [o for o in self._option_string_actions if o.startswith("--")]
+            self.error(f"unknown option {word!r}{nearest(word, options)}")
+        return known, rest
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser("grpolab", description=DESCRIPTION, epilog=EPILOG)
+    top.add_argument("--version", action="version", version=f"grpolab {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    run = commands.add_parser(
+        "run", help="run a scenario, in the terminal lab or headless",
+        description="Run a scenario: a YAML file, or a shipped one by its name (see `grpolab scenarios`).",
+    )  # fmt: skip
+    run.add_argument(
+        "scenario", nargs="?", metavar="SCENARIO", help="file or shipped name; default: default"
+    )
+    run.add_argument("--algorithm", metavar="NAME", help="another algorithm for the first lane")
+    run.add_argument(
+        "--model", metavar="PATH_OR_HUB_ID", help="another causal language model: folder or hub id"
+    )
+    run.add_argument(
+        "--quantize", choices=("none", "nf4", "int8"), help="weights of the frozen backbone"
+    )
+    run.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
+    )
+    run.add_argument("--steps", type=_count, metavar="N", help="steps to make")
+    run.add_argument("--seed", type=_count, metavar="N", help="of prompts, sampling and adapters")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="change any key of the scenario: algorithm.beta=0.1, task.k=6; may be repeated",
+    )  # fmt: skip
+    run.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of the engine")
+    run.add_argument(
+        "--out", metavar="DIR", help="the run directory, new or empty; default: one under runs/"
+    )
+    run.add_argument(
+        "--resume", metavar="RUN", help="go on with an interrupted run (`last`: the newest)"
+    )
+    _output(run, "no screen; progress on stderr")
+
+    replay = commands.add_parser(
+        "replay", help="see a recorded run again; computes nothing",
+        description="Play a recorded run's events. RUN is a run directory, its name under runs/, or `last`.",
+    )  # fmt: skip
+    replay.add_argument("run", metavar="RUN")
+    replay.add_argument(
+        "--speed", type=_speed, metavar="X", help="times the recorded pace (headless: at once)"
+    )
+    _output(replay, "no screen; plain progress")
+
+    watch = commands.add_parser(
+        "watch", help="follow a run that another process is writing",
+        description="Follow a run that another process is writing; nothing you do here disturbs it.",
+    )  # fmt: skip
+    watch.add_argument("run", metavar="RUN")
+    _output(watch, "no screen; plain progress")
+
+    rerun = commands.add_parser(
+        "rerun", help="compute a run again and compare digests",
+        description="Compute a run again from its recorded scenario and seed, with what was changed by hand in it, and "
+        "compare digests. Exit 0: equal. Exit 1: different; the first step and quantity that differ are named.",
+    )  # fmt: skip
+    rerun.add_argument("run", metavar="RUN")
+    rerun.add_argument(
+        "--out", metavar="DIR", help="keep the second run here; default: it is thrown away"
+    )
+    rerun.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    check = commands.add_parser(
+        "check", help="validate a scenario without running it",
+        description="Validate a scenario without running it.",
+    )  # fmt: skip
+    check.add_argument("scenario", nargs="?", metavar="SCENARIO")
+    check.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of scenario files"
+    )
+    check.add_argument(
+        "--json", action="store_true", help="print the complete scenario, defaults filled in"
+    )
+
+    for name, what in (("algorithms", "formula, settings and source"), ("scenarios", "contents")):
+        lists = commands.add_parser(
+            name, help=f"list {name}; with a name, its {what}",
+            description=f"List {name}; with a name, show its {what}.",
+        )  # fmt: skip
+        lists.add_argument("name", nargs="?", metavar="NAME")
+        lists.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    grade = commands.add_parser(
+        "grade", help="apply a scenario's rewards to given completions",
+        description='Grade completions. Input lines: {"prompt": {…} or "question": "…", "completion": "…"}; '
+        'output lines: {"reward": …, "parts": {…}, "answer": …, "steps": […]}.',
+    )  # fmt: skip
+    grade.add_argument("scenario", metavar="SCENARIO")
+    grade.add_argument("file", metavar="FILE.jsonl", help="`-` reads stdin")
+    return top
+
+
+def _output(command: argparse.ArgumentParser, headless: str) -> None:
+    command.add_argument("--headless", action="store_true", help=headless)
+    command.add_argument("--json", action="store_true", help="headless; one JSON object on stdout")
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if _count(text) == 0:
+        raise argparse.ArgumentTypeError("expected a whole number from 1, got '0'")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def has_screen() -> bool:
+    """Whether there is a terminal to draw on and to read keys from."""
+    import os
+
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; its exit code."""
+    args = parser().parse_args(argv)
+    from grpolab import commands
+
+    try:
+        return getattr(commands, args.command or "default")(args)
+    except RequestError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `grpolab algorithms | head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,167 @@
+"""What each command does: one function a command, named like it, from parsed arguments to an
+exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from grpolab.cli import has_screen
+from grpolab.launch import Engine, Request, RunIsDone
+from grpolab.problems import RequestError
+
+
+def default(args: Namespace) -> int:
+    """`grpolab` alone."""
+    return _lab(Request("default"), headless=not has_screen(), as_json=False)
+
+
+def run(args: Namespace) -> int:
+    if args.resume is not None:
+        changed = {"SCENARIO": args.scenario, "--algorithm": args.algorithm, "--model": args.model}
+        changed |= {"--quantize": args.quantize, "--steps": args.steps, "--seed": args.seed}
+        changed |= {"--set": args.settings or None, "--out": args.out}
+        if given := [name for name, value in changed.items() if value is not None]:
+            raise RequestError(
+                f"--resume goes on with the run as it was recorded; leave out {', '.join(given)}"
+            )
+        request = Request(resume=args.resume, device=args.device, threads=args.threads)
+    else:
+        changes = _changes(args)
+        request = Request(
+            args.scenario or "default", changes, args.out, device=args.device, threads=args.threads
+        )
+    headless = args.headless or args.json or not has_screen()
+    return _lab(request, headless=headless, as_json=args.json)
+
+
+def _changes(args: Namespace) -> list[tuple[str, str, object]]:
+    names = ("algorithm", "model", "quantize", "steps", "seed")
+    options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if not options and not args.settings:
+        return []
+    from grpolab.scenario_file import changes
+
+    return changes(**options, settings=args.settings)
+
+
+def _lab(request: Request, *, headless: bool, as_json: bool) -> int:
+    """Start the engine, then load and show what watches it. The engine is gone when this
+    returns.
+    """
+    known = 0
+    if request.resume is not None:
+        from grpolab import rundir
+
+        events = rundir.find(request.resume) / rundir.EVENTS
+        known = events.stat().st_size if events.exists() else 0
+    engine = Engine.boot(request)  # before the screen is imported: the two load side by side
+    try:
+        if headless:
+            from grpolab import headless as view
+
+            return view.run(engine, as_json=as_json, known=known)
+        from grpolab.tui.app import open_live
+
+        return open_live(engine.ready(), engine)
+    except RunIsDone as done:
+        print(f"{done.run_dir} is done; nothing is left to compute", file=sys.stderr)
+        return _report(done.run_dir) if as_json else 0
+    finally:
+        engine.close()
+
+
+def _report(run_dir: Path) -> int:
+    from grpolab.feed import read
+    from grpolab.report import report
+    from grpolab.rundir import EVENTS
+    from grpolab.state import LabState
+
+    state = LabState()
+    for t, event in read(run_dir / EVENTS):
+        state.apply(event, t)
+    print(json.dumps(report(state, run_dir), ensure_ascii=False))
+    return 0
+
+
+def replay(args: Namespace) -> int:
+    run_dir = _recorded(args.run)
+    if args.headless or args.json or not has_screen():
+        from grpolab import headless
+
+        return headless.replay(run_dir, speed=args.speed, as_json=args.json)
+    from grpolab.tui.app import open_replay
+
+    return open_replay(run_dir, args.speed or 1.0)
+
+
+def watch(args: Namespace) -> int:
+    from grpolab import rundir
+
+    run_dir = rundir.find(args.run)
+    if args.headless or args.json or not has_screen():
+        from grpolab import headless
+
+        return headless.watch(run_dir, as_json=args.json)
+    from grpolab.tui.app import open_watch
+
+    return open_watch(run_dir)
+
+
+def rerun(args: Namespace) -> int:
+    from grpolab.rerun import rerun as compute
+
+    return compute(_recorded(args.run), out=Path(args.out) if args.out else None, as_json=args.json)
+
+
+def _recorded(ref: str) -> Path:
+    """A run directory that has events. Raises RequestError."""
+    from grpolab import rundir
+
+    run_dir = rundir.find(ref)
+    if rundir.opening(run_dir) is None:
+        raise RequestError(f"{run_dir}: nothing is recorded in its {rundir.EVENTS}")
+    return run_dir
+
+
+def check(args: Namespace) -> int:
+    if args.schema:
+        from grpolab.schema import schema
+
+        print(json.dumps(schema(), indent=2, ensure_ascii=False))
+        return 0
+    if args.scenario is None:
+        raise RequestError("grpolab check: name a scenario, or ask for --schema")
+    from grpolab.scenario_file import load
+
+    scenario = load(args.scenario)
+    if args.json:
+        print(json.dumps(scenario.complete(), indent=2, ensure_ascii=False))
+        return 0
+    lanes = ", ".join(f"{lane.name} ({lane.algorithm.name})" for lane in scenario.lanes)
+    cues = f", {len(scenario.cues)} cues" if scenario.cues else ""
+    print(
+        f"{args.scenario}: ok: task {scenario.task.name}, lanes {lanes}, {scenario.train.steps} steps{cues}"
+    )
+    return 0
+
+
+def algorithms(args: Namespace) -> int:
+    from grpolab import catalog
+
+    return catalog.algorithms(args.name, as_json=args.json)
+
+
+def scenarios(args: Namespace) -> int:
+    from grpolab import catalog
+
+    return catalog.scenarios(args.name, as_json=args.json)
+
+
+def grade(args: Namespace) -> int:
+    from grpolab.grade import grade as apply
+
+    return apply(args.scenario, args.file)

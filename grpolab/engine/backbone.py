@@ -1,0 +1,133 @@
+"""The frozen backbone and the adapters on it, as the rest of the engine sees them.
+
+Two implementations: `decoder.NativeBackbone`, our own forward for the Llama family in full precision, and
+`hf.TransformersBackbone`, transformers and PEFT for everything else (any architecture, 4 and 8 bit).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from grpolab.engine.text import Text
+from grpolab.scenario import ModelSection
+
+BASE = None
+"""Stands where an adapter's name may stand: the backbone with every adapter off, that is, the reference."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The distinct prompts of a rollout, left-padded. K prompts, P longest prompt."""
+
+    ids: Tensor  # [K, P] long
+    mask: Tensor  # [K, P] bool, True on real tokens
+
+    @staticmethod
+    def pad(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> Prompts:
+        width = max(1, max(len(r) for r in rows))
+        ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rows], device=device)
+        mask = torch.tensor([[False] * (width - len(r)) + [True] * len(r) for r in rows], device=device)
+        return Prompts(ids, mask)
+
+    def take(self, index: Tensor) -> Prompts:
+        return Prompts(self.ids[index], self.mask[index])
+
+
+class Session(Protocol):
+    """Decoding of many rows with a key/value cache. R rows, V vocabulary."""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Feed each row's newest token [R]; logits of the next [R, V]."""
+        ...
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these of the present rows only."""
+        ...
+
+    @property
+    def cache_bytes(self) -> int: ...
+
+
+class Backbone(Protocol):
+    """One model, frozen, and named adapters that learn."""
+
+    text: Text
+    device: torch.device
+    name: str
+    architecture: str
+    backend: str
+    note: str
+    parameters: int
+    vocabulary: int
+    layers: int
+    hidden: int
+    dtype: str
+
+    def create_adapter(self, name: str, seed: int, *, full: bool = False) -> None:
+        """A new adapter that changes nothing yet. `full`: a whole trainable copy of the backbone instead."""
+        ...
+
+    def copy_adapter(self, source: str, target: str) -> None:
+        """Make `target` a new adapter with the values of `source`."""
+        ...
+
+    def drop_adapter(self, name: str) -> None: ...
+
+    def adapter(self, name: str) -> dict[str, Tensor]:
+        """The adapter's trainable tensors by PEFT's names."""
+        ...
+
+    def states(self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states from which each answer token is predicted, after the final norm.
+
+        prompts: K of them; group [n]: which prompt each row answers; answers [n, T] and mask [n, T], right-padded
+        -> [n, T, H]. State 0 is that of the last prompt token. Gradients reach the adapter.
+        """
+        ...
+
+    def head(self, states: Tensor) -> Tensor:
+        """Logits of hidden states. [..., H] -> [..., V]."""
+        ...
+
+    def decode(self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int) -> tuple[Session, Tensor]:
+        """Read each prompt once; a session with one row for each entry of `group` and its first logits [R, V]."""
+        ...
+
+    def refresh(self, adapter: str) -> None:
+        """The adapter's values have changed: forget what was derived from them."""
+        ...
+
+    def backbone_bytes(self) -> int: ...
+
+
+class ModelError(RuntimeError):
+    """The model cannot be loaded as asked; the message says what to do."""
+
+
+def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
+    """The model of a scenario: the own decoder where it can, transformers and PEFT otherwise."""
+    from grpolab.engine import decoder
+    from grpolab.resources import assets_dir
+
+    path = assets_dir() / "policy" if section.path == "embedded" else Path(section.path)
+    config_file = path / "config.json"
+    if section.path == "embedded" or config_file.exists():
+        try:
+            config = json.loads(config_file.read_text())
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{config_file}: cannot be read ({error})") from None
+        reason = decoder.unsupported(config, section)
+        if reason is None:
+            return decoder.NativeBackbone(path, config, section, device)
+    else:
+        reason = "the model is not a local folder"
+    from grpolab.engine.hf import TransformersBackbone
+
+    return TransformersBackbone(section, str(path) if config_file.exists() else section.path, device, reason)

@@ -1,0 +1,51 @@
+"""The critic of a lane: an adapter (or a whole copy) of the backbone with a value head, and what it is worth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from grpolab.engine.backbone import Backbone
+from grpolab.engine.optimizer import AdamW
+from grpolab.engine.sample import Rollout
+from grpolab.engine.score import states_only
+
+WARM_AT = 0.3
+"""Smoothed explained variance from which a critic counts as warm."""
+
+
+class Critic:
+    """V(state) = head(h(state)); the head starts at zero, so a new critic predicts 0 everywhere."""
+
+    def __init__(self, backbone: Backbone, lane: str, seed: int, *, full: bool, weight_decay: float) -> None:
+        self.backbone = backbone
+        self.adapter = f"{lane}/critic"
+        backbone.create_adapter(self.adapter, seed, full=full)
+        self.weight = torch.zeros(backbone.hidden, device=backbone.device, requires_grad=True)
+        self.bias = torch.zeros((), device=backbone.device, requires_grad=True)
+        self.optimizer = AdamW(self.tensors(), weight_decay)
+        self.explained: float | None = None  # moving mean of the explained variance
+        self.warm = False
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that learns, by name."""
+        own = self.backbone.adapter(self.adapter)
+        return own | {"value_head.weight": self.weight, "value_head.bias": self.bias}
+
+    def bytes(self) -> int:
+        return sum(t.nbytes for t in self.tensors().values())
+
+    def values(self, rollout: Rollout) -> Tensor:
+        """V of the state before each token, 0 on padding. [n, T]."""
+        states = states_only(self.backbone, self.adapter, rollout).float()
+        return (states @ self.weight + self.bias) * rollout.mask
+
+    def judge(self, explained_variance: float) -> bool:
+        """Take in one step's explained variance; True when it has just become warm, or cold again."""
+        seen = self.explained
+        self.explained = explained_variance if seen is None else 0.7 * seen + 0.3 * explained_variance
+        was, self.warm = self.warm, self.explained >= (WARM_AT if not self.warm else WARM_AT / 2)
+        return was != self.warm
+
+    def drop(self) -> None:
+        self.backbone.drop_adapter(self.adapter)

@@ -1,0 +1,381 @@
+"""The vocabulary of a run: one JSON line for each thing that happened, written by the engine alone.
+
+Every event is a frozen dataclass with a `kind`. A line is `{"t": seconds, "kind": …, fields}`; `t` counts from the
+start of the run, over resumes too. Readers skip unknown kinds and unknown fields, so a newer engine can be watched by
+an older viewer; `RunStarted.schema` rises only when an old reader would be wrong. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+SCHEMA = 1
+
+CHANNELS = ("advantage", "ratio", "kl", "entropy", "value", "logprob", "return")
+"""Per-token quantities that a `Tokens` event may carry, in the order in which viewers offer them."""
+
+OWNERS = (
+    "backbone", "adapters", "critic", "optimizer", "gradients", "kv_cache", "activations", "other",
+)  # fmt: skip
+"""Who holds memory, in the order in which viewers stack them."""
+
+PHASES = (
+    "starting", "loading", "evaluating", "sampling", "grading", "scoring", "updating", "waiting", "stopping",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """First event of a run: everything needed to compute it again."""
+
+    kind: ClassVar[str] = "run"
+    schema: int
+    run: str  # the run's name, the last part of its directory
+    scenario: dict[str, Any]  # complete: defaults filled in, overrides applied
+    seed: int
+    device: str  # "cpu", "cuda"
+    threads: int  # torch threads; part of what the digest depends on
+    steps: int
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: str = ""
+    started: str = ""  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class Resumed(Event):
+    """The run goes on from a checkpoint: whatever was recorded for a later step is void."""
+
+    kind: ClassVar[str] = "resumed"
+    step: int  # steps that are kept; the next one computed is step + 1
+
+
+@dataclass(frozen=True)
+class PhaseChanged(Event):
+    kind: ClassVar[str] = "phase"
+    phase: str  # one of PHASES
+    step: int
+    lane: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ModelLoaded(Event):
+    kind: ClassVar[str] = "model"
+    name: str
+    architecture: str
+    parameters: int
+    vocabulary: int
+    layers: int
+    hidden: int
+    dtype: str
+    quantize: str
+    backend: str  # "native" (own decoder) or "transformers"
+    seconds: float
+    note: str = ""  # e.g. why the slower path is taken
+
+
+@dataclass(frozen=True)
+class LaneOpened(Event):
+    """A lane exists: at the start, or forked from another."""
+
+    kind: ClassVar[str] = "lane"
+    lane: str
+    algorithm: str
+    preset: str
+    settings: dict[str, Any]
+    step: int
+    parent: str = ""  # the lane it was forked from
+    trainable: int = 0  # adapter parameters
+
+
+@dataclass(frozen=True)
+class RolloutStarted(Event):
+    """A step begins: its prompts are drawn, answers will stream. Row i answers prompt i // group_size."""
+
+    kind: ClassVar[str] = "rollout"
+    step: int  # counts from 1
+    lane: str
+    algorithm: str
+    prompts: list[str]
+    difficulty: list[str]
+    group_size: int
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Sampled(Event):
+    """Text that appeared since the last such event: `[row, new text]` pairs; rows in `ended` have finished."""
+
+    kind: ClassVar[str] = "sampled"
+    step: int
+    lane: str
+    position: int  # tokens sampled so far by the longest row
+    text: list[tuple[int, str]]
+    ended: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Graded(Event):
+    """All answers of the step, as graded. The lists are indexed by row."""
+
+    kind: ClassVar[str] = "graded"
+    step: int
+    lane: str
+    text: list[str]  # the very string that was graded
+    reward: list[float]
+    parts: list[dict[str, float]]  # reward by part, weights applied
+    correct: list[bool]
+    answer: list[str | None]  # what the grader took for the answer
+    length: list[int]  # tokens, end token included
+    finished: list[bool]  # False: cut at max_tokens
+
+
+@dataclass(frozen=True)
+class Tokens(Event):
+    """Per-token series of a finished step, packed rows one after another (see `pack`, `unpack`).
+
+    `pieces[row]` are the token texts, `len(pieces[row]) == length[row]`. A channel that the algorithm does not have
+    (value without a critic) is absent. `kl` is k3 against the reference; `ratio` is the policy after the
+    step's last but one update against the rollout policy, that is, the ratio the last update saw.
+    """
+
+    kind: ClassVar[str] = "tokens"
+    step: int
+    lane: str
+    pieces: list[list[str]]
+    channels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StepDone(Event):
+    """One step: rollout, scoring, updates. `metrics` holds plain floats, see METRICS for their hints."""
+
+    kind: ClassVar[str] = "step"
+    step: int
+    lane: str
+    algorithm: str
+    metrics: dict[str, float]
+    seconds: dict[str, float]  # rollout, score, update
+    updates: int  # optimizer steps made in this step
+    tokens: int  # answer tokens sampled in this step
+    memory: dict[str, int]  # bytes by owner, now
+    peak_memory: int  # bytes, highest so far in this run
+    digest: str  # running sha256, hex
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """Held-out prompts that training never draws."""
+
+    kind: ClassVar[str] = "eval"
+    step: int
+    lane: str
+    accuracy: float  # sampled at the rollout's temperature
+    greedy_accuracy: float
+    reward: float
+    prompts: int
+    seconds: float
+    length: float = 0.0  # mean tokens
+    by_difficulty: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Switched(Event):
+    """The lane changed its algorithm; what was kept and what was reset, in words for the screen."""
+
+    kind: ClassVar[str] = "switch"
+    step: int  # steps done when it happened
+    lane: str
+    before: str
+    after: str
+    preset: str
+    settings: dict[str, Any]
+    kept: list[str]
+    reset: list[str]
+    origin: str  # "cue" or "command"
+
+
+@dataclass(frozen=True)
+class SettingChanged(Event):
+    kind: ClassVar[str] = "set"
+    step: int
+    lane: str
+    key: str  # "beta", "train.learning_rate", "rollout.temperature"
+    before: Any
+    after: Any
+    origin: str
+
+
+@dataclass(frozen=True)
+class CriticChanged(Event):
+    """The critic came, warmed up, or went. `explained_variance` is None where it was not measured yet."""
+
+    kind: ClassVar[str] = "critic"
+    step: int
+    lane: str
+    state: str  # "cold", "warm", "gone"
+    explained_variance: float | None = None
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpointed(Event):
+    kind: ClassVar[str] = "checkpoint"
+    step: int
+    path: str  # relative to the run directory
+
+
+@dataclass(frozen=True)
+class Paused(Event):
+    kind: ClassVar[str] = "paused"
+    step: int
+    origin: str = "command"
+
+
+@dataclass(frozen=True)
+class Continued(Event):
+    kind: ClassVar[str] = "continued"
+    step: int
+
+
+@dataclass(frozen=True)
+class Refused(Event):
+    """A command or cue that could not be carried out, and why; the run goes on."""
+
+    kind: ClassVar[str] = "refused"
+    step: int
+    command: dict[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The work failed. `where` is the phase; `trace` stands in engine.log too."""
+
+    kind: ClassVar[str] = "failed"
+    step: int
+    error: str
+    where: str
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Ended(Event):
+    """Last event of a stretch of work."""
+
+    kind: ClassVar[str] = "end"
+    step: int
+    status: str  # "done", "interrupted", "failed"
+    seconds: dict[str, float] = field(default_factory=dict)  # total, startup, rollout, score, update, eval
+    digest: str = ""
+
+
+KINDS: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (
+        RunStarted, Resumed, PhaseChanged, ModelLoaded, LaneOpened, RolloutStarted, Sampled, Graded, Tokens,
+        StepDone, Evaluated, Switched, SettingChanged, CriticChanged, Checkpointed, Paused, Continued, Refused,
+        Failed, Ended,
+    )
+}  # fmt: skip
+
+METRICS: dict[str, str] = {
+    "reward": "mean reward of the rollout, all parts with their weights",
+    "reward_std": "spread of the reward over the rollout; 0 means there is nothing to learn from",
+    "accuracy": "share of the rollout's answers that are right",
+    "format": "share of the answers whose tags are all in place",
+    "length": "mean answer length in tokens",
+    "truncated": "share of the answers cut at max_tokens",
+    "zero_std_groups": "share of the groups whose rewards are all equal: they teach a group baseline nothing",
+    "loss": "total loss of the last update; it may be 0 at ratio 1 although the gradient is not",
+    "policy_loss": "the surrogate; 0 at ratio 1 when advantages are centred, whatever the gradient",
+    "kl_loss": "β times the KL estimate, where the algorithm puts it in the loss",
+    "value_loss": "squared error of the critic against the returns, clipped as PPO clips it",
+    "grad_norm": "norm of the gradient before clipping, last update",
+    "ratio_max": "largest probability ratio new/old that the last update saw",
+    "ratio_min": "smallest such ratio",
+    "clip_fraction": "share of the tokens where the clipped branch won and no gradient flows",
+    "kl_ref": "how far the policy has moved from its start: mean k3 per token against the reference",
+    "kl_old": "how far this step's updates moved it from the rollout policy: mean k3 per token",
+    "entropy": "mean entropy of the next-token distribution, in nats",
+    "explained_variance": "1 − Var(return − value)/Var(return): 1 is a perfect critic, below 0 worse than the mean",
+    "advantage_std": "spread of the advantages over the tokens",
+    "learning_rate": "the optimizer's learning rate",
+    "tokens_per_second": "answer tokens sampled per second of rollout",
+}
+"""One plain sentence for each metric that a step may carry."""
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN or infinity: they travel as strings and come back as floats."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def encode(event: Event, t: float) -> str:
+    """One line of JSON, without the newline."""
+    record = {"t": round(t, 4), "kind": event.kind} | _plain(asdict(event))
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _restore(value: Any) -> Any:
+    if isinstance(value, str) and value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, dict):
+        return {k: _restore(v) for k, v in value.items()}
+    return value
+
+
+def decode(line: str | bytes) -> tuple[float, Event] | None:
+    """The time and the event of one line.
+
+    Returns None for a line that is torn, is not an event, is of an unknown kind or lacks a field: a reader goes on.
+    """
+    try:
+        record = json.loads(line)
+        cls = KINDS[record["kind"]]
+        t = float(record["t"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    known: dict[str, Any] = {}
+    for f in fields(cls):
+        if f.name in record:
+            value = record[f.name]
+            known[f.name] = _restore(value) if f.name in ("metrics", "explained_variance") else value
+        elif f.default is MISSING and f.default_factory is MISSING:
+            return None
+    return t, cls(**known)
+
+
+def pack(values: bytes) -> str:
+    """Little-endian float16 bytes as base64 text."""
+    return base64.b64encode(values).decode("ascii")
+
+
+def unpack(text: str, lengths: list[int]) -> list[list[float]]:
+    """A channel as one list of floats for each row; rows of `lengths` tokens stand one after another."""
+    raw = base64.b64decode(text)
+    flat = struct.unpack(f"<{len(raw) // 2}e", raw)
+    rows: list[list[float]] = []
+    at = 0
+    for n in lengths:
+        rows.append(list(flat[at : at + n]))
+        at += n
+    return rows

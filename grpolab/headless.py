@@ -1,0 +1,167 @@
+"""Runs, replays and watches without a screen: progress on stderr, with `as_json` one JSON object
+on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from grpolab import events as ev
+from grpolab.feed import Follow, Replay, read
+from grpolab.launch import Engine, log_tail
+from grpolab.plain import Plain
+from grpolab.report import report
+from grpolab.rundir import EVENTS
+
+POLL = 0.05
+"""Seconds between looks at the run file."""
+
+
+def run(engine: Engine, *, as_json: bool = False, known: int = 0) -> int:
+    """Follow an engine to its end; the command's exit code. `known` bytes of its run file are told
+    already.
+
+    Raises what `Engine.ready` raises.
+    """
+    with interruptible():
+        run_dir = engine.ready()
+        with Plain() as plain:
+            plain.say(f"writing {run_dir}")
+            code = drive(engine, plain, known)
+        _finish(plain, run_dir, code)
+    if as_json:
+        print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
+    return code
+
+
+def drive(engine: Engine, plain: Plain, known: int = 0) -> int:
+    """Show an engine's events until its end: 0 done, 1 failed, 130 interrupted.
+
+    Ctrl-C once lets it finish the step and write a checkpoint; twice ends it at once. A pause is
+    ended at once, since nobody sits here to do it.
+    """
+    follow = Follow(engine.run_dir / EVENTS)
+    if known:
+        plain.take(follow.poll(known), quiet=True)
+    interrupted = False
+    while True:
+        try:
+            alive = (
+                engine.running
+            )  # asked before the file is read: what a dead engine wrote is all there
+            taken = plain.take(follow.poll())
+            if any(isinstance(event, ev.Paused) for event in taken) and not interrupted:
+                engine.send({"do": "continue"})
+            if not taken and not alive:
+                break
+            if not taken:
+                time.sleep(POLL)
+        except KeyboardInterrupt:
+            if interrupted:
+                engine.kill()
+                continue
+            interrupted = True
+            plain.say("interrupted: finishing the step (Ctrl-C again ends it at once)")
+            engine.stop()
+    follow.close()
+    code, end = engine.exit_code, plain.state.ended
+    if interrupted:
+        return 0 if code == 0 and end is not None and end.status == "done" else 130
+    return code if code in (0, 130) else 1
+
+
+def _finish(plain: Plain, run_dir: Path, code: int) -> None:
+    """The last lines: what came of it, where it lies, and how to go on."""
+    state, place = plain.state, shlex.quote(str(run_dir))
+    if code == 1:
+        for line in cause(plain, run_dir):
+            plain.say(line)
+    for lane in state.lanes.values():
+        if len(lane.evals) > 1:
+            first, last = lane.evals[0], lane.evals[-1]
+            name = f"lane {lane.name}: " if len(state.lanes) > 1 else ""
+            plain.say(
+                f"{name}held-out accuracy {first.accuracy:.1%} at step {first.step}, "
+                f"{last.accuracy:.1%} at step {last.step}"
+            )
+    word = {0: "done", 130: "interrupted"}.get(code, "failed")
+    plain.say(
+        f"{word}: {state.step} of {state.steps} steps in {state.time:.1f} s, kept in {run_dir}"
+    )
+    if code == 0:
+        plain.say(f"look at it again: grpolab replay {place}")
+    else:
+        plain.say(f"go on from its last checkpoint: grpolab run --resume {place}")
+
+
+def cause(plain: Plain, run_dir: Path) -> list[str]:
+    """Why an engine failed, in words: its own, or what it last wrote before it died."""
+    if plain.state.failed is not None:
+        return [f"trace: {run_dir / 'engine.log'}"]
+    tail = log_tail(run_dir).splitlines()
+    return [
+        "the engine ended without a word; the end of engine.log:",
+        *(f"  {line}" for line in tail),
+    ]
+
+
+def replay(run_dir: Path, *, speed: float | None = None, as_json: bool = False) -> int:
+    """Play a recorded run as plain progress: at once, or at `speed` times its own pace."""
+    events = read(run_dir / EVENTS)
+    with interruptible(), Plain() as plain:
+        if speed is None:
+            plain.take(events)
+        else:
+            clock = Replay(events, speed)
+            last = time.monotonic()
+            try:
+                while not clock.finished:
+                    plain.take(clock.poll())
+                    time.sleep(POLL)
+                    now = time.monotonic()
+                    clock.advance(now - last)
+                    last = now
+            except KeyboardInterrupt:
+                return 130
+    if as_json:
+        print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
+    return 0
+
+
+def watch(run_dir: Path, *, as_json: bool = False) -> int:
+    """Follow a run that another process is writing, to its end. The run's own exit code."""
+    follow = Follow(run_dir / EVENTS)
+    with interruptible(), Plain() as plain:
+        try:
+            while plain.take(follow.poll()) or plain.state.ended is None:
+                time.sleep(POLL)
+        except KeyboardInterrupt:
+            return 130
+    follow.close()
+    if as_json:
+        print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
+    ended = plain.state.ended
+    return {"done": 0, "interrupted": 130}.get(ended.status if ended else "", 1)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A polite kill (SIGTERM) and a closed terminal (SIGHUP) are treated as Ctrl-C."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    kinds = [k for n in ("SIGTERM", "SIGHUP") if (k := getattr(signal, n, None)) is not None]
+    before = {kind: signal.signal(kind, interrupt) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

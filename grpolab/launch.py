@@ -1,0 +1,224 @@
+"""The engine as a child process: start it, command it, stop it. Imports nothing heavy, so a screen
+can open at once.
+
+Two ways to start. `Engine.start` takes a run directory that holds a complete scenario.
+`Engine.boot` takes a request: the child itself then checks the scenario and makes the directory
+(see `boot`), while this process goes on loading the screen; `ready` tells how that went. Either way
+the child's native output goes to engine.log, commands travel as JSON lines on its stdin, and it
+ends when that is closed, so an engine never outlives its viewer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from grpolab.problems import RequestError
+
+MOST_THREADS = 4
+"""More threads do not help the embedded policy."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user wants computed: a scenario with changes, or a run to go on with."""
+
+    scenario: str = "default"
+    changes: Sequence[tuple[str, str, Any]] = ()  # as scenario_file.changes gives them
+    out: str | None = None
+    resume: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+
+class RunIsDone(Exception):
+    """The run to resume has made all its steps."""
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__(f"{run_dir} is done")
+        self.run_dir = run_dir
+
+
+class Engine:
+    """One engine process. Every method may be called at any time, also after its end."""
+
+    def __init__(self, process: subprocess.Popen[bytes], run_dir: Path | None) -> None:
+        self.process = process
+        self._run_dir = run_dir
+
+    @classmethod
+    def start(
+        cls,
+        run_dir: Path,
+        *,
+        threads: int | None = None,
+        device: str = "auto",
+        resume: bool = False,
+    ) -> Engine:
+        """Start on a run directory whose scenario.yaml is complete."""
+        arguments = engine_arguments(run_dir, threads, device, resume)
+        with (run_dir / "engine.log").open("ab") as log:
+            return cls(_spawn(["-m", "grpolab.engine", *arguments], log, log), run_dir)
+
+    @classmethod
+    def boot(cls, request: Request) -> Engine:
+        """Start on a request that nobody has checked yet. Call `ready` before anything else."""
+        arguments = ["-m", "grpolab.boot", json.dumps(asdict(request))]
+        return cls(_spawn(arguments, subprocess.PIPE, subprocess.STDOUT), None)
+
+    def ready(self) -> Path:
+        """Wait until the request is checked; the run directory.
+
+        Raises RequestError if the request was wrong, RunIsDone if there is nothing left to compute.
+        """
+        if self._run_dir is not None:
+            return self._run_dir
+        assert self.process.stdout is not None
+        noise: list[str] = []
+        verdict: dict[str, str] = {}
+        with self.process.stdout as out:
+            for line in out:
+                try:
+                    verdict = json.loads(line)["grpolab"]
+                    break
+                except (ValueError, KeyError, TypeError):
+                    noise.append(line.decode("utf-8", "replace"))
+        if "run" in verdict:
+            self._run_dir = Path(verdict["run"])
+            return self._run_dir
+        self.process.wait()
+        if "done" in verdict:
+            raise RunIsDone(Path(verdict["done"]))
+        if "error" in verdict:
+            raise RequestError(verdict["error"])
+        raise RuntimeError("the engine could not be started:\n" + "".join(noise).rstrip())
+
+    @property
+    def run_dir(self) -> Path:
+        """The run directory; waits for `ready`."""
+        return self.ready()
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """0 done, 1 failed, 130 interrupted, negative where a signal ended it; None while it
+        runs.
+        """
+        return self.process.poll()
+
+    def send(self, command: Mapping[str, Any]) -> bool:
+        """Write one command, such as `{"do": "pause"}`. False if nobody reads it any more."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(command).encode() + b"\n")
+            self.process.stdin.flush()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Ask it to finish the step, write a checkpoint and exit. Returns at once; see `wait`."""
+        self.send({"do": "stop"})
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.close()
+        except OSError:
+            pass
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Its exit code, or None if it still runs after `timeout` seconds."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """End it now, with whatever it started. The run file keeps all up to here, resuming
+        starts at a checkpoint.
+        """
+        if self.running:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+
+    def close(self, patience: float = 60.0) -> None:
+        """Make sure that it is gone: ask, wait up to `patience` seconds or until Ctrl-C, kill."""
+        try:
+            if self.running:
+                self.stop()
+                self.wait(patience)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            if self.running:
+                self.kill()
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The end of engine.log, for a crash that became no event."""
+        return log_tail(self._run_dir, lines) if self._run_dir else ""
+
+
+def log_tail(run_dir: Path, lines: int = 20) -> str:
+    """The last lines that native libraries and the engine wrote to engine.log."""
+    try:
+        with (run_dir / "engine.log").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 16384))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.rstrip().splitlines()[-lines:])
+
+
+def engine_arguments(run_dir: Path, threads: int | None, device: str, resume: bool) -> list[str]:
+    """The engine's command line after `python -m grpolab.engine`."""
+    arguments = [str(run_dir), "--threads", str(threads or default_threads()), "--device", device]
+    return [*arguments, "--resume"] if resume else arguments
+
+
+def default_threads() -> int:
+    """Threads of the engine: the CPUs that this process may use, at most MOST_THREADS."""
+    if hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    try:  # a container's share of the machine does not show in the affinity
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cpus = min(cpus, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return min(cpus, MOST_THREADS)
+
+
+def _spawn(arguments: list[str], out: Any, err: Any) -> subprocess.Popen[bytes]:
+    """A Python child in a session of its own, so that Ctrl-C reaches only this process."""
+    package = str(Path(__file__).resolve().parent.parent)
+    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        # waiting threads sleep instead of spinning: on few cores a spinning one starves the viewer and its own pool
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    # -P: a file named like one of our packages in the user's folder must not be imported
+    return subprocess.Popen(
+        [sys.executable, "-P", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=out,
+        stderr=err,
+        env=environment,
+        start_new_session=True,
+    )

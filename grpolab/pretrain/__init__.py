@@ -1,0 +1,1 @@
+"""How the policy in `assets/policy` was made: `python -m grpolab.pretrain --out DIR`."""

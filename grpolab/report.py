@@ -1,0 +1,111 @@
+"""A run's numbers as one JSON object, made from the folded state alone; the promise is kept in
+one place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from grpolab import events as ev
+from grpolab.state import LabState, LaneState
+
+STAGES = ("total", "startup", "rollout", "score", "update", "eval")
+"""Keys of `seconds`, in the order of a run."""
+
+
+def report(state: LabState, run: Path) -> dict[str, Any]:
+    """What `run --headless --json` prints: times in seconds, memory in bytes.
+
+    A run of several lanes has each of them under `lanes`; at the top, `algorithm`, `eval`,
+    `switches` and `memory` are the first lane's, while `updates`, `tokens` and `seconds` count all
+    lanes.
+    """
+    lanes = list(state.lanes.values())
+    first = lanes[0] if lanes else None
+    out: dict[str, Any] = {
+        "run": str(run),
+        "scenario": str(state.run.scenario.get("name", "")) if state.run else "",
+        "algorithm": _started_as(first) if first else "",
+        "seed": state.run.seed if state.run else 0,
+        "device": state.run.device if state.run else "",
+        "threads": state.run.threads if state.run else 0,
+        "status": status(state),
+        "steps": state.step,
+        "updates": sum(s.updates for lane in lanes for s in lane.steps),
+        "tokens": sum(s.tokens for lane in lanes for s in lane.steps),
+        "seconds": seconds(state),
+        "eval": _evaluations(first) if first else [],
+        "peak_memory_bytes": max((s.peak_memory for lane in lanes for s in lane.steps), default=0),
+        "memory": _memory(first),
+        "switches": _switches(first) if first else [],
+        "digest": digest(state),
+    }
+    if len(lanes) > 1:
+        out["lanes"] = {lane.name: _lane(lane) for lane in lanes}
+    if state.failed is not None:
+        out["error"] = state.failed.error
+    return out
+
+
+def status(state: LabState) -> str:
+    """done, interrupted, failed; or unfinished, where the engine was killed or is still at work."""
+    if state.failed is not None:
+        return "failed"
+    return state.ended.status if state.ended is not None else "unfinished"
+
+
+def digest(state: LabState) -> str:
+    """The run's digest; before its end, that of the last step."""
+    if state.ended is not None and state.ended.digest:
+        return state.ended.digest
+    last = [lane.last for lane in state.lanes.values() if lane.last is not None]
+    return max(last, key=lambda s: s.step).digest if last else ""
+
+
+def seconds(state: LabState) -> dict[str, float]:
+    """Time by stage over the whole run. The engine's own account where it wrote one, else what
+    the steps add up to.
+    """
+    steps = [s for lane in state.lanes.values() for s in lane.steps]
+    out = {
+        stage: sum(s.seconds.get(stage, 0.0) for s in steps)
+        for stage in ("rollout", "score", "update")
+    }
+    out["eval"] = sum(e.seconds for lane in state.lanes.values() for e in lane.evals)
+    out["total"] = state.time
+    if state.ended is not None:
+        out |= state.ended.seconds
+    return {stage: round(out.get(stage, 0.0), 4) for stage in STAGES}
+
+
+def _lane(lane: LaneState) -> dict[str, Any]:
+    return {
+        "algorithm": _started_as(lane),
+        "parent": lane.parent,
+        "steps": lane.last.step if lane.last else lane.opened,
+        "updates": sum(s.updates for s in lane.steps),
+        "tokens": sum(s.tokens for s in lane.steps),
+        "eval": _evaluations(lane),
+        "memory": _memory(lane),
+        "switches": _switches(lane),
+        "digest": lane.last.digest if lane.last else "",
+    }
+
+
+def _started_as(lane: LaneState) -> str:
+    return lane.switches[0].before if lane.switches else lane.algorithm
+
+
+def _evaluations(lane: LaneState) -> list[dict[str, Any]]:
+    keys = ("step", "accuracy", "greedy_accuracy", "reward", "prompts", "seconds")
+    return [{key: getattr(e, key) for key in keys} for e in lane.evals]
+
+
+def _switches(lane: LaneState) -> list[dict[str, Any]]:
+    return [{"step": s.step, "from": s.before, "to": s.after} for s in lane.switches]
+
+
+def _memory(lane: LaneState | None) -> dict[str, int]:
+    held = lane.last.memory if lane is not None and lane.last is not None else {}
+    return {owner: held.get(owner, 0) for owner in ev.OWNERS}

@@ -1,0 +1,27 @@
+"""The task's own score."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from grpolab.rewards.base import Reward, RewardOptions
+from grpolab.rewards.parse import Completion
+from grpolab.tasks import Grade, Prompt
+
+
+class AccuracyOptions(RewardOptions):
+    weight: float = Field(1.0, description="what a fully right answer is worth")
+
+
+class Accuracy(Reward):
+    """1 for a right answer, 0 for a wrong or missing one; tasks of parts give the fraction."""
+
+    name = "accuracy"
+    description = "the task's score of the answer: 1 right, 0 wrong, a fraction for tasks of parts"
+    Options = AccuracyOptions
+
+    def __init__(self, options: AccuracyOptions | None = None) -> None:
+        self.options = options or AccuracyOptions()
+
+    def score(self, prompt: Prompt, completion: Completion, grade: Grade) -> float:
+        return grade.score

@@ -1,0 +1,27 @@
+"""Whether the completion keeps to the tags."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from grpolab.rewards.base import Reward, RewardOptions
+from grpolab.rewards.parse import Completion
+from grpolab.tasks import Grade, Prompt
+
+
+class FormatOptions(RewardOptions):
+    weight: float = Field(0.2, description="what keeping the format is worth")
+
+
+class Format(Reward):
+    """1 for exactly `<think>…</think><answer>…</answer>`, else 0; the answer may be wrong."""
+
+    name = "format"
+    description = "1 if the completion is exactly <think>…</think><answer>…</answer>, else 0"
+    Options = FormatOptions
+
+    def __init__(self, options: FormatOptions | None = None) -> None:
+        self.options = options or FormatOptions()
+
+    def score(self, prompt: Prompt, completion: Completion, grade: Grade) -> float:
+        return 1.0 if completion.well_formed else 0.0

@@ -1,0 +1,338 @@
+"""What a scenario file may say: strict types, defaults, and unknown keys refused. No torch here.
+
+`build` takes the file's mapping and gives a frozen, complete scenario; `scenario_file` reads YAML
+and turns what is wrong into one line with file, line, key and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from grpolab import algorithms, rewards, tasks
+from grpolab.algorithms import Algorithm
+from grpolab.problems import Loc, ScenarioError, nearest, validated
+
+Result = TypeVar("Result")
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class LoraSection(Strict):
+    rank: int = Field(default=16, ge=1, description="rank of the adapters")
+    alpha: float = Field(default=32.0, gt=0, description="scale of the adapters: alpha / rank")
+    targets: str | list[str] = Field(
+        default="all-linear", description="module names, or all-linear"
+    )
+
+
+class ModelSection(Strict):
+    path: str = Field(
+        default="embedded", description="embedded, a folder, or a hub id of a causal LM"
+    )
+    quantize: Literal["none", "nf4", "int8"] = Field(
+        "none", description="weights of the frozen backbone"
+    )
+    lora: LoraSection = LoraSection()
+    critic: Literal["adapter", "full"] = Field(
+        "adapter", description="second adapter, or a whole second model"
+    )
+
+
+class RolloutSection(Strict):
+    prompts: int = Field(default=8, ge=1, description="prompts of a step")
+    group_size: int = Field(default=8, ge=1, description="answers to each prompt")
+    max_tokens: int = Field(default=96, ge=1, description="longest answer, end token included")
+    temperature: float = Field(default=1.0, gt=0, description="of the sampling distribution")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus; 1 keeps every token")
+
+
+class TrainSection(Strict):
+    steps: int = Field(default=60, ge=0, description="steps of the run")
+    updates_per_rollout: int = Field(default=2, ge=1, description="μ: passes over each rollout")
+    minibatches: int = Field(default=1, ge=1, description="optimizer steps of one pass")
+    learning_rate: float = Field(default=2e-3, gt=0, description="of the policy adapter (AdamW)")
+    critic_learning_rate: float = Field(default=2e-3, gt=0, description="of the critic")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="gradients are scaled down to this norm"
+    )
+    microbatch: int = Field(default=16, ge=1, description="rows of one forward and backward")
+    checkpoint_every: int = Field(default=10, ge=1, description="steps between checkpoints")
+
+
+class EvaluateSection(Strict):
+    every: int = Field(default=10, ge=1, description="steps between evaluations")
+    prompts: int = Field(default=128, ge=1, description="held-out prompts of one evaluation")
+
+
+class RecordSection(Strict):
+    tokens: bool = Field(default=True, description="per-token channels in the event file")
+    stream: bool = Field(default=True, description="partial text while sampling")
+
+
+class RewardSection(BaseModel):
+    """A reward by name; its own options stand beside `name` and `weight`."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+    weight: float = 1.0
+
+
+class TaskSection(BaseModel):
+    """A task by name; its own options stand beside `name`."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str = "sums"
+
+
+class AlgorithmSection(BaseModel):
+    """An algorithm by name; its own settings stand beside `name` and `preset`, and win over the
+    preset.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+    preset: str = "paper"
+
+
+class LaneSection(Strict):
+    name: str = Field(default="main", min_length=1, description="the lane's name")
+    algorithm: AlgorithmSection
+
+
+class SwitchCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["switch"]
+    algorithm: AlgorithmSection
+    lane: str | None = Field(default=None, description="which lane; none: every lane")
+
+
+class SetCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["set"]
+    key: str = Field(description="an algorithm setting, or train.… or rollout.…")
+    value: bool | int | float | str | None
+    lane: str | None = None
+
+
+class ForkCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["fork"]
+    name: str = Field(min_length=1, description="the new lane's name")
+    algorithm: AlgorithmSection | None = Field(default=None, description="none: the same algorithm")
+    lane: str | None = Field(default=None, description="which lane to fork; none: the first")
+
+
+class SimpleCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["pause", "evaluate", "checkpoint"]
+
+
+Cue = Annotated[SwitchCue | SetCue | ForkCue | SimpleCue, Field(discriminator="do")]
+
+
+class Scenario(Strict):
+    """A complete scenario. Lanes share prompts and sampling seeds, so they differ by algorithm
+    alone.
+    """
+
+    name: str = "unnamed"
+    description: str = ""
+    model: ModelSection = ModelSection()
+    task: TaskSection = TaskSection()
+    rewards: list[RewardSection] = Field(
+        default=[
+            RewardSection(name="accuracy", weight=1.0),
+            RewardSection(name="format", weight=0.2),
+        ],
+        min_length=1,
+    )
+    lanes: list[LaneSection] = Field(min_length=1)
+    rollout: RolloutSection = RolloutSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    seed: int = Field(default=0, ge=0)
+    record: RecordSection = RecordSection()
+    cues: list[Cue] = []
+
+    def complete(self) -> dict[str, Any]:
+        """The scenario as plain data, every default written out; `build` of it is the same
+        scenario.
+        """
+        return self.model_dump(mode="json")
+
+
+def make_algorithm(section: AlgorithmSection) -> Algorithm:
+    """The algorithm with its preset and settings. Raises ScenarioError with a loc inside the
+    section.
+    """
+    cls = _named(algorithms.ALGORITHMS, section.name, "algorithm")
+    if section.preset not in cls.presets:
+        hint = nearest(section.preset, cls.presets)
+        raise ScenarioError(("preset",), f"{section.name} has no preset {section.preset!r}{hint}")
+    given = cls.presets[section.preset] | (section.model_extra or {})
+    return cls(validated(cls.Settings, given, ("name", "preset")))
+
+
+def make_task(section: TaskSection) -> tasks.Task:
+    """The task with its options. Raises ScenarioError with a loc inside the section."""
+    cls: Any = _named(tasks.TASKS, section.name, "task")
+    return cls(validated(cls.Options, section.model_extra or {}, ("name",)))
+
+
+def make_reward(section: RewardSection) -> tuple[rewards.Reward, float]:
+    """The reward with its weight. Raises ScenarioError with a loc inside the section."""
+    cls: Any = _named(rewards.REWARDS, section.name, "reward")
+    options = validated(
+        cls.Options, {"weight": section.weight} | (section.model_extra or {}), ("name",)
+    )
+    return cls(options), options.weight
+
+
+def build(data: object) -> Scenario:
+    """A complete scenario from a mapping, everything in it checked down to the settings of each
+    algorithm.
+
+    Every default is written out, those of the task, rewards and algorithms included, so a recorded
+    scenario means the same after a default has changed. The short forms of `expand` are welcome.
+    Raises ScenarioError for the first thing that is wrong.
+    """
+    scenario = validated(Scenario, expand(data), ("algorithm",))
+    lanes: dict[str, Algorithm] = {}
+    for i, lane in enumerate(scenario.lanes):
+        if lane.name in lanes:
+            raise ScenarioError(("lanes", i, "name"), f"two lanes are named {lane.name!r}")
+        lanes[lane.name] = _within(("lanes", i, "algorithm"), make_algorithm, lane.algorithm)
+    whole = scenario.complete()
+    whole["task"] = _within(("task",), _whole_task, scenario.task)
+    whole["rewards"] = [
+        _within(("rewards", i), _whole_reward, r) for i, r in enumerate(scenario.rewards)
+    ]
+    for i, lane in enumerate(scenario.lanes):
+        whole["lanes"][i]["algorithm"] = _whole_algorithm(lane.algorithm, lanes[lane.name])
+    for i, cue in sorted(enumerate(scenario.cues), key=lambda item: item[1].at):
+        algorithm = _within(("cues", i), _follow_cue, cue, lanes)
+        if algorithm is not None:
+            whole["cues"][i]["algorithm"] = _whole_algorithm(cue.algorithm, algorithm)  # pyright: ignore
+    return Scenario.model_validate(whole)
+
+
+def expand(data: object) -> dict[str, Any]:
+    """Short forms into long ones: `algorithm:` for a single lane, bare names for what has no
+    options.
+
+    Raises ScenarioError. What is expanded already stays as it is.
+    """
+    if not isinstance(data, dict):
+        raise ScenarioError((), "a scenario is a mapping of keys to values")
+    data = dict(data)
+    if "algorithm" in data and "lanes" in data:
+        raise ScenarioError(("algorithm",), "give either `algorithm` or `lanes`, not both")
+    data.setdefault("lanes", [{"name": "main", "algorithm": data.pop("algorithm", "grpo")}])
+
+    def named(value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    def with_algorithm(value: Any) -> Any:
+        if isinstance(value, dict) and "algorithm" in value:
+            return value | {"algorithm": named(value["algorithm"])}
+        return value
+
+    if "task" in data:
+        data["task"] = named(data["task"])
+    if isinstance(data.get("rewards"), list):
+        data["rewards"] = [named(r) for r in data["rewards"]]
+    for key in ("lanes", "cues"):
+        if isinstance(data.get(key), list):
+            data[key] = [with_algorithm(v) for v in data[key]]
+    return data
+
+
+def _follow_cue(cue: Cue, lanes: dict[str, Algorithm]) -> Algorithm | None:
+    """Check a cue against the lanes as they will be then, and do to `lanes` what it will do to
+    them.
+
+    Returns the algorithm that the cue names, if it names one.
+    """
+    lane: str | None = getattr(cue, "lane", None)
+    if lane is not None and lane not in lanes:
+        raise ScenarioError(("lane",), f"no lane {lane!r}{nearest(lane, lanes)}")
+    meant = [lane] if lane is not None else list(lanes)
+    if isinstance(cue, SwitchCue):
+        algorithm = _within(("algorithm",), make_algorithm, cue.algorithm)
+        lanes.update(dict.fromkeys(meant, algorithm))
+        return algorithm
+    if isinstance(cue, ForkCue):
+        if cue.name in lanes:
+            raise ScenarioError(("name",), f"there is a lane {cue.name!r} already")
+        lanes[cue.name] = lanes[meant[0]]
+        if cue.algorithm is not None:
+            lanes[cue.name] = _within(("algorithm",), make_algorithm, cue.algorithm)
+            return lanes[cue.name]
+    if isinstance(cue, SetCue):
+        for name in meant:
+            check_setting(cue.key, cue.value, lanes[name])
+    return None
+
+
+def check_setting(key: str, value: object, algorithm: Algorithm) -> None:
+    """Whether `set` may give this value to this key of a lane. Raises ScenarioError with loc
+    `key` or `value`.
+    """
+    section, _, field = key.rpartition(".")
+    if section in ("train", "rollout"):
+        model: type[BaseModel] = TrainSection if section == "train" else RolloutSection
+        known: dict[str, Any] = {}
+    elif section in ("", "algorithm"):
+        model, known = algorithm.Settings, algorithm.settings.model_dump()
+    else:
+        raise ScenarioError(
+            ("key",), f"unknown setting {key!r}; valid: train.…, rollout.…, or the algorithm's own"
+        )
+    if field not in model.model_fields:
+        whose = section if known == {} and section else algorithm.name
+        raise ScenarioError(
+            ("key",), f"{whose} has no setting {field!r}{nearest(field, model.model_fields)}"
+        )
+    _within(("value",), lambda: _without_loc(model, known | {field: value}))
+
+
+def _without_loc(model: type[BaseModel], data: dict[str, Any]) -> None:
+    try:
+        validated(model, data)
+    except ScenarioError as error:
+        raise ScenarioError((), error.message) from None
+
+
+def _whole_task(section: TaskSection) -> dict[str, Any]:
+    options: Any = make_task(section)
+    return {"name": section.name} | options.options.model_dump(mode="json")
+
+
+def _whole_reward(section: RewardSection) -> dict[str, Any]:
+    reward: Any = make_reward(section)[0]
+    return {"name": section.name} | reward.options.model_dump(mode="json")
+
+
+def _whole_algorithm(section: AlgorithmSection, algorithm: Algorithm) -> dict[str, Any]:
+    return {"name": section.name, "preset": section.preset} | algorithm.settings.model_dump(
+        mode="json"
+    )
+
+
+def _named(table: Mapping[str, type[Result]], name: str, what: str) -> type[Result]:
+    if name not in table:
+        raise ScenarioError(("name",), f"unknown {what} {name!r}{nearest(name, table)}")
+    return table[name]
+
+
+def _within(prefix: Loc, check: Callable[..., Result], *arguments: Any) -> Result:
+    try:
+        return check(*arguments)
+    except ScenarioError as error:
+        raise ScenarioError(prefix + error.loc, error.message) from None

@@ -1,0 +1,238 @@
+"""The fold: events in, the state of the lab out. Live, watched and replayed runs go through this one door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from grpolab import events as ev
+
+KEPT_ROLLOUTS = 48
+"""Rollouts a lane keeps in memory; older ones stay in the run file."""
+
+
+@dataclass
+class RolloutView:
+    """One step's answers: streaming first, then graded, then with their per-token channels."""
+
+    step: int
+    algorithm: str
+    prompts: list[str]
+    difficulty: list[str]
+    group_size: int
+    max_tokens: int
+    text: list[str] = field(default_factory=list)
+    ended: set[int] = field(default_factory=set)
+    position: int = 0
+    graded: ev.Graded | None = None
+    tokens: ev.Tokens | None = None
+
+    def rows(self, prompt: int) -> range:
+        """Row numbers of one prompt's group."""
+        return range(prompt * self.group_size, (prompt + 1) * self.group_size)
+
+    @cached_property
+    def _channels(self) -> dict[str, list[list[float]]]:
+        return {}
+
+    def channel(self, name: str) -> list[list[float]] | None:
+        """Per-token values of every row, or None while they are not known or where the algorithm has none."""
+        if self.tokens is None or name not in self.tokens.channels:
+            return None
+        if name not in self._channels:
+            lengths = [len(p) for p in self.tokens.pieces]
+            self._channels[name] = ev.unpack(self.tokens.channels[name], lengths)
+        return self._channels[name]
+
+    def advantage(self, row: int) -> float | None:
+        """Mean advantage of one answer's tokens; None before the step is scored."""
+        rows = self.channel("advantage")
+        if rows is None or not rows[row]:
+            return None
+        return sum(rows[row]) / len(rows[row])
+
+
+@dataclass
+class LaneState:
+    name: str
+    algorithm: str
+    preset: str
+    settings: dict[str, Any]
+    parent: str = ""
+    opened: int = 0
+    trainable: int = 0
+    steps: list[ev.StepDone] = field(default_factory=list)
+    evals: list[ev.Evaluated] = field(default_factory=list)
+    switches: list[ev.Switched] = field(default_factory=list)
+    changes: list[ev.SettingChanged] = field(default_factory=list)
+    critic: ev.CriticChanged | None = None
+    rollouts: dict[int, RolloutView] = field(default_factory=dict)
+
+    @property
+    def last(self) -> ev.StepDone | None:
+        return self.steps[-1] if self.steps else None
+
+    @property
+    def rollout(self) -> RolloutView | None:
+        """The newest rollout, perhaps still streaming."""
+        return next(reversed(self.rollouts.values())) if self.rollouts else None
+
+    def series(self, metric: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one metric, where it was measured."""
+        points = [(s.step, s.metrics[metric]) for s in self.steps if metric in s.metrics]
+        return [x for x, _ in points], [y for _, y in points]
+
+
+@dataclass
+class LabState:
+    """What a viewer knows. `version` rises with every event, so a pane can tell whether it is stale."""
+
+    run: ev.RunStarted | None = None
+    model: ev.ModelLoaded | None = None
+    phase: ev.PhaseChanged | None = None
+    lanes: dict[str, LaneState] = field(default_factory=dict)
+    paused: bool = False
+    failed: ev.Failed | None = None
+    ended: ev.Ended | None = None
+    refused: ev.Refused | None = None
+    checkpoint: ev.Checkpointed | None = None
+    time: float = 0.0
+    version: int = 0
+
+    @property
+    def step(self) -> int:
+        """Steps that every lane has finished."""
+        return min((lane.steps[-1].step if lane.steps else 0 for lane in self.lanes.values()), default=0)
+
+    @property
+    def steps(self) -> int:
+        """Steps the run is to make."""
+        return self.run.steps if self.run else 0
+
+    def apply(self, event: ev.Event, t: float = 0.0) -> None:
+        """Take in one event. Events of a kind or lane not known are ignored."""
+        self.version += 1
+        self.time = max(self.time, t)
+        handler = getattr(self, f"_on_{event.kind}", None)
+        if handler is not None:
+            handler(event)
+
+    def _on_run(self, e: ev.RunStarted) -> None:
+        self.run = e
+
+    def _on_resumed(self, e: ev.Resumed) -> None:
+        self.ended = self.failed = None
+        self.paused = False
+        for name, lane in list(self.lanes.items()):
+            if lane.opened > e.step:
+                del self.lanes[name]
+                continue
+            lane.steps = [s for s in lane.steps if s.step <= e.step]
+            lane.evals = [s for s in lane.evals if s.step <= e.step]
+            lane.changes = [s for s in lane.changes if s.step <= e.step]
+            undone = [s for s in lane.switches if s.step > e.step]
+            if undone:
+                lane.algorithm = undone[0].before
+            lane.switches = [s for s in lane.switches if s.step <= e.step]
+            lane.rollouts = {k: v for k, v in lane.rollouts.items() if k <= e.step}
+
+    def _on_phase(self, e: ev.PhaseChanged) -> None:
+        self.phase = e
+
+    def _on_model(self, e: ev.ModelLoaded) -> None:
+        self.model = e
+
+    def _on_lane(self, e: ev.LaneOpened) -> None:
+        known = self.lanes.get(e.lane)
+        if known is None:
+            self.lanes[e.lane] = LaneState(
+                e.lane, e.algorithm, e.preset, e.settings, e.parent, e.step, e.trainable
+            )
+        else:  # announced again by a resumed engine
+            known.algorithm, known.preset, known.settings = e.algorithm, e.preset, e.settings
+
+    def _on_rollout(self, e: ev.RolloutStarted) -> None:
+        lane = self.lanes.get(e.lane)
+        if lane is None:
+            return
+        rows = len(e.prompts) * e.group_size
+        lane.rollouts[e.step] = RolloutView(
+            e.step, e.algorithm, e.prompts, e.difficulty, e.group_size, e.max_tokens, [""] * rows
+        )
+        while len(lane.rollouts) > KEPT_ROLLOUTS:
+            del lane.rollouts[next(iter(lane.rollouts))]
+
+    def _view(self, lane: str, step: int) -> RolloutView | None:
+        state = self.lanes.get(lane)
+        return state.rollouts.get(step) if state else None
+
+    def _on_sampled(self, e: ev.Sampled) -> None:
+        view = self._view(e.lane, e.step)
+        if view is None:
+            return
+        view.position = e.position
+        for row, text in e.text:
+            view.text[row] += text
+        view.ended.update(e.ended)
+
+    def _on_graded(self, e: ev.Graded) -> None:
+        view = self._view(e.lane, e.step)
+        if view is None:
+            return
+        view.graded = e
+        view.text = list(e.text)
+        view.ended = set(range(len(e.text)))
+
+    def _on_tokens(self, e: ev.Tokens) -> None:
+        view = self._view(e.lane, e.step)
+        if view is not None:
+            view.tokens = e
+
+    def _on_step(self, e: ev.StepDone) -> None:
+        if e.lane in self.lanes:
+            self.lanes[e.lane].steps.append(e)
+
+    def _on_eval(self, e: ev.Evaluated) -> None:
+        lane = self.lanes.get(e.lane)
+        if lane is None:
+            return
+        if lane.evals and lane.evals[-1].step == e.step:
+            lane.evals[-1] = e
+        else:
+            lane.evals.append(e)
+
+    def _on_switch(self, e: ev.Switched) -> None:
+        lane = self.lanes.get(e.lane)
+        if lane is not None:
+            lane.algorithm, lane.preset, lane.settings = e.after, e.preset, e.settings
+            lane.switches.append(e)
+
+    def _on_set(self, e: ev.SettingChanged) -> None:
+        lane = self.lanes.get(e.lane)
+        if lane is not None:
+            lane.changes.append(e)
+            if e.key in lane.settings:
+                lane.settings = lane.settings | {e.key: e.after}
+
+    def _on_critic(self, e: ev.CriticChanged) -> None:
+        if e.lane in self.lanes:
+            self.lanes[e.lane].critic = e
+
+    def _on_checkpoint(self, e: ev.Checkpointed) -> None:
+        self.checkpoint = e
+
+    def _on_paused(self, e: ev.Paused) -> None:
+        self.paused = True
+
+    def _on_continued(self, e: ev.Continued) -> None:
+        self.paused = False
+
+    def _on_refused(self, e: ev.Refused) -> None:
+        self.refused = e
+
+    def _on_failed(self, e: ev.Failed) -> None:
+        self.failed = e
+
+    def _on_end(self, e: ev.Ended) -> None:
+        self.ended = e

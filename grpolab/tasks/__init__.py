@@ -1,0 +1,17 @@
+"""Prompts and their graders, in plain Python: no torch, and model text is never run as code.
+
+A new task is one file and one line in `TASKS`.
+"""
+
+from grpolab.tasks.base import Grade, Prompt, Task, TaskOptions, is_held_out
+from grpolab.tasks.countdown import Countdown
+from grpolab.tasks.slots import Slots
+from grpolab.tasks.sums import Sums
+
+TASKS: dict[str, type[Task]] = {
+    "sums": Sums,
+    "countdown": Countdown,
+    "slots": Slots,
+}
+
+__all__ = ["TASKS", "Grade", "Prompt", "Task", "TaskOptions", "is_held_out"]

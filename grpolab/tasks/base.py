@@ -1,0 +1,95 @@
+"""What every task shares: the prompt record, the grade, and the wall around held-out prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+HELD_OUT_SHARE = 16
+"""One key in this many is held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question. Every field is JSON-able, so that a prompt can travel in an event.
+
+    `key` is the canonical form that decides whether the prompt is held out; `data` is what the
+    grader needs to know; `difficulty` is one of easy, medium, hard.
+    """
+
+    task: str
+    text: str
+    key: str
+    data: dict[str, Any]
+    difficulty: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prompt as a JSON-able dictionary; `from_dict` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Prompt:
+        """Rebuild a prompt from `to_dict`. Raises ValueError naming what is missing or unknown."""
+        names = {field.name for field in fields(cls)}
+        if missing := names - set(record):
+            raise ValueError(f"a prompt record lacks {', '.join(sorted(missing))}")
+        if unknown := set(record) - names:
+            raise ValueError(f"a prompt record has unknown keys: {', '.join(sorted(unknown))}")
+        return cls(**record)
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A grader's verdict: `score` in [0, 1], `correct` only if nothing is left to improve."""
+
+    score: float
+    correct: bool
+    detail: str
+
+
+class TaskOptions(BaseModel):
+    """Base of every task's options: unknown keys are refused, values are not mutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Task(ABC):
+    """A source of prompts and the grader that belongs to them.
+
+    A subclass names itself, describes itself in one line, declares its `Options`, proposes prompts
+    and grades answers. `propose` must reach both sides of the held-out wall.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    Options: ClassVar[type[TaskOptions]]
+
+    @abstractmethod
+    def propose(self, rng: random.Random) -> Prompt:
+        """Any prompt of the task, held out or not."""
+
+    @abstractmethod
+    def grade(self, prompt: Prompt, answer: str | None) -> Grade:
+        """Grade the text between the answer tags. Never raises, whatever the text is."""
+
+    def draw(self, rng: random.Random, *, held_out: bool) -> Prompt:
+        """One prompt from the wanted side of the held-out wall; `rng` decides which."""
+        while True:
+            prompt = self.propose(rng)
+            if is_held_out(prompt.key) == held_out:
+                return prompt
+
+
+def is_held_out(key: str) -> bool:
+    """Whether the prompt with this canonical key belongs to evaluation alone.
+
+    The partition depends on the key only: not on a seed, a Python version or the task's options.
+    """
+    digest = hashlib.blake2b(key.encode("utf-8"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % HELD_OUT_SHARE == 0

@@ -1,0 +1,79 @@
+"""Which panes are seen, and where: everything on a large screen, pages of one or two on a small one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+TITLES = {
+    "rollouts": "Rollouts",
+    "tokens": "Tokens",
+    "learning": "Learning",
+    "kl": "KL",
+    "memory": "Memory",
+    "algorithm": "Algorithm",
+}
+PANES = tuple(TITLES)
+
+
+class Box(NamedTuple):
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def arrange(width: int, height: int, current: str, zoom: bool) -> dict[str, Box]:
+    """The visible panes' boxes in a body of this size; the others are folded away until they are gone to."""
+    if zoom:
+        return {current: Box(0, 0, width, height)}
+    if width >= 150 and height >= 36:
+        return _three(width, height)
+    if width >= 104 and height >= 26:
+        return _two(width, height)
+    return _page(width, height, current)
+
+
+def folded(width: int, height: int, current: str, zoom: bool) -> bool:
+    """Whether some panes are out of sight, so that tabs must say so."""
+    return len(arrange(width, height, current, zoom)) < len(PANES)
+
+
+def _stack(x: int, width: int, height: int, names: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, Box]:
+    """Boxes from top to bottom by weight, the last taking what is left."""
+    out: dict[str, Box] = {}
+    y, total = 0, sum(weights)
+    for i, (name, weight) in enumerate(zip(names, weights, strict=True)):
+        tall = height - y if i == len(names) - 1 else round(height * weight / total)
+        out[name] = Box(x, y, width, tall)
+        y += tall
+    return out
+
+
+def _three(width: int, height: int) -> dict[str, Box]:
+    left = round(width * 0.42)
+    middle = round(width * 0.29)
+    return (
+        _stack(0, left, height, ("rollouts", "tokens"), (0.56, 0.44))
+        | _stack(left, middle, height, ("learning", "kl", "memory"), (0.40, 0.26, 0.34))
+        | _stack(left + middle, width - left - middle, height, ("algorithm",), (1.0,))
+    )
+
+
+def _two(width: int, height: int) -> dict[str, Box]:
+    left = round(width * 0.58)
+    return _stack(0, left, height, ("rollouts", "tokens"), (0.62, 0.38)) | _stack(
+        left, width - left, height, ("learning", "kl", "memory", "algorithm"), (0.30, 0.19, 0.16, 0.35)
+    )
+
+
+def _page(width: int, height: int, current: str) -> dict[str, Box]:
+    for pair in (("rollouts", "tokens"), ("learning", "kl"), ("memory", "algorithm")):
+        if current in pair:
+            if width >= 130:
+                half = width // 2
+                return {pair[0]: Box(0, 0, half, height), pair[1]: Box(half, 0, width - half, height)}
+            if height >= 34:
+                return _stack(0, width, height, pair, (0.5, 0.5) if "memory" not in pair else (0.35, 0.65))
+    if current in ("learning", "kl") and height >= 14:
+        return _stack(0, width, height, ("learning", "kl"), (0.6, 0.4))
+    return {current: Box(0, 0, width, height)}

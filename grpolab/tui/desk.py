@@ -1,0 +1,65 @@
+"""What all panes share: the state, the view on it, the colours, and who runs the training."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grpolab.state import LabState
+from grpolab.tui.keys import Keymap
+from grpolab.tui.palette import DARK, Palette
+from grpolab.tui.source import Engine, Source
+from grpolab.tui.view import View
+
+NOTICE_SECONDS = 7.0
+
+
+@dataclass
+class Desk:
+    source: Source
+    run_dir: Path
+    engine: Engine | None = None
+    state: LabState = field(default_factory=LabState)
+    view: View = field(default_factory=View)
+    palette: Palette = DARK
+    keymap: Keymap = field(default_factory=Keymap)
+    current: str = "rollouts"  # the pane that keys like zoom and help speak to
+    zoom: bool = False
+    opened: float = field(default_factory=time.monotonic)
+    leaving: float | None = None  # since when the engine is asked to finish its step
+    exit_code: int | None = None  # of the engine
+    pausing: bool = False  # asked for, not yet confirmed by an event
+    _notice: tuple[str, str, float] = ("", "dim", 0.0)
+
+    @property
+    def mode(self) -> str:
+        return self.source.mode
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the screen was opened."""
+        return time.monotonic() - self.opened
+
+    def say(self, text: str, colour: str = "dim") -> None:
+        """A line in the header for a few seconds."""
+        self._notice = (text, colour, time.monotonic() + NOTICE_SECONDS)
+
+    @property
+    def notice(self) -> tuple[str, str]:
+        text, colour, until = self._notice
+        return (text, colour) if time.monotonic() < until else ("", "dim")
+
+    def lane_mark(self, lane: str) -> tuple[str, str]:
+        """A lane's glyph and colour, stable over the run."""
+        from grpolab.tui.palette import LANE_GLYPHS
+
+        names = list(self.state.lanes)
+        at = names.index(lane) if lane in names else 0
+        return LANE_GLYPHS[at % len(LANE_GLYPHS)], self.palette.lane(at)
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come: the run ended, failed, or its engine is gone."""
+        s = self.state
+        return s.ended is not None or s.failed is not None or self.exit_code is not None

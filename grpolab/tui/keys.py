@@ -1,0 +1,137 @@
+"""Every action of the lab with its keys, in one table. A user's file may give other keys.
+
+`$GRPOLAB_KEYS`, or `grpolab/keys.toml` under `$XDG_CONFIG_HOME` (`~/.config`): `action = "key,other key"` lines.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+EVERYWHERE = ("live", "watch", "replay")
+
+
+@dataclass(frozen=True)
+class Action:
+    name: str
+    keys: str
+    label: str  # for the footer, one or two words
+    help: str
+    group: str
+    modes: tuple[str, ...] = EVERYWHERE
+    argument: str = ""  # of the action's method, after the name
+
+    @property
+    def call(self) -> str:
+        name = self.name.rstrip("0123456789").rstrip("_") if self.argument else self.name
+        return f"{name}({self.argument})"
+
+
+TRAINING, LOOK, PANES, REPLAY, LAB = "Training", "Look", "Panes", "Replay", "Lab"
+COMMANDS = ("live",)
+
+ACTIONS = (
+    Action("algorithm", "a", "algorithm", "switch the lane to another algorithm", TRAINING, COMMANDS),
+    Action("pause", "p", "pause", "pause or continue the training (a replay: its clock)", TRAINING),
+    Action("single", "n", "one step", "train one step, then pause", TRAINING, COMMANDS),
+    Action("setting", "equals_sign", "set", "change a setting of the algorithm", TRAINING, COMMANDS),
+    Action("evaluate", "e", "evaluate", "evaluate on held-out prompts now", TRAINING, COMMANDS),
+    Action("checkpoint", "s", "save", "write a checkpoint now", TRAINING, COMMANDS),
+    Action("hold", "v", "hold view", "hold the view at its step, or follow again; training goes on", LOOK),
+    Action("prompt_next", "j", "prompt", "next prompt", LOOK),
+    Action("prompt_previous", "k", "", "previous prompt", LOOK),
+    Action("answer_next", "l,down", "answer", "next answer", LOOK),
+    Action("answer_previous", "h,up", "", "previous answer", LOOK),
+    Action("token_next", "right", "token", "next token", LOOK),
+    Action("token_previous", "left", "", "previous token", LOOK),
+    Action("token_jump", "shift+right", "", "ten tokens on", LOOK),
+    Action("token_back", "shift+left", "", "ten tokens back", LOOK),
+    Action("channel", "c", "channel", "next per-token channel", LOOK),
+    Action("channel_back", "C", "", "previous per-token channel", LOOK),
+    Action("lane", "L", "lane", "next lane", LOOK),
+    Action("older", "comma", "older", "one step back (live: holds the view there)", LOOK),
+    Action("newer", "full_stop", "newer", "one step on", LOOK),
+    Action("first", "home", "", "first step", LOOK),
+    Action("last", "end", "", "newest step, and follow", LOOK),
+    Action("play", "space", "play/pause", "play or pause the replay", REPLAY, ("replay",)),
+    Action("slower", "left_square_bracket", "slower", "half the speed", REPLAY, ("replay",)),
+    Action("faster", "right_square_bracket", "faster", "twice the speed", REPLAY, ("replay",)),
+    Action("pane_next", "tab", "pane", "next pane", PANES),
+    Action("pane_previous", "shift+tab", "", "previous pane", PANES),
+    Action("zoom", "z,enter", "zoom", "give the whole screen to this pane, or share it again", PANES),
+    Action("page_down", "pagedown", "", "scroll this pane down", PANES),
+    Action("page_up", "pageup", "", "scroll this pane up", PANES),
+    Action("pane_1", "1", "", "go to Rollouts", PANES, argument="'rollouts'"),
+    Action("pane_2", "2", "", "go to Tokens", PANES, argument="'tokens'"),
+    Action("pane_3", "3", "", "go to Learning", PANES, argument="'learning'"),
+    Action("pane_4", "4", "", "go to KL", PANES, argument="'kl'"),
+    Action("pane_5", "5", "", "go to Memory", PANES, argument="'memory'"),
+    Action("pane_6", "6", "", "go to Algorithm", PANES, argument="'algorithm'"),
+    Action("theme", "t", "theme", "dark or light", LAB),
+    Action("explain", "question_mark", "help", "explain this pane and list the keys", LAB),
+    Action("commands", "colon,ctrl+p", "commands", "every action by name", LAB),
+    Action("back", "escape", "", "leave zoom, then let go of a held view", LAB),
+    Action("quit", "q,ctrl+c,ctrl+q", "quit", "leave; a live run finishes its step and can be resumed", LAB),
+)  # fmt: skip
+
+BY_NAME = {a.name: a for a in ACTIONS}
+
+_SHOWN = {
+    "comma": ",", "full_stop": ".", "left_square_bracket": "[", "right_square_bracket": "]", "question_mark": "?",
+    "colon": ":", "equals_sign": "=", "right": "→", "left": "←", "up": "↑", "down": "↓", "escape": "esc",
+    "shift+tab": "⇧tab", "shift+right": "⇧→", "shift+left": "⇧←", "pagedown": "pgdn", "pageup": "pgup",
+    "enter": "↵", "ctrl+p": "^p", "ctrl+c": "^c", "ctrl+q": "^q",
+}  # fmt: skip
+_WRITTEN = {
+    ",": "comma", ".": "full_stop", "[": "left_square_bracket", "]": "right_square_bracket", "?": "question_mark",
+    ":": "colon", "=": "equals_sign", "/": "slash", ";": "semicolon", "-": "minus", "+": "plus",
+}  # fmt: skip
+
+
+class Keymap:
+    """The keys in force: the table's, over them a user's."""
+
+    def __init__(self, changed: dict[str, str] | None = None) -> None:
+        self.keys = {a.name: a.keys for a in ACTIONS} | (changed or {})
+        self.changed = changed or {}
+
+    def shown(self, name: str, every: bool = False) -> str:
+        """The action's key as a person reads it; `every`: all of them."""
+        keys = self.keys[name].split(",")
+        return " ".join(_SHOWN.get(k, k) for k in (keys if every else keys[:1]))
+
+
+def keys_file() -> Path:
+    given = os.environ.get("GRPOLAB_KEYS")
+    if given:
+        return Path(given)
+    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(config).expanduser() / "grpolab" / "keys.toml"
+
+
+def load_keymap(path: Path) -> tuple[Keymap, str]:
+    """The keymap with a user's changes, and one line about what in the file was not understood."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return Keymap(), ""
+    import tomllib
+
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Keymap(), f"{path}: {error}; the usual keys apply"
+    changed: dict[str, str] = {}
+    for name, keys in table.items():
+        if name not in BY_NAME:
+            near = difflib.get_close_matches(name, BY_NAME, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            return Keymap(changed), f"{path}: no action {name!r}{hint}"
+        if not isinstance(keys, str) or not keys.strip():
+            return Keymap(changed), f"{path}: {name} wants a key, got {keys!r}"
+        # a comma alone is the comma key, between keys it parts them
+        parts = [keys] if keys == "," else [k.strip() for k in keys.split(",") if k.strip()]
+        changed[name] = ",".join(_WRITTEN.get(k, k) for k in parts)
+    return Keymap(changed), ""

@@ -1,0 +1,1 @@
+"""What the lab shows, one pane a file."""

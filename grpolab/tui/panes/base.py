@@ -1,0 +1,190 @@
+"""A pane: a box of lines, built from the desk, repainted line by line where something changed."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual import events
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from grpolab.tui.desk import Desk
+from grpolab.tui.text import Hit, Line, clip
+
+
+class Canvas(Widget):
+    """A widget made of `Line`s. A subclass gives `lines`; `paint` redraws those that differ."""
+
+    watches: ClassVar[frozenset[str]] = frozenset()
+    """Which marks make it stale: kinds of events, `select` (the view moved), `clock` (a quarter second passed)."""
+    period: ClassVar[float] = 0.06
+    """Seconds between two repaints at the least."""
+
+    class Clicked(Message):
+        """Cells that mean something were clicked."""
+
+        def __init__(self, pane: Canvas, hit: Hit) -> None:
+            super().__init__()
+            self.pane = pane
+            self.hit = hit
+
+    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.desk = desk
+        self.stale = True
+        self.painted = 0.0
+        self._shown: list[Line] = []
+        self._strips: list[Strip] = []
+        self._built: tuple[int, int] = (-1, -1)
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        """At most `height` lines of at most `width` cells."""
+        raise NotImplementedError
+
+    def due(self, now: float) -> bool:
+        return self.stale and self.is_mounted and self.display and now - self.painted >= self.period
+
+    def paint(self) -> None:
+        """Build the lines again; only rows that changed are sent to the terminal."""
+        before, size = self._strips, self._built
+        self._build()
+        if size != self._built:
+            self.refresh()
+            return
+        changed = [y for y, (a, b) in enumerate(zip(before, self._strips, strict=True)) if a != b]
+        if changed:
+            self.refresh(*(Region(0, y, self._built[0], 1) for y in changed))
+
+    def _build(self) -> None:
+        width, height = self.size
+        self.stale, self.painted = False, time.monotonic()
+        self._built = (width, height)
+        base = self.desk.palette.style("text", self.ground)
+        self._shown = self.lines(width, height)[:height] if width > 0 and height > 0 else []
+        self._shown += [Line() for _ in range(height - len(self._shown))]
+        self._strips = [
+            Strip(
+                [Segment(s.text, base + s.style if s.style else base) for s in line.segments], line.width
+            ).adjust_cell_length(width, base)
+            for line in self._shown
+        ]
+
+    @property
+    def ground(self) -> str:
+        return "ground"
+
+    def render_line(self, y: int) -> Strip:
+        if self._built != (self.size.width, self.size.height):
+            self._build()
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y < len(self._shown):
+            hit = self._shown[event.y].hit(event.x) or self.elsewhere()
+            if hit is not None:
+                self.post_message(self.Clicked(self, hit))
+
+    def elsewhere(self) -> Hit | None:
+        """What a click on nothing in particular means."""
+        return None
+
+    @property
+    def plain(self) -> str:
+        """What stands there, as text."""
+        if self._built != (self.size.width, self.size.height):
+            self._build()
+        return "\n".join(line.plain for line in self._shown)
+
+
+class Pane(Canvas):
+    """A canvas in a box with a numbered title. `content` may be longer than the box: it scrolls."""
+
+    index: ClassVar[int] = 0
+    title: ClassVar[str] = ""
+    explains: ClassVar[str] = ""
+    """What the pane shows, for `?`."""
+
+    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
+        super().__init__(desk, id=id)
+        self.top = 0
+
+    def content(self, width: int, height: int) -> list[Line]:
+        raise NotImplementedError
+
+    def info(self) -> tuple[str, str]:
+        """What stands in the box's upper edge: after the title, and on the right."""
+        return "", ""
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if width < 6 or height < 3:
+            return [Line(clip(self.title, width))]
+        p = self.desk.palette
+        here = self.desk.current == self.id
+        edge = p.style("accent" if here else "line")
+        inner = max(1, width - 4)
+        body = self.content(inner, height - 2)
+        self.top = max(0, min(self.top, len(body) - (height - 2)))
+        below = len(body) - (height - 2) - self.top
+        out = [self._edge(width, here)]
+        side = edge
+        for line in body[self.top : self.top + height - 2]:
+            row = Line("│", side).add(" ")
+            row.join(_cut(line, inner))
+            row.to(width - 1).add("│", side)
+            out.append(row)
+        while len(out) < height - 1:
+            out.append(Line("│", side).to(width - 1).add("│", side))
+        more = f" ▾ {below} more · {self.desk.keymap.shown('page_down')} " if below > 0 else ""
+        if not more and self.top:
+            more = f" ▴ {self.top} above · {self.desk.keymap.shown('page_up')} "
+        room = width - 3 - len(more)
+        foot = Line("╰", edge).add("─" * max(0, room), edge)
+        out.append(foot.add(more if room >= 0 else "", p.style("dim")).to(width - 2).add("─╯", edge))
+        return out
+
+    def _edge(self, width: int, here: bool) -> Line:
+        p = self.desk.palette
+        edge = p.style("accent" if here else "line")
+        info, right = self.info()
+        row = Line("╭─", edge).add(f" {self.index} ", p.style("accent" if here else "faint"))
+        row.add(f"{self.title} ", p.style("accent" if here else "text", bold=True))
+        room = width - row.width - 3
+        info, right = clip(info, room - 1), clip(right, max(0, room - len(info) - 4))
+        if info:
+            row.add("─ ", edge).add(info + " ", p.style("dim"))
+        gap = width - row.width - 2 - (len(right) + 2 if right else 0)
+        row.add("─" * max(0, gap), edge)
+        if right:
+            row.add(f" {right} ", p.style("dim"))
+        return row.add("─╮", edge)
+
+    def scroll(self, by: int) -> None:
+        self.top = max(0, self.top + by)
+        self.paint()
+
+    def elsewhere(self) -> Hit | None:
+        return ("pane", self.id)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.scroll(2)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.scroll(-2)
+
+
+def _cut(line: Line, width: int) -> Line:
+    """The line, its end cut off where it is too long: nothing may reach the box's edge."""
+    if line.width <= width:
+        return line
+    cut = Line()
+    for segment in line.segments:
+        text = clip(segment.text, width - cut.width, "")
+        cut.add(text, segment.style)
+        if len(text) < len(segment.text):
+            break
+    cut.hits = line.hits
+    return cut

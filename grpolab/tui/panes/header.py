@@ -1,0 +1,170 @@
+"""Two rows on top: what runs, how far, how fast; and what is paused, held, ended or just said."""
+
+from __future__ import annotations
+
+import time
+
+from grpolab.tui.arrange import PANES, TITLES
+from grpolab.tui.numbers import clock, count, percent
+from grpolab.tui.palette import SPINNER
+from grpolab.tui.panes.base import Canvas
+from grpolab.tui.source import Playing
+from grpolab.tui.text import Line, clip, visible
+
+
+class Header(Canvas):
+    watches = frozenset(
+        {"run", "phase", "step", "eval", "switch", "paused", "continued", "failed", "end", "select", "clock",
+         "sampled", "lane", "resumed", "model", "refused"}
+    )  # fmt: skip
+    period = 0.2
+
+    @property
+    def ground(self) -> str:
+        return "bar"
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        return [self._first(width), self._second(width)]
+
+    def _first(self, width: int) -> Line:
+        p, s, view = self.desk.palette, self.desk.state, self.desk.view
+        line = Line(" ◆ ", p.style("accent")).add("grpolab ", p.style("text", bold=True))
+        name = visible(str(s.run.scenario.get("name", ""))) if s.run else self.desk.run_dir.name
+        wide = width >= 100
+        line.add(f" {clip(name, 28 if wide else 15)} ", p.style("text"))
+        if wide and s.run:
+            task = s.run.scenario.get("task")
+            parts = [str(task.get("name", "")) if isinstance(task, dict) else "", self._model(), s.run.device]
+            line.add("· " + " · ".join(visible(x) for x in parts if x), p.style("dim"))
+        right = self._right(width)
+        lane = view.lane_state(s)
+        step = lane.last.step if lane and lane.last else s.step
+        middle = Line(f"step {step}/{s.steps} ", p.style("text", bold=True))
+        room = width - line.width - right.width - middle.width - 7
+        cells = max(0, min(30, room))
+        if cells >= 4 and s.steps:
+            done = round(cells * min(1.0, step / s.steps))
+            middle.add("━" * done, p.style("accent")).add("━" * (cells - done), p.style("line"))
+            middle.add(f" {percent(step / s.steps)}", p.style("dim"))
+        gap = max(2, (width - line.width - right.width - middle.width) // 2)
+        line.add(" " * gap).join(middle)
+        return line.to(width - right.width).join(right)
+
+    def _model(self) -> str:
+        m = self.desk.state.model
+        if m is None:
+            return ""
+        quantized = f" {m.quantize}" if m.quantize not in ("", "none") else ""
+        return f"{clip(m.name.rstrip('/').rpartition('/')[2], 20)} {count(m.parameters)}{quantized}"
+
+    def _right(self, width: int) -> Line:
+        p, s = self.desk.palette, self.desk.state
+        lane = self.desk.view.lane_state(s)
+        right = Line()
+        if lane and lane.last and width >= 90:
+            speed = lane.last.metrics.get("tokens_per_second")
+            right.add(f"{count(speed)} tok/s  ", p.style("dim"))
+        source = self.desk.source
+        if isinstance(source, Playing):
+            told = f"{clock(source.clock)}/{clock(source.length)}"
+        else:
+            told = clock(s.time if self.desk.over else max(s.time, self.desk.waited))
+        return right.add(told + " ", p.style("text"))
+
+    def _second(self, width: int) -> Line:
+        p, s, view = self.desk.palette, self.desk.state, self.desk.view
+        line = Line(" ")
+        lane = view.lane_state(s)
+        if lane:
+            glyph, colour = self.desk.lane_mark(lane.name)
+            if len(s.lanes) > 1:
+                told = f"{glyph} {clip(visible(lane.name), 12)} {self.desk.keymap.shown('lane')} "
+                line.add(told, p.style(colour), hit=("run", "lane"))
+            line.add(f" {lane.algorithm.upper()} ", p.style("ground", colour, bold=True), hit=("run", "algorithm"))
+            line.add("  ")
+        for text, colour in self._chips():
+            line.add(f" {text} ", p.style("ground", colour, bold=True)).add(" ")
+        if not self.desk.over:
+            line.join(self._phase())
+        right = Line()
+        if lane and lane.evals:
+            e = lane.evals[-1]
+            right.add("held-out ", p.style("dim")).add(percent(e.accuracy), p.style("good", bold=True))
+            if len(lane.evals) > 1:
+                change = 100 * (e.accuracy - lane.evals[0].accuracy)
+                right.add(f" {'▲' if change >= 0 else '▼'}{abs(change):.0f}", p.style("dim"))
+            if width >= 100:
+                right.add(f"  greedy {percent(e.greedy_accuracy)}", p.style("dim"))
+            right.add(" ")
+        notice, colour = self.desk.notice
+        room = width - line.width - right.width - 4
+        if notice and room >= 8:
+            line.add("  " + clip(notice, room), p.style(colour))
+        elif notice:
+            right = Line()
+            line.add("  " + clip(notice, max(0, width - line.width - 3)), p.style(colour))
+        return line.to(width - right.width).join(right)
+
+    def _chips(self) -> list[tuple[str, str]]:
+        """What must not be mistaken: the training's state and the view's, in words."""
+        d, s = self.desk, self.desk.state
+        chips = []
+        if s.failed:
+            chips.append(("✗ FAILED", "bad"))
+        elif s.ended and d.mode != "replay":
+            words = {"done": ("✓ RUN DONE", "good"), "interrupted": ("■ STOPPED", "warn")}
+            chips.append(words.get(s.ended.status, (f"■ {s.ended.status.upper()}", "bad")))
+        elif d.exit_code is not None:
+            chips.append(("✗ ENGINE GONE", "bad"))
+        elif d.leaving is not None:
+            chips.append(("FINISHING THE STEP…", "warn"))
+        elif s.paused and d.mode != "replay":
+            chips.append(("⏸ TRAINING PAUSED", "warn"))
+        elif d.pausing:
+            chips.append(("PAUSING AFTER THIS STEP…", "warn"))
+        source = d.source
+        if isinstance(source, Playing):
+            sign = "▶" if source.playing and not source.over else "⏸" if not source.over else "■ END"
+            chips.append((f"REPLAY {sign} ×{source.speed:g}", "accent"))
+        elif d.mode == "watch":
+            chips.append(("WATCHING", "accent"))
+        if d.view.held is not None:
+            chips.append((f"VIEW HELD at step {d.view.held.step}", "heat"))
+        return chips
+
+    def _phase(self) -> Line:
+        p, s = self.desk.palette, self.desk.state
+        if s.phase is None:
+            return Line("starting", p.style("dim"))
+        moving = not s.paused and s.phase.phase != "waiting"
+        if isinstance(self.desk.source, Playing):
+            moving = moving and self.desk.source.playing
+        sign = SPINNER[int(time.monotonic() * 8) % len(SPINNER)] if moving else "·"
+        line = Line(f"{sign} ", p.style("accent")).add(visible(s.phase.phase), p.style("text"))
+        lane = self.desk.view.lane_state(s)
+        newest = lane.rollout if lane else None
+        if s.phase.phase == "sampling" and newest is not None:
+            line.add(f" {newest.position}/{newest.max_tokens}", p.style("dim"))
+        elif s.phase.detail:
+            line.add(f" {clip(visible(s.phase.detail), 30)}", p.style("dim"))
+        return line
+
+
+class Tabs(Canvas):
+    """The panes by name, where not all are in sight."""
+
+    watches = frozenset({"select"})
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        p = self.desk.palette
+        line = Line(" ")
+        for i, name in enumerate(PANES, 1):
+            here = name == self.desk.current
+            style = p.style("ground", "accent", bold=True) if here else p.style("dim")
+            title = TITLES[name] if width >= 70 else TITLES[name][:5]
+            line.add(f" {i} {title} ", style, hit=("pane", name)).add(" ")
+        if self.desk.zoom:
+            told = f"{self.desk.keymap.shown('zoom')} share the screen "
+            if width - line.width > len(told):
+                line.to(width - len(told)).add(told, p.style("faint"), hit=("run", "zoom"))
+        return [line]

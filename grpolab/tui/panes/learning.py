@@ -1,0 +1,71 @@
+"""Reward and held-out accuracy over the steps."""
+
+from __future__ import annotations
+
+from grpolab.state import LaneState
+from grpolab.tui.numbers import number, percent
+from grpolab.tui.panes.curves import Curve, CurvePane
+from grpolab.tui.text import Line, flow
+
+
+class Learning(CurvePane):
+    index = 3
+    title = "Learning"
+    explains = (
+        "reward: mean of each step's rollout, all parts with their weights.\n"
+        "● held-out: accuracy on prompts that training never draws, sampled at the rollout's temperature. This is "
+        "what reinforcement learning raises. ○ greedy: the same prompts, always the likeliest token.\n"
+        "┊ a switch of the algorithm; above it, to which one. ▼held marks the step that the view is held at.\n"
+        "With several lanes: reward of the chosen lane, held-out accuracy of them all, each with its own glyph."
+    )
+
+    def info(self) -> tuple[str, str]:
+        lane = self.desk.view.lane_state(self.desk.state)
+        if lane is None or not lane.evals:
+            return "", ""
+        first, last = lane.evals[0], lane.evals[-1]
+        if first is last:
+            return f"held-out {percent(last.accuracy)}", f"greedy {percent(last.greedy_accuracy)}"
+        return f"held-out {percent(first.accuracy)} → {percent(last.accuracy)}", f"greedy {percent(last.greedy_accuracy)}"
+
+    def content(self, width: int, height: int) -> list[Line]:
+        p = self.desk.palette
+        lane = self.desk.view.lane_state(self.desk.state)
+        if lane is None or not (lane.steps or lane.evals):
+            return [Line(), Line("  curves begin with the first evaluation", p.style("faint"))]
+        curves = self._curves(lane)
+        highest = max((y for c in curves for y in c.y if y == y), default=1.0)
+        top = 1.0 if highest <= 1 else 1.2 if highest <= 1.2 else number_above(highest)
+        lowest = min((y for c in curves for y in c.y if y == y), default=0.0)
+        low = 0.0 if lowest >= 0 else -number_above(-lowest)
+        legend = flow([self._entry(c) for c in curves], width) if height >= 7 else []
+        return [*legend, *self.plot("learning", lane, curves, width, height - len(legend), (low, top))]
+
+    def _curves(self, lane: LaneState) -> list[Curve]:
+        p = self.desk.palette
+        x, y = lane.series("reward")
+        out = [Curve("reward", x, y, "faint" if len(self.desk.state.lanes) > 1 else "dim")]
+        several = len(self.desk.state.lanes) > 1
+        greedy = [e.greedy_accuracy for e in lane.evals]
+        steps = [e.step for e in lane.evals]
+        out.append(Curve("greedy", steps, greedy, p.owners["critic"], "○"))
+        for name, other in self.desk.state.lanes.items():
+            glyph, colour = self.desk.lane_mark(name)
+            xs, ys = [e.step for e in other.evals], [e.accuracy for e in other.evals]
+            out.append(Curve("", xs, ys, colour))
+            out.append(Curve(f"held-out {name}" if several else "held-out", xs, ys, colour, glyph))
+        return out
+
+    def _entry(self, curve: Curve) -> Line:
+        p = self.desk.palette
+        if not curve.name:
+            return Line()
+        glyph = "⣀⠤⠒" if curve.marker == "braille" else curve.marker
+        line = Line(f"{glyph} ", p.style(curve.colour)).add(f"{curve.name} ", p.style("dim"))
+        return line.add(number(curve.y[-1], 2) if curve.y else "—", p.style("text"))
+
+
+def number_above(value: float) -> float:
+    from grpolab.tui.chart import nice
+
+    return nice(value)

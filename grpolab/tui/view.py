@@ -1,0 +1,127 @@
+"""What the viewer looks at: lane, step, prompt, answer, token, channel. Follows the newest step unless it is held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grpolab.events import CHANNELS, StepDone
+from grpolab.state import LabState, LaneState, RolloutView
+
+
+@dataclass
+class View:
+    lane: str = ""
+    prompt: int = 0
+    answer: int = 0
+    token: int = 0
+    channel: str = "advantage"
+    held: RolloutView | None = None
+
+    def lane_state(self, state: LabState) -> LaneState | None:
+        """The lane looked at; the first one until another is chosen."""
+        if self.lane not in state.lanes:
+            self.lane = next(iter(state.lanes), "")
+        return state.lanes.get(self.lane)
+
+    def rollout(self, state: LabState) -> RolloutView | None:
+        """The held rollout, or the newest one, perhaps still streaming."""
+        if self.held is not None:
+            return self.held
+        lane = self.lane_state(state)
+        return lane.rollout if lane else None
+
+    def scored(self, state: LabState) -> RolloutView | None:
+        """The newest rollout whose tokens have their channels: while one is sampled, the one before it."""
+        if self.held is not None:
+            return self.held if self.held.tokens is not None else None
+        lane = self.lane_state(state)
+        rollouts = reversed(lane.rollouts.values()) if lane else ()
+        return next((r for r in rollouts if r.tokens is not None), None)
+
+    def done(self, state: LabState) -> StepDone | None:
+        """The finished step whose numbers belong to what is looked at."""
+        lane = self.lane_state(state)
+        if lane is None:
+            return None
+        if self.held is None:
+            return lane.last
+        return next((s for s in reversed(lane.steps) if s.step <= self.held.step), None)
+
+    def row(self, rollout: RolloutView) -> int:
+        """The selected answer's row in a rollout, whatever its shape."""
+        prompt = min(self.prompt, max(0, len(rollout.prompts) - 1))
+        return prompt * rollout.group_size + min(self.answer, max(0, rollout.group_size - 1))
+
+    def token_count(self, state: LabState) -> int:
+        rollout = self.scored(state)
+        if rollout is None or rollout.tokens is None:
+            return 0
+        row = self.row(rollout)
+        return len(rollout.tokens.pieces[row]) if row < len(rollout.tokens.pieces) else 0
+
+    def channels(self, state: LabState) -> list[str]:
+        """Channels that the rollout has, in the order in which they are offered."""
+        rollout = self.scored(state)
+        if rollout is None or rollout.tokens is None:
+            return ["advantage"]
+        there = rollout.tokens.channels
+        return [c for c in CHANNELS if c in there] + [c for c in there if c not in CHANNELS]
+
+    def move_prompt(self, state: LabState, by: int) -> None:
+        rollout = self.rollout(state)
+        if rollout is not None and rollout.prompts:
+            self.prompt = (min(self.prompt, len(rollout.prompts) - 1) + by) % len(rollout.prompts)
+            self.token = 0
+
+    def move_answer(self, state: LabState, by: int) -> None:
+        """To the next answer; past the last of a group to the first of the next prompt."""
+        rollout = self.rollout(state)
+        if rollout is None or not rollout.prompts or not rollout.group_size:
+            return
+        rows = len(rollout.prompts) * rollout.group_size
+        self.prompt, self.answer = divmod((self.row(rollout) + by) % rows, rollout.group_size)
+        self.token = 0
+
+    def move_token(self, state: LabState, by: int) -> None:
+        n = self.token_count(state)
+        self.token = max(0, min(n - 1, min(self.token, n - 1) + by)) if n else 0
+
+    def next_channel(self, state: LabState, by: int = 1) -> None:
+        offered = self.channels(state)
+        at = offered.index(self.channel) if self.channel in offered else -1 if by > 0 else 0
+        self.channel = offered[(at + by) % len(offered)]
+
+    def next_lane(self, state: LabState) -> bool:
+        """True if there is another lane to go to. What was held on the old lane is let go."""
+        names = list(state.lanes)
+        if len(names) < 2:
+            return False
+        at = names.index(self.lane) if self.lane in names else -1
+        step = self.held.step if self.held else None
+        self.lane = names[(at + 1) % len(names)]
+        self.held = state.lanes[self.lane].rollouts.get(step) if step is not None else None
+        return True
+
+    def hold(self, state: LabState) -> None:
+        """Stay with the newest rollout that is complete, or with the streaming one if there is no other."""
+        self.held = self.scored(state) or self.rollout(state)
+
+    def browse(self, state: LabState, by: int) -> None:
+        """To an older or newer step among those kept in memory; past the newest the view follows again."""
+        lane = self.lane_state(state)
+        if lane is None or not lane.rollouts:
+            return
+        steps = list(lane.rollouts)
+        here = self.held.step if self.held else steps[-1]
+        at = next((i for i, s in enumerate(steps) if s >= here), len(steps) - 1)
+        self.browse_to(state, steps[max(0, at + by)] if at + by < len(steps) else None)
+
+    def browse_to(self, state: LabState, step: int | None) -> None:
+        """To a step kept in memory; None follows the newest."""
+        lane = self.lane_state(state)
+        self.held = lane.rollouts.get(step) if lane is not None and step is not None else None
+
+    def again(self, state: LabState) -> None:
+        """The state was folded afresh: find what was held in it again."""
+        if self.held is not None:
+            self.browse_to(state, self.held.step)
