@@ -88,7 +88,7 @@ def _type(schema: dict[str, Any]) -> str:
     ):
         if key in schema:
             kind += f" {sign} {schema[key]:g}"
-    return {"null": "none"}.get(kind, kind)
+    return "none" if kind == "null" else str(kind)
 
 
 def _source(a: type[Algorithm]) -> Path:
@@ -115,7 +115,8 @@ def _card(a: type[Algorithm]) -> str:
         what = ", ".join(f"{k}={v}" for k, v in values.items()) or "the defaults above"
         lines.append(f"  {preset}: {what}")
     module = inspect.getmodule(a)
-    return "\n".join([*lines, "", (inspect.getdoc(module) if module else "") or ""])
+    doc = inspect.getdoc(module) if module else None
+    return "\n".join([*lines, "", doc or ""])
 
 
 def scenarios(name: str | None, *, as_json: bool) -> int:

@@ -57,9 +57,9 @@ class Parser(argparse.ArgumentParser):
             action, f"unknown value {value!r}{nearest(str(value), choices)}"
         )
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        known, rest = super().parse_known_args(args, namespace)
-        if rest:  # a subcommand's own parser sees its options first, so that its names are the ones suggested
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        known, rest = super().parse_known_args(*args, **kwargs)
+        if rest:  # told here, where a command's own options are known, and not by its parent
             word = rest[0].partition("=")[0]
             if not word.startswith("-"):
                 self.error(f"unexpected argument {word!r}")
@@ -76,7 +76,7 @@ def parser() -> Parser:
 
     run = commands.add_parser(
         "run", help="run a scenario, in the terminal lab or headless",
-        description="Run a scenario: a YAML file, or a shipped one by its name (see `grpolab scenarios`).",
+        description="Run a scenario: a YAML file, or a shipped one by its name.",
     )  # fmt: skip
     run.add_argument(
         "scenario", nargs="?", metavar="SCENARIO", help="file or shipped name; default: default"
@@ -108,7 +108,7 @@ def parser() -> Parser:
 
     replay = commands.add_parser(
         "replay", help="see a recorded run again; computes nothing",
-        description="Play a recorded run's events. RUN is a run directory, its name under runs/, or `last`.",
+        description="Play a recorded run. RUN is its directory, its name under runs/, or `last`.",
     )  # fmt: skip
     replay.add_argument("run", metavar="RUN")
     replay.add_argument(
@@ -118,15 +118,16 @@ def parser() -> Parser:
 
     watch = commands.add_parser(
         "watch", help="follow a run that another process is writing",
-        description="Follow a run that another process is writing; nothing you do here disturbs it.",
+        description="Follow a run that another process is writing; nothing here disturbs it.",
     )  # fmt: skip
     watch.add_argument("run", metavar="RUN")
     _output(watch, "no screen; plain progress")
 
     rerun = commands.add_parser(
         "rerun", help="compute a run again and compare digests",
-        description="Compute a run again from its recorded scenario and seed, with what was changed by hand in it, and "
-        "compare digests. Exit 0: equal. Exit 1: different; the first step and quantity that differ are named.",
+        description="Compute a run again from its recorded scenario and seed, with what was "
+        "changed by hand in it, and compare digests. Exit 0: equal. Exit 1: different; the first "
+        "step and quantity that differ are named.",
     )  # fmt: skip
     rerun.add_argument("run", metavar="RUN")
     rerun.add_argument(
@@ -156,8 +157,9 @@ def parser() -> Parser:
 
     grade = commands.add_parser(
         "grade", help="apply a scenario's rewards to given completions",
-        description='Grade completions. Input lines: {"prompt": {…} or "question": "…", "completion": "…"}; '
-        'output lines: {"reward": …, "parts": {…}, "answer": …, "steps": […]}.',
+        description="Grade completions.\n\n"
+        'input lines:  {"prompt": {…} or "question": "…", "completion": "…"}\n'
+        'output lines: {"reward": …, "parts": {…}, "answer": …, "steps": […]}',
     )  # fmt: skip
     grade.add_argument("scenario", metavar="SCENARIO")
     grade.add_argument("file", metavar="FILE.jsonl", help="`-` reads stdin")

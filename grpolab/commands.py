@@ -142,10 +142,9 @@ def check(args: Namespace) -> int:
         print(json.dumps(scenario.complete(), indent=2, ensure_ascii=False))
         return 0
     lanes = ", ".join(f"{lane.name} ({lane.algorithm.name})" for lane in scenario.lanes)
-    cues = f", {len(scenario.cues)} cues" if scenario.cues else ""
-    print(
-        f"{args.scenario}: ok: task {scenario.task.name}, lanes {lanes}, {scenario.train.steps} steps{cues}"
-    )
+    length = f"{scenario.train.steps} steps"
+    length += f", {len(scenario.cues)} cues" if scenario.cues else ""
+    print(f"{args.scenario}: ok: task {scenario.task.name}, lanes {lanes}, {length}")
     return 0
 
 

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,10 +131,8 @@ class Engine:
         """Ask it to finish the step, write a checkpoint and exit. Returns at once; see `wait`."""
         self.send({"do": "stop"})
         assert self.process.stdin is not None
-        try:
+        with suppress(OSError):
             self.process.stdin.close()
-        except OSError:
-            pass
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Its exit code, or None if it still runs after `timeout` seconds."""
@@ -147,10 +146,8 @@ class Engine:
         starts at a checkpoint.
         """
         if self.running:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self.process.wait()
 
     def close(self, patience: float = 60.0) -> None:
@@ -208,7 +205,7 @@ def _spawn(arguments: list[str], out: Any, err: Any) -> subprocess.Popen[bytes]:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
-        # waiting threads sleep instead of spinning: on few cores a spinning one starves the viewer and its own pool
+        # waiting threads sleep instead of spinning: on few cores that starves the viewer
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

@@ -44,11 +44,12 @@ class Plain:
                 "{task.description}", markup=False, table_column=Column(no_wrap=True, width=10)
             )
             clock = TimeElapsedColumn(table_column=Column(no_wrap=True, width=7))
-            self._bar = Progress(
+            bar = Progress(
                 phase, BarColumn(None), numbers, clock,
                 console=self.console, expand=True, refresh_per_second=4,
             )  # fmt: skip
-            self._task = self._bar.add_task("starting", total=None, numbers="")
+            self._task = bar.add_task("starting", total=None, numbers="")
+            self._bar = bar
 
     def __enter__(self) -> Plain:
         if self._bar is not None:
@@ -107,33 +108,36 @@ class Plain:
 
 def describe(event: ev.Event, state: LabState) -> str | None:
     """One event as a plain line, or None for what needs none. `state` has taken it in already."""
-    lane = (
-        f"{lane_name}: "
-        if (lane_name := getattr(event, "lane", "")) and len(state.lanes) > 1
-        else ""
-    )
+    lane = f"{getattr(event, 'lane', '')}: " if len(state.lanes) > 1 else ""
     at = f"step {getattr(event, 'step', 0)}"
     match event:
         case ev.RunStarted():
             name = event.scenario.get("name", "")
-            return f"run {event.run}: {name}, {event.steps} steps, seed {event.seed}, {event.device}, {event.threads} threads"
+            return (
+                f"run {event.run}: {name}, {event.steps} steps, seed {event.seed}, "
+                f"{event.device}, {event.threads} threads"
+            )
         case ev.Resumed():
             return f"resumed after step {event.step}"
         case ev.ModelLoaded():
-            size = f"{event.parameters / 1e6:.1f} M parameters"
             note = f"; {event.note}" if event.note else ""
-            return f"model {event.name}: {size}, {event.dtype}, quantize {event.quantize}, {event.seconds:.1f} s{note}"
+            return (
+                f"model {event.name}: {event.parameters / 1e6:.1f} M parameters, {event.dtype}, "
+                f"quantize {event.quantize}, loaded in {event.seconds:.1f} s{note}"
+            )
         case ev.LaneOpened():
             origin = f", forked from {event.parent} at step {event.step}" if event.parent else ""
             return f"lane {event.lane}: {event.algorithm}, preset {event.preset}{origin}"
         case ev.StepDone():
             view = state.lanes.get(event.lane)
             numbers = _numbers(view) if view is not None else ""
-            return f"{lane}{at}/{state.steps}  {event.algorithm}  {numbers}  {sum(event.seconds.values()):.2f} s"
+            took = sum(event.seconds.values())
+            return f"{lane}{at}/{state.steps}  {event.algorithm}  {numbers}  {took:.2f} s"
         case ev.Evaluated():
             return (
-                f"{lane}{at}  held-out accuracy {event.accuracy:.1%}, greedy {event.greedy_accuracy:.1%}, "
-                f"reward {event.reward:.3f} ({event.prompts} prompts)"
+                f"{lane}{at}  held-out accuracy {event.accuracy:.1%}, "
+                f"greedy {event.greedy_accuracy:.1%}, reward {event.reward:.3f} "
+                f"({event.prompts} prompts)"
             )
         case ev.Switched():
             told = f"; kept: {', '.join(event.kept)}" if event.kept else ""
@@ -145,9 +149,8 @@ def describe(event: ev.Event, state: LabState) -> str | None:
             )
         case ev.CriticChanged():
             known = event.explained_variance
-            return f"{lane}{at}  critic {event.state}" + (
-                f", explained variance {known:.2f}" if known is not None else ""
-            )
+            measured = "" if known is None else f", explained variance {known:.2f}"
+            return f"{lane}{at}  critic {event.state}{measured}"
         case ev.Paused():
             return f"{at}  paused (by {event.origin})"
         case ev.Refused():

@@ -123,27 +123,22 @@ def _apply(
         data["rewards"] = _default_rewards()
     here: Any = data
     loc: Loc = ()
-    for i, part in enumerate(parts):
-        last = i == len(parts) - 1
-        step: str | int = _position(here, part, origin) if isinstance(here, list) else part
-        loc = (*loc, step)
-        if last:
-            if part == "algorithm" and isinstance(value, str):
-                old = here.get("algorithm") if isinstance(here, dict) else None
-                if isinstance(old, dict) and old.get("name") == value:
-                    return  # the same algorithm keeps its settings
-            here[step] = value
-            for known in [known for known in origins if known[: len(loc)] == loc]:
-                del origins[known]
-            origins[loc] = origin
-        else:
-            if isinstance(here, dict) and here.get(part) is None:
-                here[part] = {}
-            here = here[step]
-            if not isinstance(here, dict | list):
-                raise RequestError(
-                    f"{origin}: {'.'.join(parts[: i + 1])} is {here!r}, nothing stands below it"
-                )
+    step: Any  # a key or a position, whichever `here` wants
+    for part in parts[:-1]:
+        step = _position(here, part, origin)
+        if isinstance(here, dict) and here.get(step) is None:
+            here[step] = {}
+        here, loc = here[step], (*loc, step)
+        if not isinstance(here, dict | list):
+            raise RequestError(f"{origin}: {dotted(loc)} is {here!r}, nothing stands below it")
+    step = _position(here, parts[-1], origin)
+    old = here[step] if isinstance(here, list) else here.get(step)
+    if parts[-1] == "algorithm" and isinstance(old, dict) and old.get("name") == value:
+        return  # the same algorithm keeps its settings
+    here[step], loc = value, (*loc, step)
+    for known in [known for known in origins if known[: len(loc)] == loc]:
+        del origins[known]
+    origins[loc] = origin
 
 
 def _default_rewards() -> list[dict[str, Any]]:
@@ -152,8 +147,10 @@ def _default_rewards() -> list[dict[str, Any]]:
     return [r.model_dump() for r in Scenario.model_fields["rewards"].default]
 
 
-def _position(items: list[Any], part: str, origin: str) -> int:
-    """A list's item by its number from 0 or by its name."""
+def _position(items: dict[str, Any] | list[Any], part: str, origin: str) -> Any:
+    """A mapping's key, or a list's item by its number from 0 or by its name."""
+    if isinstance(items, dict):
+        return part
     names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
     if part in names:
         return names.index(part)

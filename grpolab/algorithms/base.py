@@ -6,13 +6,13 @@ tensors come in and their methods are enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from grpolab.algorithms.pieces import kl_estimate, masked_mean
+from grpolab.algorithms.pieces import kl_estimate, masked_mean, terminal_reward
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,6 +96,19 @@ class Loss:
         return sum(list(self.terms.values())[1:], next(iter(self.terms.values())))
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One microbatch after its forward and backward; tensors are detached."""
+
+    rows: Tensor  # [n]
+    now: Forward
+    loss: Loss
+
+
+LossOf = Callable[["Tensor", int, "Forward"], "Loss"]
+"""Given row indices [n], their width and the forward of those rows: the loss."""
+
+
 class Policy(Protocol):
     """All that an algorithm may do with a lane."""
 
@@ -103,16 +116,8 @@ class Policy(Protocol):
         """For each optimizer step of one pass: its microbatches, as row indices."""
         ...
 
-    def width(self, rows: Tensor) -> int:
-        """Tokens of the longest of these rows."""
-        ...
-
-    def forward(self, rows: Tensor) -> Forward:
-        """Run the policy (and the critic, where there is one) on these rows, recording gradients."""
-        ...
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradients to those of the trained parameters."""
+    def accumulate(self, pieces: Sequence[Tensor], loss: LossOf) -> list[Piece]:
+        """Forward and backward of each microbatch; gradients add up in the order of the pieces."""
         ...
 
     def step(self) -> float:
@@ -122,15 +127,32 @@ class Policy(Protocol):
 
 @dataclass
 class Report:
-    """What the updates of one step did. Per-token tensors are those of the last pass, in row order."""
+    """What the updates of one step did. Per-token tensors [N, T] are what each row's newest update saw."""
 
     updates: int = 0
     grad_norm: float = 0.0
-    terms: dict[str, float] = field(default_factory=dict)  # of the last update
-    logp: Tensor | None = None  # [N, T] before the last update
+    terms: dict[str, float] = field(default_factory=dict)  # of the newest update
+    logp: Tensor | None = None
     ratio: Tensor | None = None
     entropy: Tensor | None = None
     clipped: Tensor | None = None
+
+    def take(self, batch: Batch, done: Sequence[Piece]) -> None:
+        """Note one optimizer step's microbatches."""
+        zeros = batch.old_logp.new_zeros(batch.old_logp.shape)
+        if self.logp is None:
+            self.logp, self.entropy, self.ratio, self.clipped = zeros, zeros.clone(), zeros + 1, zeros.bool()
+        assert self.entropy is not None and self.ratio is not None and self.clipped is not None
+        self.terms = {}
+        for piece in done:
+            rows, width = piece.rows, piece.now.logp.shape[1]
+            self.logp[rows, :width] = piece.now.logp
+            self.entropy[rows, :width] = piece.now.entropy
+            self.ratio[rows, :width] = piece.loss.ratio.expand(len(rows), width)
+            if piece.loss.clipped is not None:
+                self.clipped[rows, :width] = piece.loss.clipped.expand(len(rows), width)
+            for name, term in piece.loss.terms.items():
+                self.terms[name] = self.terms.get(name, 0.0) + float(term)
 
 
 class Algorithm:
@@ -175,38 +197,18 @@ class Algorithm:
         """`epochs` passes over the rollout, one optimizer step for each minibatch."""
         report = Report()
         for epoch in range(epochs):
-            last = epoch == epochs - 1
-            if last:
-                zeros = batch.old_logp.new_zeros(batch.old_logp.shape)
-                report.logp, report.entropy, report.ratio = zeros, zeros.clone(), zeros + 1
-                report.clipped = zeros.bool()
             for pieces in policy.minibatches(epoch):
                 tokens = sum(int(batch.mask[rows].sum().item()) for rows in pieces)
                 whole = Whole(sum(len(rows) for rows in pieces), tokens, batch.max_tokens)
-                terms: dict[str, float] = {}
-                for rows in pieces:
-                    width = policy.width(rows)
-                    now = policy.forward(rows)
-                    loss = self.loss(batch.rows(rows, width), credit.rows(rows, width), now, whole)
-                    policy.backward(loss.total)
-                    for name, term in loss.terms.items():
-                        terms[name] = terms.get(name, 0.0) + float(term.detach())
-                    if last:
-                        _record(report, rows, width, now, loss)
+
+                def loss(rows: Tensor, width: int, now: Forward, whole: Whole = whole) -> Loss:
+                    return self.loss(batch.rows(rows, width), credit.rows(rows, width), now, whole)
+
+                done = policy.accumulate(pieces, loss)
                 report.grad_norm = policy.step()
-                report.terms = terms
                 report.updates += 1
+                report.take(batch, done)
         return report
-
-
-def _record(report: Report, rows: Tensor, width: int, now: Forward, loss: Loss) -> None:
-    assert report.logp is not None and report.entropy is not None
-    assert report.ratio is not None and report.clipped is not None
-    report.logp[rows, :width] = now.logp.detach()
-    report.entropy[rows, :width] = now.entropy.detach()
-    report.ratio[rows, :width] = loss.ratio.detach().expand(len(rows), width)
-    if loss.clipped is not None:
-        report.clipped[rows, :width] = loss.clipped.expand(len(rows), width)
 
 
 def token_ratio(batch: Batch, now: Forward) -> Tensor:
@@ -216,8 +218,6 @@ def token_ratio(batch: Batch, now: Forward) -> Tensor:
 
 def shaped_reward(batch: Batch, beta: float) -> Tensor:
     """Per-token reward: the row's reward at its last token, minus β·k1 against the reference everywhere. [N, T]."""
-    from grpolab.algorithms.pieces import terminal_reward
-
     reward = terminal_reward(batch.reward, batch.mask)
     if beta > 0 and batch.ref_logp is not None:
         reward = reward - beta * kl_estimate(batch.old_logp, batch.ref_logp, "k1") * batch.mask

@@ -63,6 +63,7 @@ class Backbone(Protocol):
     name: str
     architecture: str
     backend: str
+    parallel: bool  # whether several threads may use it at once
     note: str
     parameters: int
     vocabulary: int
@@ -98,6 +99,10 @@ class Backbone(Protocol):
 
     def decode(self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int) -> tuple[Session, Tensor]:
         """Read each prompt once; a session with one row for each entry of `group` and its first logits [R, V]."""
+        ...
+
+    def prepare(self, adapter: str | None) -> None:
+        """Make whatever `decode` derives from the adapter, once, before threads ask for it."""
         ...
 
     def refresh(self, adapter: str) -> None:

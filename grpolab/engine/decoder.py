@@ -82,6 +82,7 @@ class NativeBackbone:
     """Implements `backbone.Backbone` for full-precision models of the Llama family."""
 
     backend = "native"
+    parallel = True
 
     def __init__(self, path: Path, config: dict[str, Any], section: ModelSection, device: torch.device) -> None:
         self.shape = Shape.of(config)
@@ -193,17 +194,22 @@ class NativeBackbone:
     # --- sampling -------------------------------------------------------------------------------------------------
 
     def decode(self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int) -> tuple[Session, Tensor]:
-        from grpolab.engine.cache import FusedWeights, NativeSession
+        from grpolab.engine.cache import NativeSession
 
         if prompts.ids.shape[1] + max_tokens > self.shape.longest:
             raise ModelError(
                 f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens pass the model's "
                 f"{self.shape.longest} positions: lower rollout.max_tokens"
             )
+        self.prepare(adapter)
+        return NativeSession.open(self, self._fused[adapter], prompts, group, max_tokens)
+
+    def prepare(self, adapter: str | None) -> None:
+        from grpolab.engine.cache import FusedWeights
+
         if adapter not in self._fused:
             lora = self._adapters.get(adapter) if adapter is not BASE else None
             self._fused[adapter] = FusedWeights.of(self, self._full.get(adapter or "", self.weights), lora)
-        return NativeSession.open(self, self._fused[adapter], prompts, group, max_tokens)
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,12 @@ def _three(width: int, height: int) -> dict[str, Box]:
 
 def _two(width: int, height: int) -> dict[str, Box]:
     left = round(width * 0.58)
+    kl, memory = max(6, height // 6), 7  # as low as they can be and still say it all
+    rest = height - kl - memory
+    curves = round(rest * 0.5)
+    heights = (float(curves), float(kl), float(memory), float(rest - curves))
     return _stack(0, left, height, ("rollouts", "tokens"), (0.62, 0.38)) | _stack(
-        left, width - left, height, ("learning", "kl", "memory", "algorithm"), (0.30, 0.19, 0.16, 0.35)
+        left, width - left, height, ("learning", "kl", "memory", "algorithm"), heights
     )
 
 

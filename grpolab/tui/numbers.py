@@ -37,6 +37,13 @@ def number(value: object, digits: int = 3) -> str:
     return out.replace("-", "−")
 
 
+def fixed(value: float | None, digits: int = 2) -> str:
+    """With always as many decimals, for columns."""
+    if value is None or not math.isfinite(value):
+        return number(value)
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
 def signed(value: float | None, digits: int = 2) -> str:
     """With its sign always shown."""
     if value is None:

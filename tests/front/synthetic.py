@@ -40,8 +40,8 @@ def step_events(
         ev.RolloutStarted(step, lane, algorithm, ["1+1="], ["easy"], 2, 96),
         ev.Sampled(step, lane, 3, [(0, "ans")]),
         ev.Graded(
-            step, lane, texts, rewards, [{"accuracy": r} for r in rewards], [False, True], ["1", "2"],
-            [len(p) for p in pieces], [True, True],
+            step, lane, texts, rewards, [{"accuracy": r} for r in rewards], [False, True],
+            ["1", "2"], [len(p) for p in pieces], [True, True],
         ),
         ev.Tokens(step, lane, pieces, {"advantage": packed}),
         ev.StepDone(

@@ -41,11 +41,11 @@ class Algorithm(Pane):
         done = self.desk.view.done(self.desk.state)
         if lane is None:
             return "", ""
-        name = self._name(lane)
+        name = self._in_force(lane)
         preset = f" · {lane.preset}" if lane.preset and lane.preset != "paper" else ""
         return f"{name.upper()}{preset}", f"step {done.step}" if done else ""
 
-    def _name(self, lane: LaneState) -> str:
+    def _in_force(self, lane: LaneState) -> str:
         held = self.desk.view.held
         return held.algorithm if held else lane.algorithm
 
@@ -54,7 +54,7 @@ class Algorithm(Pane):
         lane = self.desk.view.lane_state(self.desk.state)
         if lane is None:
             return [Line(), Line("  known when the lane opens", p.style("faint"))]
-        card = cards().get(self._name(lane))
+        card = cards().get(self._in_force(lane))
         out = self._formula(card, width, height)
         out += self._numbers(lane, width, height)
         out += self._critic(lane, width)

@@ -69,7 +69,7 @@ class Canvas(Widget):
         self._strips = [
             Strip(
                 [Segment(s.text, base + s.style if s.style else base) for s in line.segments], line.width
-            ).adjust_cell_length(width, base)
+            ).adjust_cell_length(width, base).simplify()
             for line in self._shown
         ]
 

@@ -40,7 +40,7 @@ class Header(Canvas):
         lane = view.lane_state(s)
         step = lane.last.step if lane and lane.last else s.step
         middle = Line(f"step {step}/{s.steps} ", p.style("text", bold=True))
-        room = width - line.width - right.width - middle.width - 7
+        room = width - line.width - right.width - middle.width - 11
         cells = max(0, min(30, room))
         if cells >= 4 and s.steps:
             done = round(cells * min(1.0, step / s.steps))

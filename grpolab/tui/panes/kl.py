@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from grpolab.state import LaneState
 from grpolab.tui import chart
 from grpolab.tui.numbers import number
 from grpolab.tui.panes.curves import Curve, CurvePane
-from grpolab.tui.text import Line
+from grpolab.tui.text import Line, beside
 
 KINDS = (("kl_ref", "to reference", "plus"), ("kl_old", "own move", "heat"))
 
@@ -40,49 +41,46 @@ class Kl(CurvePane):
         curves = [c for c in curves if c.y]
         if not curves:
             return [Line(), Line("  this algorithm measures no KL", p.style("faint"))]
-        if height < 12:
-            tall = height
-            return self._plots(lane, curves, width, tall)
+        if height < 8 or width < 24:
+            return self._bare(curves, width, height)
+        if height < 14 and width >= 60:
+            return self._beside(lane, curves, width, height)
         return self._stacked(lane, curves, width, height)
 
-    def _plots(self, lane, curves: list[Curve], width: int, height: int) -> list[Line]:  # noqa: ANN001
-        if height < 5 or width < 40:
-            return [self._spark(c, width) for c in curves][:height]
-        half = (width - 2) // 2
-        out: list[Line] = []
-        made = []
-        for c in curves:
-            wide = half if len(curves) > 1 else width
-            made.append([self._name(c), *self.plot(c.name, lane, [c], wide, height - 1, _limits(c), marks=False)])
-        from grpolab.tui.text import beside
+    def _beside(self, lane: LaneState, curves: list[Curve], width: int, height: int) -> list[Line]:
+        wide = (width - 2) // len(curves)
+        made = [
+            [self._label(c), *self.plot(c.name, lane, [c], wide, height - 1, _limits(c), marks=False)] for c in curves
+        ]
+        return beside(made[0], made[1], wide + 2) if len(made) > 1 else made[0]
 
-        out = beside(made[0], made[1], half + 2) if len(made) > 1 else made[0]
-        return out
-
-    def _stacked(self, lane, curves: list[Curve], width: int, height: int) -> list[Line]:  # noqa: ANN001
+    def _stacked(self, lane: LaneState, curves: list[Curve], width: int, height: int) -> list[Line]:
         out: list[Line] = []
         for i, c in enumerate(curves):
             tall = height // len(curves) if i < len(curves) - 1 else height - len(out)
-            out.append(self._name(c))
+            out.append(self._label(c))
             out += self.plot(c.name, lane, [c], width, tall - 1, _limits(c), marks=i == 0)
         return out
 
-    def _name(self, c: Curve) -> Line:
+    def _label(self, c: Curve) -> Line:
         p = self.desk.palette
         return Line("⣀⠤⠒ ", p.style(c.colour)).add(f"{c.name} ", p.style("dim")).add(number(c.y[-1], 2), p.style("text"))
 
-    def _spark(self, c: Curve, width: int) -> Line:
-        """The whole curve on one row, where there is no room for a plot."""
+    def _bare(self, curves: list[Curve], width: int, height: int) -> list[Line]:
+        """Curves without axes, one or a few rows each, where there is no room for a plot."""
         p = self.desk.palette
-        line = Line().cell(c.name, 13, p.style("dim"))
-        room = width - 13 - 9
-        _, values = chart.decimate(c.x, c.y, max(1, room // 2))
-        low, high = _limits(c)
-        ticks = "▁▂▃▄▅▆▇█"
-        for value in values[-room:]:
-            share = (value - low) / (high - low)
-            line.add(ticks[min(7, max(0, int(share * 8)))], p.style(c.colour))
-        return line.to(width - 8).cell(number(c.y[-1], 2), 8, p.style("text"), right=True)
+        out: list[Line] = []
+        tall, room = max(1, height // len(curves)), width - 13 - 8
+        for c in curves[:height]:
+            last = float(max(2, max(c.x)))
+            rows = chart.canvas([chart.Series(c.x, c.y)], room, tall, (0.0, last), _limits(c))
+            for i, cells in enumerate(rows):
+                line = Line().cell(c.name if i == tall - 1 else "", 13, p.style("dim"))
+                for text, at in cells:
+                    line.add(text, p.style(c.colour if at == 0 else "text"))
+                now = number(c.y[-1], 2) if i == tall - 1 else ""
+                out.append(line.to(width - 8).cell(now, 8, p.style("text"), right=True))
+        return out
 
 
 def _limits(c: Curve) -> tuple[float, float]:

@@ -38,7 +38,7 @@ class Learning(CurvePane):
         top = 1.0 if highest <= 1 else 1.2 if highest <= 1.2 else number_above(highest)
         lowest = min((y for c in curves for y in c.y if y == y), default=0.0)
         low = 0.0 if lowest >= 0 else -number_above(-lowest)
-        legend = flow([self._entry(c) for c in curves], width) if height >= 7 else []
+        legend = flow([self._entry(c) for c in curves if c.name], width, "  ") if height >= 7 else []
         return [*legend, *self.plot("learning", lane, curves, width, height - len(legend), (low, top))]
 
     def _curves(self, lane: LaneState) -> list[Curve]:
@@ -58,9 +58,7 @@ class Learning(CurvePane):
 
     def _entry(self, curve: Curve) -> Line:
         p = self.desk.palette
-        if not curve.name:
-            return Line()
-        glyph = "⣀⠤⠒" if curve.marker == "braille" else curve.marker
+        glyph = "⠤⠒" if curve.marker == "braille" else curve.marker
         line = Line(f"{glyph} ", p.style(curve.colour)).add(f"{curve.name} ", p.style("dim"))
         return line.add(number(curve.y[-1], 2) if curve.y else "—", p.style("text"))
 

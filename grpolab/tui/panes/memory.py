@@ -69,7 +69,7 @@ class Memory(Pane):
         n = done.memory.get(owner, 0)
         line = Line("■ " if n else "□ ", p.style(self._colour(owner)))
         line.add(f"{NAMES.get(owner, owner)} ", p.style("dim"))
-        return line.add(size(n).replace(" ", "") if n else "none", p.style("text" if n else "faint"))
+        return line.add(size(n).replace(" ", "").removesuffix("B") if n else "none", p.style("text" if n else "faint"))
 
     def _row(self, done: StepDone, owner: str, width: int) -> Line:
         p = self.desk.palette

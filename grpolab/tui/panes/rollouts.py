@@ -6,7 +6,7 @@ import math
 import re
 
 from grpolab.state import RolloutView
-from grpolab.tui.numbers import MISSING, number, signed
+from grpolab.tui.numbers import MISSING, fixed, signed
 from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line, clip, tail, visible, wrap
 
@@ -62,7 +62,7 @@ class Rollouts(Pane):
         line.add(f"{i + 1:>2} ", p.style("dim"))
         dots = self._dots(r, i, max(8, width // 4))
         rewards = [r.graded.reward[k] for k in r.rows(i)] if r.graded else []
-        mean = number(sum(rewards) / len(rewards), 2) if rewards else MISSING
+        mean = fixed(sum(rewards) / len(rewards)) if rewards else MISSING
         dull = bool(rewards) and max(rewards) == min(rewards)
         note = "no signal" if dull and width >= 62 else "=" if dull else ""
         level = 7 if width >= 48 else 0
@@ -103,15 +103,15 @@ class Rollouts(Pane):
         if r.graded is None or width < 56:
             return []
         names = list(dict.fromkeys(name for part in r.graded.parts for name in part))
-        return names[: max(0, (width - 46) // 6)]
+        return names[: max(0, (width - 44) // 5)]
 
     def _head(self, r: RolloutView, width: int) -> Line:
         p = self.desk.palette
         faint = p.style("faint")
-        line = Line("   # ", faint).cell("  reward", 8, faint, right=True)
+        line = Line("  # ", faint).cell("reward", 7, faint, right=True)
         for name in self._parts(r, width):
-            line.cell(_SHORT.get(name, clip(visible(name), 5)), 6, faint, right=True)
-        line.cell("  advantage", 11 if width < 60 else 15, faint).cell("tok", 5, faint, right=True)
+            line.cell(_SHORT.get(name, clip(visible(name), 4)), 5, faint, right=True)
+        line.cell("  advantage", 10 if width < 60 else 14, faint).cell("tok", 4, faint, right=True)
         line.add("  answer ", faint)
         return line.add("─" * max(0, width - line.width), p.style("line"))
 
@@ -123,25 +123,25 @@ class Rollouts(Pane):
         p = self.desk.palette
         g = r.graded
         glyph, colour = self._mark(r, row)
-        line = Line("▸" if here else " ", p.style("accent")).add(f"{i + 1:>3} ", p.style("dim"))
+        line = Line("▸" if here else " ", p.style("accent")).add(f"{i + 1:>2} ", p.style("dim"))
         line.add(f"{glyph} ", p.style(colour))
-        line.cell(number(g.reward[row], 3) if g else MISSING, 6, p.style("text", bold=True), right=True)
+        line.cell(fixed(g.reward[row]) if g else MISSING, 5, p.style("text", bold=True), right=True)
         for name in self._parts(r, width):
             value = g.parts[row].get(name) if g else None
-            line.cell(number(value, 2), 6, p.style("dim"), right=True)
+            line.cell(fixed(value), 5, p.style("dim"), right=True)
         advantage = r.advantage(row)
         line.add("  ")
         bar = 0 if width < 60 else 4
         if advantage is None:
-            line.cell(MISSING, 9 + bar, p.style("faint"))
+            line.cell(MISSING, 8 + bar, p.style("faint"))
         else:
             sign = "·" if abs(advantage) < 0.005 else "▲" if advantage > 0 else "▼"
             style = p.style("dim" if sign == "·" else "plus" if advantage > 0 else "minus")
             line.cell(sign + signed(advantage), 7, style)
             share = min(1.0, abs(advantage) / most) if math.isfinite(advantage) else 1.0
-            line.cell("▬" * round(share * bar), bar, style).add("  ")
+            line.cell("▬" * round(share * bar), bar, style).add(" ")
         tokens = str(g.length[row]) if g else ""
-        line.cell(tokens, 5, p.style("dim"), right=True).add("  ")
+        line.cell(tokens, 4, p.style("dim"), right=True).add("  ")
         line.join(self._text(r, row, width - line.width))
         line.to(width).whole(("answer", i), width)
         return line.on(p.style("", "raised")) if here else line
@@ -178,13 +178,13 @@ class Rollouts(Pane):
         else:
             ok = g.correct[row]
             taken = g.answer[row]
-            line.add("✓ right" if ok else "✗ wrong", p.style("good" if ok else "bad"))
-            took = " · no answer found" if taken is None else f" · graded answer {clip(visible(taken), 24)!r}"
-            line.add(took, p.style("dim"))
-            end = "finished" if g.finished[row] else f"✂ cut at {r.max_tokens}"
-            line.add(f" · {g.length[row]} tokens, {end} ", p.style("dim"))
-            for name, value in g.parts[row].items():
-                line.add(f"· {clip(visible(name), 12)} {number(value, 2)} ", p.style("dim"))
+            line.add("✓ right " if ok else "✗ wrong ", p.style("good" if ok else "bad"))
+            facts = ["no answer found" if taken is None else f"took “{clip(visible(taken), 24)}”"]
+            facts.append(f"{g.length[row]} tokens" + ("" if g.finished[row] else f", ✂ cut at {r.max_tokens}"))
+            facts += [f"{clip(visible(name), 12)} {fixed(value)}" for name, value in g.parts[row].items()]
+            for fact in facts:
+                if line.width + len(fact) + 3 < width:
+                    line.add(f"· {fact} ", p.style("dim"))
         line.add("─" * max(0, width - line.width), p.style("line"))
         text = visible(r.text[row][: width * height * 4], newline="⏎\n")
         rows = wrap(text, width)

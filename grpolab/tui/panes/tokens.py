@@ -69,10 +69,11 @@ class Tokens(Pane):
         scale = Scale(name, values)
         figures = self._figures(r, row, at, pieces[at], len(pieces), width)
         legend = self._legend(name, scale, width)
-        room = height - len(figures) - 1
-        every = self._every(r, row, at, width) if room >= 12 else []
-        room -= len(every)
         rows = layout(tuple(pieces), width)
+        room = height - len(figures) - 1
+        spare = room - min(2 * len(rows), max(4, room // 2)) - 1
+        every = self._every(r, row, at, width)[: spare] if spare >= 3 else []
+        room -= len(every)
         here = next(i for i, cells in enumerate(rows) if cells[-1][0] >= at)
         most = max(1, room // 2)
         first = max(0, min(len(rows) - most, here - most // 2))
@@ -143,7 +144,8 @@ class Tokens(Pane):
         room = width - 11
         out = [Line("── all channels, token by token ", p.style("line"))]
         out[0].add("─" * max(0, width - out[0].width), p.style("line"))
-        for name in offered:
+        now = self._channel(r)
+        for name in [now, *(n for n in offered if n != now)]:
             channel = r.channel(name)
             values = channel[row] if channel is not None else []
             scale = Scale(name, values)

@@ -1,0 +1,27 @@
+"""`python -m grpolab.engine RUN_DIR`: the engine process. Started by `grpolab.launch`, not by hand."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> int:
+    started = time.perf_counter()
+    parser = argparse.ArgumentParser(prog="python -m grpolab.engine")
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--resume", action="store_true")
+    a = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the viewer decides what Ctrl-C means
+    from grpolab.engine.host import Host
+
+    return Host(a.run_dir, a.device, a.threads, resume=a.resume, started=started).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

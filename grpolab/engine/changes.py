@@ -1,0 +1,117 @@
+"""What a cue or a command does to the lab between two steps: switch, set, fork, evaluate, checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from grpolab import events as ev
+from grpolab import scenario
+from grpolab.engine.lane import Lane
+from grpolab.scenario import AlgorithmSection, Cue, ForkCue, RolloutSection, SetCue, SwitchCue, TrainSection
+
+if TYPE_CHECKING:
+    from grpolab.engine.lab import Lab
+
+
+def apply(lab: Lab, cue: Cue, origin: str) -> None:
+    """Carry out one cue, or refuse it in an event: the run goes on either way."""
+    try:
+        if isinstance(cue, SwitchCue):
+            for lane in _meant(lab, cue.lane):
+                switch(lab, lane, cue.algorithm, origin)
+        elif isinstance(cue, SetCue):
+            for lane in _meant(lab, cue.lane):
+                change_setting(lab, lane, cue.key, cue.value, origin)
+        elif isinstance(cue, ForkCue):
+            fork(lab, cue)
+        elif cue.do == "evaluate":
+            lab.evaluate()
+        elif cue.do == "checkpoint":
+            lab.save()
+    except (scenario.ScenarioError, ValueError) as error:
+        lab.emit(ev.Refused(lab.step_number, cue.model_dump(mode="json"), str(error)))
+
+
+def _meant(lab: Lab, name: str | None) -> list[Lane]:
+    if name is None:
+        return list(lab.lanes.values())
+    if name not in lab.lanes:
+        raise ValueError(f"no lane {name!r}; there are {', '.join(lab.lanes)}")
+    return [lab.lanes[name]]
+
+
+def switch(lab: Lab, lane: Lane, section: AlgorithmSection, origin: str) -> None:
+    """Another algorithm for a lane: the adapter, the random state and the curves stay."""
+    had_critic, before = lane.critic, lane.algorithm.name
+    kept, reset = lane.switch(section)
+    settings = lane.algorithm.settings.model_dump(mode="json")
+    lab.emit(
+        ev.Switched(
+            lab.step_number, lane.name, before, lane.algorithm.name, lane.preset, settings, kept, reset, origin
+        )
+    )
+    if lane.critic is not had_critic:
+        tell_critic(lab, lane)
+
+
+def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> None:
+    """One setting of the algorithm, or of `train.` or `rollout.`, from the next step on."""
+    scenario.check_setting(key, value, lane.algorithm)
+    section, _, name = key.rpartition(".")
+    if section == "train":
+        before = getattr(lane.train, name)
+        lane.train = TrainSection.model_validate(lane.train.model_dump() | {name: value})
+    elif section == "rollout":
+        before = getattr(lane.rollout, name)
+        lane.rollout = RolloutSection.model_validate(lane.rollout.model_dump() | {name: value})
+    else:
+        settings = lane.algorithm.settings
+        before = getattr(settings, name)
+        lane.algorithm.settings = type(settings).model_validate(settings.model_dump() | {name: value})
+        key = name
+    lab.emit(ev.SettingChanged(lab.step_number, lane.name, key, before, value, origin))
+
+
+def fork(lab: Lab, cue: ForkCue) -> None:
+    """A new lane that starts where another stands now, perhaps under another algorithm."""
+    parent = _meant(lab, cue.lane)[0]
+    if cue.name in lab.lanes:
+        raise ValueError(f"there is a lane {cue.name!r} already")
+    same = {"name": parent.algorithm.name, "preset": parent.preset}
+    same |= parent.algorithm.settings.model_dump(mode="json")
+    section = cue.algorithm or AlgorithmSection.model_validate(same)
+    lane = lab.add_lane(cue.name, section, parent.name)
+    lane.copy_from(parent)
+
+
+def tell_critic(lab: Lab, lane: Lane) -> None:
+    """The critic's present state as an event."""
+    critic = lane.critic
+    if critic is None:
+        lab.emit(ev.CriticChanged(lab.step_number, lane.name, "gone"))
+        return
+    state = "warm" if critic.warm else "cold"
+    lab.emit(ev.CriticChanged(lab.step_number, lane.name, state, critic.explained, critic.bytes()))
+
+
+def restore_lane(lane: Lane, section: AlgorithmSection, saved: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Put a lane back to what a checkpoint says."""
+    lane.algorithm, lane.preset = scenario.make_algorithm(section), section.preset
+    lane.algorithm.load_state(saved["memory"])
+    lane.match_critic()
+    lane.train = TrainSection.model_validate(saved["train"])
+    lane.rollout = RolloutSection.model_validate(saved["rollout"])
+    lane.digest = saved["digest"]
+    with torch.no_grad():
+        for name, tensor in lane.optimizer.tensors.items():
+            tensor.copy_(tensors[f"policy.{name}"])
+        lane.optimizer.load_state(tensors, "optimizer")
+        if lane.critic is not None:
+            for name, tensor in lane.critic.optimizer.tensors.items():
+                tensor.copy_(tensors[f"critic.{name}"])
+            lane.critic.optimizer.load_state(tensors, "critic-optimizer")
+            lane.critic.explained, lane.critic.warm = saved["critic"]["explained"], saved["critic"]["warm"]
+    lane.backbone.refresh(lane.adapter)

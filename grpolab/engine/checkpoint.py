@@ -1,0 +1,49 @@
+"""Checkpoints: one safetensors file and one JSON file in a folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+KEPT = 5
+"""Newest checkpoints that stay on disk."""
+
+
+def folder(run_dir: Path, step: int) -> Path:
+    return run_dir / "checkpoints" / f"step-{step:06d}"
+
+
+def save(run_dir: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
+    """Write a checkpoint and remove the oldest beyond KEPT; returns its folder."""
+    target = folder(run_dir, step)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(draft / "tensors.safetensors"))
+    (draft / "state.json").write_text(json.dumps(state, indent=1))
+    for file in draft.iterdir():
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    if target.exists():
+        shutil.rmtree(target)
+    draft.rename(target)
+    for old in sorted(target.parent.glob("step-*"))[:-KEPT]:
+        shutil.rmtree(old)
+    return target
+
+
+def newest(run_dir: Path) -> tuple[int, Path] | None:
+    """The newest whole checkpoint as (step, folder)."""
+    found = sorted(p for p in (run_dir / "checkpoints").glob("step-*") if (p / "state.json").exists())
+    return (int(found[-1].name[5:]), found[-1]) if found else None
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    return load_file(str(path / "tensors.safetensors")), json.loads((path / "state.json").read_text())

@@ -1,0 +1,69 @@
+"""Held-out evaluation: prompts that training never draws, one sampled and one greedy answer to each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from grpolab import rewards
+from grpolab.engine.backbone import Prompts
+from grpolab.engine.lane import CHUNK, Lane
+from grpolab.engine.sample import Rollout, sample
+from grpolab.engine.seeds import python_random, torch_generator
+from grpolab.events import Evaluated
+from grpolab.tasks import Prompt, Task
+
+
+def held_out(task: Task, seed: int, count: int) -> list[Prompt]:
+    """The run's evaluation prompts: the same at every evaluation and in every lane."""
+    rng = python_random(seed, "held-out")
+    return [task.draw(rng, held_out=True) for _ in range(count)]
+
+
+def evaluate(
+    lane: Lane, task: Task, parts: Sequence[tuple[Any, float]], prompts: Sequence[Prompt], step: int
+) -> Evaluated:
+    """Accuracy sampled at the rollout's temperature, greedy accuracy beside it, and the mean reward."""
+    start = time.perf_counter()
+    backbone, settings, device = lane.backbone, lane.rollout, lane.backbone.device
+    size = CHUNK // 2 if lane.workers.parallel else len(prompts)
+    ids = [backbone.text.encode(p.text) for p in prompts]
+    chunks = [(i, ids[at : at + size]) for i, at in enumerate(range(0, len(ids), size))]
+    backbone.prepare(lane.adapter)
+
+    def work(item: tuple[int, list[list[int]]]) -> Rollout:
+        index, some = item
+        group = torch.arange(len(some), device=device).repeat(2)
+        return sample(
+            backbone, lane.adapter, Prompts.pad(some, backbone.text.pad, device), group,
+            max_tokens=settings.max_tokens, temperature=settings.temperature, top_p=settings.top_p,
+            generator=torch_generator(lane.seed, "evaluate", step, index, device=device),
+            greedy=torch.arange(len(group), device=device) >= len(some),
+        )  # fmt: skip
+
+    sampled, greedy, lengths = [], [], []
+    for rollout in lane.workers.map(work, chunks):
+        rows = [row[:n].tolist() for row, n in zip(rollout.tokens, rollout.lengths, strict=True)]
+        texts = backbone.text.decode(rows)
+        half = len(texts) // 2
+        lengths += [len(r) for r in rows[:half]]
+        sampled += texts[:half]
+        greedy += texts[half:]
+    grades = [rewards.grade(task, parts, p, text) for p, text in zip(prompts, sampled, strict=True)]
+    best = [rewards.grade(task, parts, p, text) for p, text in zip(prompts, greedy, strict=True)]
+    by_difficulty: dict[str, list[bool]] = {}
+    for prompt, graded in zip(prompts, grades, strict=True):
+        by_difficulty.setdefault(prompt.difficulty, []).append(graded.correct)
+    count = len(prompts)
+    return Evaluated(
+        step=step, lane=lane.name, prompts=count,
+        accuracy=sum(g.correct for g in grades) / count,
+        greedy_accuracy=sum(g.correct for g in best) / count,
+        reward=sum(g.reward for g in grades) / count,
+        length=sum(lengths) / count,
+        by_difficulty={k: sum(v) / len(v) for k, v in sorted(by_difficulty.items())},
+        seconds=time.perf_counter() - start,
+    )  # fmt: skip

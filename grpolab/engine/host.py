@@ -1,0 +1,209 @@
+"""The engine process: opens a run, listens to its stdin, drives the lab, and turns whatever happens into events."""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import threading
+import time
+import traceback
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from grpolab import events as ev
+from grpolab import feed, rundir, scenario, scenario_file
+from grpolab.engine import changes, checkpoint
+from grpolab.engine.lab import Lab, machine
+from grpolab.scenario import Cue, Scenario
+
+CUE: TypeAdapter[Cue] = TypeAdapter(Cue)
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+class Writer:
+    """The only writer of the run file: whole lines, flushed at once, from any thread."""
+
+    def __init__(self, path: Path, offset: float) -> None:
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        self._file = path.open("a", encoding="utf-8")
+        if torn:
+            self._file.write("\n")
+        self._start = time.perf_counter() - offset
+        self._lock = threading.Lock()
+
+    def __call__(self, event: ev.Event) -> None:
+        with self._lock:
+            self._file.write(ev.encode(event, time.perf_counter() - self._start) + "\n")
+            self._file.flush()
+
+
+class Host:
+    """One engine process on one run directory."""
+
+    def __init__(self, run_dir: Path, device: str, threads: int, *, resume: bool, started: float) -> None:
+        self.run_dir, self.threads, self.resume, self.started = run_dir, threads, resume, started
+        self.recorded = feed.read(run_dir / rundir.EVENTS) if resume else []
+        offset = max((t for t, _ in self.recorded), default=0.0)
+        self.emit = Writer(run_dir / rundir.EVENTS, offset + (time.perf_counter() - started))
+        self.device_name = device
+        self.commands: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.stopping = False
+        self.paused = False
+        self.single = 0  # steps still to make while paused
+
+    def run(self) -> int:
+        """Do the work; the process's exit code. What fails becomes an event, not only a traceback."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        lab: Lab | None = None
+        try:
+            plan = scenario_file.load(str(self.run_dir / rundir.SCENARIO))
+            device = _device(self.device_name)
+            if not self.resume:
+                self._announce(plan, device)
+            lab = Lab(plan, self.run_dir, self.emit, device, self.threads)
+            lab.open()
+            if self.resume:
+                self._go_back(lab)
+            lab.clock.seconds["startup"] += time.perf_counter() - self.started
+            self._loop(lab)
+        except Exception as error:
+            traceback.print_exc()
+            step = lab.step_number if lab else 0
+            where = "working" if lab and lab.lanes else "starting"
+            self.emit(ev.Failed(step, f"{type(error).__name__}: {error}", where, traceback.format_exc()))
+            self._end(lab, "failed")
+            return FAILED
+        done = lab.step_number >= lab.plan.train.steps
+        self._end(lab, "done" if done else "interrupted")
+        return DONE if done else INTERRUPTED
+
+    def _loop(self, lab: Lab) -> None:
+        if lab.step_number == 0:
+            lab.evaluate()
+        while True:
+            self._take_commands(lab)
+            if "pause" in lab.apply_cues():
+                self._pause(lab, "cue")
+            while self.paused and not self.single and not self.stopping:
+                lab.phase("waiting")
+                self._obey(lab, self.commands.get())
+                self._take_commands(lab)
+            if self.stopping or lab.step_number >= lab.plan.train.steps:
+                break
+            self.single = max(0, self.single - 1)
+            lab.advance()
+        if lab.saved != lab.step_number:
+            lab.phase("stopping")
+            lab.save()
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Lines of stdin become commands; its end means that nobody wants this process any more."""
+        for line in sys.stdin:
+            try:
+                command = json.loads(line)
+            except ValueError:
+                command = None
+            if isinstance(command, dict):
+                self.commands.put(command)
+        self.commands.put({"do": "stop"})
+
+    def _take_commands(self, lab: Lab) -> None:
+        while True:
+            try:
+                self._obey(lab, self.commands.get_nowait())
+            except queue.Empty:
+                return
+
+    def _obey(self, lab: Lab, command: dict[str, Any]) -> None:
+        do = command.get("do")
+        if do == "stop":
+            self.stopping = True
+        elif do == "pause":
+            self._pause(lab, "command")
+        elif do == "continue":
+            if self.paused:
+                self.paused = False
+                self.emit(ev.Continued(lab.step_number))
+        elif do == "step":
+            if not self.paused:
+                self._pause(lab, "command")
+            self.single += 1
+        else:
+            self._change(lab, command)
+
+    def _pause(self, lab: Lab, origin: str) -> None:
+        if not self.paused:
+            self.paused = True
+            self.emit(ev.Paused(lab.step_number, origin))
+
+    def _change(self, lab: Lab, command: dict[str, Any]) -> None:
+        """Any other command is a cue for now."""
+        try:
+            named = scenario.expand({"cues": [command | {"at": lab.step_number}]})["cues"][0]
+            cue = CUE.validate_python(named)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            self.emit(ev.Refused(lab.step_number, command, f"not a command: {reason}"))
+            return
+        changes.apply(lab, cue, "command")
+
+    # --- beginning and end ----------------------------------------------------------------------------------------
+
+    def _announce(self, plan: Scenario, device: torch.device) -> None:
+        self.emit(
+            ev.RunStarted(
+                ev.SCHEMA, self.run_dir.resolve().name, plan.complete(), plan.seed, device.type, self.threads,
+                plan.train.steps, _versions(), machine(), datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+        )  # fmt: skip
+        self.emit(ev.PhaseChanged("starting", 0))
+
+    def _go_back(self, lab: Lab) -> None:
+        """Restore the newest checkpoint; what was done by hand after it is done again at the same steps."""
+        found = checkpoint.newest(self.run_dir)
+        step = found[0] if found else 0
+        resumed = ev.Resumed(step)
+        self.emit(resumed)
+        by_hand = rundir.recorded_cues(self.recorded)
+        kept = rundir.recorded_cues([*self.recorded, (0.0, resumed)])
+        again = [CUE.validate_python(cue) for cue in by_hand[len(kept) :]]
+        lab.cues = sorted([*lab.cues, *((c, "command") for c in again)], key=lambda c: c[0].at)
+        if found:
+            lab.restore(found[1])
+        for event in (e for _, e in rundir.in_force(self.recorded) if isinstance(e, ev.Evaluated)):
+            if event.step == step:
+                lab.evaluated = (step, len(lab.lanes))
+
+    def _end(self, lab: Lab | None, status: str) -> None:
+        if lab is None:
+            self.emit(ev.Ended(0, status))
+            return
+        lab.clock.seconds["total"] += time.perf_counter() - self.started
+        digest = lab.digest() if status == "done" else ""
+        self.emit(ev.Ended(lab.step_number, status, lab.clock.seconds, digest))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return torch.device(name)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("grpolab", "torch", "transformers", "peft", "tokenizers", "bitsandbytes"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,300 @@
+"""The lab: one running scenario. The file to read first: `Lab.step` is the straight way of one prompt."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grpolab import events as ev
+from grpolab import rewards, scenario
+from grpolab.algorithms.base import Batch, Credit, Report, step_metrics
+from grpolab.engine import changes, checkpoint
+from grpolab.engine.backbone import load_backbone
+from grpolab.engine.evaluate import evaluate, held_out
+from grpolab.engine.lane import Lane
+from grpolab.engine.memory import Memory
+from grpolab.engine.record import Stream, channels, row_ids
+from grpolab.engine.sample import Rollout
+from grpolab.engine.seeds import python_random
+from grpolab.engine.workers import Workers
+from grpolab.scenario import Cue, Scenario
+
+Emit = Callable[[ev.Event], None]
+
+
+@dataclass
+class Clock:
+    """Seconds of work by phase, over resumes too."""
+
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("total", "startup", "rollout", "score", "update", "eval"), 0.0)
+    )
+
+    def add(self, phase: str, since: float) -> float:
+        """Book the time since `since` (perf_counter) to a phase; returns now."""
+        now = time.perf_counter()
+        self.seconds[phase] += now - since
+        return now
+
+
+class Lab:
+    """Owns the backbone, the lanes and the step counter. `emit` writes events; nothing is printed."""
+
+    def __init__(self, plan: Scenario, run_dir: Path, emit: Emit, device: torch.device, threads: int) -> None:
+        self.plan, self.run_dir, self.emit = plan, run_dir, emit
+        self.device, self.threads = device, threads
+        self.clock = Clock()
+        self.step_number = 0
+        self.cues: list[tuple[Cue, str]] = sorted(((c, "cue") for c in plan.cues), key=lambda c: c[0].at)
+        self.cues_done = 0
+        self.task = scenario.make_task(plan.task)
+        self.parts = [scenario.make_reward(r) for r in plan.rewards]
+        self.memory = Memory(device)
+        self.lanes: dict[str, Lane] = {}
+        self.evaluated: tuple[int, int] = (-1, 0)  # step and lanes of the newest evaluation
+        self.saved = -1
+
+    # --- start ----------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Load the model and make the lanes."""
+        start = time.perf_counter()
+        self.emit(ev.PhaseChanged("loading", self.step_number, detail=self.plan.model.path))
+        self.backbone = load_backbone(self.plan.model, self.device)
+        b = self.backbone
+        self.workers = Workers(self.threads, parallel=b.parallel and self.device.type == "cpu")
+        self.emit(
+            ev.ModelLoaded(
+                b.name, b.architecture, b.parameters, b.vocabulary, b.layers, b.hidden, b.dtype,
+                self.plan.model.quantize, b.backend, time.perf_counter() - start, b.note,
+            )
+        )  # fmt: skip
+        for section in self.plan.lanes:
+            self.add_lane(section.name, section.algorithm)
+        self.test_prompts = held_out(self.task, self.plan.seed, self.plan.evaluate.prompts)
+
+    def add_lane(self, name: str, section: scenario.AlgorithmSection, parent: str = "") -> Lane:
+        lane = Lane(name, section, self.plan, self.backbone, self.workers, self.memory)
+        self.lanes[name] = lane
+        self.announce(lane, parent)
+        return lane
+
+    def announce(self, lane: Lane, parent: str = "") -> None:
+        """Tell the viewers what a lane is now."""
+        trainable = sum(t.numel() for t in lane.optimizer.tensors.values())
+        settings = lane.algorithm.settings.model_dump(mode="json")
+        self.emit(
+            ev.LaneOpened(
+                lane.name, lane.algorithm.name, lane.preset, settings, self.step_number, parent, trainable
+            )
+        )
+        if lane.critic is not None:
+            changes.tell_critic(self, lane)
+
+    # --- the straight way of one prompt ---------------------------------------------------------------------------
+
+    def step(self, lane: Lane) -> None:
+        """One step of one lane: draw, sample, grade, score, credit, update, record."""
+        number, now = self.step_number + 1, time.perf_counter()
+        before = dict(self.clock.seconds)
+        name = lane.algorithm.name
+        rng = python_random(self.plan.seed, "prompts", number)
+        prompts = [self.task.draw(rng, held_out=False) for _ in range(lane.rollout.prompts)]
+        size, longest = lane.rollout.group_size, lane.rollout.max_tokens
+        texts, levels = [p.text for p in prompts], [p.difficulty for p in prompts]
+        self.emit(ev.RolloutStarted(number, lane.name, name, texts, levels, size, longest))
+
+        self.phase("sampling", lane)
+        stream = Stream(self.backbone.text, self.emit, number, lane.name) if self.plan.record.stream else None
+        rollout = lane.sample([self.backbone.text.encode(p.text) for p in prompts], number, stream)
+        now = self.clock.add("rollout", now)
+
+        ids = row_ids(rollout)
+        answers = self.backbone.text.decode(ids)
+        graded = [
+            rewards.grade(self.task, self.parts, prompts[i // size], text) for i, text in enumerate(answers)
+        ]
+        self.emit(
+            ev.Graded(
+                number, lane.name, text=answers, reward=[g.reward for g in graded],
+                parts=[g.parts for g in graded], correct=[g.correct for g in graded],
+                answer=[g.answer for g in graded], length=[len(r) for r in ids],
+                finished=rollout.finished.tolist(),
+            )
+        )  # fmt: skip
+
+        self.phase("scoring", lane)
+        reward = torch.tensor([g.reward for g in graded], device=self.device)
+        batch = lane.score(rollout, reward, reference=True)
+        credit = lane.algorithm.credit(batch)
+        now = self.clock.add("score", now)
+
+        self.phase("updating", lane)
+        report = lane.update(rollout, batch, credit, number)
+        self.clock.add("update", now)
+
+        lane.digest = _chain(lane.digest, ids, reward, credit.advantage)
+        if self.plan.record.tokens:
+            pieces = [self.backbone.text.pieces(row) for row in ids]
+            self.emit(ev.Tokens(number, lane.name, pieces, channels(batch, credit, report)))
+        metrics = step_metrics(batch, credit, report) | _answer_metrics(batch, graded, rollout)
+        spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
+        metrics["tokens_per_second"] = metrics["length"] * len(ids) / max(spent["rollout"], 1e-9)
+        metrics["learning_rate"] = lane.train.learning_rate
+        self.emit(
+            ev.StepDone(
+                number, lane.name, name, metrics, spent, report.updates, int(batch.mask.sum()),
+                self.owners(), self.memory.peak, lane.digest,
+            )
+        )  # fmt: skip
+        if lane.critic is not None and "explained_variance" in metrics:
+            if lane.critic.judge(metrics["explained_variance"]):
+                changes.tell_critic(self, lane)
+
+    def phase(self, name: str, lane: Lane | None = None, detail: str = "") -> None:
+        self.emit(ev.PhaseChanged(name, self.step_number + 1, lane.name if lane else "", detail))
+
+    def owners(self) -> dict[str, int]:
+        """Bytes by owner over all lanes."""
+        total = dict.fromkeys(ev.OWNERS[:-2], 0) | {"backbone": self.backbone.backbone_bytes()}
+        for lane in self.lanes.values():
+            for owner, size in lane.owners().items():
+                total[owner] += size
+        return self.memory.by_owner(total)
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """One step of every lane, and the evaluation and checkpoint that fall due after it."""
+        for lane in list(self.lanes.values()):
+            self.step(lane)
+        self.step_number += 1
+        done = self.step_number >= self.plan.train.steps
+        if done or self.step_number % self.plan.evaluate.every == 0:
+            self.evaluate()
+        if done or self.step_number % self.plan.train.checkpoint_every == 0:
+            self.save()
+
+    def apply_cues(self) -> list[str]:
+        """Carry out the cues that are due before the next step; the names of what they did."""
+        did = []
+        while self.cues_done < len(self.cues) and self.cues[self.cues_done][0].at <= self.step_number:
+            cue, origin = self.cues[self.cues_done]
+            self.cues_done += 1
+            changes.apply(self, cue, origin)
+            did.append(cue.do)
+        return did
+
+    def evaluate(self) -> None:
+        """Evaluate every lane, once for each step."""
+        if self.evaluated == (self.step_number, len(self.lanes)):
+            return
+        start = time.perf_counter()
+        for lane in self.lanes.values():
+            self.emit(ev.PhaseChanged("evaluating", self.step_number, lane.name))
+            self.emit(evaluate(lane, self.task, self.parts, self.test_prompts, self.step_number))
+        self.evaluated = (self.step_number, len(self.lanes))
+        self.clock.add("eval", start)
+
+    # --- what stays -----------------------------------------------------------------------------------------------
+
+    def digest(self) -> str:
+        """sha256 over every step's tokens, rewards and advantages, and the adapters as they are now."""
+        h = hashlib.sha256()
+        for lane in self.lanes.values():
+            h.update(lane.digest.encode())
+            for tensor in self.lane_tensors(lane).values():
+                h.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return h.hexdigest()
+
+    def lane_tensors(self, lane: Lane) -> dict[str, Tensor]:
+        """The lane's learned tensors by name, policy and critic."""
+        out = {f"policy.{k}": v for k, v in lane.optimizer.tensors.items()}
+        if lane.critic is not None:
+            out |= {f"critic.{k}": v for k, v in lane.critic.optimizer.tensors.items()}
+        return out
+
+    def save(self) -> None:
+        """Write a checkpoint of everything that a later step depends on."""
+        tensors: dict[str, Tensor] = {}
+        lanes: dict[str, Any] = {}
+        for name, lane in self.lanes.items():
+            found = self.lane_tensors(lane) | lane.optimizer.state("optimizer")
+            state: dict[str, Any] = {
+                "algorithm": {"name": lane.algorithm.name, "preset": lane.preset}
+                | lane.algorithm.settings.model_dump(mode="json"),
+                "memory": lane.algorithm.state(),
+                "train": lane.train.model_dump(mode="json"),
+                "rollout": lane.rollout.model_dump(mode="json"),
+                "digest": lane.digest,
+            }
+            if lane.critic is not None:
+                found |= lane.critic.optimizer.state("critic-optimizer")
+                state["critic"] = {"explained": lane.critic.explained, "warm": lane.critic.warm}
+            tensors |= {f"{name}:{k}": v for k, v in found.items()}
+            lanes[name] = state
+        done = [i for i, (_, origin) in enumerate(self.cues[: self.cues_done]) if origin == "cue"]
+        state = {"step": self.step_number, "cues_done": len(done), "lanes": lanes, "clock": asdict(self.clock)}
+        path = checkpoint.save(self.run_dir, self.step_number, tensors, state)
+        self.saved = self.step_number
+        self.emit(ev.Checkpointed(self.step_number, str(path.relative_to(self.run_dir))))
+
+    def restore(self, path: Path) -> None:
+        """Go back to a checkpoint; call after `open`."""
+        tensors, state = checkpoint.load(path)
+        for name, saved in state["lanes"].items():
+            section = scenario.AlgorithmSection.model_validate(saved["algorithm"])
+            lane = self.lanes.get(name) or self.add_lane(name, section)
+            own = {k.split(":", 1)[1]: v for k, v in tensors.items() if k.split(":", 1)[0] == name}
+            changes.restore_lane(lane, section, saved, own)
+            self.announce(lane)
+        self.step_number = self.saved = state["step"]
+        self.clock.seconds |= state["clock"]["seconds"]
+        planned = 0
+        while planned < state["cues_done"]:
+            planned += self.cues[self.cues_done][1] == "cue"
+            self.cues_done += 1
+
+
+def _chain(before: str, ids: list[list[int]], reward: Tensor, advantage: Tensor) -> str:
+    h = hashlib.sha256(before.encode())
+    h.update(repr(ids).encode())
+    h.update(reward.cpu().numpy().tobytes())
+    for row, kept in zip(advantage.detach().cpu(), ids, strict=True):
+        h.update(row[: len(kept)].contiguous().numpy().tobytes())
+    return h.hexdigest()
+
+
+def _answer_metrics(batch: Batch, graded: list[rewards.Graded], rollout: Rollout) -> dict[str, float]:
+    """What the answers themselves tell, whatever the algorithm."""
+    count = len(graded)
+    out = {
+        "reward": float(batch.reward.mean()),
+        "reward_std": float(batch.reward.std(unbiased=False)),
+        "accuracy": sum(g.correct for g in graded) / count,
+        "length": float(batch.mask.sum(1).mean()),
+        "truncated": float((~rollout.finished).float().mean()),
+    }
+    by_group: dict[int, set[float]] = {}
+    for index, g in zip(batch.group.tolist(), graded, strict=True):
+        by_group.setdefault(index, set()).add(g.reward)
+    out["zero_std_groups"] = sum(len(v) == 1 for v in by_group.values()) / len(by_group)
+    for name in {k for g in graded for k in g.parts} - {"accuracy"}:
+        out[name] = sum(g.parts.get(name, 0.0) for g in graded) / count
+    return out
+
+
+def machine() -> str:
+    """The processor in words, for the record."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,71 @@
+"""From tensors to what an event can carry: streamed text, token ids by row, packed per-token channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+
+from torch import Tensor
+
+from grpolab import events as ev
+from grpolab.algorithms.base import Batch, Credit, Report
+from grpolab.algorithms.pieces import kl_estimate
+from grpolab.engine.sample import Rollout
+from grpolab.engine.text import Text
+
+
+def row_ids(rollout: Rollout) -> list[list[int]]:
+    """Token ids of every row, without padding."""
+    lengths = rollout.lengths.tolist()
+    return [row[:n] for row, n in zip(rollout.tokens.tolist(), lengths, strict=True)]
+
+
+class Stream:
+    """A sampling listener that emits the text that has appeared. Threads may call it at once."""
+
+    def __init__(self, text: Text, emit: Callable[[ev.Event], None], step: int, lane: str) -> None:
+        self.text, self.emit, self.step, self.lane = text, emit, step, lane
+        self._shown: dict[int, str] = {}
+        self._ended: set[int] = set()
+        self._lock = Lock()
+
+    def __call__(self, rows: Tensor, tokens: Tensor, lengths: Tensor, position: int) -> None:
+        ids = [t[:n] for t, n in zip(tokens[:, :position].tolist(), lengths.tolist(), strict=True)]
+        texts = self.text.decode(ids)
+        new: list[tuple[int, str]] = []
+        ended: list[int] = []
+        for row, known, text in zip(rows.tolist(), ids, texts, strict=True):
+            if row in self._ended:
+                continue
+            if known and known[-1] in self.text.eos:
+                self._ended.add(row)
+                ended.append(row)
+            else:
+                text = text.rstrip("\ufffd")  # the first bytes of a character whose rest is still to come
+            before = self._shown.get(row, "")
+            if len(text) > len(before) and text.startswith(before):
+                new.append((row, text[len(before) :]))
+                self._shown[row] = text
+        with self._lock:
+            self.emit(ev.Sampled(self.step, self.lane, position, new, ended))
+
+
+def channels(batch: Batch, credit: Credit, report: Report) -> dict[str, str]:
+    """Every per-token quantity that this step has, packed."""
+    found: dict[str, Tensor | None] = {
+        "advantage": credit.advantage,
+        "logprob": batch.old_logp,
+        "ratio": report.ratio,
+        "entropy": report.entropy,
+        "value": batch.value,
+        "return": credit.returns,
+        "kl": None if batch.ref_logp is None else kl_estimate(batch.old_logp, batch.ref_logp, "k3"),
+    }
+    on = batch.mask.bool()
+    packed = {}
+    for name in ev.CHANNELS:
+        tensor = found[name]
+        if tensor is not None:
+            values = tensor[on].detach().float().clamp(-65504, 65504).half().cpu()
+            packed[name] = ev.pack(values.numpy().astype("<f2").tobytes())
+    return packed

@@ -1,0 +1,125 @@
+"""The sections of a scenario file: strict types, defaults, and unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class LoraSection(Strict):
+    rank: int = Field(default=16, ge=1, description="rank of the adapters")
+    alpha: float = Field(default=32.0, gt=0, description="scale of the adapters: alpha / rank")
+    targets: str | list[str] = Field(
+        default="all-linear", description="module names, or all-linear"
+    )
+
+
+class ModelSection(Strict):
+    path: str = Field(
+        default="embedded", description="embedded, a folder, or a hub id of a causal LM"
+    )
+    quantize: Literal["none", "nf4", "int8"] = Field(
+        default="none", description="weights of the frozen backbone"
+    )
+    lora: LoraSection = LoraSection()
+    critic: Literal["adapter", "full"] = Field(
+        default="adapter", description="second adapter, or a whole second model"
+    )
+
+
+class RolloutSection(Strict):
+    prompts: int = Field(default=8, ge=1, description="prompts of a step")
+    group_size: int = Field(default=8, ge=1, description="answers to each prompt")
+    max_tokens: int = Field(default=96, ge=1, description="longest answer, end token included")
+    temperature: float = Field(default=1.0, gt=0, description="of the sampling distribution")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus; 1 keeps every token")
+
+
+class TrainSection(Strict):
+    steps: int = Field(default=60, ge=0, description="steps of the run")
+    updates_per_rollout: int = Field(default=2, ge=1, description="μ: passes over each rollout")
+    minibatches: int = Field(default=1, ge=1, description="optimizer steps of one pass")
+    learning_rate: float = Field(default=2e-3, gt=0, description="of the policy adapter (AdamW)")
+    critic_learning_rate: float = Field(default=2e-3, gt=0, description="of the critic")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="gradients are scaled down to this norm"
+    )
+    microbatch: int = Field(default=16, ge=1, description="rows of one forward and backward")
+    checkpoint_every: int = Field(default=10, ge=1, description="steps between checkpoints")
+
+
+class EvaluateSection(Strict):
+    every: int = Field(default=10, ge=1, description="steps between evaluations")
+    prompts: int = Field(default=128, ge=1, description="held-out prompts of one evaluation")
+
+
+class RecordSection(Strict):
+    tokens: bool = Field(default=True, description="per-token channels in the event file")
+    stream: bool = Field(default=True, description="partial text while sampling")
+
+
+class RewardSection(BaseModel):
+    """A reward by name; its own options stand beside `name` and `weight`."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+    weight: float = 1.0
+
+
+class TaskSection(BaseModel):
+    """A task by name; its own options stand beside `name`."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str = "sums"
+
+
+class AlgorithmSection(BaseModel):
+    """An algorithm by name; its own settings stand beside `name` and `preset`, and win over the
+    preset.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+    preset: str = "paper"
+
+
+class LaneSection(Strict):
+    name: str = Field(default="main", min_length=1, description="the lane's name")
+    algorithm: AlgorithmSection
+
+
+class SwitchCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["switch"]
+    algorithm: AlgorithmSection
+    lane: str | None = Field(default=None, description="which lane; none: every lane")
+
+
+class SetCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["set"]
+    key: str = Field(description="an algorithm setting, or train.… or rollout.…")
+    value: bool | int | float | str | None
+    lane: str | None = None
+
+
+class ForkCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["fork"]
+    name: str = Field(min_length=1, description="the new lane's name")
+    algorithm: AlgorithmSection | None = Field(default=None, description="none: the same algorithm")
+    lane: str | None = Field(default=None, description="which lane to fork; none: the first")
+
+
+class SimpleCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["pause", "evaluate", "checkpoint"]
+
+
+Cue = Annotated[SwitchCue | SetCue | ForkCue | SimpleCue, Field(discriminator="do")]

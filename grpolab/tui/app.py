@@ -1,0 +1,131 @@
+"""The application: one lab screen, two themes, and three ways to open it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.theme import Theme
+
+from grpolab.tui.desk import Desk
+from grpolab.tui.keys import ACTIONS, keys_file, load_keymap
+from grpolab.tui.palette import DARK, LIGHT, PALETTES, Palette
+from grpolab.tui.screens.lab import LabScreen
+from grpolab.tui.source import Engine, Following, Playing
+
+
+class LabApp(App[int]):
+    """grpolab in the terminal."""
+
+    TITLE = "grpolab"
+    CSS_PATH = "lab.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = []
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+        for palette in PALETTES.values():
+            self.register_theme(_theme(palette))
+        desk.palette = LIGHT if os.environ.get("GRPOLAB_THEME") == "light" else DARK
+        self.theme = desk.palette.name
+        desk.keymap, problem = load_keymap(keys_file())
+        if desk.keymap.changed:
+            self.set_keymap(desk.keymap.changed)
+        if problem:
+            desk.say(problem, "bad")
+
+    def on_mount(self) -> None:
+        self.theme_changed_signal.subscribe(self, self._repaint_all)
+
+    @property
+    def lab(self) -> LabScreen:
+        """The lab's screen, also when a dialog is over it."""
+        return next(s for s in self.screen_stack if isinstance(s, LabScreen))
+
+    def get_default_screen(self) -> LabScreen:
+        return LabScreen(self.desk)
+
+    def _repaint_all(self, theme: Theme) -> None:
+        self.desk.palette = PALETTES.get(theme.name) or (DARK if theme.dark else LIGHT)
+        for screen in self.screen_stack:
+            for canvas in screen.query("Canvas"):
+                canvas.stale = True  # pyright: ignore[reportAttributeAccessIssue]
+        self.lab.repaint(at_once=True)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action that this kind of run has, and a picture of the screen."""
+        for action in ACTIONS:
+            if self.desk.mode not in action.modes or action.name == "commands":
+                continue
+            key = self.desk.keymap.shown(action.name)
+            title = f"{action.group}: {action.help}"
+            yield SystemCommand(title, f"key {key}", self._runner(action.call))
+        yield SystemCommand("Lab: all themes", "choose one of Textual's", self.action_change_theme)
+        yield SystemCommand("Lab: save a picture of the screen", "as SVG", self.action_screenshot_here)
+
+    def _runner(self, call: str):  # noqa: ANN202
+        return lambda: self.call_later(self.run_action, call, self.lab)
+
+    def action_screenshot_here(self) -> None:
+        """An SVG of the screen, into the run's directory."""
+        try:
+            path = self.save_screenshot(path=str(self.desk.run_dir))
+        except OSError as error:
+            self.desk.say(f"no picture: {error}", "bad")
+        else:
+            self.desk.say(f"picture in {path}", "good")
+
+    async def action_quit(self) -> None:
+        await self.run_action("quit", self.lab)
+
+
+def _theme(p: Palette) -> Theme:
+    return Theme(
+        name=p.name, primary=p.accent, secondary=p.plus, warning=p.warn, error=p.bad, success=p.good, accent=p.accent,
+        foreground=p.text, background=p.ground, surface=p.bar, panel=p.raised, dark=p.dark,
+    )  # fmt: skip
+
+
+def open_live(run_dir: Path, engine: Engine) -> int:
+    """The lab on a run that `engine` is computing. Returns an exit code once the engine is gone."""
+    return _open(Desk(Following(run_dir, "live"), run_dir, engine))
+
+
+def open_watch(run_dir: Path) -> int:
+    """The lab on a run that somebody else's process is writing; no commands."""
+    return _open(Desk(Following(run_dir, "watch"), run_dir))
+
+
+def open_replay(run_dir: Path, speed: float = 1.0) -> int:
+    """A recorded run on a clock; nothing is computed."""
+    return _open(Desk(Playing(run_dir, speed), run_dir))
+
+
+def _open(desk: Desk) -> int:
+    app = LabApp(desk)
+    app.run()
+    desk.source.close()
+    if desk.mode == "live":
+        print(farewell(desk), file=sys.stderr)
+    crashed = app.return_code not in (0, None)
+    failed = desk.state.failed is not None or desk.exit_code not in (None, 0, 130)
+    return 1 if crashed or (failed and desk.mode == "live") else 0
+
+
+def farewell(desk: Desk) -> str:
+    """What is said on the plain terminal after a live session: where the run is, and how to go on."""
+    s = desk.state
+    lines = [f"run: {desk.run_dir}, {s.step} of {s.steps} steps"]
+    if s.failed is not None:
+        lines.append(f"failed while {s.failed.where}: {s.failed.error}".split("\n")[0])
+    if not (s.ended is not None and s.ended.status == "done"):
+        lines.append(f"go on:  grpolab run --resume {desk.run_dir}")
+    lines.append(f"replay: grpolab replay {desk.run_dir}")
+    return "\n".join(lines)

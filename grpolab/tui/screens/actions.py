@@ -1,0 +1,267 @@
+"""What the keys do. Each method is one action of the table in `keys`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from grpolab.tui.arrange import PANES
+from grpolab.tui.desk import Desk
+from grpolab.tui.palette import DARK, LIGHT
+from grpolab.tui.source import Playing
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+    from grpolab.tui.panes.base import Pane
+
+
+class Actions:
+    """The actions, apart from the screen that they act on."""
+
+    if TYPE_CHECKING:
+        desk: Desk
+        app: App[int]
+        panes: dict[str, Pane]
+
+        def moved(self) -> None: ...
+        def mark(self, marks: set[str]) -> None: ...
+        def relayout(self) -> None: ...
+
+    # training
+
+    def send(self, command: dict[str, Any], told: str = "") -> bool:
+        """A command to the engine, or a word on why there is none to take it."""
+        desk = self.desk
+        if desk.engine is None:
+            words = {"replay": "a replay computes nothing", "watch": "watching only: somebody else runs this"}
+            desk.say(words.get(desk.mode, "no engine"), "warn")
+        elif desk.over or desk.leaving is not None:
+            desk.say("the engine has ended" if desk.over else "the engine is finishing its last step", "warn")
+        elif desk.engine.send(command) is False:
+            desk.say("the engine does not listen any more", "bad")
+        else:
+            if told:
+                desk.say(told)
+            self.moved()
+            return True
+        self.moved()
+        return False
+
+    def for_lane(self, command: dict[str, Any]) -> dict[str, Any]:
+        """The command, with its lane named where there are several."""
+        several = len(self.desk.state.lanes) > 1
+        return command | {"lane": self.desk.view.lane} if several else command
+
+    def action_algorithm(self) -> None:
+        if self.desk.engine is None or self.desk.over:
+            self.send({"do": "switch"})
+            return
+        from grpolab.tui.screens.picker import Picker
+
+        def chosen(section: dict[str, Any] | None) -> None:
+            if section:
+                told = f"switching to {section['name'].upper()} after this step…"
+                self.send(self.for_lane({"do": "switch", "algorithm": section}), told)
+
+        self.app.push_screen(Picker(self.desk), chosen)
+
+    def action_setting(self) -> None:
+        if self.desk.engine is None or self.desk.over:
+            self.send({"do": "set"})
+            return
+        from grpolab.tui.screens.setting import SettingDialog
+
+        def chosen(change: tuple[str, Any] | None) -> None:
+            if change:
+                key, value = change
+                self.send(self.for_lane({"do": "set", "key": key, "value": value}), f"setting {key} to {value}…")
+
+        self.app.push_screen(SettingDialog(self.desk), chosen)
+
+    def action_pause(self) -> None:
+        if isinstance(self.desk.source, Playing):
+            self.action_play()
+        elif self.desk.state.paused:
+            self.send({"do": "continue"})
+        elif self.send({"do": "pause"}):
+            self.desk.pausing = True
+            self.moved()
+
+    def action_single(self) -> None:
+        self.send({"do": "step"}, "one step, then pause")
+
+    def action_evaluate(self) -> None:
+        self.send({"do": "evaluate"}, "evaluating after this step…")
+
+    def action_checkpoint(self) -> None:
+        self.send({"do": "checkpoint"}, "writing a checkpoint after this step…")
+
+    # looking
+
+    def action_hold(self) -> None:
+        view, state = self.desk.view, self.desk.state
+        if view.held is not None:
+            view.browse_to(state, None)
+        else:
+            view.hold(state)
+        self.moved()
+
+    def action_prompt_next(self) -> None:
+        self._view("move_prompt", 1)
+
+    def action_prompt_previous(self) -> None:
+        self._view("move_prompt", -1)
+
+    def action_answer_next(self) -> None:
+        self._view("move_answer", 1)
+
+    def action_answer_previous(self) -> None:
+        self._view("move_answer", -1)
+
+    def action_token_next(self) -> None:
+        self._view("move_token", 1)
+
+    def action_token_previous(self) -> None:
+        self._view("move_token", -1)
+
+    def action_token_jump(self) -> None:
+        self._view("move_token", 10)
+
+    def action_token_back(self) -> None:
+        self._view("move_token", -10)
+
+    def action_channel(self) -> None:
+        self._view("next_channel", 1)
+
+    def action_channel_back(self) -> None:
+        self._view("next_channel", -1)
+
+    def _view(self, move: str, by: int) -> None:
+        getattr(self.desk.view, move)(self.desk.state, by)
+        self.moved()
+
+    def action_lane(self) -> None:
+        if not self.desk.view.next_lane(self.desk.state):
+            self.desk.say("this run has one lane")
+        self.mark({"lane"})
+        self.moved()
+
+    def select(self, what: str, value: object) -> None:
+        """A click on a prompt, an answer, a token or a channel."""
+        view = self.desk.view
+        if what == "prompt" and isinstance(value, int):
+            view.prompt, view.token = value, 0
+        elif what == "answer" and isinstance(value, int):
+            view.answer, view.token = value, 0
+        elif what == "token" and isinstance(value, int):
+            view.token = value
+        elif what == "channel":
+            view.channel = str(value)
+        self.moved()
+
+    # time
+
+    def action_older(self) -> None:
+        self._browse(-1)
+
+    def action_newer(self) -> None:
+        self._browse(1)
+
+    def _browse(self, by: int) -> None:
+        if isinstance(self.desk.source, Playing):
+            self.desk.source.scrub(by)
+        else:
+            self.desk.view.browse(self.desk.state, by)
+        self.moved()
+
+    def action_first(self) -> None:
+        if isinstance(self.desk.source, Playing):
+            self.desk.source.home()
+        else:
+            self.desk.view.browse(self.desk.state, -(10**9))
+        self.moved()
+
+    def action_last(self) -> None:
+        if isinstance(self.desk.source, Playing):
+            self.desk.source.end()
+        self.desk.view.browse_to(self.desk.state, None)
+        self.moved()
+
+    def action_play(self) -> None:
+        if isinstance(self.desk.source, Playing):
+            self.desk.source.toggle()
+        self.moved()
+
+    def action_slower(self) -> None:
+        self._speed(-1)
+
+    def action_faster(self) -> None:
+        self._speed(1)
+
+    def _speed(self, by: int) -> None:
+        if isinstance(self.desk.source, Playing):
+            self.desk.source.faster(by)
+        self.moved()
+
+    # panes
+
+    def action_pane(self, name: str) -> None:
+        if name in PANES and self.panes:
+            self.desk.current = name
+            self.relayout()
+            self.moved()
+
+    def action_pane_next(self) -> None:
+        self.action_pane(PANES[(PANES.index(self.desk.current) + 1) % len(PANES)])
+
+    def action_pane_previous(self) -> None:
+        self.action_pane(PANES[(PANES.index(self.desk.current) - 1) % len(PANES)])
+
+    def action_zoom(self) -> None:
+        self.desk.zoom = not self.desk.zoom
+        self.relayout()
+        self.moved()
+
+    def action_page_down(self) -> None:
+        if pane := self.panes.get(self.desk.current):
+            pane.scroll(max(1, pane.size.height - 4))
+
+    def action_page_up(self) -> None:
+        if pane := self.panes.get(self.desk.current):
+            pane.scroll(-max(1, pane.size.height - 4))
+
+    # lab
+
+    def action_theme(self) -> None:
+        self.app.theme = (LIGHT if self.desk.palette.dark else DARK).name
+
+    def action_explain(self) -> None:
+        from grpolab.tui.screens.help import Help
+
+        self.app.push_screen(Help(self.desk, self.panes.get(self.desk.current)))
+
+    def action_commands(self) -> None:
+        self.app.action_command_palette()
+
+    def action_back(self) -> None:
+        if self.desk.zoom:
+            self.action_zoom()
+        elif self.desk.view.held is not None:
+            self.action_hold()
+
+    def action_quit(self) -> None:
+        """Leave. A live engine finishes its step first; asked twice, it is ended at once."""
+        desk = self.desk
+        if desk.engine is None or desk.engine.exit_code is not None:
+            self.app.exit(0)
+        elif desk.leaving is None:
+            desk.leaving = time.monotonic()
+            desk.engine.stop()
+            from grpolab.tui.screens.leaving import Leaving
+
+            self.app.push_screen(Leaving(desk))
+            self.moved()
+        else:
+            desk.engine.kill()
+            self.app.exit(0)

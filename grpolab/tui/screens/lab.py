@@ -1,0 +1,226 @@
+"""The lab: polls the run, folds its events, and repaints what is in sight and stale."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
+from textual.layout import ArrangeResult, Layout, WidgetPlacement
+from textual.screen import Screen
+from textual.widget import Widget
+
+from grpolab import events as ev
+from grpolab.state import LabState
+from grpolab.tui.arrange import Box, arrange, folded
+from grpolab.tui.desk import Desk
+from grpolab.tui.keys import ACTIONS
+from grpolab.tui.panes.base import Canvas, Pane
+from grpolab.tui.panes.footer import Footer
+from grpolab.tui.panes.header import Header, Tabs
+from grpolab.tui.panes.loading import Loading
+from grpolab.tui.screens.actions import Actions
+
+POLL = 1 / 15
+"""Seconds between two looks at the run file."""
+
+CLOCK = 0.25
+"""Seconds between two repaints of what only tells the time."""
+
+
+class Boxes(Layout):
+    """Puts each pane into the box that `arrange` gave it."""
+
+    name = "boxes"
+
+    def arrange(
+        self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True
+    ) -> ArrangeResult:
+        boxes: dict[str, Box] = getattr(parent, "boxes", {})
+        placements = []
+        for child in children:
+            box = boxes.get(child.id or "", Box(0, 0, size.width, size.height))
+            placements.append(WidgetPlacement(Region(*box), NULL_OFFSET, NULL_SPACING, child))
+        return placements
+
+
+class Body(Widget):
+    """Where the panes are."""
+
+    def __init__(self, *children: Widget) -> None:
+        super().__init__(*children, id="body")
+        self.boxes: dict[str, Box] = {}
+        self._default_layout = Boxes()
+
+
+class LabScreen(Actions, Screen[int]):
+    """The only screen under the dialogs."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(a.keys, a.call, a.help, id=a.name, show=False) for a in ACTIONS
+    ]
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(id="lab")
+        self.desk = desk
+        self.panes: dict[str, Pane] = {}
+        self.told_failure = False
+        self._last = time.monotonic()
+        self._clock = 0.0
+
+    def compose(self) -> ComposeResult:
+        yield Header(self.desk)
+        yield Tabs(self.desk, id="tabs")
+        yield Body(Loading(self.desk, id="loading"))
+        yield Footer(self.desk)
+
+    def on_mount(self) -> None:
+        self.query_one("#tabs").display = False
+        self.call_after_refresh(self.furnish)
+
+    def furnish(self) -> None:
+        """After the first frame: import and mount the panes, open the source, learn the algorithms."""
+        from grpolab.tui.panes import algorithm, kl, learning, memory, rollouts, tokens
+
+        made: tuple[Pane, ...] = (
+            rollouts.Rollouts(self.desk, id="rollouts"), tokens.Tokens(self.desk, id="tokens"),
+            learning.Learning(self.desk, id="learning"), kl.Kl(self.desk, id="kl"),
+            memory.Memory(self.desk, id="memory"), algorithm.Algorithm(self.desk, id="algorithm"),
+        )  # fmt: skip
+        for pane in made:
+            pane.display = False
+            self.panes[str(pane.id)] = pane
+        self.query_one(Body).mount(*made)
+        self.run_worker(self._prepare, thread=True, exit_on_error=False)
+        self.set_interval(POLL, self.tick)
+
+    def _prepare(self) -> None:
+        from grpolab.tui import cards
+
+        self.desk.source.load()
+        cards.load()
+        self.app.call_from_thread(self.mark, {"cards"})
+
+    def canvases(self) -> Iterable[Canvas]:
+        yield from self.query(Canvas)
+
+    def mark(self, marks: set[str]) -> None:
+        """Something of these kinds happened: whoever watches it is stale."""
+        for canvas in self.canvases():
+            if canvas.watches & marks:
+                canvas.stale = True
+
+    def repaint(self, at_once: bool = False) -> None:
+        """Paint the stale canvases in sight. `at_once`: also those that were painted a moment ago."""
+        now = time.monotonic()
+        for canvas in self.canvases():
+            if canvas.due(now) or (at_once and canvas.stale and canvas.display and canvas.is_mounted):
+                canvas.paint()
+
+    def moved(self) -> None:
+        """The user moved the view: show it now."""
+        self.mark({"select"})
+        self.repaint(at_once=True)
+
+    def tick(self) -> None:
+        """Take in what happened since the last time, and repaint."""
+        now = time.monotonic()
+        restart, batch = self.desk.source.poll(now - self._last)
+        self._last = now
+        marks = {event.kind for _, event in batch}
+        if restart:
+            self.desk.state = LabState()
+            marks |= {*ev.KINDS, "select"}
+        for t, event in batch:
+            self.desk.state.apply(event, t)
+            if not restart:
+                self._tell(event)
+        if restart:
+            self.desk.view.again(self.desk.state)
+        if marks & {"paused", "continued", "end", "failed"}:
+            self.desk.pausing = False
+        if now - self._clock >= CLOCK:
+            self._clock = now
+            marks.add("clock")
+        if not batch:
+            self._watch_engine()
+        if self.query_one("#loading").display and self._begun():
+            self.relayout()
+        if marks:
+            self.mark(marks)
+        self.repaint()
+
+    def _tell(self, event: ev.Event) -> None:
+        """Notices for what happens rarely and matters."""
+        desk = self.desk
+        match event:
+            case ev.Switched():
+                fresh = f"; reset {', '.join(event.reset)}" if event.reset else ""
+                desk.say(f"{event.before.upper()} → {event.after.upper()}: kept {', '.join(event.kept)}{fresh}", "accent")
+            case ev.Refused():
+                desk.say(f"refused: {event.reason}", "bad")
+            case ev.SettingChanged():
+                desk.say(f"{event.key}: {event.before} → {event.after}", "accent")
+            case ev.Checkpointed():
+                if desk.mode == "live":
+                    desk.say(f"checkpoint at step {event.step}")
+            case ev.CriticChanged(state="warm"):
+                desk.say("the critic is warm", "good")
+            case ev.Ended(status="done"):
+                desk.say(f"all steps are done; {desk.keymap.shown('quit')} leaves, everything stays to look at", "good")
+
+    def _watch_engine(self) -> None:
+        """Called when nothing new was in the file, so that the last words are read before a death is noticed."""
+        desk = self.desk
+        if desk.engine is not None and desk.exit_code is None:
+            desk.exit_code = desk.engine.exit_code
+            if desk.exit_code is not None:
+                self.mark({"end"})
+                return  # one more look at the file first
+        if desk.leaving is not None and desk.exit_code is not None:
+            self.app.exit(0)
+        lost = desk.exit_code is not None and desk.state.ended is None
+        if (desk.state.failed or lost) and not self.told_failure and desk.mode != "replay":
+            self.told_failure = True
+            from grpolab.tui.screens.failure import Failure
+
+            self.app.push_screen(Failure(desk))
+
+    def _begun(self) -> bool:
+        return any(lane.rollouts for lane in self.desk.state.lanes.values())
+
+    def relayout(self) -> None:
+        """Decide anew which panes are in sight and where."""
+        if not self.panes:
+            return
+        body, begun = self.query_one(Body), self._begun() or self.told_failure
+        width, height = self.size.width, max(0, self.size.height - 3)
+        tabs = begun and folded(width, height, self.desk.current, self.desk.zoom)
+        self.query_one("#tabs").display = tabs
+        self.query_one("#loading").display = not begun
+        boxes = arrange(width, height - int(tabs), self.desk.current, self.desk.zoom) if begun else {}
+        body.boxes = boxes
+        for name, pane in self.panes.items():
+            if name in boxes and not pane.display:
+                pane.stale = True
+            pane.display = name in boxes
+        body.refresh(layout=True)
+        self.mark({"select"})
+
+    def on_resize(self) -> None:
+        self.relayout()
+
+    def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
+        action, argument = message.hit
+        pane = message.pane
+        if isinstance(pane, Pane) and pane.id != self.desk.current:
+            self.action_pane(str(pane.id))
+        if action == "pane":
+            self.action_pane(str(argument))
+        elif action == "run":
+            self.call_later(self.app.run_action, str(argument), self)
+        else:
+            self.select(action, argument)
