@@ -19,31 +19,33 @@ from grpolab import launch, rundir, scenario_file
 from grpolab.problems import RequestError
 
 
-def prepare(request: launch.Request) -> tuple[Path, int | None]:
-    """The run directory that the request asks for, and the thread count that its run was recorded
-    with.
+def prepare(request: launch.Request) -> tuple[Path, list[str]]:
+    """The run directory that the request asks for, and the engine's command line for it.
 
     Raises RequestError, and RunIsDone for a run that has nothing left to compute.
     """
+    threads, device = request.threads, request.device
     if request.resume is None:
         scenario = scenario_file.load(request.scenario, request.changes)
-        return rundir.create(scenario, Path(request.out) if request.out else None), request.threads
+        run = rundir.create(scenario, Path(request.out) if request.out else None)
+        return run, launch.engine_arguments(run, threads, device, resume=False)
     run = rundir.find(request.resume)
     scenario_file.load(str(run / rundir.SCENARIO))
-    end = rundir.ending(run)
+    end, opening = rundir.ending(run), rundir.opening(run)
     if end is not None and end.status == "done":
         raise launch.RunIsDone(run)
-    opening = rundir.opening(run)
-    return run, request.threads or (
-        opening.threads if opening else None
-    )  # the digest depends on the threads
+    if opening is not None:  # the digest depends on both
+        threads = threads or opening.threads
+        device = opening.device if device == "auto" else device
+    return run, launch.engine_arguments(run, threads, device, resume=opening is not None)
 
 
 def main(argument: str) -> None:
     """Answer the request, then turn into `python -m grpolab.engine`."""
     request = launch.Request(**json.loads(argument))
     try:
-        run, threads = prepare(request)
+        run, arguments = prepare(request)
+        log = _own_log(run)
     except RequestError as error:
         _say({"error": str(error)})
         raise SystemExit(2) from None
@@ -51,13 +53,30 @@ def main(argument: str) -> None:
         _say({"done": str(done.run_dir)})
         raise SystemExit(0) from None
     _say({"run": str(run)})
-    log = os.open(run / rundir.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    resume = request.resume is not None and rundir.opening(run) is not None
-    sys.argv = ["grpolab.engine", *launch.engine_arguments(run, threads, request.device, resume)]
+    sys.argv = ["grpolab.engine", *arguments]
     runpy.run_module("grpolab.engine", run_name="__main__", alter_sys=True)
+
+
+def _own_log(run: Path) -> int:
+    """engine.log, locked until this process ends: two engines must not write one run.
+
+    Raises RequestError where another holds it.
+    """
+    log = os.open(run / rundir.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        import fcntl
+
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # not a Unix
+        pass
+    except OSError:
+        raise RequestError(
+            f"{run}: another process computes this run; see it with `grpolab watch {run}`"
+        ) from None
+    return log
 
 
 def _say(verdict: dict[str, str]) -> None:

@@ -335,11 +335,22 @@ def encode(event: Event, t: float) -> str:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+_NUMBERS = frozenset(
+    {
+        "metrics", "explained_variance", "reward", "parts", "accuracy", "greedy_accuracy", "by_difficulty", "length",
+        "seconds", "settings", "before", "after",
+    }
+)  # fmt: skip
+"""Fields in which "nan", "inf" and "-inf" are numbers; elsewhere, as in a model's answer, they are words."""
+
+
 def _restore(value: Any) -> Any:
     if isinstance(value, str) and value in ("nan", "inf", "-inf"):
         return float(value)
     if isinstance(value, dict):
         return {k: _restore(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_restore(v) for v in value]
     return value
 
 
@@ -358,7 +369,7 @@ def decode(line: str | bytes) -> tuple[float, Event] | None:
     for f in fields(cls):
         if f.name in record:
             value = record[f.name]
-            known[f.name] = _restore(value) if f.name in ("metrics", "explained_variance") else value
+            known[f.name] = _restore(value) if f.name in _NUMBERS else value
         elif f.default is MISSING and f.default_factory is MISSING:
             return None
     return t, cls(**known)

@@ -41,22 +41,26 @@ def run(engine: Engine, *, as_json: bool = False, known: int = 0) -> int:
     return code
 
 
-def drive(engine: Engine, plain: Plain, known: int = 0) -> int:
+def drive(engine: Engine, plain: Plain, known: int = 0, until: int | None = None) -> int:
     """Show an engine's events until its end: 0 done, 1 failed, 130 interrupted.
 
+    `known` bytes of the run file are told already; after step `until` the engine is stopped.
     Ctrl-C once lets it finish the step and write a checkpoint; twice ends it at once. A pause is
     ended at once, since nobody sits here to do it.
     """
     follow = Follow(engine.run_dir / EVENTS)
     if known:
         plain.take(follow.poll(known), quiet=True)
-    interrupted = False
+    interrupted = enough = False
     while True:
         try:
             alive = (
                 engine.running
             )  # asked before the file is read: what a dead engine wrote is all there
             taken = plain.take(follow.poll())
+            if until is not None and plain.state.step >= until and not enough:
+                enough = True
+                engine.stop()
             if any(isinstance(event, ev.Paused) for event in taken) and not interrupted:
                 engine.send({"do": "continue"})
             if not taken and not alive:
@@ -74,6 +78,8 @@ def drive(engine: Engine, plain: Plain, known: int = 0) -> int:
     code, end = engine.exit_code, plain.state.ended
     if interrupted:
         return 0 if code == 0 and end is not None and end.status == "done" else 130
+    if enough and code == 130:
+        return 0
     return code if code in (0, 130) else 1
 
 

@@ -66,13 +66,13 @@ class Engine:
         """Start on a run directory whose scenario.yaml is complete."""
         arguments = engine_arguments(run_dir, threads, device, resume)
         with (run_dir / "engine.log").open("ab") as log:
-            return cls(_spawn(["-m", "grpolab.engine", *arguments], log, log), run_dir)
+            return cls(spawn(["-m", "grpolab.engine", *arguments], log, log), run_dir)
 
     @classmethod
     def boot(cls, request: Request) -> Engine:
         """Start on a request that nobody has checked yet. Call `ready` before anything else."""
         arguments = ["-m", "grpolab.boot", json.dumps(asdict(request))]
-        return cls(_spawn(arguments, subprocess.PIPE, subprocess.STDOUT), None)
+        return cls(spawn(arguments, subprocess.PIPE, subprocess.STDOUT), None)
 
     def ready(self) -> Path:
         """Wait until the request is checked; the run directory.
@@ -198,7 +198,7 @@ def default_threads() -> int:
     return min(cpus, MOST_THREADS)
 
 
-def _spawn(arguments: list[str], out: Any, err: Any) -> subprocess.Popen[bytes]:
+def spawn(arguments: list[str], out: Any, err: Any) -> subprocess.Popen[bytes]:
     """A Python child in a session of its own, so that Ctrl-C reaches only this process."""
     package = str(Path(__file__).resolve().parent.parent)
     paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

@@ -76,6 +76,7 @@ def seconds(state: LabState) -> dict[str, float]:
     out["total"] = state.time
     if state.ended is not None:
         out |= state.ended.seconds
+        out["total"] = max(out["total"], state.time)  # over resumes too
     return {stage: round(out.get(stage, 0.0), 4) for stage in STAGES}
 
 

@@ -7,7 +7,6 @@ Where two digests differ, the recorded rollouts of that step say which of these 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -104,22 +103,16 @@ def _quantity(one: Record, two: Record, key: Key) -> str:
 
 
 def scenario_of(events: list[Timed]) -> dict[str, Any]:
-    """The recorded scenario, with what was done by hand as cues and its length cut to what was
-    computed.
+    """The recorded scenario, with what was done by hand as cues.
 
     Raises RequestError for a run without a recorded step.
     """
     opening = next((e for _, e in events if isinstance(e, ev.RunStarted)), None)
-    last = Record.of(events).last
-    if opening is None or last == 0:
+    if opening is None or Record.of(events).last == 0:
         raise RequestError("the run has no finished step that could be compared")
     planned = [cue for cue in opening.scenario.get("cues", []) if cue["do"] != "pause"]
     cues = sorted(planned + rundir.recorded_cues(events), key=lambda cue: cue["at"])
-    return opening.scenario | {
-        "seed": opening.seed,
-        "train": opening.scenario["train"] | {"steps": last},
-        "cues": cues,
-    }
+    return opening.scenario | {"seed": opening.seed, "cues": cues}
 
 
 def rerun(run_dir: Path, *, out: Path | None = None, as_json: bool = False) -> int:
@@ -150,12 +143,17 @@ def rerun(run_dir: Path, *, out: Path | None = None, as_json: bool = False) -> i
         engine = Engine.start(second, threads=opening.threads, device=opening.device)
         stack.callback(engine.close)
         with Plain() as plain:
-            code = drive(engine, plain)
-        if code:
-            print(log_tail(second) if code == 1 else "interrupted", file=sys.stderr)
-            return code
+            # a run that was cut short is computed as far as it came; its length stays what it was,
+            # because learning rates may depend on it
+            one = Record.of(events)
+            code = drive(engine, plain, until=None if one.digest else one.last)
+            if code == 1 and plain.state.failed is None:
+                plain.say(log_tail(second))
+            if code:
+                plain.say("the second run did not come to its end: nothing to compare")
+                return code
         again = read(second / rundir.EVENTS)
-    return _tell(run_dir, Record.of(events), Record.of(again), as_json)
+    return _tell(run_dir, one, Record.of(again), as_json)
 
 
 def _tell(run_dir: Path, one: Record, two: Record, as_json: bool) -> int:
@@ -169,7 +167,8 @@ def _tell(run_dir: Path, one: Record, two: Record, as_json: bool) -> int:
             "steps": one.last,
             "digest": digest,
         }
-        told["digest_again"] = (two.digest if whole else "") or two.steps[max(two.steps)].digest
+        last = two.steps.get(max(one.steps))
+        told["digest_again"] = two.digest if whole else (last.digest if last else "")
         if found is not None:
             told["first_difference"] = {
                 "step": found.step,

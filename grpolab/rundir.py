@@ -29,7 +29,7 @@ def create(scenario: Scenario, out: Path | None = None) -> Path:
 
     Raises RequestError where `out` cannot be used.
     """
-    import yaml
+    from grpolab import yaml_file  # yaml takes a while to import, and viewers need none
 
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{scenario.name}-{scenario.lanes[0].algorithm.name}"
     path = out or _unused(RUNS / re.sub(r"[^A-Za-z0-9._-]+", "-", name))
@@ -37,8 +37,7 @@ def create(scenario: Scenario, out: Path | None = None) -> Path:
         if path.is_dir() and any(path.iterdir()):
             raise RequestError(f"--out {out}: the folder is not empty")
         path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(scenario.complete(), sort_keys=False, allow_unicode=True, width=100)
-        (path / SCENARIO).write_text(text, encoding="utf-8")
+        (path / SCENARIO).write_text(yaml_file.dump(scenario.complete()), encoding="utf-8")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise RequestError(

@@ -46,6 +46,15 @@ class TrainSection(Strict):
     minibatches: int = Field(default=1, ge=1, description="optimizer steps of one pass")
     learning_rate: float = Field(default=2e-3, gt=0, description="of the policy adapter (AdamW)")
     critic_learning_rate: float = Field(default=2e-3, gt=0, description="of the critic")
+    schedule: Literal["constant", "linear"] = Field(
+        default="linear",
+        description="learning rates stay, or fall evenly to a tenth at the last step",
+    )
+    warmup_updates: int = Field(
+        default=4,
+        ge=0,
+        description="updates over which the rate rises, at start and after a switch",
+    )
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
     max_grad_norm: float = Field(
         default=1.0, gt=0, description="gradients are scaled down to this norm"

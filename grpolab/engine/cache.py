@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.backbone import Prompts
+from grpolab.engine.layout import GATE_UP, QKV, rotate, stacked, stacked_bias
 
 if TYPE_CHECKING:
     from grpolab.engine.decoder import NativeBackbone
@@ -41,26 +42,23 @@ class FusedWeights:
     @torch.no_grad()
     def of(model: NativeBackbone, w: dict[str, Tensor], lora: Lora | None) -> FusedWeights:
         def fused(at: str, *names: str) -> Tensor:
-            parts = [w[f"{at}.{n}.weight"] for n in names]
-            if lora is not None:
-                parts = [lora.folded(f"{at}.{n}", p) for n, p in zip(names, parts, strict=True)]
-            return torch.cat(parts) if len(parts) > 1 else parts[0]
+            full = [f"{at}.{n}" for n in names]
+            weight = stacked(w, full, "weight").detach()
+            return weight if lora is None else lora.folded(weight, full)
 
         layers = []
         for i in range(model.layers):
             at = f"model.layers.{i}"
-            qkv = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-            bias = [w.get(f"{at}.{n}.bias") for n in qkv]
             layers.append(
                 _Layer(
                     norm1=w[f"{at}.input_layernorm.weight"],
-                    qkv=fused(at, *qkv),
-                    qkv_bias=torch.cat([b for b in bias if b is not None]) if bias[0] is not None else None,
+                    qkv=fused(at, *QKV),
+                    qkv_bias=stacked_bias(w, [f"{at}.{n}" for n in QKV]),
                     q_norm=w.get(f"{at}.self_attn.q_norm.weight"),
                     k_norm=w.get(f"{at}.self_attn.k_norm.weight"),
                     out=fused(at, "self_attn.o_proj"),
                     norm2=w[f"{at}.post_attention_layernorm.weight"],
-                    gate_up=fused(at, "mlp.gate_proj", "mlp.up_proj"),
+                    gate_up=fused(at, *GATE_UP),
                     down=fused(at, "mlp.down_proj"),
                 )
             )
@@ -86,8 +84,6 @@ class NativeSession:
     def open(
         model: NativeBackbone, weights: FusedWeights, prompts: Prompts, group: Tensor, max_tokens: int
     ) -> tuple[NativeSession, Tensor]:
-        from grpolab.engine.decoder import rotate
-
         s = model.shape
         count, width = prompts.ids.shape
         position = (prompts.mask.cumsum(1) - 1).clamp(min=0)
@@ -115,8 +111,6 @@ class NativeSession:
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
-        from grpolab.engine.decoder import rotate
-
         model, s, at = self.model, self.model.shape, self.width
         cos, sin = model.cos[self.position], model.sin[self.position]
         rows = len(tokens)

@@ -10,7 +10,15 @@ from torch import Tensor
 from grpolab import events as ev
 from grpolab import scenario
 from grpolab.engine.lane import Lane
-from grpolab.scenario import AlgorithmSection, Cue, ForkCue, RolloutSection, SetCue, SwitchCue, TrainSection
+from grpolab.scenario import (
+    AlgorithmSection,
+    Cue,
+    ForkCue,
+    RolloutSection,
+    SetCue,
+    SwitchCue,
+    TrainSection,
+)
 
 if TYPE_CHECKING:
     from grpolab.engine.lab import Lab

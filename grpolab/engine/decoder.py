@@ -19,14 +19,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from grpolab.engine.backbone import BASE, ModelError, Prompts, Session
-from grpolab.engine.lora import Lora, lora_linear
+from grpolab.engine.layout import GATE_UP, LINEARS, QKV, rotate, stack, stacked, stacked_bias
+from grpolab.engine.lora import Lora, lora_linears
+from grpolab.engine.norm import rms_norm
 from grpolab.engine.text import FileText
 from grpolab.scenario import ModelSection
 
-LINEARS = (
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
-)  # fmt: skip
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 
 
@@ -96,8 +94,10 @@ class NativeBackbone:
         self.weights = _read_weights(path, device)
         if "lm_head.weight" not in self.weights:
             self.weights["lm_head.weight"] = self.weights["model.embed_tokens.weight"]
-        storages = {w.data_ptr(): w.numel() for w in self.weights.values()}
-        self.parameters = sum(storages.values())
+        self.parameters = self.backbone_bytes() // 4
+        for i in range(self.shape.layers):
+            for group in (QKV, GATE_UP):
+                stack(self.weights, [f"model.layers.{i}.{n}" for n in group])
         self.vocabulary = self.weights["lm_head.weight"].shape[0]
         self.layers, self.hidden = self.shape.layers, self.shape.hidden
         self.targets = _targets(section)
@@ -113,11 +113,12 @@ class NativeBackbone:
             self._full[name] = {
                 k: w.detach().clone().requires_grad_()
                 for k, w in self.weights.items()
-                if k != "lm_head.weight"
+                if k != "lm_head.weight" and "+" not in k
             }
             return
         self._adapters[name] = Lora.create(
             {n: self.weights[f"{n}.weight"] for n in self._modules()},
+            {n[: -len(".weight")]: len(w) for n, w in self.weights.items() if n.endswith(".weight")},
             self.section.lora.rank,
             self.section.lora.alpha,
             seed,
@@ -143,7 +144,8 @@ class NativeBackbone:
         self._fused.pop(adapter, None)
 
     def backbone_bytes(self) -> int:
-        return sum({w.data_ptr(): w.nbytes for w in self.weights.values()}.values())
+        storages = {w.untyped_storage().data_ptr(): w.untyped_storage().nbytes() for w in self.weights.values()}
+        return sum(storages.values())
 
     def _modules(self) -> list[str]:
         return [
@@ -164,7 +166,7 @@ class NativeBackbone:
         cos, sin = self.cos[plan.position], self.sin[plan.position]
         for i in range(self.layers):
             x = self._layer(f"model.layers.{i}", weights, lora, x, cos, sin, plan)
-        x = F.rms_norm(x, (self.hidden,), weights["model.norm.weight"], self.shape.eps)
+        x = rms_norm(x, weights["model.norm.weight"], self.shape.eps)
         return plan.gather_states(x)
 
     def head(self, states: Tensor) -> Tensor:
@@ -175,21 +177,21 @@ class NativeBackbone:
     ) -> Tensor:
         s = self.shape
 
-        def linear(name: str, h: Tensor) -> Tensor:
-            full = f"{at}.{name}"
-            return lora_linear(h, w[f"{full}.weight"], w.get(f"{full}.bias"), lora, full)
+        def linear(h: Tensor, *names: str) -> Tensor:
+            full = [f"{at}.{n}" for n in names]
+            return lora_linears(h, stacked(w, full, "weight"), stacked_bias(w, full), lora, full)
 
-        h = F.rms_norm(x, (s.hidden,), w[f"{at}.input_layernorm.weight"], s.eps)
-        q = linear("self_attn.q_proj", h).view(-1, s.heads, s.head_dim)
-        k = linear("self_attn.k_proj", h).view(-1, s.kv_heads, s.head_dim)
-        v = linear("self_attn.v_proj", h).view(-1, s.kv_heads, s.head_dim)
+        h = rms_norm(x, w[f"{at}.input_layernorm.weight"], s.eps)
+        qk, v = linear(h, *QKV).view(-1, s.heads + 2 * s.kv_heads, s.head_dim).split((s.heads + s.kv_heads, s.kv_heads), 1)
         if (norm := w.get(f"{at}.self_attn.q_norm.weight")) is not None:  # Qwen3
-            q = F.rms_norm(q, (s.head_dim,), norm, s.eps)
-            k = F.rms_norm(k, (s.head_dim,), w[f"{at}.self_attn.k_norm.weight"], s.eps)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        x = x + linear("self_attn.o_proj", plan.attend(q, k, v))
-        h = F.rms_norm(x, (s.hidden,), w[f"{at}.post_attention_layernorm.weight"], s.eps)
-        return x + linear("mlp.down_proj", F.silu(linear("mlp.gate_proj", h)) * linear("mlp.up_proj", h))
+            q, k = qk.split((s.heads, s.kv_heads), 1)
+            k = rms_norm(k, w[f"{at}.self_attn.k_norm.weight"], s.eps)
+            qk = torch.cat([rms_norm(q, norm, s.eps), k], 1)
+        q, k = rotate(qk, cos, sin).split((s.heads, s.kv_heads), 1)
+        x = x + linear(plan.attend(q, k, v), "self_attn.o_proj")
+        h = rms_norm(x, w[f"{at}.post_attention_layernorm.weight"], s.eps)
+        gate, up = linear(h, *GATE_UP).chunk(2, 1)
+        return x + linear(F.silu(gate) * up, "mlp.down_proj")
 
     # --- sampling -------------------------------------------------------------------------------------------------
 
@@ -283,13 +285,6 @@ class _Plan:
         first = prompt.view(K, P, -1)[:, -1][self.group]  # left-padded: the last column is real
         rest = x.new_zeros(n * S, x.shape[1]).index_copy(0, self.padded_at, x[mp:])
         return torch.cat([first[:, None], rest.view(n, S, -1)], 1)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions, halves convention. x [..., heads, D]; cos and sin [..., D], the first half of sin negated."""
-    half = x.shape[-1] // 2
-    turned = torch.cat([x[..., half:], x[..., :half]], -1)
-    return x * cos.unsqueeze(-2) + turned * sin.unsqueeze(-2)
 
 
 def _rotary(shape: Shape, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from grpolab import events as ev
 from grpolab import rewards, scenario
-from grpolab.algorithms.base import Batch, Credit, Report, step_metrics
+from grpolab.algorithms.base import Batch, step_metrics
 from grpolab.engine import changes, checkpoint
 from grpolab.engine.backbone import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
-from grpolab.engine.lane import Lane
+from grpolab.engine.lane import Lane, learning_rate
 from grpolab.engine.memory import Memory
 from grpolab.engine.record import Stream, channels, row_ids
 from grpolab.engine.sample import Rollout
@@ -148,7 +148,7 @@ class Lab:
         metrics = step_metrics(batch, credit, report) | _answer_metrics(batch, graded, rollout)
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
         metrics["tokens_per_second"] = metrics["length"] * len(ids) / max(spent["rollout"], 1e-9)
-        metrics["learning_rate"] = lane.train.learning_rate
+        metrics["learning_rate"] = learning_rate(lane.train, number)
         self.emit(
             ev.StepDone(
                 number, lane.name, name, metrics, spent, report.updates, int(batch.mask.sum()),

@@ -17,7 +17,13 @@ from grpolab.engine.sample import Rollout, sample
 from grpolab.engine.score import part, score
 from grpolab.engine.seeds import seed_of, torch_generator
 from grpolab.engine.workers import Workers
-from grpolab.scenario import AlgorithmSection, RolloutSection, Scenario, TrainSection, make_algorithm
+from grpolab.scenario import (
+    AlgorithmSection,
+    RolloutSection,
+    Scenario,
+    TrainSection,
+    make_algorithm,
+)
 
 CHUNK = 32
 """Rows that one thread samples or scores together."""
@@ -219,11 +225,25 @@ class Learner:
         return [piece for piece, _ in results]
 
     def step(self) -> float:
-        lane = self.lane
-        norm = lane.optimizer.step(lane.train.learning_rate, lane.train.max_grad_norm)
-        if lane.critic is not None:
-            lane.critic.optimizer.step(lane.train.critic_learning_rate, lane.train.max_grad_norm)
+        train, lane = self.lane.train, self.lane
+        rate = learning_rate(train, self.step_number)
+        norm = lane.optimizer.step(rate * _warm(lane.optimizer, train), train.max_grad_norm)
+        if (critic := lane.critic) is not None:
+            rate *= train.critic_learning_rate / train.learning_rate
+            critic.optimizer.step(rate * _warm(critic.optimizer, train), train.max_grad_norm)
         return norm
+
+
+def learning_rate(train: TrainSection, step: int) -> float:
+    """The policy's learning rate in this step, by the schedule."""
+    if train.schedule == "constant" or train.steps < 2:
+        return train.learning_rate
+    return train.learning_rate * (1 - 0.9 * min(1.0, (step - 1) / (train.steps - 1)))
+
+
+def _warm(optimizer: AdamW, train: TrainSection) -> float:
+    """A factor that rises to 1 over the first updates, when Adam knows no scale yet."""
+    return min(1.0, (optimizer.steps + 1) / max(train.warmup_updates, 1))
 
 
 def join(prompts: Prompts, group: Tensor, parts: Sequence[Rollout], pad: int) -> Rollout:

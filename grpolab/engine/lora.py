@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Spans = Sequence[tuple[int, int]]
+"""Ranges of stacked outputs."""
 
 
 @dataclass(frozen=True)
@@ -16,26 +20,27 @@ class Lora:
 
     a: dict[str, Tensor]
     b: dict[str, Tensor]
+    out: dict[str, int]  # output size of every linear of the model, adapted or not
     scale: float
 
     @staticmethod
-    def create(weights: dict[str, Tensor], rank: int, alpha: float, seed: int) -> Lora:
-        """A as PEFT draws it (Kaiming-uniform, a = √5), B zero: the adapter changes nothing yet."""
+    def create(weights: dict[str, Tensor], out: dict[str, int], rank: int, alpha: float, seed: int) -> Lora:
+        """One pair for each of `weights`. A as PEFT draws it (Kaiming-uniform, a = √5), B zero: the adapter changes nothing yet."""
         generator = torch.Generator().manual_seed(seed)
         a, b = {}, {}
         for name, w in weights.items():
-            out, width = w.shape
+            width = w.shape[1]
             bound = math.sqrt(1 / width)
             draw = torch.rand(rank, width, generator=generator) * 2 - 1
             a[name] = (draw * bound).to(w.device).requires_grad_()
-            b[name] = torch.zeros(out, rank, device=w.device, requires_grad=True)
-        return Lora(a, b, alpha / rank)
+            b[name] = torch.zeros(len(w), rank, device=w.device, requires_grad=True)
+        return Lora(a, b, out, alpha / rank)
 
     def clone(self) -> Lora:
         def copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             return {k: v.detach().clone().requires_grad_() for k, v in tensors.items()}
 
-        return Lora(copy(self.a), copy(self.b), self.scale)
+        return Lora(copy(self.a), copy(self.b), self.out, self.scale)
 
     def tensors(self) -> dict[str, Tensor]:
         """By the names that a saved PEFT adapter uses."""
@@ -45,39 +50,68 @@ class Lora:
             out[f"base_model.model.{name}.lora_B.weight"] = self.b[name]
         return out
 
-    def folded(self, name: str, weight: Tensor) -> Tensor:
-        """W + scale · B A, without gradient; only for fp32, where nothing of the small change is lost."""
-        if name not in self.a:
-            return weight
-        with torch.no_grad():
-            return torch.addmm(weight, self.b[name], self.a[name], alpha=self.scale)
+    def part(self, names: Sequence[str]) -> tuple[Spans, tuple[Tensor, ...]]:
+        """Of linears stacked in this order: the output ranges that are adapted, and their A and B in turn."""
+        spans, ab, at = [], [], 0
+        for name in names:
+            if name in self.a:
+                spans.append((at, at + self.out[name]))
+                ab += [self.a[name], self.b[name]]
+            at += self.out[name]
+        return tuple(spans), tuple(ab)
+
+    @torch.no_grad()
+    def folded(self, w: Tensor, names: Sequence[str]) -> Tensor:
+        """The stacked weights with the adapters in them; for fp32 only, where nothing of the small change is lost."""
+        spans, ab = self.part(names)
+        return fold(w, spans, ab, self.scale) if ab else w
 
 
-class _LoraLinear(torch.autograd.Function):
-    """y = x (W + s B A)ᵀ in one product; the frozen W gets no gradient and x Aᵀ is not kept but made again.
+class _LoraLinears(torch.autograd.Function):
+    """Stacked linears on one input, y = x (W + s B A)ᵀ, in one product.
 
-    Differentiable twice: the backward is made of differentiable operations on the saved tensors.
+    `spans` are the output ranges that have an adapter, `ab` their A and B in turn. The frozen W gets no gradient, and
+    nothing as large as the tokens is kept but x. Differentiable twice: the backward is made of differentiable
+    operations on the saved tensors.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, w: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:  # pyright: ignore
-        ctx.save_for_backward(x, w, a, b)
-        ctx.scale = scale
-        return F.linear(x, torch.addmm(w, b, a, alpha=scale))
+    def forward(ctx, x: Tensor, w: Tensor, scale: float, spans: Spans, *ab: Tensor) -> Tensor:  # pyright: ignore
+        ctx.save_for_backward(x, w, *ab)
+        ctx.scale, ctx.spans = scale, spans
+        return F.linear(x, fold(w, spans, ab, scale))
 
     @staticmethod
     def backward(ctx, dy: Tensor):  # pyright: ignore
-        x, w, a, b = ctx.saved_tensors
-        down = dy @ b  # [M, r]
-        dx = torch.addmm(dy @ w, down, a, alpha=ctx.scale) if ctx.needs_input_grad[0] else None
-        da = (down.t() @ x) * ctx.scale
-        db = (dy.t() @ (x @ a.t())) * ctx.scale
-        return dx, None, da, db, None
+        x, w, *ab = ctx.saved_tensors
+        scale, spans = ctx.scale, ctx.spans
+        dx = dy @ fold(w, spans, ab, scale) if ctx.needs_input_grad[0] else None
+        ranks = [m.shape[0] for m in ab[::2]]
+        outs = [dy[:, start:stop] for start, stop in spans]
+        down = torch.cat([d @ b for d, b in zip(outs, ab[1::2], strict=True)], 1)  # [M, Σ r]
+        up = x @ torch.cat(list(ab[::2])).t()  # [M, Σ r]
+        da = ((down.t() @ x) * scale).split(ranks)
+        db = [(d.t() @ u) * scale for d, u in zip(outs, up.split(ranks, 1), strict=True)]
+        return dx, None, None, None, *(g for pair in zip(da, db, strict=True) for g in pair)
 
 
-def lora_linear(x: Tensor, w: Tensor, bias: Tensor | None, lora: Lora | None, name: str) -> Tensor:
-    """x Wᵀ + bias with the adapter of module `name`, if it has one. x [M, in] -> [M, out]."""
-    if lora is None or name not in lora.a:
+def fold(w: Tensor, spans: Spans, ab: Sequence[Tensor], scale: float) -> Tensor:
+    """W with scale · B A added to each adapted range of its outputs. [Σ out, in]."""
+    pieces, at = [], 0
+    for (start, stop), a, b in zip(spans, ab[::2], ab[1::2], strict=True):
+        if start > at:
+            pieces.append(w[at:start])
+        pieces.append(torch.addmm(w[start:stop], b, a, alpha=scale))
+        at = stop
+    if at < len(w):
+        pieces.append(w[at:])
+    return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def lora_linears(x: Tensor, w: Tensor, bias: Tensor | None, lora: Lora | None, names: Sequence[str]) -> Tensor:
+    """x Wᵀ + bias for the linears `names` stacked in W, each with its adapter if it has one. [M, in] -> [M, Σ out]."""
+    spans, ab = ((), ()) if lora is None else lora.part(names)
+    if lora is None or not ab:
         return F.linear(x, w, bias)
-    y = _LoraLinear.apply(x, w, lora.a[name], lora.b[name], lora.scale)
-    return y if bias is None else y + bias  # pyright: ignore[reportReturnType, reportOperatorIssue]
+    y: Tensor = _LoraLinears.apply(x, w, lora.scale, spans, *ab)  # pyright: ignore[reportAssignmentType]
+    return y if bias is None else y + bias

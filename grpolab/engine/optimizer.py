@@ -9,9 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+BETA1, BETA2 = 0.9, 0.99
+
 
 class AdamW:
-    """β = (0.9, 0.999), ε = 1e-8. Moments are created at the first step, in the order of the names."""
+    """β = (0.9, 0.99), ε = 1e-8.
+
+    A second moment that remembers about a hundred updates, not a thousand: a single update with a gradient fifty times
+    the usual (k3 makes such ones) would otherwise throw the small adapter far.
+    """
 
     def __init__(self, tensors: dict[str, Tensor], weight_decay: float) -> None:
         self.tensors = tensors
@@ -42,15 +48,15 @@ class AdamW:
         self.steps += 1
         first = [self.first[k] for k in names]
         second = [self.second[k] for k in names]
-        torch._foreach_lerp_(first, grads, 0.1)
-        torch._foreach_mul_(second, 0.999)
-        torch._foreach_addcmul_(second, grads, grads, 0.001)
+        torch._foreach_lerp_(first, grads, 1 - BETA1)
+        torch._foreach_mul_(second, BETA2)
+        torch._foreach_addcmul_(second, grads, grads, 1 - BETA2)
         scale = torch._foreach_sqrt(second)
-        torch._foreach_div_(scale, (1 - 0.999**self.steps) ** 0.5)
+        torch._foreach_div_(scale, (1 - BETA2**self.steps) ** 0.5)
         torch._foreach_add_(scale, 1e-8)
         if self.weight_decay:
             torch._foreach_mul_(values, 1 - learning_rate * self.weight_decay)
-        torch._foreach_addcdiv_(values, first, scale, -learning_rate / (1 - 0.9**self.steps))
+        torch._foreach_addcdiv_(values, first, scale, -learning_rate / (1 - BETA1**self.steps))
         self.clear()
         return norm
 

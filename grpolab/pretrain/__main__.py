@@ -19,6 +19,8 @@ def main() -> None:
     parser.add_argument("--eval-samples", type=int, default=8)
     parser.add_argument("--hidden", type=int, default=192)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--start", type=Path, help="continue from the policy in this folder")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--no-compile", action="store_true")
     asked = parser.parse_args()
 
@@ -37,6 +39,8 @@ def main() -> None:
             eval_samples=asked.eval_samples,
             hidden=asked.hidden,
             layers=asked.layers,
+            start=asked.start,
+            rate=asked.rate,
             compiled=not asked.no_compile,
         )
     )

@@ -19,7 +19,8 @@ ADAM_RATE = 0.003
 def orthogonal(matrices: Tensor) -> Tensor:
     """Roughly U Vᵀ of each matrix's singular value decomposition. [matrices, rows, columns]"""
     a, b, c = 3.4445, -4.7750, 2.0315  # the quintic of the source, steepest at zero
-    x = matrices.bfloat16()
+    # bf16 is enough, but many CPUs are slow at it
+    x = matrices.bfloat16() if matrices.is_cuda else matrices
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)

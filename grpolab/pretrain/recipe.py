@@ -17,6 +17,7 @@ from grpolab.pretrain import corpus
 from grpolab.pretrain.card import model_card
 from grpolab.pretrain.evaluate import evaluate
 from grpolab.pretrain.optimizer import Optimizer
+from grpolab.pretrain.students import HABITS
 from grpolab.pretrain.tokenizer import EOS_ID, PAD_ID, VOCABULARY, save_tokenizer
 
 POSITIONS = 256
@@ -37,6 +38,10 @@ class Recipe:
     hidden: int = 192
     layers: int = 4
     compiled: bool = True
+    start: Path | None = None
+    """Continue from this policy instead of from nothing."""
+    rate: float = 1.0
+    """Factor on the learning rates; small where training continues."""
 
 
 def policy_config(hidden: int = 192, layers: int = 4) -> LlamaConfig:
@@ -81,7 +86,10 @@ def train(recipe: Recipe, device: torch.device) -> tuple[LlamaForCausalLM, dict[
     """Train a new policy; returns it (float32) and what the training cost."""
     torch.manual_seed(recipe.seed)
     torch.set_float32_matmul_precision("high")
-    model = LlamaForCausalLM(policy_config(recipe.hidden, recipe.layers)).to(device)
+    if recipe.start is None:
+        model = LlamaForCausalLM(policy_config(recipe.hidden, recipe.layers)).to(device)
+    else:
+        model = LlamaForCausalLM.from_pretrained(recipe.start, dtype=torch.float32).to(device)
     optimizer = Optimizer(model, compiled=recipe.compiled)
     loss_function = torch.compile(loss_of, dynamic=False) if recipe.compiled else loss_of
     counts = corpus.plan(recipe.rows_per_step, recipe.seed)
@@ -107,7 +115,7 @@ def train(recipe: Recipe, device: torch.device) -> tuple[LlamaForCausalLM, dict[
                     loss = loss_function(model, ids, starts) / targets
                 loss.backward()
                 total += loss.detach()
-            optimizer.step(schedule(progress))
+            optimizer.step(recipe.rate * schedule(progress))
             step += 1
             tokens += targets
             shown = total if step == 1 else shown.lerp(total, 0.05)
@@ -137,7 +145,6 @@ def save(model: LlamaForCausalLM, out: Path) -> None:
     """Write the weights as fp16 and everything that transformers needs beside them."""
     out.mkdir(parents=True, exist_ok=True)
     model = model.to("cpu", torch.float16)
-    # stored as fp16, meant to be computed in fp32: loading without a dtype then does the right thing
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=1.0,
@@ -148,9 +155,11 @@ def save(model: LlamaForCausalLM, out: Path) -> None:
     )
     model.save_pretrained(out)
     config = json.loads((out / "config.json").read_text())
+    # stored as fp16, meant for fp32: a load that names no dtype then does the right thing
     config["dtype"] = "float32"
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_tokenizer(out, POSITIONS)
+    (out / "model.safetensors").chmod(0o644)
 
 
 def run(recipe: Recipe) -> dict[str, Any]:
@@ -162,8 +171,13 @@ def run(recipe: Recipe) -> dict[str, Any]:
     figures = evaluate(
         recipe.out, prompts=recipe.eval_prompts, samples=recipe.eval_samples, device=device
     )
-    asked = {key: value for key, value in asdict(recipe).items() if key != "out"}
-    figures["training"] = {**asked, **cost}
+    # a continued policy lists every stage that it went through
+    stages = []
+    if recipe.start is not None:
+        stages = json.loads((recipe.start / "evaluation.json").read_text())["stages"]
+    asked = asdict(recipe)
+    del asked["out"], asked["start"]
+    figures["stages"] = [*stages, {**asked, **cost, "habits": asdict(HABITS)}]
     (recipe.out / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
     (recipe.out / "README.md").write_text(model_card(figures))
     return figures

@@ -12,6 +12,9 @@ from grpolab.tasks.expression import Node, apply, parse, show
 SKIPPED_SLIP = 0.35
 """A step done in the head goes wrong with at least this probability, if its student ever slips."""
 
+HURRIED_MISS = 0.5
+"""How often an expression found without any thought is the wrong one."""
+
 
 def solve(rng: random.Random, student: Student, prompt: Prompt) -> str:
     """The student's completion for a prompt of any task in the table below."""
@@ -42,7 +45,7 @@ def _sums(rng: random.Random, student: Student, prompt: Prompt) -> tuple[str, st
             return node
         operator, left_node, right_node = node
         left, right = work(left_node), work(right_node)
-        skipped = node is not root and rng.random() < student.skip
+        skipped = student.hurried or (node is not root and rng.random() < student.skip)
         value = _step(rng, student, operator, left, right, skipped=skipped)
         if not skipped:
             lines.append(f"{left}{operator}{right}={value}")
@@ -88,7 +91,7 @@ def _slots(rng: random.Random, student: Student, prompt: Prompt) -> tuple[str, s
         assert not isinstance(node, int)
         operator, left, right = node
         assert isinstance(left, int) and isinstance(right, int)
-        skipped = rng.random() < student.skip
+        skipped = student.hurried or rng.random() < student.skip
         value = _step(rng, student, operator, left, right, skipped=skipped)
         if not skipped:
             lines.append(f"{part}={value}")
@@ -111,10 +114,14 @@ def _moves(target: int, given: list[int]) -> list[Move]:
         if number > target:
             moves.append((f"{number}-{target}={number - target}", number, number - target, "r-"))
             if number % target == 0 and target > 1:
-                moves.append((f"{number}/{target}={number // target}", number, number // target, "r/"))
+                moves.append(
+                    (f"{number}/{target}={number // target}", number, number // target, "r/")
+                )
         if number > 1:
             if target % number == 0:
-                moves.append((f"{target}/{number}={target // number}", number, target // number, "*"))
+                moves.append(
+                    (f"{target}/{number}={target // number}", number, target // number, "*")
+                )
             if target * number <= 200:
                 moves.append((f"{target}*{number}={target * number}", number, target * number, "/"))
     return moves
@@ -160,6 +167,9 @@ def _countdown(rng: random.Random, student: Student, prompt: Prompt) -> tuple[st
     target, given = prompt.data["target"], list(prompt.data["numbers"])
     solutions = _search(target, given)
     ways, node = rng.choice(solutions)
+    if student.hurried:
+        guess = _spoiled(rng, node, given) if rng.random() < HURRIED_MISS else node
+        return "", show(guess, brackets=not student.bracket_blind)
     alive = {lines[0] for lines, _ in solutions}
     dead = [move for move in _moves(target, given) if move[0] not in alive]
     rng.shuffle(dead)

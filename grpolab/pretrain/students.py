@@ -36,6 +36,8 @@ class Student:
     """The answer is not what the thought ended with."""
     drop: float = 0.0
     """A part of the question is forgotten."""
+    hurried: bool = False
+    """Leaves the thought empty and answers from the head."""
     pretend: float = 0.0
     """A dead end is passed off as a solution."""
     left_to_right: bool = False
@@ -50,23 +52,45 @@ class Student:
 
 CAREFUL = Student()
 
-_SLIPS = (0.08, 0.18, 0.31)
-_SLIP_ODDS = (3, 5, 2)
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How careless a class of students is: for each student, how likely each habit is."""
+
+    slips: tuple[float, ...] = (0.03, 0.07, 0.13)
+    """A careful, an ordinary and a sloppy student's rate of slips…"""
+    slip_odds: tuple[int, ...] = (3, 5, 2)
+    """…and how many there are of each."""
+    skip: float = 0.05
+    miscopy: float = 0.015
+    drop: float = 0.01
+    hurried: float = 0.36
+    pretend: float = 0.15
+    left_to_right: float = 0.07
+    unsigned: float = 0.04
+    bracket_blind: float = 0.15
+    broken_format: float = 0.22
 
 
-def meet(rng: random.Random) -> Student:
-    """A random student of the class that the policy learns from."""
+HABITS = Habits()
+
+
+def meet(rng: random.Random, habits: Habits = HABITS) -> Student:
+    """A random student of a class."""
     return Student(
-        slip=rng.choices(_SLIPS, _SLIP_ODDS)[0],
-        skip=0.06,
-        miscopy=0.02,
-        drop=0.015,
-        pretend=0.22,
-        left_to_right=rng.random() < 0.10,
-        unsigned=rng.random() < 0.06,
-        bracket_blind=rng.random() < 0.2,
+        slip=rng.choices(habits.slips, habits.slip_odds)[0],
+        skip=habits.skip,
+        miscopy=habits.miscopy,
+        drop=habits.drop,
+        hurried=rng.random() < habits.hurried,
+        pretend=habits.pretend,
+        left_to_right=rng.random() < habits.left_to_right,
+        unsigned=rng.random() < habits.unsigned,
+        bracket_blind=rng.random() < habits.bracket_blind,
         broken_format=(
-            rng.choices(BROKEN_FORMATS, _FORMAT_ODDS)[0] if rng.random() < 0.22 else None
+            rng.choices(BROKEN_FORMATS, _FORMAT_ODDS)[0]
+            if rng.random() < habits.broken_format
+            else None
         ),
     )
 

@@ -31,9 +31,7 @@ class Graded:
     detail: str
 
 
-def grade(
-    task: Task, rewards: Sequence[tuple[Reward, float]], prompt: Prompt, text: str
-) -> Graded:
+def grade(task: Task, rewards: Sequence[tuple[Reward, float]], prompt: Prompt, text: str) -> Graded:
     """Grade one completion's text under weighted rewards. Never raises on any text."""
     completion = parse_completion(text)
     verdict = task.grade(prompt, completion.answer)
@@ -41,9 +39,7 @@ def grade(
     for reward, weight in rewards:
         value = weight * reward.score(prompt, completion, verdict)
         parts[reward.name] = parts.get(reward.name, 0.0) + value
-    return Graded(
-        sum(parts.values()), parts, completion.answer, verdict.correct, verdict.detail
-    )
+    return Graded(sum(parts.values()), parts, completion.answer, verdict.correct, verdict.detail)
 
 
 __all__ = [

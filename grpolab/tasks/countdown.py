@@ -96,7 +96,7 @@ def _chain(rng: random.Random, given: list[int], operators: str) -> int | None:
         left, right = value, number
         if operator in "-/" and left < right:
             left, right = right, left
-        if operator in "*/" and right == 1 or operator == "/" and left % right:
+        if (operator in "*/" and right == 1) or (operator == "/" and left % right):
             return None
         value = apply(operator, left, right)
         if not 0 < value <= LARGEST_STEP:

@@ -90,10 +90,10 @@ def show(node: Node, *, brackets: bool = True) -> str:
     left_text, right_text = show(left, brackets=brackets), show(right, brackets=brackets)
     if brackets and not isinstance(left, int) and STRENGTH[left[0]] < strength:
         left_text = f"({left_text})"
-    if brackets and not isinstance(right, int) and STRENGTH[right[0]] <= strength:
+    if brackets and not isinstance(right, int):
         # only a+(b+c) may lose its brackets: elsewhere the value, or a step on the way, changes
-        if operator + right[0] != "++":
-            right_text = f"({right_text})"
+        free = STRENGTH[right[0]] > strength or operator + right[0] == "++"
+        right_text = right_text if free else f"({right_text})"
     return f"{left_text}{operator}{right_text}"
 
 

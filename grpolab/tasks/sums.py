@@ -32,7 +32,7 @@ class SumsOptions(TaskOptions):
     brackets: bool = Field(True, description="whether expressions may have brackets")
     mix: tuple[
         Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]
-    ] = Field((0.25, 0.4, 0.35), description="shares of easy, medium and hard prompts")
+    ] = Field((0.35, 0.4, 0.25), description="shares of easy, medium and hard prompts")
 
     @model_validator(mode="after")
     def _ordered(self) -> SumsOptions:

@@ -1,1 +1,3 @@
-"""The terminal lab: reads a run's events, folds them, draws what changed, and sends commands to the engine."""
+"""The terminal lab: reads a run's events, folds them, draws what changed, and sends commands to the
+engine.
+"""

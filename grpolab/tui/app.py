@@ -68,9 +68,11 @@ class LabApp(App[int]):
             title = f"{action.group}: {action.help}"
             yield SystemCommand(title, f"key {key}", self._runner(action.call))
         yield SystemCommand("Lab: all themes", "choose one of Textual's", self.action_change_theme)
-        yield SystemCommand("Lab: save a picture of the screen", "as SVG", self.action_screenshot_here)
+        yield SystemCommand(
+            "Lab: save a picture of the screen", "as SVG", self.action_screenshot_here
+        )
 
-    def _runner(self, call: str):  # noqa: ANN202
+    def _runner(self, call: str):
         return lambda: self.call_later(self.run_action, call, self.lab)
 
     def action_screenshot_here(self) -> None:
@@ -88,9 +90,19 @@ class LabApp(App[int]):
 
 def _theme(p: Palette) -> Theme:
     return Theme(
-        name=p.name, primary=p.accent, secondary=p.plus, warning=p.warn, error=p.bad, success=p.good, accent=p.accent,
-        foreground=p.text, background=p.ground, surface=p.bar, panel=p.raised, dark=p.dark,
-    )  # fmt: skip
+        name=p.name,
+        primary=p.accent,
+        secondary=p.plus,
+        warning=p.warn,
+        error=p.bad,
+        success=p.good,
+        accent=p.accent,
+        foreground=p.text,
+        background=p.ground,
+        surface=p.bar,
+        panel=p.raised,
+        dark=p.dark,
+    )
 
 
 def open_live(run_dir: Path, engine: Engine) -> int:
@@ -120,7 +132,7 @@ def _open(desk: Desk) -> int:
 
 
 def farewell(desk: Desk) -> str:
-    """What is said on the plain terminal after a live session: where the run is, and how to go on."""
+    """What the plain terminal says after a live session: where the run is, how to go on."""
     s = desk.state
     lines = [f"run: {desk.run_dir}, {s.step} of {s.steps} steps"]
     if s.failed is not None:

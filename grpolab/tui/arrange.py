@@ -1,4 +1,6 @@
-"""Which panes are seen, and where: everything on a large screen, pages of one or two on a small one."""
+"""Which panes are seen, and where: everything on a large screen, pages of one or two on a small
+one.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Box(NamedTuple):
 
 
 def arrange(width: int, height: int, current: str, zoom: bool) -> dict[str, Box]:
-    """The visible panes' boxes in a body of this size; the others are folded away until they are gone to."""
+    """The visible panes' boxes in a body of this size; the others are folded away until they are
+    gone to.
+    """
     if zoom:
         return {current: Box(0, 0, width, height)}
     if width >= 150 and height >= 36:
@@ -38,7 +42,9 @@ def folded(width: int, height: int, current: str, zoom: bool) -> bool:
     return len(arrange(width, height, current, zoom)) < len(PANES)
 
 
-def _stack(x: int, width: int, height: int, names: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, Box]:
+def _stack(
+    x: int, width: int, height: int, names: tuple[str, ...], weights: tuple[float, ...]
+) -> dict[str, Box]:
     """Boxes from top to bottom by weight, the last taking what is left."""
     out: dict[str, Box] = {}
     y, total = 0, sum(weights)
@@ -54,8 +60,8 @@ def _three(width: int, height: int) -> dict[str, Box]:
     middle = round(width * 0.29)
     return (
         _stack(0, left, height, ("rollouts", "tokens"), (0.56, 0.44))
-        | _stack(left, middle, height, ("learning", "kl", "memory"), (0.40, 0.26, 0.34))
-        | _stack(left + middle, width - left - middle, height, ("algorithm",), (1.0,))
+        | _stack(left, middle, height, ("learning", "memory"), (0.54, 0.46))
+        | _stack(left + middle, width - left - middle, height, ("algorithm", "kl"), (0.70, 0.30))
     )
 
 
@@ -75,9 +81,14 @@ def _page(width: int, height: int, current: str) -> dict[str, Box]:
         if current in pair:
             if width >= 130:
                 half = width // 2
-                return {pair[0]: Box(0, 0, half, height), pair[1]: Box(half, 0, width - half, height)}
+                return {
+                    pair[0]: Box(0, 0, half, height),
+                    pair[1]: Box(half, 0, width - half, height),
+                }
             if height >= 34:
-                return _stack(0, width, height, pair, (0.5, 0.5) if "memory" not in pair else (0.35, 0.65))
+                return _stack(
+                    0, width, height, pair, (0.5, 0.5) if "memory" not in pair else (0.35, 0.65)
+                )
     if current in ("learning", "kl") and height >= 14:
         return _stack(0, width, height, ("learning", "kl"), (0.6, 0.4))
     return {current: Box(0, 0, width, height)}

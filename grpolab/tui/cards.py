@@ -1,4 +1,6 @@
-"""What the screen says about each algorithm, read once from the algorithm files, off the screen's thread."""
+"""What the screen says about each algorithm, read once from the algorithm files, off the screen's
+thread.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def load() -> dict[str, Card]:
 
 
 def parse_setting(algorithm: str, key: str, text: str) -> Any:
-    """The value that a person typed for a setting, validated. Raises ValueError with one readable line."""
+    """The value that a person typed for a setting, validated. Raises ValueError with one readable
+    line.
+    """
     import json
 
     from pydantic import ValidationError
@@ -64,10 +68,16 @@ def parse_setting(algorithm: str, key: str, text: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError:
-        value = {"none": None, "true": True, "yes": True, "false": False, "no": False}.get(text.lower(), text)
+        value = {"none": None, "true": True, "yes": True, "false": False, "no": False}.get(
+            text.lower(), text
+        )
     model = ALGORITHMS[algorithm].Settings
     # strict settings do not take 1 where 1.0 is meant; a person may
-    tries = [value, float(value)] if isinstance(value, int) and not isinstance(value, bool) else [value, text]
+    tries = (
+        [value, float(value)]
+        if isinstance(value, int) and not isinstance(value, bool)
+        else [value, text]
+    )
     problem = ""
     for attempt in tries:
         try:

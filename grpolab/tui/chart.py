@@ -1,8 +1,8 @@
 """Curves in braille. The only importer of plotext, and only when the first curve is drawn.
 
-plotext draws the canvas alone, exactly as many cells as asked for; axes, ticks and markers are set around it here, so
-that columns are known and a switch's label stands over its line. Each series is cut to two points a column before it
-is drawn: plotext's cost is by points.
+plotext draws the canvas alone, exactly as many cells as asked for; axes, ticks and markers are set
+around it here, so that columns are known and a switch's label stands over its line. Each series is
+cut to two points a column before it is drawn: plotext's cost is by points.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ class Series:
     marker: str = "braille"
 
 
-def decimate(x: Sequence[float], y: Sequence[float], columns: int) -> tuple[list[float], list[float]]:
-    """At most two points a column, each column's lowest and highest; what is not finite is left out."""
+def decimate(
+    x: Sequence[float], y: Sequence[float], columns: int
+) -> tuple[list[float], list[float]]:
+    """At most two points a column, each column's lowest and highest; what is not finite is left
+    out.
+    """
     points = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     if len(points) <= 2 * columns or columns < 1:
         return [a for a, _ in points], [b for _, b in points]
@@ -41,7 +45,9 @@ def decimate(x: Sequence[float], y: Sequence[float], columns: int) -> tuple[list
 def column(x: float, limits: tuple[float, float], width: int) -> int:
     """The canvas column in which plotext puts this x."""
     low, high = limits
-    return 0 if high <= low else min(width - 1, max(0, round((x - low) / (high - low) * (width - 1))))
+    return (
+        0 if high <= low else min(width - 1, max(0, round((x - low) / (high - low) * (width - 1))))
+    )
 
 
 _RUN = re.compile(r"\x1b\[([0-9;]*)m|([^\x1b]+)")
@@ -55,7 +61,9 @@ def canvas(
     ylim: tuple[float, float],
     rules: Sequence[float] = (),
 ) -> list[Cells]:
-    """The curves on width × height cells; vertical `rules` at some x carry the number `len(series)`."""
+    """The curves on width × height cells; vertical `rules` at some x carry the number
+    `len(series)`.
+    """
     if width < 2 or height < 1:
         return [[(" " * max(0, width), -1)] for _ in range(max(0, height))]
     import plotext as plt

@@ -1,6 +1,7 @@
 """Every action of the lab with its keys, in one table. A user's file may give other keys.
 
-`$GRPOLAB_KEYS`, or `grpolab/keys.toml` under `$XDG_CONFIG_HOME` (`~/.config`): `action = "key,other key"` lines.
+`$GRPOLAB_KEYS`, or `grpolab/keys.toml` under `$XDG_CONFIG_HOME` (`~/.config`): `action = "key,other
+key"` lines.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ TRAINING, LOOK, PANES, REPLAY, LAB = "Training", "Look", "Panes", "Replay", "Lab
 COMMANDS = ("live",)
 
 ACTIONS = (
-    Action("algorithm", "a", "algorithm", "switch the lane to another algorithm", TRAINING, COMMANDS),
-    Action("pause", "p", "pause", "pause or continue the training (a replay: its clock)", TRAINING),
+    Action("algorithm", "a", "algorithm", "switch to another algorithm", TRAINING, COMMANDS),
+    Action("pause", "p", "pause", "pause or continue the training (or a replay)", TRAINING),
     Action("single", "n", "one step", "train one step, then pause", TRAINING, COMMANDS),
-    Action("setting", "equals_sign", "set", "change a setting of the algorithm", TRAINING, COMMANDS),
+    Action("setting", "equals_sign", "set", "change a setting while it learns", TRAINING, COMMANDS),
     Action("evaluate", "e", "evaluate", "evaluate on held-out prompts now", TRAINING, COMMANDS),
     Action("checkpoint", "s", "save", "write a checkpoint now", TRAINING, COMMANDS),
-    Action("hold", "v", "hold view", "hold the view at its step, or follow again; training goes on", LOOK),
+    Action("hold", "v", "hold view", "hold the view, or follow again; training goes on", LOOK),
     Action("prompt_next", "j", "prompt", "next prompt", LOOK),
     Action("prompt_previous", "k", "", "previous prompt", LOOK),
     Action("answer_next", "l,down", "answer", "next answer", LOOK),
@@ -60,7 +61,7 @@ ACTIONS = (
     Action("faster", "right_square_bracket", "faster", "twice the speed", REPLAY, ("replay",)),
     Action("pane_next", "tab", "pane", "next pane", PANES),
     Action("pane_previous", "shift+tab", "", "previous pane", PANES),
-    Action("zoom", "z,enter", "zoom", "give the whole screen to this pane, or share it again", PANES),
+    Action("zoom", "z,enter", "zoom", "give this pane the whole screen, or share it again", PANES),
     Action("page_down", "pagedown", "", "scroll this pane down", PANES),
     Action("page_up", "pageup", "", "scroll this pane up", PANES),
     Action("pane_1", "1", "", "go to Rollouts", PANES, argument="'rollouts'"),
@@ -73,21 +74,47 @@ ACTIONS = (
     Action("explain", "question_mark", "help", "explain this pane and list the keys", LAB),
     Action("commands", "colon,ctrl+p", "commands", "every action by name", LAB),
     Action("back", "escape", "", "leave zoom, then let go of a held view", LAB),
-    Action("quit", "q,ctrl+c,ctrl+q", "quit", "leave; a live run finishes its step and can be resumed", LAB),
+    Action("quit", "q,ctrl+c,ctrl+q", "quit", "leave; a live run ends its step, resumable", LAB),
 )  # fmt: skip
 
 BY_NAME = {a.name: a for a in ACTIONS}
 
 _SHOWN = {
-    "comma": ",", "full_stop": ".", "left_square_bracket": "[", "right_square_bracket": "]", "question_mark": "?",
-    "colon": ":", "equals_sign": "=", "right": "→", "left": "←", "up": "↑", "down": "↓", "escape": "esc",
-    "shift+tab": "⇧tab", "shift+right": "⇧→", "shift+left": "⇧←", "pagedown": "pgdn", "pageup": "pgup",
-    "enter": "↵", "ctrl+p": "^p", "ctrl+c": "^c", "ctrl+q": "^q",
-}  # fmt: skip
+    "comma": ",",
+    "full_stop": ".",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "question_mark": "?",
+    "colon": ":",
+    "equals_sign": "=",
+    "right": "→",
+    "left": "←",
+    "up": "↑",
+    "down": "↓",
+    "escape": "esc",
+    "shift+tab": "⇧tab",
+    "shift+right": "⇧→",
+    "shift+left": "⇧←",
+    "pagedown": "pgdn",
+    "pageup": "pgup",
+    "enter": "↵",
+    "ctrl+p": "^p",
+    "ctrl+c": "^c",
+    "ctrl+q": "^q",
+}
 _WRITTEN = {
-    ",": "comma", ".": "full_stop", "[": "left_square_bracket", "]": "right_square_bracket", "?": "question_mark",
-    ":": "colon", "=": "equals_sign", "/": "slash", ";": "semicolon", "-": "minus", "+": "plus",
-}  # fmt: skip
+    ",": "comma",
+    ".": "full_stop",
+    "[": "left_square_bracket",
+    "]": "right_square_bracket",
+    "?": "question_mark",
+    ":": "colon",
+    "=": "equals_sign",
+    "/": "slash",
+    ";": "semicolon",
+    "-": "minus",
+    "+": "plus",
+}
 
 
 class Keymap:

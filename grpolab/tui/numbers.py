@@ -8,7 +8,7 @@ MISSING = "—"
 
 
 def number(value: object, digits: int = 3) -> str:
-    """A few significant digits: 0.0042, 1.03, 214, 2.1k. Words and switches pass through."""
+    """A few significant digits: 0.0042, 3.1e−5, 1.03, 214, 21k. Words and switches pass through."""
     if value is None:
         return MISSING
     if isinstance(value, bool):
@@ -20,20 +20,20 @@ def number(value: object, digits: int = 3) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     size = abs(value)
-    if size >= 1e6 or 0 < size < 1e-4:
+    if size >= 1e6 or 0 < size < 1e-3:
         mantissa, _, power = f"{value:.1e}".partition("e")
         out = f"{mantissa.removesuffix('.0')}e{int(power)}"
     elif size >= 10_000:
         out = f"{value / 1000:.0f}k"
-    elif size >= 100 or (isinstance(value, int) or value == int(value)) and size >= 10:
+    elif size >= 100 or ((isinstance(value, int) or value == int(value)) and size >= 10):
         out = f"{value:.0f}"
     elif isinstance(value, int):
         out = str(value)
     elif size >= 1:
         out = f"{value:.{max(0, digits - 1)}f}"
     else:
-        places = digits if size >= 0.1 or size == 0 else digits + 1 - math.floor(math.log10(size)) - 2
-        out = f"{value:.{max(places, digits)}f}"
+        places = digits if size >= 0.1 or size == 0 else 3 if size >= 0.01 else 4
+        out = f"{value:.{places}f}"
     return out.replace("-", "−")
 
 
@@ -76,7 +76,11 @@ def size(value: float | None) -> str:
         return number(value)
     for unit in ("B", "KB", "MB", "GB"):
         if abs(value) < 1023.5:
-            return f"{value:.0f} {unit}" if unit == "B" or abs(value) >= 99.95 else f"{value:.1f} {unit}"
+            return (
+                f"{value:.0f} {unit}"
+                if unit == "B" or abs(value) >= 99.95
+                else f"{value:.1f} {unit}"
+            )
         value /= 1024
     return f"{value:.1f} TB"
 
@@ -87,12 +91,3 @@ def clock(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def bar(share: float, width: int) -> str:
-    """A bar of at most `width` cells, in eighths."""
-    if not math.isfinite(share) or width <= 0:
-        return ""
-    eighths = round(min(1.0, max(0.0, share)) * width * 8)
-    full, rest = divmod(eighths, 8)
-    return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")

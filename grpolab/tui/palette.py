@@ -1,4 +1,5 @@
-"""Colours and glyphs. Hues are Okabe and Ito's, told apart by every common form of colour blindness.
+"""Colours and glyphs. Hues are Okabe and Ito's, told apart by every common form of colour
+blindness.
 
 Nothing on the screen is said by colour alone: each hue comes with a glyph, a sign or a word.
 """
@@ -62,35 +63,73 @@ class Palette:
 
 
 DARK = Palette(
-    name="grpolab-dark", dark=True,
-    ground="#0f1419", raised="#1d2733", bar="#161d26", line="#2c3846",
-    text="#d5dbe3", dim="#8b97a6", faint="#566373", accent=SKY,
-    good="#2fc49a", bad="#f0803c", warn="#f0c24b", plus=SKY, minus="#f0803c", heat=PURPLE,
+    name="grpolab-dark",
+    dark=True,
+    ground="#0f1419",
+    raised="#1d2733",
+    bar="#161d26",
+    line="#2c3846",
+    text="#d5dbe3",
+    dim="#8b97a6",
+    faint="#566373",
+    accent=SKY,
+    good="#2fc49a",
+    bad="#f0803c",
+    warn="#f0c24b",
+    plus=SKY,
+    minus="#f0803c",
+    heat=PURPLE,
     lanes=(SKY, ORANGE, "#2fc49a", PURPLE, YELLOW, "#f0803c", "#4f9bd9", "#b8c2cc"),
     owners={
-        "backbone": "#5b7083", "adapters": SKY, "critic": ORANGE, "optimizer": "#2fc49a", "gradients": YELLOW,
-        "kv_cache": PURPLE, "activations": "#3d7fb8", "other": "#8b97a6",
+        "backbone": "#5b7083",
+        "adapters": SKY,
+        "critic": ORANGE,
+        "optimizer": "#2fc49a",
+        "gradients": YELLOW,
+        "kv_cache": PURPLE,
+        "activations": "#3d7fb8",
+        "other": "#8b97a6",
     },
-)  # fmt: skip
+)
 
 LIGHT = Palette(
-    name="grpolab-light", dark=False,
-    ground="#fbfaf7", raised="#e6ecf2", bar="#eeece6", line="#c9c6bd",
-    text="#22272e", dim="#5d6672", faint="#959ca6", accent=BLUE,
-    good="#00805d", bad="#b84f00", warn="#8f6400", plus="#3d93cf", minus="#d9701f", heat="#b5608e",
+    name="grpolab-light",
+    dark=False,
+    ground="#fbfaf7",
+    raised="#e6ecf2",
+    bar="#eeece6",
+    line="#c9c6bd",
+    text="#22272e",
+    dim="#5d6672",
+    faint="#959ca6",
+    accent=BLUE,
+    good="#00805d",
+    bad="#b84f00",
+    warn="#8f6400",
+    plus="#3d93cf",
+    minus="#d9701f",
+    heat="#b5608e",
     lanes=(BLUE, "#b87d00", "#00805d", "#a8507f", "#7d7500", "#b84f00", "#3d93cf", "#4a525c"),
     owners={
-        "backbone": "#93a3b3", "adapters": "#3d93cf", "critic": ORANGE, "optimizer": "#00a37a",
-        "gradients": "#cfc22e", "kv_cache": PURPLE, "activations": BLUE, "other": "#b5b1a6",
+        "backbone": "#93a3b3",
+        "adapters": "#3d93cf",
+        "critic": ORANGE,
+        "optimizer": "#00a37a",
+        "gradients": "#cfc22e",
+        "kv_cache": PURPLE,
+        "activations": BLUE,
+        "other": "#b5b1a6",
     },
-)  # fmt: skip
+)
 
 PALETTES = {p.name: p for p in (DARK, LIGHT)}
 
 
 @lru_cache(maxsize=4096)
 def _style(colour: str, ground: str, bold: bool, underline: bool) -> Style:
-    return Style(color=colour or None, bgcolor=ground or None, bold=bold or None, underline=underline or None)
+    return Style(
+        color=colour or None, bgcolor=ground or None, bold=bold or None, underline=underline or None
+    )
 
 
 def _channels(colour: str) -> tuple[int, int, int]:
@@ -113,7 +152,11 @@ def sign_mark(value: float, limit: float) -> str:
     """The sign of a value and its size against `limit`, in one cell and without colour."""
     if math.isnan(value):
         return "?"
-    share = abs(value) / limit if limit > 0 and math.isfinite(limit) else math.copysign(1.0, value) * (value != 0)
+    share = (
+        abs(value) / limit
+        if limit > 0 and math.isfinite(limit)
+        else math.copysign(1.0, value) * (value != 0)
+    )
     if abs(share) < 0.04:
         return "·"
     if value > 0:

@@ -1,4 +1,6 @@
-"""Where the lab's events come from, and who runs the training: one face for live, watched and replayed runs."""
+"""Where the lab's events come from, and who runs the training: one face for live, watched and
+replayed runs.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ class Source(Protocol):
         ...
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
-        """Events due after so many more real seconds; True: the fold must start afresh before them."""
+        """Events due after so many more real seconds; True: start the fold afresh before them."""
         ...
 
     def close(self) -> None: ...
@@ -84,7 +86,8 @@ class Playing:
         self._start = 0.0
 
     def load(self) -> None:
-        self._set(read(self.path))
+        if self.replay is None:
+            self._set(read(self.path))
 
     def _set(self, events: list[Timed]) -> None:
         # the clock begins where there is something to see, not while libraries were being loaded

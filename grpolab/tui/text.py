@@ -1,4 +1,6 @@
-"""Lines of cells. Model text passes through `visible`: whatever could steer a terminal is shown instead of sent."""
+"""Lines of cells. Model text passes through `visible`: whatever could steer a terminal is shown
+instead of sent.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,9 @@ MOST_SHOWN = 200_000
 def visible(text: str, newline: str = "⏎") -> str:
     """`text` with every character that is not plainly printable written out.
 
-    Control characters become their pictures (␛), format characters, bidirectional controls and stray marks their code
-    points (⟨202E⟩); newlines become `newline`. One combining mark after a letter stays, more would pile up over
-    neighbouring lines.
+    Control characters become their pictures (␛), format characters, bidirectional controls and
+    stray marks their code points (⟨202E⟩); newlines become `newline`. One combining mark after a
+    letter stays, more would pile up over neighbouring lines.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -36,7 +38,9 @@ def visible(text: str, newline: str = "⏎") -> str:
             out.append(chr(0x2400 + code))
         elif code == 127:
             out.append("␡")
-        elif 0xFE00 <= code <= 0xFE0F:  # variation selectors only choose between pictures of one width
+        elif (
+            0xFE00 <= code <= 0xFE0F
+        ):  # variation selectors only choose between pictures of one width
             continue
         elif kind in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
             out.append(f"⟨{code:X}⟩")
@@ -102,6 +106,10 @@ class Line:
 
     def add(self, text: str, style: Style | None = None, hit: Hit | None = None) -> Line:
         if text:
+            if (
+                not text.isprintable()
+            ):  # the last guard: names, paths and messages come this way too
+                text = visible(text)
             wide = cell_len(text)
             if hit is not None:
                 self.hits.append((self.width, self.width + wide, hit))
@@ -150,7 +158,9 @@ class Line:
         return "".join(s.text for s in self.segments)
 
 
-def flow(parts: Iterable[Line], width: int, between: str = "   ", style: Style | None = None) -> list[Line]:
+def flow(
+    parts: Iterable[Line], width: int, between: str = "   ", style: Style | None = None
+) -> list[Line]:
     """Pieces set one after another, on a new row where the next does not fit."""
     rows: list[Line] = []
     for part in parts:

@@ -1,4 +1,6 @@
-"""What the viewer looks at: lane, step, prompt, answer, token, channel. Follows the newest step unless it is held."""
+"""What the viewer looks at: lane, step, prompt, answer, token, channel. Follows the newest step
+unless it is held.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class View:
         return lane.rollout if lane else None
 
     def scored(self, state: LabState) -> RolloutView | None:
-        """The newest rollout whose tokens have their channels: while one is sampled, the one before it."""
+        """The newest rollout whose tokens have their channels: while one is sampled, the one before
+        it.
+        """
         if self.held is not None:
             return self.held if self.held.tokens is not None else None
         lane = self.lane_state(state)
@@ -65,7 +69,8 @@ class View:
         if rollout is None or rollout.tokens is None:
             return ["advantage"]
         there = rollout.tokens.channels
-        return [c for c in CHANNELS if c in there] + [c for c in there if c not in CHANNELS]
+        offered = [c for c in CHANNELS if c in there] + [c for c in there if c not in CHANNELS]
+        return offered or ["advantage"]
 
     def move_prompt(self, state: LabState, by: int) -> None:
         rollout = self.rollout(state)
@@ -103,11 +108,15 @@ class View:
         return True
 
     def hold(self, state: LabState) -> None:
-        """Stay with the newest rollout that is complete, or with the streaming one if there is no other."""
+        """Stay with the newest rollout that is complete, or with the streaming one if there is no
+        other.
+        """
         self.held = self.scored(state) or self.rollout(state)
 
     def browse(self, state: LabState, by: int) -> None:
-        """To an older or newer step among those kept in memory; past the newest the view follows again."""
+        """To an older or newer step among those kept in memory; past the newest the view follows
+        again.
+        """
         lane = self.lane_state(state)
         if lane is None or not lane.rollouts:
             return

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,12 @@ from grpolab.scenario import build, make_algorithm, make_task
 from grpolab.scenario_file import changes, load
 from grpolab.schema import schema
 
-OVERRIDES = ["algorithm.beta=0.1", "train.steps=5", "rollout.group_size=4", "train.learning_rate=1e-3"]
+OVERRIDES = [
+    "algorithm.beta=0.1",
+    "train.steps=5",
+    "rollout.group_size=4",
+    "train.learning_rate=1e-3",
+]
 
 
 @pytest.mark.parametrize("name", shipped_scenarios())
@@ -32,7 +36,7 @@ def test_a_complete_scenario_is_a_fixed_point(name: str, tmp_path: Path) -> None
     scenario = load(name)
     assert build(scenario.complete()) == scenario
     again = tmp_path / "again.yaml"
-    again.write_text(yaml.safe_dump(scenario.complete(), sort_keys=False))
+    again.write_text(yaml_file.dump(scenario.complete()))
     assert load(str(again)) == scenario
 
 
@@ -60,7 +64,12 @@ def test_overrides() -> None:
 
 
 def test_overrides_of_lists_and_of_what_the_file_leaves_out() -> None:
-    settings = ["task=slots", "task.k=6", "rewards.format.weight=0.5", "lanes.main.algorithm.beta=0"]
+    settings = [
+        "task=slots",
+        "task.k=6",
+        "rewards.format.weight=0.5",
+        "lanes.main.algorithm.beta=0",
+    ]
     scenario = load("default", changes(settings=settings))
     task: Any = make_task(scenario.task)
     assert task.options.k == 6
@@ -114,7 +123,12 @@ def test_words_and_numbers(text: str, value: object) -> None:
     )
 )
 def test_what_yaml_writes_is_read_back(value: object) -> None:
-    assert yaml_file.parse(yaml.safe_dump(value, allow_unicode=True))[0] == value
+    assert yaml_file.parse(yaml_file.dump(value))[0] == value
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1e5", "010", "off", "1:30", "null", "", "1.", "+.inf"])
+def test_text_that_looks_like_something_else_stays_text(text: str) -> None:
+    assert yaml_file.parse(yaml_file.dump({"a": text}))[0] == {"a": text}
 
 
 def test_lines() -> None:

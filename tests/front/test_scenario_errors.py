@@ -71,9 +71,7 @@ def test_a_misspelt_setting_of_an_algorithm_too(
     name, _, wrong = case
     if wrong in ALGORITHMS[name].Settings.model_fields:
         return
-    message = problem(
-        tmp_path_factory.mktemp("s"), f"algorithm:\n  name: {name}\n  {wrong}: 0.5\n"
-    )
+    message = problem(tmp_path_factory.mktemp("s"), f"algorithm:\n  name: {name}\n  {wrong}: 0.5\n")
     assert message.startswith(f"x.yaml:3: algorithm.{wrong}: unknown key '{wrong}'; did you mean")
 
 
@@ -122,7 +120,10 @@ def test_any_text_is_a_scenario_or_one_line(
             "cues:\n  - {at: 1, do: evaluate}\n  - {at: 2, do: swich}",
             "x.yaml:3: cues[1].do: unknown value 'swich'; did you mean 'switch'?",
         ),
-        ("cues:\n  - {at: 1, do: switch}", "x.yaml:2: cues[0].algorithm: key 'algorithm' is missing"),
+        (
+            "cues:\n  - {at: 1, do: switch}",
+            "x.yaml:2: cues[0].algorithm: key 'algorithm' is missing",
+        ),
         (
             "cues:\n  - {at: 1, do: set, key: bta, value: 1}",
             "x.yaml:2: cues[0].key: grpo has no setting 'bta'; did you mean 'beta'?",

@@ -1,6 +1,7 @@
 """A made-up run with everything in it, deterministic: what a viewer may meet, without an engine.
 
-`python -m tests.tui.fake_run DIR` writes DIR/events.jsonl; with `--live SPEED` it writes at the recorded pace.
+`python -m tests.tui.fake_run DIR` writes DIR/events.jsonl; with `--live SPEED` it writes at the
+recorded pace.
 """
 
 from __future__ import annotations
@@ -19,23 +20,48 @@ from grpolab import events as ev
 from grpolab.feed import Timed
 
 SETTINGS: dict[str, dict] = {
-    "grpo": {"beta": 0.04, "kl_estimator": "k3", "clip_low": 0.2, "clip_high": 0.2,
-             "aggregation": "seq-mean-token-mean", "scale": "std", "ddof": 0, "std_epsilon": 1e-6},
-    "ppo": {"beta": 0.01, "gamma": 1.0, "gae_lambda": 0.95, "whiten": True, "clip_low": 0.2, "clip_high": 0.2,
-            "clip_value": 0.2, "value_weight": 0.5, "aggregation": "token-mean"},
-    "reinforce": {"baseline": "batch", "decay": 0.9, "importance": False, "beta": 0.0, "kl_estimator": "k3",
-                  "aggregation": "seq-mean-token-sum"},
+    "grpo": {
+        "beta": 0.04,
+        "kl_estimator": "k3",
+        "clip_low": 0.2,
+        "clip_high": 0.2,
+        "aggregation": "seq-mean-token-mean",
+        "scale": "std",
+        "ddof": 0,
+        "std_epsilon": 1e-6,
+    },
+    "ppo": {
+        "beta": 0.01,
+        "gamma": 1.0,
+        "gae_lambda": 0.95,
+        "whiten": True,
+        "clip_low": 0.2,
+        "clip_high": 0.2,
+        "clip_value": 0.2,
+        "value_weight": 0.5,
+        "aggregation": "token-mean",
+    },
+    "reinforce": {
+        "baseline": "batch",
+        "decay": 0.9,
+        "importance": False,
+        "beta": 0.0,
+        "kl_estimator": "k3",
+        "aggregation": "seq-mean-token-sum",
+    },
     "rloo": {"beta": 0.0, "clip_low": None, "clip_high": None},
-}  # fmt: skip
+}
 MB = 1 << 20
 
 
 def pieces_of(text: str) -> list[str]:
     """One token per character, tags and the end as single tokens."""
-    return re.findall(r"</?(?:think|answer)>|.", text, re.S) + ["<end>"]
+    return [*re.findall(r"</?(?:think|answer)>|.", text, re.S), "<end>"]
 
 
-def answer_to(rng: random.Random, a: int, b: int, c: int, right: bool, tidy: bool) -> tuple[str, str]:
+def answer_to(
+    rng: random.Random, a: int, b: int, c: int, right: bool, tidy: bool
+) -> tuple[str, str]:
     first, value = a + b, (a + b) * c
     if not right:
         if rng.random() < 0.5:
@@ -86,25 +112,50 @@ class FakeRun:
 
     def _all(self) -> Iterator[Timed]:
         scenario = {
-            "name": "switch-midway", "description": "GRPO, then PPO, then REINFORCE", "seed": self.seed,
-            "model": {"path": "embedded", "quantize": "none"}, "task": {"name": "sums"},
+            "name": "switch-midway",
+            "description": "GRPO, then PPO, then REINFORCE",
+            "seed": self.seed,
+            "model": {"path": "embedded", "quantize": "none"},
+            "task": {"name": "sums"},
             "rewards": [{"name": "accuracy", "weight": 1.0}, {"name": "format", "weight": 0.2}],
-            "lanes": [{"name": n, "algorithm": {"name": "grpo", "preset": "paper"}} for n in self.lanes],
-            "rollout": {"prompts": self.prompts, "group_size": self.group, "max_tokens": 48, "temperature": 1.0},
+            "lanes": [
+                {"name": n, "algorithm": {"name": "grpo", "preset": "paper"}} for n in self.lanes
+            ],
+            "rollout": {
+                "prompts": self.prompts,
+                "group_size": self.group,
+                "max_tokens": 48,
+                "temperature": 1.0,
+            },
             "train": {"steps": self.steps, "learning_rate": 2e-3, "updates_per_rollout": 2},
-        }  # fmt: skip
+        }
         yield self._at(
-            ev.RunStarted(ev.SCHEMA, "2031-05-04-switch-midway", scenario, self.seed, "cpu", 1, self.steps)
+            ev.RunStarted(
+                ev.SCHEMA, "2031-05-04-switch-midway", scenario, self.seed, "cpu", 1, self.steps
+            )
         )
         yield self._at(ev.PhaseChanged("loading", 0, detail="libraries"), 0.1)
         yield self._at(ev.PhaseChanged("loading", 0, detail="embedded policy"), 1.4)
         yield self._at(
-            ev.ModelLoaded("embedded", "LlamaForCausalLM", 3_450_000, 64, 6, 208, "float32", "none", "native", 0.4),
+            ev.ModelLoaded(
+                "embedded",
+                "LlamaForCausalLM",
+                3_450_000,
+                64,
+                6,
+                208,
+                "float32",
+                "none",
+                "native",
+                0.4,
+            ),
             0.5,
         )
-        algorithm = {lane: "grpo" for lane in self.lanes}
+        algorithm = dict.fromkeys(self.lanes, "grpo")
         for lane in self.lanes:
-            yield self._at(ev.LaneOpened(lane, "grpo", "paper", SETTINGS["grpo"], 0, trainable=368_640))
+            yield self._at(
+                ev.LaneOpened(lane, "grpo", "paper", SETTINGS["grpo"], 0, trainable=368_640)
+            )
         for lane in self.lanes:
             yield self._at(ev.PhaseChanged("evaluating", 0, lane), 0.01)
             yield self._eval(0, lane)
@@ -122,14 +173,27 @@ class FakeRun:
                     yield from self._switch(step, lane, algorithm[lane], after)
                     algorithm[lane] = after
         if self.end:
-            seconds = {"total": self.t, "startup": 2.0, "rollout": self.t * 0.5, "score": 1.0, "update": self.t * 0.3}
+            seconds = {
+                "total": self.t,
+                "startup": 2.0,
+                "rollout": self.t * 0.5,
+                "score": 1.0,
+                "update": self.t * 0.3,
+            }
             yield self._at(ev.Ended(self.steps, "done", seconds, self.digest), 0.1)
 
     def _switch(self, step: int, lane: str, before: str, after: str) -> Iterator[Timed]:
         kept = ["policy adapter", "optimizer state", "random state", "curves"]
-        reset = ["critic: new, cold"] if after == "ppo" else ["critic: dropped"] if before == "ppo" else []
+        reset = (
+            ["critic: new, cold"]
+            if after == "ppo"
+            else ["critic: dropped"]
+            if before == "ppo"
+            else []
+        )
         yield self._at(
-            ev.Switched(step, lane, before, after, "paper", SETTINGS[after], kept, reset, "cue"), 0.01
+            ev.Switched(step, lane, before, after, "paper", SETTINGS[after], kept, reset, "cue"),
+            0.01,
         )
         if after == "ppo":
             yield self._at(ev.CriticChanged(step, lane, "cold", None, 2 * MB))
@@ -148,9 +212,14 @@ class FakeRun:
     def _step(self, step: int, lane: str, algorithm: str) -> Iterator[Timed]:
         rng, rows = self.rng, self.prompts * self.group
         skill = self._skill(step)
-        asks = [(rng.randint(2, 99), rng.randint(2, 99), rng.randint(2, 9)) for _ in range(self.prompts)]
+        asks = [
+            (rng.randint(2, 99), rng.randint(2, 99), rng.randint(2, 9)) for _ in range(self.prompts)
+        ]
         levels = [("easy", "medium", "hard")[(a + b) // 67] for a, b, _ in asks]
-        chance = [min(0.98, max(0.05, skill + {"easy": 0.2, "medium": 0.0, "hard": -0.3}[d])) for d in levels]
+        chance = [
+            min(0.98, max(0.05, skill + {"easy": 0.2, "medium": 0.0, "hard": -0.3}[d]))
+            for d in levels
+        ]
         text, taken, right, tidy = [], [], [], []
         for i in range(rows):
             ok, neat = rng.random() < chance[i // self.group], rng.random() < 0.7 + 0.3 * skill
@@ -175,18 +244,31 @@ class FakeRun:
                     ended.append(i)
             yield self._at(ev.Sampled(step, lane, min(at + 6, longest), said, ended), 0.06)
         yield self._at(ev.PhaseChanged("grading", step, lane), 0.01)
-        parts = [{"accuracy": float(ok), "format": 0.2 * neat} for ok, neat in zip(right, tidy, strict=True)]
+        parts = [
+            {"accuracy": float(ok), "format": 0.2 * neat}
+            for ok, neat in zip(right, tidy, strict=True)
+        ]
         reward = [sum(p.values()) for p in parts]
         length = [len(p) for p in pieces]
         yield self._at(
-            ev.Graded(step, lane, text, reward, parts, right, list(taken), length,
-                      [i not in cut for i in range(rows)])
-        )  # fmt: skip
+            ev.Graded(
+                step,
+                lane,
+                text,
+                reward,
+                parts,
+                right,
+                list(taken),
+                length,
+                [i not in cut for i in range(rows)],
+            )
+        )
         yield self._at(ev.PhaseChanged("scoring", step, lane), 0.02)
         yield self._at(ev.PhaseChanged("updating", step, lane), 0.05)
         channels = self._channels(algorithm, step, reward, pieces)
         packed = {
-            k: ev.pack(b"".join(struct.pack(f"<{len(r)}e", *r) for r in rows)) for k, rows in channels.items()
+            k: ev.pack(b"".join(struct.pack(f"<{len(r)}e", *r) for r in rows))
+            for k, rows in channels.items()
         }
         yield self._at(ev.Tokens(step, lane, pieces, packed), 0.25)
         yield self._at(self._done(step, lane, algorithm, reward, right, tidy, length, channels))
@@ -202,27 +284,52 @@ class FakeRun:
             group = reward[i // self.group * self.group :][: self.group]
             mean = sum(group) / len(group)
             std = math.sqrt(sum((r - mean) ** 2 for r in group) / len(group))
-            base = {"grpo": (reward[i] - mean) / (std + 1e-6), "reinforce": reward[i] - batch}.get(algorithm, 0.0)
+            base = {"grpo": (reward[i] - mean) / (std + 1e-6), "reinforce": reward[i] - batch}.get(
+                algorithm, 0.0
+            )
             digit = [p.isdigit() for p in row]
             if algorithm == "ppo":
-                value = [batch + 0.3 * (reward[i] - batch) * t / len(row) + rng.gauss(0, 0.05) for t in range(len(row))]
-                adv = [(reward[i] - v) * 1.8 * (1.4 if d else 0.6) for v, d in zip(value, digit, strict=True)]
+                value = [
+                    batch + 0.3 * (reward[i] - batch) * t / len(row) + rng.gauss(0, 0.05)
+                    for t in range(len(row))
+                ]
+                adv = [
+                    (reward[i] - v) * 1.8 * (1.4 if d else 0.6)
+                    for v, d in zip(value, digit, strict=True)
+                ]
                 out["value"].append(value)
                 out["return"].append([reward[i]] * len(row))
             else:
                 adv = [base] * len(row)
             out["advantage"].append(adv)
-            out["ratio"].append([math.exp(rng.gauss(0.02 * a, 0.05 * (2 if d else 0.4)))
-                                 for a, d in zip(adv, digit, strict=True)])  # fmt: skip
-            out["entropy"].append([abs(rng.gauss(0.7 if d else 0.03, 0.3 if d else 0.02)) for d in digit])
-            out["logprob"].append([-abs(rng.gauss(0.5 if d else 0.02, 0.4 if d else 0.02)) for d in digit])
-            out["kl"].append([abs(rng.gauss(0.004 * step * (2 if d else 0.2), 0.01)) for d in digit])
+            out["ratio"].append(
+                [
+                    math.exp(rng.gauss(0.02 * a, 0.05 * (2 if d else 0.4)))
+                    for a, d in zip(adv, digit, strict=True)
+                ]
+            )
+            out["entropy"].append(
+                [abs(rng.gauss(0.7 if d else 0.03, 0.3 if d else 0.02)) for d in digit]
+            )
+            out["logprob"].append(
+                [-abs(rng.gauss(0.5 if d else 0.02, 0.4 if d else 0.02)) for d in digit]
+            )
+            out["kl"].append(
+                [abs(rng.gauss(0.004 * step * (2 if d else 0.2), 0.01)) for d in digit]
+            )
         return out
 
     def _done(
-        self, step: int, lane: str, algorithm: str, reward: list[float], right: list[bool], tidy: list[bool],
-        length: list[int], channels: dict[str, list[list[float]]],
-    ) -> ev.StepDone:  # fmt: skip
+        self,
+        step: int,
+        lane: str,
+        algorithm: str,
+        reward: list[float],
+        right: list[bool],
+        tidy: list[bool],
+        length: list[int],
+        channels: dict[str, list[list[float]]],
+    ) -> ev.StepDone:
         def mean(values: list) -> float:
             return sum(values) / max(1, len(values))
 
@@ -252,17 +359,37 @@ class FakeRun:
             "learning_rate": 2e-3,
             "tokens_per_second": 2100 + 200 * rng.random(),
         }
-        memory = {"backbone": 13 * MB, "adapters": int(1.4 * MB), "critic": 0, "optimizer": int(2.8 * MB),
-                  "gradients": int(1.4 * MB), "kv_cache": 6 * MB, "activations": 21 * MB + rng.randrange(MB),
-                  "other": 2 * MB}  # fmt: skip
+        memory = {
+            "backbone": 13 * MB,
+            "adapters": int(1.4 * MB),
+            "critic": 0,
+            "optimizer": int(2.8 * MB),
+            "gradients": int(1.4 * MB),
+            "kv_cache": 6 * MB,
+            "activations": 21 * MB + rng.randrange(MB),
+            "other": 2 * MB,
+        }
         if algorithm == "ppo":
-            metrics |= {"value_loss": 0.06 * math.exp(-step / 20), "explained_variance": 1 - 9 / (step + 1)}
+            metrics |= {
+                "value_loss": 0.06 * math.exp(-step / 20),
+                "explained_variance": 1 - 9 / (step + 1),
+            }
             memory |= {"critic": int(5.6 * MB)}
         if algorithm == "grpo":
             metrics["kl_loss"] = 0.04 * metrics["kl_ref"]
         seconds = {"rollout": 0.55, "score": 0.05, "update": 0.25}
-        return ev.StepDone(step, lane, algorithm, metrics, seconds, 2, sum(length), memory,
-                           max(60 * MB, sum(memory.values())), self.digest)  # fmt: skip
+        return ev.StepDone(
+            step,
+            lane,
+            algorithm,
+            metrics,
+            seconds,
+            2,
+            sum(length),
+            memory,
+            max(60 * MB, sum(memory.values())),
+            self.digest,
+        )
 
 
 def main() -> None:
@@ -270,7 +397,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--lanes", default="main")
-    parser.add_argument("--live", type=float, default=0.0, help="write at so many times the recorded pace")
+    parser.add_argument(
+        "--live", type=float, default=0.0, help="write at so many times the recorded pace"
+    )
     args = parser.parse_args()
     run = FakeRun(steps=args.steps, lanes=tuple(args.lanes.split(",")))
     if not args.live:

@@ -20,7 +20,9 @@ class Canvas(Widget):
     """A widget made of `Line`s. A subclass gives `lines`; `paint` redraws those that differ."""
 
     watches: ClassVar[frozenset[str]] = frozenset()
-    """Which marks make it stale: kinds of events, `select` (the view moved), `clock` (a quarter second passed)."""
+    """Which marks make it stale: kinds of events, `select` (the view moved), `clock` (a quarter
+    second passed).
+    """
     period: ClassVar[float] = 0.06
     """Seconds between two repaints at the least."""
 
@@ -68,8 +70,11 @@ class Canvas(Widget):
         self._shown += [Line() for _ in range(height - len(self._shown))]
         self._strips = [
             Strip(
-                [Segment(s.text, base + s.style if s.style else base) for s in line.segments], line.width
-            ).adjust_cell_length(width, base).simplify()
+                [Segment(s.text, base + s.style if s.style else base) for s in line.segments],
+                line.width,
+            )
+            .adjust_cell_length(width, base)
+            .simplify()
             for line in self._shown
         ]
 
@@ -143,7 +148,9 @@ class Pane(Canvas):
             more = f" ▴ {self.top} above · {self.desk.keymap.shown('page_up')} "
         room = width - 3 - len(more)
         foot = Line("╰", edge).add("─" * max(0, room), edge)
-        out.append(foot.add(more if room >= 0 else "", p.style("dim")).to(width - 2).add("─╯", edge))
+        out.append(
+            foot.add(more if room >= 0 else "", p.style("dim")).to(width - 2).add("─╯", edge)
+        )
         return out
 
     def _edge(self, width: int, here: bool) -> Line:
@@ -153,7 +160,8 @@ class Pane(Canvas):
         row = Line("╭─", edge).add(f" {self.index} ", p.style("accent" if here else "faint"))
         row.add(f"{self.title} ", p.style("accent" if here else "text", bold=True))
         room = width - row.width - 3
-        info, right = clip(info, room - 1), clip(right, max(0, room - len(info) - 4))
+        info = clip(info, room - 1)
+        right = right if len(info) + len(right) + 5 <= room else ""  # whole, or not at all
         if info:
             row.add("─ ", edge).add(info + " ", p.style("dim"))
         gap = width - row.width - 2 - (len(right) + 2 if right else 0)

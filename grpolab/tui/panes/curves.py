@@ -1,4 +1,6 @@
-"""What the two panes with curves share: a plot with its own axes, cached until its data or its size changes."""
+"""What the two panes with curves share: a plot with its own axes, cached until its data or its size
+changes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,6 @@ from dataclasses import dataclass
 from grpolab.state import LaneState
 from grpolab.tui import chart
 from grpolab.tui.desk import Desk
-from grpolab.tui.numbers import number
 from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line
 
@@ -40,9 +41,15 @@ class CurvePane(Pane):
         return min(ahead, float(total)) if total >= newest else float(newest)
 
     def plot(
-        self, key: str, lane: LaneState, curves: list[Curve], width: int, height: int,
-        ylim: tuple[float, float], marks: bool = True,
-    ) -> list[Line]:  # fmt: skip
+        self,
+        key: str,
+        lane: LaneState,
+        curves: list[Curve],
+        width: int,
+        height: int,
+        ylim: tuple[float, float],
+        marks: bool = True,
+    ) -> list[Line]:
         """`height` lines: switch labels, the canvas with its y axis, the x axis."""
         held = self.desk.view.held.step if self.desk.view.held else None
         last = self.limit(lane)
@@ -56,12 +63,21 @@ class CurvePane(Pane):
         return lines
 
     def _plot(
-        self, lane: LaneState, curves: list[Curve], width: int, height: int, ylim: tuple[float, float],
-        last: float, held: int | None, marks: bool,
-    ) -> list[Line]:  # fmt: skip
+        self,
+        lane: LaneState,
+        curves: list[Curve],
+        width: int,
+        height: int,
+        ylim: tuple[float, float],
+        last: float,
+        held: int | None,
+        marks: bool,
+    ) -> list[Line]:
         p = self.desk.palette
-        margin, xlim = 6, (0.0, max(1.0, last))
-        wide, tall = width - margin, height - 1 - int(marks)
+        tall = height - 1 - int(marks)
+        ticks = _ticks(ylim, tall)
+        margin, xlim = max([3, *(len(t) for t in ticks.values())]) + 2, (0.0, max(1.0, last))
+        wide = width - margin
         if wide < 8 or tall < 2:
             return [Line("too small for a curve", p.style("faint"))]
         rules = [float(s.step) for s in lane.switches]
@@ -71,11 +87,8 @@ class CurvePane(Pane):
         colours = [c.colour for c in curves]
         out = [self._labels(lane, xlim, wide, margin, held)] if marks else []
         for i, row in enumerate(rows):
-            share = 1 - i / max(1, tall - 1)
-            tick = i in (0, tall - 1) or (i == tall // 2 and tall >= 5)
-            value = ylim[0] + share * (ylim[1] - ylim[0])
-            line = Line().cell(number(value, 2) if tick else "", margin - 2, p.style("faint"), right=True)
-            line.add(" ┤" if tick else " │", p.style("line"))
+            line = Line().cell(ticks.get(i, ""), margin - 2, p.style("faint"), right=True)
+            line.add(" ┤" if i in ticks else " │", p.style("line"))
             for text, at in row:
                 line.add(text, p.style(colours[at]) if 0 <= at < len(colours) else p.style("faint"))
             out.append(line)
@@ -84,18 +97,24 @@ class CurvePane(Pane):
     def _labels(
         self, lane: LaneState, xlim: tuple[float, float], wide: int, margin: int, held: int | None
     ) -> Line:
-        """Over each rule, what was switched to; where labels would meet, the later one wins its place."""
+        """Over each rule, what was switched to; where labels would meet, the later one wins its
+        place.
+        """
         p = self.desk.palette
         start = lane.switches[0].before if lane.switches else lane.algorithm
         marks = [(0, start.upper(), "dim")]
-        marks += [(chart.column(s.step, xlim, wide), f"→{s.after.upper()}", "text") for s in lane.switches]
+        marks += [
+            (chart.column(s.step, xlim, wide), f"→{s.after.upper()}", "text") for s in lane.switches
+        ]
         if held is not None:
             marks.append((chart.column(held, xlim, wide), "▼held", "warn"))
         marks.sort(key=lambda m: m[0])
         line = Line(" " * margin)
         for i, (at, label, colour) in enumerate(marks):
             until = marks[i + 1][0] if i + 1 < len(marks) else wide
-            line.to(margin + at).add(label[: max(0, until - at - 1)], p.style(colour))
+            room = max(0, until - at - 1)
+            label = label if colour != "warn" or len(label) <= room else label[0]
+            line.to(margin + at).add(label[:room], p.style(colour))
         return line
 
     def _steps(self, xlim: tuple[float, float], wide: int, margin: int) -> Line:
@@ -107,5 +126,23 @@ class CurvePane(Pane):
             label = f"{value:g}" + (" step" if value == ticks[-1] else "")
             at = min(chart.column(value, xlim, wide), wide - len(label))
             if margin + at >= line.width:
-                line.add("─" * (margin + at - line.width), p.style("line")).add(label, p.style("faint"))
+                line.add("─" * (margin + at - line.width), p.style("line")).add(
+                    label, p.style("faint")
+                )
         return line.add("─" * max(0, margin + wide - line.width), p.style("line"))
+
+
+def _ticks(ylim: tuple[float, float], tall: int) -> dict[int, str]:
+    """Labels of the y axis by canvas row: round values, each on the row nearest to it."""
+    low, high = ylim
+    if tall < 2 or high <= low:
+        return {}
+    step = chart.nice((high - low) / max(2, min(5, tall // 3)))
+    first = int(low / step - 1e-9) if low < 0 else int(low / step + 1 - 1e-9)
+    out: dict[int, str] = {}
+    for k in range(first, first + 12):
+        value = k * step
+        if low - 1e-12 <= value <= high + 1e-12:
+            row = round((high - value) / (high - low) * (tall - 1))
+            out.setdefault(row, f"{value:.6g}".replace("-", "−"))
+    return out

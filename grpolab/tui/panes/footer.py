@@ -6,11 +6,52 @@ from grpolab.tui.keys import BY_NAME
 from grpolab.tui.panes.base import Canvas
 from grpolab.tui.text import Line
 
-LIVE = ("algorithm", "pause", "single", "hold", "prompt", "answer", "token", "channel", "pane_next", "zoom",
-        "lane", "setting", "evaluate", "older", "commands", "theme")  # fmt: skip
-WATCH = ("hold", "prompt", "answer", "token", "channel", "pane_next", "zoom", "lane", "older", "commands", "theme")
-REPLAY = ("play", "scrub", "speed", "hold", "prompt", "answer", "token", "channel", "pane_next", "zoom", "lane",
-          "commands", "theme")  # fmt: skip
+LIVE = (
+    "algorithm",
+    "pause",
+    "single",
+    "hold",
+    "prompt",
+    "answer",
+    "token",
+    "channel",
+    "pane_next",
+    "zoom",
+    "lane",
+    "setting",
+    "evaluate",
+    "older",
+    "commands",
+    "theme",
+)
+WATCH = (
+    "hold",
+    "prompt",
+    "answer",
+    "token",
+    "channel",
+    "pane_next",
+    "zoom",
+    "lane",
+    "older",
+    "commands",
+    "theme",
+)
+REPLAY = (
+    "play",
+    "scrub",
+    "speed",
+    "hold",
+    "prompt",
+    "answer",
+    "token",
+    "channel",
+    "pane_next",
+    "zoom",
+    "lane",
+    "commands",
+    "theme",
+)
 PAIRS = {
     "prompt": ("prompt_next", "prompt_previous", "prompt"),
     "answer": ("answer_previous", "answer_next", "answer"),
@@ -56,4 +97,8 @@ class Footer(Canvas):
             word = "continue"
         if name == "hold" and self.desk.view.held is not None:
             word = "follow"
-        return Line().add(keymap.shown(name), key, hit=("run", name)).add(f" {word}  ", label, hit=("run", name))
+        return (
+            Line()
+            .add(keymap.shown(name), key, hit=("run", name))
+            .add(f" {word}  ", label, hit=("run", name))
+        )

@@ -14,9 +14,25 @@ from grpolab.tui.text import Line, clip, visible
 
 class Header(Canvas):
     watches = frozenset(
-        {"run", "phase", "step", "eval", "switch", "paused", "continued", "failed", "end", "select", "clock",
-         "sampled", "lane", "resumed", "model", "refused"}
-    )  # fmt: skip
+        {
+            "run",
+            "phase",
+            "step",
+            "eval",
+            "switch",
+            "paused",
+            "continued",
+            "failed",
+            "end",
+            "select",
+            "clock",
+            "sampled",
+            "lane",
+            "resumed",
+            "model",
+            "refused",
+        }
+    )
     period = 0.2
 
     @property
@@ -34,7 +50,11 @@ class Header(Canvas):
         line.add(f" {clip(name, 28 if wide else 15)} ", p.style("text"))
         if wide and s.run:
             task = s.run.scenario.get("task")
-            parts = [str(task.get("name", "")) if isinstance(task, dict) else "", self._model(), s.run.device]
+            parts = [
+                str(task.get("name", "")) if isinstance(task, dict) else "",
+                self._model(),
+                s.run.device,
+            ]
             line.add("· " + " · ".join(visible(x) for x in parts if x), p.style("dim"))
         right = self._right(width)
         lane = view.lane_state(s)
@@ -80,7 +100,11 @@ class Header(Canvas):
             if len(s.lanes) > 1:
                 told = f"{glyph} {clip(visible(lane.name), 12)} {self.desk.keymap.shown('lane')} "
                 line.add(told, p.style(colour), hit=("run", "lane"))
-            line.add(f" {lane.algorithm.upper()} ", p.style("ground", colour, bold=True), hit=("run", "algorithm"))
+            line.add(
+                f" {lane.algorithm.upper()} ",
+                p.style("ground", colour, bold=True),
+                hit=("run", "algorithm"),
+            )
             line.add("  ")
         for text, colour in self._chips():
             line.add(f" {text} ", p.style("ground", colour, bold=True)).add(" ")
@@ -89,7 +113,9 @@ class Header(Canvas):
         right = Line()
         if lane and lane.evals:
             e = lane.evals[-1]
-            right.add("held-out ", p.style("dim")).add(percent(e.accuracy), p.style("good", bold=True))
+            right.add("held-out ", p.style("dim")).add(
+                percent(e.accuracy), p.style("good", bold=True)
+            )
             if len(lane.evals) > 1:
                 change = 100 * (e.accuracy - lane.evals[0].accuracy)
                 right.add(f" {'▲' if change >= 0 else '▼'}{abs(change):.0f}", p.style("dim"))
@@ -119,12 +145,15 @@ class Header(Canvas):
         elif d.leaving is not None:
             chips.append(("FINISHING THE STEP…", "warn"))
         elif s.paused and d.mode != "replay":
-            chips.append(("⏸ TRAINING PAUSED", "warn"))
+            resting = s.phase is None or s.phase.phase in ("waiting", "stopping")
+            chips.append(("‖ TRAINING PAUSED" if resting else "ONE STEP, THEN PAUSED", "warn"))
         elif d.pausing:
             chips.append(("PAUSING AFTER THIS STEP…", "warn"))
         source = d.source
         if isinstance(source, Playing):
-            sign = "▶" if source.playing and not source.over else "⏸" if not source.over else "■ END"
+            sign = (
+                "▶" if source.playing and not source.over else "‖" if not source.over else "■ END"
+            )
             chips.append((f"REPLAY {sign} ×{source.speed:g}", "accent"))
         elif d.mode == "watch":
             chips.append(("WATCHING", "accent"))

@@ -17,20 +17,22 @@ class Kl(CurvePane):
     index = 4
     title = "KL"
     explains = (
-        "to reference: how far the policy has moved from where it started, mean k3 per token. It is there only where "
-        "the algorithm asks for the reference (β > 0) or the run records it.\n"
-        "own move: how far one step's updates moved the policy away from the one that sampled the rollout.\n"
+        "to reference: how far the policy has moved from where it started, mean k3 per token. "
+        "It is there only where the algorithm asks for the reference (β > 0) or the run records "
+        "it.\n"
+        "own move: how far one step's updates moved the policy away from the one that sampled "
+        "the rollout.\n"
         "k3 = ρ − 1 − log ρ with ρ = π_ref/π: never below 0, and 0 only where both agree.\n"
-        "A curve that bends upwards step by step is the usual first sign of a policy running away: raise β, lower "
-        "the learning rate, or make fewer updates per rollout."
+        "A curve that bends upwards step by step is the usual first sign of a policy running "
+        "away: raise β, lower the learning rate, or make fewer updates per rollout."
     )
 
     def info(self) -> tuple[str, str]:
         done = self.desk.view.done(self.desk.state)
         if done is None:
             return "", ""
-        values = [f"{label} {number(done.metrics.get(key), 2)}" for key, label, _ in KINDS]
-        return " · ".join(values), ""
+        ref, move = (number(done.metrics.get(key), 2) for key, _, _ in KINDS)
+        return f"reference {ref}", f"own move {move}"
 
     def content(self, width: int, height: int) -> list[Line]:
         p = self.desk.palette
@@ -50,7 +52,11 @@ class Kl(CurvePane):
     def _beside(self, lane: LaneState, curves: list[Curve], width: int, height: int) -> list[Line]:
         wide = (width - 2) // len(curves)
         made = [
-            [self._label(c), *self.plot(c.name, lane, [c], wide, height - 1, _limits(c), marks=False)] for c in curves
+            [
+                self._label(c),
+                *self.plot(c.name, lane, [c], wide, height - 1, _limits(c), marks=False),
+            ]
+            for c in curves
         ]
         return beside(made[0], made[1], wide + 2) if len(made) > 1 else made[0]
 
@@ -64,7 +70,11 @@ class Kl(CurvePane):
 
     def _label(self, c: Curve) -> Line:
         p = self.desk.palette
-        return Line("⣀⠤⠒ ", p.style(c.colour)).add(f"{c.name} ", p.style("dim")).add(number(c.y[-1], 2), p.style("text"))
+        return (
+            Line("⣀⠤⠒ ", p.style(c.colour))
+            .add(f"{c.name} ", p.style("dim"))
+            .add(number(c.y[-1], 2), p.style("text"))
+        )
 
     def _bare(self, curves: list[Curve], width: int, height: int) -> list[Line]:
         """Curves without axes, one or a few rows each, where there is no room for a plot."""
@@ -72,8 +82,10 @@ class Kl(CurvePane):
         out: list[Line] = []
         tall, room = max(1, height // len(curves)), width - 13 - 8
         for c in curves[:height]:
-            last = float(max(2, max(c.x)))
-            rows = chart.canvas([chart.Series(c.x, c.y)], room, tall, (0.0, last), _limits(c))
+            last = float(max(c.x[0] + 1, c.x[-1]))
+            rows = chart.canvas(
+                [chart.Series(c.x, c.y)], room, tall, (float(c.x[0]), last), _limits(c)
+            )
             for i, cells in enumerate(rows):
                 line = Line().cell(c.name if i == tall - 1 else "", 13, p.style("dim"))
                 for text, at in cells:

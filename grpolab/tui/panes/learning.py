@@ -5,7 +5,7 @@ from __future__ import annotations
 from grpolab.state import LaneState
 from grpolab.tui.numbers import number, percent
 from grpolab.tui.panes.curves import Curve, CurvePane
-from grpolab.tui.text import Line, flow
+from grpolab.tui.text import Line, flow, visible
 
 
 class Learning(CurvePane):
@@ -13,10 +13,13 @@ class Learning(CurvePane):
     title = "Learning"
     explains = (
         "reward: mean of each step's rollout, all parts with their weights.\n"
-        "● held-out: accuracy on prompts that training never draws, sampled at the rollout's temperature. This is "
-        "what reinforcement learning raises. ○ greedy: the same prompts, always the likeliest token.\n"
-        "┊ a switch of the algorithm; above it, to which one. ▼held marks the step that the view is held at.\n"
-        "With several lanes: reward of the chosen lane, held-out accuracy of them all, each with its own glyph."
+        "● held-out: accuracy on prompts that training never draws, sampled at the rollout's "
+        "temperature. This is what reinforcement learning raises. ○ greedy: the same prompts, "
+        "always the likeliest token.\n"
+        "┊ a switch of the algorithm; above it, to which one. ▼held marks the step that the "
+        "view is held at.\n"
+        "With several lanes: reward of the chosen lane, held-out accuracy of them all, each "
+        "with its own glyph."
     )
 
     def info(self) -> tuple[str, str]:
@@ -26,7 +29,10 @@ class Learning(CurvePane):
         first, last = lane.evals[0], lane.evals[-1]
         if first is last:
             return f"held-out {percent(last.accuracy)}", f"greedy {percent(last.greedy_accuracy)}"
-        return f"held-out {percent(first.accuracy)} → {percent(last.accuracy)}", f"greedy {percent(last.greedy_accuracy)}"
+        return (
+            f"held-out {percent(first.accuracy)} → {percent(last.accuracy)}",
+            f"greedy {percent(last.greedy_accuracy)}",
+        )
 
     def content(self, width: int, height: int) -> list[Line]:
         p = self.desk.palette
@@ -38,8 +44,23 @@ class Learning(CurvePane):
         top = 1.0 if highest <= 1 else 1.2 if highest <= 1.2 else number_above(highest)
         lowest = min((y for c in curves for y in c.y if y == y), default=0.0)
         low = 0.0 if lowest >= 0 else -number_above(-lowest)
-        legend = flow([self._entry(c) for c in curves if c.name], width, "  ") if height >= 7 else []
-        return [*legend, *self.plot("learning", lane, curves, width, height - len(legend), (low, top))]
+        if height >= 14 and lane.evals and lane.evals[-1].by_difficulty:
+            levels = lane.evals[-1].by_difficulty.items()
+            by = [
+                Line(f"{visible(name)} ", p.style("dim")).add(percent(share), p.style("text"))
+                for name, share in levels
+            ]
+            by = flow([Line("held-out by level:", p.style("dim")), *by], width, "  ")
+        else:
+            by = []
+        legend = (
+            flow([self._entry(c) for c in curves if c.name], width, "  ") if height >= 7 else []
+        )
+        legend += by
+        return [
+            *legend,
+            *self.plot("learning", lane, curves, width, height - len(legend), (low, top)),
+        ]
 
     def _curves(self, lane: LaneState) -> list[Curve]:
         p = self.desk.palette

@@ -23,7 +23,11 @@ class Loading(Canvas):
     def lines(self, width: int, height: int) -> list[Line]:
         p = self.desk.palette
         body = [Line(row, p.style("accent", bold=True)) for row in LOGO]
-        body += [Line(), Line("one language model, several algorithms, before your eyes", p.style("dim")), Line()]
+        body += [
+            Line(),
+            Line("one language model, several algorithms, before your eyes", p.style("dim")),
+            Line(),
+        ]
         body += self._stages()
         body += [Line(), *self._hints()]
         wide = max(line.width for line in body)
@@ -39,7 +43,8 @@ class Loading(Canvas):
         replay = self.desk.mode == "replay"
         model = ""
         if s.model:
-            model = f"{clip(visible(s.model.name), 30)}, {count(s.model.parameters)} parameters, {s.model.dtype}"
+            m = s.model
+            model = f"{clip(visible(m.name), 30)}, {count(m.parameters)} parameters, {m.dtype}"
         stages = [
             ("reading the run" if replay else "engine process", s.run is not None, ""),
             ("model", s.model is not None, model),
@@ -50,11 +55,17 @@ class Loading(Canvas):
         p, out, under_way = self.desk.palette, [], True
         for name, through, told in stages:
             if through:
-                line = Line("  ✓ ", p.style("good")).cell(name, 20, p.style("text")).add(told, p.style("dim"))
+                line = (
+                    Line("  ✓ ", p.style("good"))
+                    .cell(name, 20, p.style("text"))
+                    .add(told, p.style("dim"))
+                )
             elif under_way:
                 under_way = False
                 sign = SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
-                line = Line(f"  {sign} ", p.style("accent")).cell(name, 20, p.style("text", bold=True))
+                line = Line(f"  {sign} ", p.style("accent")).cell(
+                    name, 20, p.style("text", bold=True)
+                )
                 detail = s.phase.detail if s.phase else ""
                 line.add(clip(visible(detail), 30) + " " if detail else "", p.style("dim"))
                 line.add(f"{self.desk.waited:.1f} s", p.style("dim"))
@@ -66,6 +77,12 @@ class Loading(Canvas):
     def _hints(self) -> list[Line]:
         p, keymap = self.desk.palette, self.desk.keymap
         line = Line("  ")
-        for name, word in (("algorithm", "switch the algorithm"), ("pause", "pause"), ("explain", "help")):
-            line.add(keymap.shown(name), p.style("accent", bold=True)).add(f" {word}   ", p.style("faint"))
+        for name, word in (
+            ("algorithm", "switch the algorithm"),
+            ("pause", "pause"),
+            ("explain", "help"),
+        ):
+            line.add(keymap.shown(name), p.style("accent", bold=True)).add(
+                f" {word}   ", p.style("faint")
+            )
         return [line]

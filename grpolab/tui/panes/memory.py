@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from grpolab.events import OWNERS, StepDone
-from grpolab.tui.numbers import bar, size
+from grpolab.tui.numbers import size
+from grpolab.tui.palette import level_mark
 from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line, flow
 
@@ -16,11 +17,13 @@ class Memory(Pane):
     watches = frozenset({"step", "critic", "lane", "resumed", "select"})
     period = 0.5
     explains = (
-        "Bytes by owner after the newest step, and their share. Backbone: the frozen model. Adapters: what the policy "
-        "learns. Critic: PPO's second adapter and value head; it comes with PPO and goes with it. Optimizer: AdamW's "
-        "two moments. Gradients, KV cache and activations: what a step needs while it runs.\n"
-        "Above, where there is room: the same over the steps, one column after another, stacked from the bottom in "
-        "the order of the list."
+        "Bytes by owner after the newest step, their share, and each owner's history on its own "
+        "scale. Backbone: the frozen model. Adapters: what the policy learns. Critic: PPO's "
+        "second adapter and value head; it comes with PPO and goes with it. Optimizer: AdamW's "
+        "two moments. Gradients, KV cache and activations: what a step needs while it runs. "
+        "Other: the libraries and everything that no owner answers for.\n"
+        "Above, where there is room: all of it over the steps, stacked from the bottom in the "
+        "order of the list."
     )
 
     def info(self) -> tuple[str, str]:
@@ -39,7 +42,7 @@ class Memory(Pane):
         stack = self._stack(done, owners, width)
         if height < len(owners) + 2:
             return [stack, *flow([self._entry(done, o) for o in owners], width, "  ")]
-        rows = [self._row(done, o, width) for o in owners]
+        rows = [self._row(lane.steps, done, o, width) for o in owners]
         room = height - len(rows) - 3
         past = self._past(lane.steps, owners, width, room) if room >= 3 else []
         return [*past, stack, Line(), *rows] if past else [stack, Line(), *rows]
@@ -60,7 +63,11 @@ class Memory(Pane):
             at += done.memory.get(owner, 0) / total * width
             cells = round(at) - line.width
             name = NAMES.get(owner, owner)
-            label = name.center(cells) if cells > len(name) + 1 else "·".join([""] * (cells + 1)).replace("·", " ")
+            label = (
+                name.center(cells)
+                if cells > len(name) + 1
+                else "·".join([""] * (cells + 1)).replace("·", " ")
+            )
             line.add(label[:cells], p.style("#10141a", self._colour(owner)))
         return line
 
@@ -69,26 +76,39 @@ class Memory(Pane):
         n = done.memory.get(owner, 0)
         line = Line("■ " if n else "□ ", p.style(self._colour(owner)))
         line.add(f"{NAMES.get(owner, owner)} ", p.style("dim"))
-        return line.add(size(n).replace(" ", "").removesuffix("B") if n else "none", p.style("text" if n else "faint"))
+        return line.add(
+            size(n).replace(" ", "").removesuffix("B") if n else "none",
+            p.style("text" if n else "faint"),
+        )
 
-    def _row(self, done: StepDone, owner: str, width: int) -> Line:
+    def _row(self, steps: list[StepDone], done: StepDone, owner: str, width: int) -> Line:
         p = self.desk.palette
         n, total = done.memory.get(owner, 0), sum(done.memory.values()) or 1
         line = Line("■ " if n else "□ ", p.style(self._colour(owner)))
         line.cell(NAMES.get(owner, owner), 12, p.style("text" if n else "faint"))
         line.cell(size(n) if n else "none", 9, p.style("text" if n else "faint"), right=True)
         line.cell(f"{100 * n / total:.0f}%" if n else "", 5, p.style("dim"), right=True).add("  ")
-        most = max([*done.memory.values(), 1])
-        return line.add(bar(n / most, width - line.width), p.style(self._colour(owner)))
+        return line.join(self._history(steps, owner, width - line.width))
 
-    def _past(self, steps: list[StepDone], owners: list[str], width: int, height: int) -> list[Line]:
-        """Stacked columns over the steps: each cell holds two, the upper one as its letter's colour."""
+    def _history(self, steps: list[StepDone], owner: str, width: int) -> Line:
+        """An owner's bytes on its own scale: a critic may be small, but it comes and goes."""
+        values = [s.memory.get(owner, 0) for s in steps]
+        most = max(values, default=0)
+        if width < 4 or not most:
+            return Line()
+        shown = [values[i * len(values) // width] for i in range(width)]
+        marks = "".join(level_mark(n / most) if n else "·" for n in shown)
+        return Line(marks, self.desk.palette.style(self._colour(owner)))
+
+    def _past(
+        self, steps: list[StepDone], owners: list[str], width: int, height: int
+    ) -> list[Line]:
+        """Stacked columns over the steps; a cell holds two levels, one in each half."""
         p = self.desk.palette
         steps = [s for s in steps if s.memory]
-        columns = [steps[i * len(steps) // width] for i in range(width)] if len(steps) >= width else steps
-        if not columns:
+        if not steps:
             return []
-        wide = width // len(columns)
+        columns = [steps[i * len(steps) // width] for i in range(width)]
         top = max(sum(s.memory.values()) for s in columns) or 1
         stacks = []
         for s in columns:
@@ -108,9 +128,9 @@ class Memory(Pane):
             for edges in stacks:
                 below, above = colour(edges, low), colour(edges, low + 1)
                 if above:
-                    line.add("▀" * wide, p.style(above, below))
+                    line.add("▀", p.style(above, below))
                 else:
-                    line.add(("▄" if below else " ") * wide, p.style(below or "text"))
+                    line.add("▄" if below else " ", p.style(below or "text"))
             out.append(line)
         first, last = columns[0].step, columns[-1].step
         label = f"step {first} to {last}, top {size(top)}"

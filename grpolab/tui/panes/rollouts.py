@@ -11,21 +11,32 @@ from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line, clip, tail, visible, wrap
 
 _TAGS = re.compile(r"(</?(?:think|answer)>)")
-_SHORT = {"accuracy": "acc", "format": "fmt", "language": "lang", "process": "proc", "length": "len"}
+_SHORT = {
+    "accuracy": "acc",
+    "format": "fmt",
+    "language": "lang",
+    "process": "proc",
+    "length": "len",
+}
 
 
 class Rollouts(Pane):
     index = 1
     title = "Rollouts"
-    watches = frozenset({"rollout", "sampled", "graded", "tokens", "lane", "switch", "resumed", "select"})
-    period = 0.1
+    watches = frozenset(
+        {"rollout", "sampled", "graded", "tokens", "lane", "switch", "resumed", "select"}
+    )
+    period = 0.18
     explains = (
         "The prompts of one step, and the group of answers to the selected prompt.\n"
-        "● right   ○ wrong   ✂ cut at the token limit   ◌ still being sampled   ▪ finished, not graded yet\n"
-        "mean: the group's mean reward. `no signal` means that all its rewards are equal: a method that compares the "
-        "answers of a group with each other (GRPO, RLOO) learns nothing from it.\n"
-        "reward = the sum of its parts, shown beside it. advantage: how much better (▲) or worse (▼) than expected "
-        "the answer did; the bar is its size within the group. tok: length in tokens.\n"
+        "● right   ○ wrong   ✂ cut at the token limit   ◌ still being sampled   ▪ finished, not "
+        "graded yet\n"
+        "mean: the group's mean reward. `no signal` means that all its rewards are equal: a "
+        "method that compares the answers of a group with each other (GRPO, RLOO) learns "
+        "nothing from it.\n"
+        "reward = the sum of its parts, shown beside it. advantage: how much better (▲) or "
+        "worse (▼) than expected the answer did; the bar is its size within the group. tok: "
+        "length in tokens.\n"
         "Below: the exact text that was graded, and what the grader took for the answer."
     )
 
@@ -35,7 +46,10 @@ class Rollouts(Pane):
             return "", ""
         what = "graded" if r.graded else f"sampling {r.position}/{r.max_tokens}"
         held = " · VIEW HELD" if self.desk.view.held else ""
-        return f"step {r.step} · {r.algorithm.upper()} · {what}{held}", f"{len(r.prompts)} × {r.group_size}"
+        return (
+            f"step {r.step} · {r.algorithm.upper()} · {what}{held}",
+            f"{len(r.prompts)} × {r.group_size}",
+        )
 
     def content(self, width: int, height: int) -> list[Line]:
         r = self.desk.view.rollout(self.desk.state)
@@ -70,7 +84,9 @@ class Rollouts(Pane):
         text = clip(visible(r.prompts[i]), max(4, min(room, 60)))
         line.cell(text, max(4, room), p.style("text", bold=here))
         difficulty = visible(r.difficulty[i]) if i < len(r.difficulty) else ""
-        line.cell(difficulty, level, p.style("dim")).cell(mean, 5, p.style("text"), right=True).add("  ")
+        line.cell(difficulty, level, p.style("dim")).cell(mean, 5, p.style("text"), right=True).add(
+            "  "
+        )
         line.join(dots).add("  ").add(note, p.style("warn"))
         line.to(width).whole(hit, width)
         return line.on(p.style("", "raised")) if here else line
@@ -116,10 +132,14 @@ class Rollouts(Pane):
         return line.add("─" * max(0, width - line.width), p.style("line"))
 
     def _most(self, r: RolloutView, prompt: int) -> float:
-        sizes = [abs(a) for k in r.rows(prompt) if (a := r.advantage(k)) is not None and math.isfinite(a)]
+        sizes = [
+            abs(a) for k in r.rows(prompt) if (a := r.advantage(k)) is not None and math.isfinite(a)
+        ]
         return max(sizes, default=0.0) or 1.0
 
-    def _answer(self, r: RolloutView, row: int, i: int, here: bool, width: int, most: float) -> Line:
+    def _answer(
+        self, r: RolloutView, row: int, i: int, here: bool, width: int, most: float
+    ) -> Line:
         p = self.desk.palette
         g = r.graded
         glyph, colour = self._mark(r, row)
@@ -151,51 +171,69 @@ class Rollouts(Pane):
         p = self.desk.palette
         if r.graded is None and row not in r.ended:
             shown = tail(visible(r.text[row][-width - 40 :]), max(1, width - 1))
-            return self._paint_text(shown).add("▌", p.style("accent"))
+            return self._paint_text(shown)[0].add("▌", p.style("accent"))
         if not r.text[row]:
             return Line("(empty)", p.style("faint"))
-        return self._paint_text(clip(visible(r.text[row][: width * 2 + 40]), width))
+        return self._paint_text(clip(visible(r.text[row][: width * 2 + 40]), width))[0]
 
-    def _paint_text(self, text: str) -> Line:
-        """Tags stand back, what is between them is read."""
+    def _paint_text(self, text: str, colour: str = "text") -> tuple[Line, str]:
+        """Tags stand back, thoughts are quieter than the answer; goes on in `colour`, gives the
+        next one.
+        """
         p = self.desk.palette
-        line, colour = Line(), "text"
+        line = Line()
         for part in _TAGS.split(text):
             if _TAGS.fullmatch(part):
                 line.add(part, p.style("faint"))
                 colour = {"<think>": "dim", "<answer>": "text"}.get(part, "text")
             else:
                 line.add(part, p.style(colour, bold=colour == "text" and part != text))
-        return line
+        return line, colour
 
     def _detail(self, r: RolloutView, row: int, width: int, height: int) -> list[Line]:
         p = self.desk.palette
         g = r.graded
         i = row % r.group_size
-        line = Line(f"── answer {i + 1} ", p.style("line"))
+        line = Line("── ", p.style("line")).add(f"answer {i + 1} ", p.style("text"))
         if g is None:
-            line.add("being sampled " if row not in r.ended else "finished, to be graded ", p.style("dim"))
+            line.add(
+                "being sampled " if row not in r.ended else "finished, to be graded ",
+                p.style("dim"),
+            )
         else:
             ok = g.correct[row]
             taken = g.answer[row]
             line.add("✓ right " if ok else "✗ wrong ", p.style("good" if ok else "bad"))
             facts = ["no answer found" if taken is None else f"took “{clip(visible(taken), 24)}”"]
-            facts.append(f"{g.length[row]} tokens" + ("" if g.finished[row] else f", ✂ cut at {r.max_tokens}"))
-            facts += [f"{clip(visible(name), 12)} {fixed(value)}" for name, value in g.parts[row].items()]
+            facts.append(
+                f"{g.length[row]} tokens"
+                + ("" if g.finished[row] else f", ✂ cut at {r.max_tokens}")
+            )
+            facts += [
+                f"{clip(visible(name), 12)} {fixed(value)}" for name, value in g.parts[row].items()
+            ]
             for fact in facts:
                 if line.width + len(fact) + 3 < width:
                     line.add(f"· {fact} ", p.style("dim"))
         line.add("─" * max(0, width - line.width), p.style("line"))
-        text = visible(r.text[row][: width * height * 4], newline="⏎\n")
-        rows = wrap(text, width)
+        text = r.text[row][: width * height * 4]
+        rows = wrap(visible(text, newline="⏎\n"), width)
+        if len(rows) > height - 1:  # tight: lines one after another
+            rows = wrap(visible(text, newline="⏎ "), width)
         if len(rows) > height - 1:
             rows = rows[: height - 1]
             rows[-1] = clip(rows[-1] + " ", width - 1, "") + "…"
-        return [line, *(self._paint_text(row) for row in rows)]
+        out, colour = [line], "text"
+        for part in rows:
+            painted, colour = self._paint_text(part, colour)
+            out.append(painted)
+        return out
 
 
 def shares(height: int, prompts: int, answers: int) -> tuple[int, int, int]:
-    """Lines for prompts, answers and the selected answer's text, of `height` with one for the column heads."""
+    """Lines for prompts, answers and the selected answer's text, of `height` with one for the
+    column heads.
+    """
     detail = 3 if height >= 14 else 0
     room = max(0, height - 1 - detail)
     a = min(answers, max(3, room - min(prompts, max(3, room // 3))))

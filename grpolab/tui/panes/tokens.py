@@ -29,12 +29,13 @@ class Tokens(Pane):
     title = "Tokens"
     watches = frozenset({"tokens", "graded", "lane", "resumed", "select"})
     explains = (
-        "Each token of the selected answer on the colour of one channel; change it with the channel key.\n"
-        "The row under the text says the same without colour: ▲▴ above, ▾▼ below the middle, · near it; "
-        "for sizes without a sign ▁▂▃▄▅▆▇█.\n"
+        "Each token of the selected answer on the colour of one channel; change it with the "
+        "channel key.\n"
+        "The row under the text says the same without colour: ▲▴ above, ▾▼ below the middle, "
+        "· near it; for sizes without a sign ▁▂▃▄▅▆▇█.\n"
         "While a step is being sampled, the last finished one is shown here.\n"
         + "\n".join(f"{name}: {hint}" for name, hint in HINTS.items())
-        + "\nA channel that the algorithm does not have (value and return without a critic) is not offered."
+        + "\nChannels that the algorithm does not have (value without a critic) are not offered."
     )
 
     def info(self) -> tuple[str, str]:
@@ -42,15 +43,17 @@ class Tokens(Pane):
         if r is None:
             return "", ""
         row = self.desk.view.row(r)
-        where = f"step {r.step} · prompt {row // r.group_size + 1} · answer {row % r.group_size + 1}"
+        where = (
+            f"step {r.step} · prompt {row // r.group_size + 1} · answer {row % r.group_size + 1}"
+        )
         offered = self.desk.view.channels(self.desk.state)
-        return where, f"{self._channel(r)} · {self.desk.keymap.shown('channel')} {len(offered)} channels"
+        return where, f"{self._channel(r)} {offered.index(self._channel(r)) + 1}/{len(offered)}"
 
     def _channel(self, r: RolloutView) -> str:
         """The chosen channel, or the first one where this step does not have it."""
         offered = self.desk.view.channels(self.desk.state)
         chosen = self.desk.view.channel
-        return chosen if chosen in offered else offered[0] if offered else chosen
+        return chosen if chosen in offered else offered[0]
 
     def content(self, width: int, height: int) -> list[Line]:
         p, view = self.desk.palette, self.desk.view
@@ -72,7 +75,7 @@ class Tokens(Pane):
         rows = layout(tuple(pieces), width)
         room = height - len(figures) - 1
         spare = room - min(2 * len(rows), max(4, room // 2)) - 1
-        every = self._every(r, row, at, width)[: spare] if spare >= 3 else []
+        every = self._every(r, row, at, width)[:spare] if spare >= 3 else []
         room -= len(every)
         here = next(i for i, cells in enumerate(rows) if cells[-1][0] >= at)
         most = max(1, room // 2)
@@ -84,7 +87,9 @@ class Tokens(Pane):
             out.append(Line())
         return [*out[: max(room, 0)], *every, legend, *figures]
 
-    def _row(self, cells: list[tuple[int, str]], values: list[float], scale: Scale, at: int) -> list[Line]:
+    def _row(
+        self, cells: list[tuple[int, str]], values: list[float], scale: Scale, at: int
+    ) -> list[Line]:
         p = self.desk.palette
         text, marks = Line(), Line()
         for i, shown in cells:
@@ -96,7 +101,9 @@ class Tokens(Pane):
                 style = p.style("ground", "text", bold=True)
             text.add(shown, style, hit=("token", i))
             wide = text.width - before
-            marks.add(mark * wide if i == at else mark + " " * (wide - 1), p.style(hue, bold=i == at))
+            marks.add(
+                mark * wide if i == at else mark + " " * (wide - 1), p.style(hue, bold=i == at)
+            )
         return [text, marks]
 
     def _legend(self, name: str, scale: Scale, width: int) -> Line:
@@ -114,9 +121,13 @@ class Tokens(Pane):
             for step in range(8):
                 line.add(level_mark((step + 1) / 8), p.style("heat"))
             line.add(" " + number(scale.high, 2), p.style("dim"))
-        return line.add("  " + clip(HINTS.get(name, ""), max(0, width - line.width - 2)), p.style("faint"))
+        return line.add(
+            "  " + clip(HINTS.get(name, ""), max(0, width - line.width - 2)), p.style("faint")
+        )
 
-    def _figures(self, r: RolloutView, row: int, at: int, piece: str, total: int, width: int) -> list[Line]:
+    def _figures(
+        self, r: RolloutView, row: int, at: int, piece: str, total: int, width: int
+    ) -> list[Line]:
         """The selected token in all channels."""
         p = self.desk.palette
         head = Line(f"token {at + 1}/{total} ", p.style("dim"))
@@ -127,11 +138,18 @@ class Tokens(Pane):
         for name in dict.fromkeys([*offered, *(n for n in HINTS if n not in offered)]):
             channel = r.channel(name)
             value = channel[row][at] if channel is not None and at < len(channel[row]) else None
-            line = Line(f"{name} ", p.style("accent" if name == chosen else "dim", bold=name == chosen))
+            line = Line(
+                f"{name} ", p.style("accent" if name == chosen else "dim", bold=name == chosen)
+            )
             line.hits.append((0, line.width, ("channel", name)))
             middle = SIGNED.get(name)
             sign = ""
-            if value is not None and middle is not None and math.isfinite(value) and value != middle:
+            if (
+                value is not None
+                and middle is not None
+                and math.isfinite(value)
+                and value != middle
+            ):
                 sign = "▲" if value > middle else "▼"
             line.add(sign, p.style("plus" if sign == "▲" else "minus"))
             parts.append(line.add(MISSING if value is None else number(value, 3), p.style("text")))
@@ -142,7 +160,7 @@ class Tokens(Pane):
         p = self.desk.palette
         offered = self.desk.view.channels(self.desk.state)
         room = width - 11
-        out = [Line("── all channels, token by token ", p.style("line"))]
+        out = [Line("── ", p.style("line")).add("all channels, token by token ", p.style("faint"))]
         out[0].add("─" * max(0, width - out[0].width), p.style("line"))
         now = self._channel(r)
         for name in [now, *(n for n in offered if n != now)]:
@@ -153,8 +171,8 @@ class Tokens(Pane):
             chosen = name == self._channel(r)
             line = Line().cell(name, 10, p.style("accent" if chosen else "dim")).add(" ")
             for i, value in enumerate(values[first : first + room], first):
-                hue, strength, mark = scale.look(value)
-                style = p.style("ground", "text", bold=True) if i == at else p.tint(hue, strength * 0.6)
+                hue, _, mark = scale.look(value)
+                style = p.style("ground", "text", bold=True) if i == at else p.style(hue)
                 line.add(mark, style, hit=("token", i))
             out.append(line.whole(("channel", name), 11))
         return out

@@ -34,10 +34,16 @@ class Actions:
         """A command to the engine, or a word on why there is none to take it."""
         desk = self.desk
         if desk.engine is None:
-            words = {"replay": "a replay computes nothing", "watch": "watching only: somebody else runs this"}
+            words = {
+                "replay": "a replay computes nothing",
+                "watch": "watching only: somebody else runs this",
+            }
             desk.say(words.get(desk.mode, "no engine"), "warn")
         elif desk.over or desk.leaving is not None:
-            desk.say("the engine has ended" if desk.over else "the engine is finishing its last step", "warn")
+            desk.say(
+                "the engine has ended" if desk.over else "the engine is finishing its last step",
+                "warn",
+            )
         elif desk.engine.send(command) is False:
             desk.say("the engine does not listen any more", "bad")
         else:
@@ -75,7 +81,10 @@ class Actions:
         def chosen(change: tuple[str, Any] | None) -> None:
             if change:
                 key, value = change
-                self.send(self.for_lane({"do": "set", "key": key, "value": value}), f"setting {key} to {value}…")
+                self.send(
+                    self.for_lane({"do": "set", "key": key, "value": value}),
+                    f"setting {key} to {value}…",
+                )
 
         self.app.push_screen(SettingDialog(self.desk), chosen)
 

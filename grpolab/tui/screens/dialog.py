@@ -49,7 +49,12 @@ class Card(Canvas):
         if len(rows) > room:
             hint = f" ↑↓ {self.top + room}/{len(rows)} ·{hint}"
         hint = clip(hint, width - 4)
-        out.append(Line("╰", edge).add("─" * (width - 3 - len(hint)), edge).add(hint, p.style("dim")).add("─╯", edge))
+        out.append(
+            Line("╰", edge)
+            .add("─" * (width - 3 - len(hint)), edge)
+            .add(hint, p.style("dim"))
+            .add("─╯", edge)
+        )
         return out
 
 

@@ -1,4 +1,6 @@
-"""The work failed: the cause, the engine's last words, and how to go on. Never a traceback on the screen."""
+"""The work failed: the cause, the engine's last words, and how to go on. Never a traceback on the
+screen.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,25 @@ class Failure(Dialog[None]):
             head = f"✗ The engine ended without a word ({by})."
             cause = "It was killed, ran out of memory, or crashed in native code."
         out += [Line(row, p.style("bad", bold=True)) for row in wrap(head, width)]
-        out += [Line(row, p.style("text")) for row in wrap(visible(cause, newline="\n"), width)[:12]]
+        out += [
+            Line(row, p.style("text")) for row in wrap(visible(cause, newline="\n"), width)[:12]
+        ]
         log = desk.engine.log_tail(40) if desk.engine is not None else ""
         told = [row for row in log.split("\n") if row.strip()][-8:]
         if told:
             out += [Line(), Line("last lines of engine.log", p.style("dim"))]
-            out += [Line(part, p.style("faint")) for row in told for part in wrap(visible(row), width)[:2]]
+            out += [
+                Line(part, p.style("faint"))
+                for row in told
+                for part in wrap(visible(row), width)[:2]
+            ]
         kept = desk.state.checkpoint
         saved = f"Everything up to step {desk.state.step} is recorded"
-        saved += f"; the last checkpoint is at step {kept.step}." if kept else "; there is no checkpoint yet."
+        saved += (
+            f"; the last checkpoint is at step {kept.step}."
+            if kept
+            else "; there is no checkpoint yet."
+        )
         out += [Line(), *(Line(row, p.style("text")) for row in wrap(saved, width))]
         out.append(Line("Go on with:", p.style("dim")))
         command = f"grpolab run --resume {desk.run_dir}"

@@ -29,7 +29,15 @@ class Help(Dialog[None]):
             if action.group != group:
                 group = action.group
                 out += [Line(), Line(group, p.style("accent", bold=True))]
-            line = Line("  ").cell(self.desk.keymap.shown(action.name, every=True), 9, p.style("text", bold=True))
+            line = Line("  ").cell(
+                self.desk.keymap.shown(action.name, every=True), 9, p.style("text", bold=True)
+            )
             out.append(line.add(" ").cell(action.help, max(1, width - 12), p.style("dim")))
-        out += [Line(), Line("mouse: click a prompt, an answer, a token, a channel, a pane, a key below", p.style("faint"))]
+        out += [
+            Line(),
+            Line(
+                "mouse: click a prompt, an answer, a token, a channel, a pane, a key below",
+                p.style("faint"),
+            ),
+        ]
         return out

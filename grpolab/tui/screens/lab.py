@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -67,22 +66,23 @@ class LabScreen(Actions, Screen[int]):
         super().__init__(id="lab")
         self.desk = desk
         self.panes: dict[str, Pane] = {}
+        self.canvases: list[Canvas] = []
         self.told_failure = False
         self._last = time.monotonic()
         self._clock = 0.0
 
     def compose(self) -> ComposeResult:
-        yield Header(self.desk)
-        yield Tabs(self.desk, id="tabs")
-        yield Body(Loading(self.desk, id="loading"))
-        yield Footer(self.desk)
+        self.tabs, self.start = Tabs(self.desk, id="tabs"), Loading(self.desk, id="loading")
+        header, footer = Header(self.desk), Footer(self.desk)
+        self.canvases = [header, self.tabs, self.start, footer]
+        yield from (header, self.tabs, Body(self.start), footer)
 
     def on_mount(self) -> None:
-        self.query_one("#tabs").display = False
+        self.tabs.display = False
         self.call_after_refresh(self.furnish)
 
     def furnish(self) -> None:
-        """After the first frame: import and mount the panes, open the source, learn the algorithms."""
+        """After the first frame: mount the panes, open the source, learn the algorithms."""
         from grpolab.tui.panes import algorithm, kl, learning, memory, rollouts, tokens
 
         made: tuple[Pane, ...] = (
@@ -93,6 +93,7 @@ class LabScreen(Actions, Screen[int]):
         for pane in made:
             pane.display = False
             self.panes[str(pane.id)] = pane
+        self.canvases += made
         self.query_one(Body).mount(*made)
         self.run_worker(self._prepare, thread=True, exit_on_error=False)
         self.set_interval(POLL, self.tick)
@@ -104,20 +105,19 @@ class LabScreen(Actions, Screen[int]):
         cards.load()
         self.app.call_from_thread(self.mark, {"cards"})
 
-    def canvases(self) -> Iterable[Canvas]:
-        yield from self.query(Canvas)
-
     def mark(self, marks: set[str]) -> None:
         """Something of these kinds happened: whoever watches it is stale."""
-        for canvas in self.canvases():
+        for canvas in self.canvases:
             if canvas.watches & marks:
                 canvas.stale = True
 
     def repaint(self, at_once: bool = False) -> None:
-        """Paint the stale canvases in sight. `at_once`: also those that were painted a moment ago."""
+        """Paint the stale canvases in sight. `at_once`: even if painted a moment ago."""
         now = time.monotonic()
-        for canvas in self.canvases():
-            if canvas.due(now) or (at_once and canvas.stale and canvas.display and canvas.is_mounted):
+        for canvas in self.canvases:
+            if canvas.due(now) or (
+                at_once and canvas.stale and canvas.display and canvas.is_mounted
+            ):
                 canvas.paint()
 
     def moved(self) -> None:
@@ -147,7 +147,7 @@ class LabScreen(Actions, Screen[int]):
             marks.add("clock")
         if not batch:
             self._watch_engine()
-        if self.query_one("#loading").display and self._begun():
+        if self.start.display and self._begun():
             self.relayout()
         if marks:
             self.mark(marks)
@@ -158,8 +158,9 @@ class LabScreen(Actions, Screen[int]):
         desk = self.desk
         match event:
             case ev.Switched():
+                names = f"{event.before.upper()} → {event.after.upper()}"
                 fresh = f"; reset {', '.join(event.reset)}" if event.reset else ""
-                desk.say(f"{event.before.upper()} → {event.after.upper()}: kept {', '.join(event.kept)}{fresh}", "accent")
+                desk.say(f"{names}: kept {', '.join(event.kept)}{fresh}", "accent")
             case ev.Refused():
                 desk.say(f"refused: {event.reason}", "bad")
             case ev.SettingChanged():
@@ -170,10 +171,16 @@ class LabScreen(Actions, Screen[int]):
             case ev.CriticChanged(state="warm"):
                 desk.say("the critic is warm", "good")
             case ev.Ended(status="done"):
-                desk.say(f"all steps are done; {desk.keymap.shown('quit')} leaves, everything stays to look at", "good")
+                desk.say(
+                    f"all steps are done; {desk.keymap.shown('quit')} leaves, everything stays to "
+                    f"look at",
+                    "good",
+                )
 
     def _watch_engine(self) -> None:
-        """Called when nothing new was in the file, so that the last words are read before a death is noticed."""
+        """Called when nothing new was in the file, so that the last words are read before a death
+        is noticed.
+        """
         desk = self.desk
         if desk.engine is not None and desk.exit_code is None:
             desk.exit_code = desk.engine.exit_code
@@ -199,9 +206,11 @@ class LabScreen(Actions, Screen[int]):
         body, begun = self.query_one(Body), self._begun() or self.told_failure
         width, height = self.size.width, max(0, self.size.height - 3)
         tabs = begun and folded(width, height, self.desk.current, self.desk.zoom)
-        self.query_one("#tabs").display = tabs
-        self.query_one("#loading").display = not begun
-        boxes = arrange(width, height - int(tabs), self.desk.current, self.desk.zoom) if begun else {}
+        self.tabs.display = tabs
+        self.start.display = not begun
+        boxes = (
+            arrange(width, height - int(tabs), self.desk.current, self.desk.zoom) if begun else {}
+        )
         body.boxes = boxes
         for name, pane in self.panes.items():
             if name in boxes and not pane.display:

@@ -31,7 +31,9 @@ class Leaving(Dialog[None]):
         p = self.desk.palette
         since = time.monotonic() - (self.desk.leaving or 0.0)
         return [
-            Line("finishing the step and writing a checkpoint… ", p.style("text", bold=True)).add(f"{since:.0f} s", p.style("dim")),
+            Line("finishing the step and writing a checkpoint… ", p.style("text", bold=True)).add(
+                f"{since:.0f} s", p.style("dim")
+            ),
             Line("Nothing is lost: the run can be resumed where it stops.", p.style("dim")),
         ]
 

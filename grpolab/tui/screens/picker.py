@@ -1,4 +1,6 @@
-"""Choose the algorithm to switch to; says beforehand what a switch keeps and what it creates or drops."""
+"""Choose the algorithm to switch to; says beforehand what a switch keeps and what it creates or
+drops.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ class Picker(Dialog[dict[str, Any]]):
         return "Switch the algorithm"
 
     def keys_text(self) -> str:
-        return "↑↓ choose · ←→ preset · ↵ switch · esc stay"
+        return "↑↓ choose · ←→ preset · ↵ switch · 1–9 switch at once · esc stay"
 
     def rows(self, width: int) -> list[Line]:
         p = self.desk.palette
@@ -51,9 +53,17 @@ class Picker(Dialog[dict[str, Any]]):
             line.to(width).whole(("choose", i), width)
             out.append(line.on(p.style("", "raised")) if here else line)
         card = self.cards[self.at]
-        out += [Line(), Line(card.paper, p.style("faint")).add(f"   aggregation: {card.aggregation}", p.style("faint"))]
+        out += [
+            Line(),
+            Line(card.paper, p.style("faint")).add(
+                f"   aggregation: {card.aggregation}", p.style("faint")
+            ),
+        ]
         for statement in card.formula.split("\n"):
-            out += [Line("▌ ", p.style("accent")).add(row, p.style("text")) for row in wrap(statement, width - 2)]
+            out += [
+                Line("▌ ", p.style("accent")).add(row, p.style("text"))
+                for row in wrap(statement, width - 2)
+            ]
         presets = list(card.presets)
         line = Line("preset  ", p.style("dim"))
         for i, name in enumerate(presets):
@@ -61,18 +71,31 @@ class Picker(Dialog[dict[str, Any]]):
             line.add(f" {name} ", style, hit=("preset", i))
         out += [Line(), line]
         changed = [f"{k} = {number(v)}" for k, v in card.presets[presets[self.preset]].items()]
-        out += [Line("        " + row, p.style("faint")) for row in wrap(", ".join(changed) or "the defaults", width - 8)]
+        out += [
+            Line("        " + row, p.style("faint"))
+            for row in wrap(", ".join(changed) or "the defaults", width - 8)
+        ]
         out.append(Line())
         for word, text, colour in self._effects(card):
             for i, row in enumerate(wrap(text, width - 9)):
-                out.append(Line().cell(word if i == 0 else "", 9, p.style(colour)).add(row, p.style("text")))
+                out.append(
+                    Line()
+                    .cell(word if i == 0 else "", 9, p.style(colour))
+                    .add(row, p.style("text"))
+                )
         return out
 
     def _effects(self, card: cards.Card) -> list[tuple[str, str, str]]:
         before = cards.cards().get(self.now)
         out = [("kept", "the policy and what it learned, the random state, the curves", "good")]
         if card.needs_critic and not (before and before.needs_critic):
-            out.append(("new", "a critic, cold at first: its forecasts mean little until it explains variance", "warn"))
+            out.append(
+                (
+                    "new",
+                    "a critic, cold at first: its forecasts mean little until it explains variance",
+                    "warn",
+                )
+            )
         if before and before.needs_critic and not card.needs_critic:
             out.append(("dropped", "the critic and its memory", "warn"))
         out.append(("when", "after the step that is running now", "dim"))
@@ -85,11 +108,10 @@ class Picker(Dialog[dict[str, Any]]):
         self._go(self.at - 1)
 
     def action_pick(self, number: int) -> None:
+        """By its number: switch at once, as its first preset says."""
         if number <= len(self.cards):
-            if self.at == number - 1:
-                self.action_choose()
-            else:
-                self._go(number - 1)
+            self.at, self.preset = number - 1, 0
+            self.action_choose()
 
     def _go(self, at: int) -> None:
         self.at, self.preset = at % len(self.cards), 0
@@ -111,4 +133,7 @@ class Picker(Dialog[dict[str, Any]]):
             self.preset = value
             self.again()
         elif what == "choose" and isinstance(value, int):
-            self.action_pick(value + 1)
+            if self.at == value:
+                self.action_choose()
+            else:
+                self._go(value)

@@ -34,7 +34,11 @@ class SettingDialog(Dialog[tuple[str, Any]]):
         self.algorithm = lane.algorithm if lane else ""
         card = cards.load().get(self.algorithm)
         values = dict(lane.settings) if lane else {}
-        self.settings = [(s.name, values.get(s.name, s.default), s.description) for s in card.settings] if card else []
+        self.settings = (
+            [(s.name, values.get(s.name, s.default), s.description) for s in card.settings]
+            if card
+            else []
+        )
         scenario = desk.state.run.scenario if desk.state.run else {}
         changed = {c.key: c.after for c in lane.changes} if lane else {}
         for key, description in ALSO.items():
@@ -71,7 +75,9 @@ class SettingDialog(Dialog[tuple[str, Any]]):
         for i, (key, value, description) in enumerate(self.settings):
             here = i == self.at
             line = Line("▸ " if here else "  ", p.style("accent"))
-            line.cell(key, 26, p.style("text", bold=here)).cell(number(value), 18, p.style("accent" if here else "text"))
+            line.cell(key, 26, p.style("text", bold=here)).cell(
+                number(value), 18, p.style("accent" if here else "text")
+            )
             line.add(clip(description, max(0, width - line.width)), p.style("dim"))
             line.to(width).whole(("choose", i), width)
             out.append(line.on(p.style("", "raised")) if here else line)

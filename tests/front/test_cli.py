@@ -1,0 +1,186 @@
+"""The command line as users and scripts meet it: exit codes, one-line errors, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from front.synthetic import run_events, write
+
+from grpolab import __version__, boot, cli, launch
+
+ROOT = Path(__file__).parents[2]
+
+
+def grpolab(*arguments: str, cwd: Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "grpolab", *arguments],
+        cwd=cwd, input=text, capture_output=True, text=True, timeout=60,
+        env={"PATH": "", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """The command in this process: exit code, stdout, stderr."""
+    try:
+        code = cli.main(arguments)
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else 1
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["rnu"], "grpolab: unknown command 'rnu'; did you mean 'run'?"),
+        (["mine.yaml"], "grpolab: no command given; try `grpolab run mine.yaml`"),
+        (["run", "--stesp", "3"], "unknown option '--stesp'; did you mean '--steps'?"),
+        (["run", "--quantize", "nf5"], "unknown value 'nf5'; did you mean 'nf4'?"),
+        (["run", "--steps", "many"], "expected a whole number from 0, got 'many'"),
+        (["run", "a", "b"], "unexpected argument 'b'"),
+        (["replay", "x", "--speed", "0"], "expected a number above 0, got '0'"),
+        (["check", "defualt"], "unknown scenario 'defualt'; did you mean 'default'?"),
+        (["algorithms", "grop"], "unknown algorithm 'grop'; did you mean 'grpo'?"),
+        (["scenarios", "pop"], "unknown scenario 'pop'; did you mean 'ppo'?"),
+        (
+            ["run", "--resume", "x", "--seed", "1"],
+            "--resume goes on with the run as it was recorded",
+        ),
+        (["replay", "runs/nothing"], "runs/nothing: no such run"),
+        (["check"], "name a scenario, or ask for --schema"),
+    ],
+)
+def test_a_wrong_request_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    code, out, err = told(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert expected in err
+
+
+def test_a_wrong_scenario_is_refused_by_run_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("name: x\ntrain:\n  learning_rat: 1\n")
+    done = grpolab("run", "x.yaml", "--headless", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "x.yaml:3: train.learning_rat: unknown key 'learning_rat'; did you mean 'learning_rate'?\n"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_out_must_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    done = grpolab("run", "--headless", "--out", ".", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "--out .: the folder is not empty\n")
+
+
+def test_resuming_a_run_that_is_done_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "runs" / "x", run_events(2))
+    done = grpolab("run", "--resume", "x", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "is done" in done.stderr
+    assert json.loads(done.stdout)["steps"] == 2
+
+
+def test_replay_without_a_terminal(tmp_path: Path) -> None:
+    write(tmp_path / "run", run_events(2))
+    done = grpolab("replay", "run", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["run"] == "run"
+    assert "step 2/2" in done.stderr
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, "--version") == (0, f"grpolab {__version__}\n", "")
+    code, out, _ = told(capsys, "--help")
+    assert code == 0
+    for command in ("run", "replay", "watch", "rerun", "check", "algorithms", "scenarios", "grade"):
+        assert f"\n    {command}" in out
+        assert told(capsys, command, "--help")[0] == 0
+
+
+def test_lists_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = told(capsys, "algorithms")
+    assert code == 0 and "arXiv 2402.03300" in out
+    code, out, _ = told(capsys, "algorithms", "ppo")
+    assert code == 0 and "gae_lambda" in out and "critic" in out
+    code, out, _ = told(capsys, "scenarios")
+    assert code == 0 and out.startswith("default\n")
+    code, out, _ = told(capsys, "scenarios", "ppo")
+    assert code == 0 and "algorithm: ppo" in out
+
+
+def test_lists_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = told(capsys, "algorithms", "--json")
+    by_name = {a["name"]: a for a in json.loads(out)["algorithms"]}
+    assert by_name["ppo"]["needs"] == ["critic", "reference"]
+    assert by_name["grpo"]["settings"]["beta"]["default"] == 0.04
+    _, out, _ = told(capsys, "scenarios", "--json")
+    assert json.loads(out)["scenarios"][0]["name"] == "default"
+
+
+def test_check(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = told(capsys, "check", "switch-midway")
+    assert code == 0 and "2 cues" in out and out.count("\n") == 1
+    assert json.loads(told(capsys, "check", "--schema")[1])["properties"]["train"]
+    assert json.loads(told(capsys, "check", "ppo", "--json")[1])["seed"] == 0
+
+
+def test_grade(tmp_path: Path) -> None:
+    prompt = {
+        "task": "sums",
+        "text": "1+2=",
+        "key": "k",
+        "data": {"value": 3},
+        "difficulty": "easy",
+    }
+    right = "<think>1+2=3</think><answer>3</answer>"
+    lines = [json.dumps({"prompt": prompt, "completion": c}) for c in (right, "<answer>4</answer>")]
+    done = grpolab("grade", "default", "-", cwd=tmp_path, text="\n".join(lines))
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert (first["reward"], first["parts"]) == (1.2, {"accuracy": 1.0, "format": 0.2})
+    assert (second["reward"], second["answer"], second["steps"]) == (0.0, "4", [])
+
+
+def test_grade_names_the_line_that_is_wrong(tmp_path: Path) -> None:
+    done = grpolab("grade", "default", "-", cwd=tmp_path, text='\n{"completion": 3}\n')
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("-:2: completion: ")
+
+
+def test_boot_answers_for_the_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "runs" / "x", run_events(2))
+    with pytest.raises(launch.RunIsDone):
+        launch.Engine.boot(launch.Request(resume="x")).ready()
+    with pytest.raises(cli.RequestError, match="unknown scenario"):
+        launch.Engine.boot(launch.Request("nothing")).ready()
+
+
+def test_one_run_has_one_engine(tmp_path: Path) -> None:
+    run = write(tmp_path / "x", run_events(2)[:-2])
+    first = boot._own_log(run)
+    with pytest.raises(cli.RequestError, match="another process computes this run"):
+        boot._own_log(run)
+    os.close(first)
+    os.close(boot._own_log(run))
+
+
+def test_a_resume_keeps_the_recorded_threads_and_device(tmp_path: Path) -> None:
+    run = write(tmp_path / "x", run_events(2, threads=3)[:-2])
+    _, arguments = boot.prepare(launch.Request(resume=str(run)))
+    assert arguments == [str(run), "--threads", "3", "--device", "cpu", "--resume"]
+    _, arguments = boot.prepare(launch.Request(resume=str(run), threads=1, device="cuda"))
+    assert arguments == [str(run), "--threads", "1", "--device", "cuda", "--resume"]
+
+
+def test_threads_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    assert 1 <= launch.default_threads() <= launch.MOST_THREADS

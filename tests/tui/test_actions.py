@@ -1,0 +1,355 @@
+"""Every key does what the table says, and every command reaches the engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from grpolab import events as ev
+from grpolab.tui.app import LabApp
+from grpolab.tui.keys import ACTIONS, BY_NAME, Keymap, load_keymap
+from grpolab.tui.screens.failure import Failure
+from grpolab.tui.screens.help import Help
+from grpolab.tui.screens.lab import LabScreen
+from grpolab.tui.screens.leaving import Leaving
+from grpolab.tui.screens.picker import Picker
+from grpolab.tui.screens.setting import SettingDialog
+from grpolab.tui.source import Playing
+
+from .conftest import Live, settle, text
+from .fake_run import FakeRun
+
+
+@pytest.fixture
+async def lab(live: Live) -> AsyncIterator[tuple[Live, Pilot[int]]]:
+    """A live run that stands in its sixth step, two lanes not."""
+    run = FakeRun(steps=10, switches={3: "ppo"})
+    live.record(run, until=lambda e: isinstance(e, ev.Graded) and e.step == 6)
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        yield live, pilot
+
+
+async def press(live: Live, pilot: Pilot[int], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+    await settle(live.app)
+
+
+async def test_pause_and_continue(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live, pilot, "p")
+    assert live.engine.sent == [{"do": "pause"}]
+    assert "PAUSING AFTER THIS STEP" in text(live.app)
+    live.write(ev.Paused(6), ev.PhaseChanged("waiting", 6))
+    await settle(live.app)
+    assert "TRAINING PAUSED" in text(live.app)
+    await press(live, pilot, "n", "p")
+    assert live.engine.sent[1:] == [{"do": "step"}, {"do": "continue"}]
+    live.write(ev.PhaseChanged("sampling", 7))
+    await settle(live.app)
+    assert "ONE STEP, THEN PAUSED" in text(live.app)
+    live.write(ev.Continued(6))
+    await settle(live.app)
+    assert "PAUS" not in text(live.app)
+
+
+async def test_hold_keeps_the_step_while_training_goes_on(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live, pilot, "v")
+    assert "VIEW HELD at step 5" in text(live.app)  # the newest step that is complete
+    assert "PAUSED" not in text(live.app)
+    assert live.engine.sent == []
+    live.write(ev.RolloutStarted(7, "main", "ppo", ["9+9="], ["easy"], 4, 48))
+    await settle(live.app)
+    assert "9+9=" not in text(live.app)
+    await press(live, pilot, "v")
+    assert "9+9=" in text(live.app)
+    await press(live, pilot, "comma", "comma")
+    assert live.desk.view.held is not None and live.desk.view.held.step == 5
+    await press(live, pilot, "home")
+    assert live.desk.view.held.step == 1
+    await press(live, pilot, "full_stop")
+    assert live.desk.view.held.step == 2
+    await press(live, pilot, "end")
+    assert live.desk.view.held is None
+    await press(live, pilot, "comma", "escape")
+    assert live.desk.view.held is None
+
+
+async def test_moving_through_prompts_answers_tokens_channels(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    view = live.desk.view
+    await press(live, pilot, "j", "j", "k", "l", "down", "up", "right", "right", "left", "c")
+    assert (view.prompt, view.answer, view.token, view.channel) == (1, 1, 1, "ratio")
+    assert "prompt 2 · answer 2" in text(live.app)
+    await press(live, pilot, "shift+right", "C", "h", "h")
+    assert (view.prompt, view.answer, view.token, view.channel) == (0, 7, 0, "advantage")
+    await press(live, pilot, "k", "shift+left")
+    assert (view.prompt, view.token) == (7, 0)
+
+
+async def test_picker_sends_the_switch(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live, pilot, "a")
+    assert isinstance(live.app.screen, Picker)
+    shown = text(live.app)
+    for word in ("REINFORCE", "RLOO", "GRPO", "PPO", "in force", "kept", "dropped", "preset"):
+        assert word in shown
+    await press(live, pilot, "up", "up", "right", "enter")
+    assert live.engine.sent == [
+        {"do": "switch", "algorithm": {"name": "grpo", "preset": "trl-1.16"}}
+    ]
+    await press(live, pilot, "a", "up", "down", "escape")
+    assert len(live.engine.sent) == 1
+    await press(live, pilot, "a", "1")
+    assert live.engine.sent[1] == {"do": "switch", "algorithm": {"name": "reinforce"}}
+
+
+async def test_the_switch_says_what_was_kept(lab: tuple[Live, Pilot[int]]) -> None:
+    live, _ = lab
+    live.write(
+        ev.Switched(
+            6,
+            "main",
+            "ppo",
+            "rloo",
+            "paper",
+            {"beta": 0.0},
+            ["adapter"],
+            ["critic: dropped"],
+            "command",
+        ),
+        ev.CriticChanged(6, "main", "gone"),
+    )
+    await settle(live.app)
+    shown = text(live.app)
+    assert "PPO → RLOO" in shown and "dropped" in shown and " RLOO " in shown
+
+
+async def test_setting_is_checked_before_it_is_sent(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live, pilot, "equals_sign")
+    assert isinstance(live.app.screen, SettingDialog)
+    await press(live, pilot, "down", "enter")  # gamma
+    live.app.screen.entry.value = "7"
+    await press(live, pilot, "enter")
+    assert live.engine.sent == []
+    assert "less than or equal to 1" in text(live.app)
+    live.app.screen.entry.value = "1"
+    await press(live, pilot, "enter")
+    assert live.engine.sent == [{"do": "set", "key": "gamma", "value": 1.0}]
+    await press(live, pilot, "equals_sign", "up", "enter")
+    live.app.screen.entry.value = "0.7"
+    await press(live, pilot, "enter")
+    assert live.engine.sent[1] == {"do": "set", "key": "rollout.temperature", "value": 0.7}
+    await press(live, pilot, "equals_sign", "enter", "escape", "escape")
+    assert isinstance(live.app.screen, LabScreen)
+
+
+async def test_evaluate_and_checkpoint(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live, pilot, "e", "s")
+    assert live.engine.sent == [{"do": "evaluate"}, {"do": "checkpoint"}]
+    live.write(ev.Refused(6, {"do": "evaluate"}, "already under way"))
+    await settle(live.app)
+    assert "refused: already under way" in text(live.app)
+
+
+async def test_panes_zoom_scroll_help(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live, pilot, "tab", "tab")
+    assert live.desk.current == "learning"
+    await press(live, pilot, "shift+tab", "shift+tab", "shift+tab")
+    assert live.desk.current == "algorithm"
+    await press(live, pilot, "pagedown")
+    assert live.app.lab.panes["algorithm"].top > 0
+    await press(live, pilot, "pageup", "pageup", "z")
+    assert live.app.lab.panes["algorithm"].top == 0
+    assert not live.app.lab.panes["rollouts"].display
+    assert "spread of the advantages" in text(live.app)  # zoomed, numbers carry their meaning
+    await press(live, pilot, "question_mark")
+    assert isinstance(live.app.screen, Help)
+    assert "Algorithm: what it shows" in text(live.app)
+    await press(live, pilot, "down", "up", "pagedown", "escape", "escape")
+    assert isinstance(live.app.screen, LabScreen)
+    assert not live.desk.zoom
+
+
+async def test_every_action_is_in_the_palette_and_runs(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    commands = list(live.app.get_system_commands(live.app.screen))
+    told = " ".join(c.title for c in commands)
+    for action in ACTIONS:
+        if "live" in action.modes and action.name != "commands":
+            assert action.help in told
+    for command in commands:
+        if "Textual" in command.help or "leave; a live" in command.title:
+            continue
+        command.callback()
+        await pilot.pause()
+        while not isinstance(live.app.screen, LabScreen):
+            await pilot.press("escape")
+    await press(live, pilot, "colon")
+    assert not isinstance(live.app.screen, LabScreen)
+    await press(live, pilot, "escape")
+    assert any(live.folder.glob("*.svg"))
+
+
+async def test_mouse(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    view = live.desk.view
+    await pilot.click("#rollouts", offset=(10, 3))
+    assert view.prompt == 2
+    row = next(
+        i
+        for i, line in enumerate(live.app.lab.panes["rollouts"].plain.split("\n"))
+        if "│ ▸ 1" in line
+    )
+    await pilot.click("#rollouts", offset=(10, row + 2))
+    assert view.answer == 2
+    await pilot.click("#tokens", offset=(12, 1))
+    assert view.token > 0 and live.desk.current == "tokens"
+    await pilot.click("#memory", offset=(5, 1))
+    assert live.desk.current == "memory"
+    footer = live.app.lab.query_one("Footer")
+    await pilot.click("Footer", offset=(footer.plain.index("p pause"), 0))  # pyright: ignore
+    await pilot.pause()
+    assert live.engine.sent == [{"do": "pause"}]
+
+
+async def test_quitting_finishes_the_step(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live, pilot, "q")
+    assert live.engine.stopped and not live.engine.killed
+    assert isinstance(live.app.screen, Leaving)
+    assert "finishing the step" in text(live.app)
+    live.write(ev.Ended(6, "interrupted"))
+    live.engine.code = 130
+    for _ in range(5):
+        live.app.lab.tick()
+        await pilot.pause()
+    assert live.app.return_code == 0
+    assert not live.app.is_running or live.app._exit
+
+
+async def test_quitting_twice_ends_it_at_once(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await pilot.press("q")
+    await pilot.pause()
+    await pilot.press("q")
+    await pilot.pause()
+    assert live.engine.killed
+
+
+@pytest.mark.parametrize("word", ["event", "dead"])
+async def test_failure_is_told_in_words(lab: tuple[Live, Pilot[int]], word: str) -> None:
+    live, pilot = lab
+    if word == "event":
+        live.write(
+            ev.Failed(6, "CUDA out of memory", "updating", "Traceback (most recent call last)…")
+        )
+    live.engine.code = 1 if word == "event" else -9
+    for _ in range(4):
+        live.app.lab.tick()
+        await pilot.pause()
+    assert isinstance(live.app.screen, Failure)
+    shown = text(live.app)
+    assert ("CUDA out of memory" if word == "event" else "signal 9") in shown
+    assert "MemoryError" in shown  # the engine's last words
+    assert "grpolab run --resume" in shown
+    await press(live, pilot, "escape")
+    assert isinstance(live.app.screen, LabScreen)
+    assert "FAILED" in text(live.app) or "ENGINE GONE" in text(live.app)
+    await press(live, pilot, "p")
+    assert "the engine has ended" in text(live.app)
+
+
+async def test_lanes(live: Live) -> None:
+    run = FakeRun(steps=4, switches={}, lanes=("main", "twin"), end=False)
+    live.record(run)
+    async with live.app.run_test(size=(160, 45)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        assert "● main" in text(live.app)
+        await press(live, pilot, "L")
+        assert "▲ twin" in text(live.app)
+        await press(live, pilot, "a", "enter")
+        assert live.engine.sent[0]["lane"] == "twin"
+
+
+async def test_replay_controls(replay: LabApp) -> None:
+    source = replay.desk.source
+    assert isinstance(source, Playing)
+    async with replay.run_test(size=(120, 36)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+
+        async def press_keys(*keys: str) -> None:
+            for key in keys:
+                await pilot.press(key)
+            await settle(replay)
+
+        await press_keys("full_stop", "full_stop", "full_stop")
+        assert replay.desk.state.step == 3
+        await press_keys("comma")
+        assert replay.desk.state.step == 2
+        await press_keys("end")
+        assert replay.desk.state.step == 24 and "END" in text(replay)
+        await press_keys("home")
+        assert replay.desk.state.step == 0
+        await press_keys("right_square_bracket", "right_square_bracket", "left_square_bracket")
+        assert source.speed == 2.0
+        await press_keys("space")
+        assert source.playing
+        await press_keys("p")
+        assert not source.playing
+        await press_keys("full_stop", "v", "full_stop", "full_stop")
+        assert "VIEW HELD at step 1" in text(replay)
+        assert replay.desk.state.step == 3
+        await press_keys("comma")
+        assert replay.desk.view.held is not None  # found again after the fold started afresh
+        await press_keys("a", "e", "n")
+        assert isinstance(replay.screen, LabScreen)
+        assert "computes nothing" in text(replay)
+        await press_keys("q")
+    assert replay.return_code == 0
+
+
+async def test_own_keys(live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('pause = "x"\nevaluate = ","\nolder = "w"\n')
+    monkeypatch.setenv("GRPOLAB_KEYS", str(file))
+    mine = Live(tmp_path / "other")
+    mine.record(FakeRun(steps=2, end=False))
+    async with mine.app.run_test(size=(120, 36)) as pilot:
+        mine.app._pilot = pilot  # pyright: ignore
+        await settle(mine.app)
+        assert "x pause" in text(mine.app)
+        await press(mine, pilot, "p", "x", "comma")
+    assert mine.engine.sent == [{"do": "pause"}, {"do": "evaluate"}]
+
+
+def test_a_wrong_keys_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('puase = "x"\n')
+    assert "did you mean 'pause'" in load_keymap(file)[1]
+    file.write_text("pause = 3\n")
+    assert "wants a key" in load_keymap(file)[1]
+    file.write_text("pause = \n")
+    assert str(file) in load_keymap(file)[1]
+    assert load_keymap(tmp_path / "none.toml")[1] == ""
+
+
+def test_no_key_has_two_meanings() -> None:
+    taken: dict[str, str] = {}
+    for action in ACTIONS:
+        for key in action.keys.split(","):
+            assert key not in taken, f"{key}: {action.name} and {taken.get(key)}"
+            taken[key] = action.name
+    assert all(hasattr(LabScreen, "action_" + a.call.partition("(")[0]) for a in ACTIONS)
+    assert Keymap().shown("explain") == "?" and BY_NAME["quit"].keys.startswith("q")
