@@ -41,11 +41,11 @@ class RolloutSection(Strict):
 
 
 class TrainSection(Strict):
-    steps: int = Field(default=60, ge=0, description="steps of the run")
+    steps: int = Field(default=50, ge=0, description="steps of the run")
     updates_per_rollout: int = Field(default=2, ge=1, description="μ: passes over each rollout")
     minibatches: int = Field(default=1, ge=1, description="optimizer steps of one pass")
-    learning_rate: float = Field(default=2e-3, gt=0, description="of the policy adapter (AdamW)")
-    critic_learning_rate: float = Field(default=2e-3, gt=0, description="of the critic")
+    learning_rate: float = Field(default=1.5e-3, gt=0, description="of the policy adapter (AdamW)")
+    critic_learning_rate: float = Field(default=1e-2, gt=0, description="of the critic")
     schedule: Literal["constant", "linear"] = Field(
         default="linear",
         description="learning rates stay, or fall evenly to a tenth at the last step",
@@ -57,7 +57,7 @@ class TrainSection(Strict):
     )
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
     max_grad_norm: float = Field(
-        default=1.0, gt=0, description="gradients are scaled down to this norm"
+        default=0.1, gt=0, description="gradients are scaled down to this norm"
     )
     microbatch: int = Field(default=16, ge=1, description="rows of one forward and backward")
     checkpoint_every: int = Field(default=10, ge=1, description="steps between checkpoints")

@@ -26,7 +26,7 @@ class PpoSettings(base.Settings):
     whiten: bool = Field(True, description="scale advantages to mean 0 and variance 1 over the batch")
     clip_low: float = Field(0.2, ge=0, le=1, description="ε below 1: the ratio counts down to 1 − ε")
     clip_high: float = Field(0.2, ge=0, description="ε above 1: the ratio counts up to 1 + ε")
-    clip_value: float = Field(0.2, gt=0, description="how far a new value may leave the old one")
+    clip_value: float = Field(1.0, gt=0, description="how far a new value may leave the old one")
     value_weight: float = Field(0.5, ge=0, description="c: weight of the value loss")
     aggregation: Aggregation = Field("token-mean", description="how token losses become one number")
 

@@ -9,6 +9,7 @@ Sampling: `cache.NativeSession`, with the adapter folded into fused fp32 weights
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from grpolab.engine.backbone import BASE, ModelError, Prompts, Session
 from grpolab.engine.layout import GATE_UP, LINEARS, QKV, rotate, stack, stacked, stacked_bias
 from grpolab.engine.lora import Lora, lora_linears
 from grpolab.engine.norm import rms_norm
-from grpolab.engine.text import FileText
+from grpolab.engine.text import FileText, Text
 from grpolab.scenario import ModelSection
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
@@ -86,7 +87,7 @@ class NativeBackbone:
         self.shape = Shape.of(config)
         self.device = device
         self.section = section
-        self.text = FileText(path, config)
+        self.text: Text = _text(path, config)
         self.name = "embedded" if section.path == "embedded" else path.name
         self.architecture = (config.get("architectures") or [config["model_type"]])[0]
         self.note = ""
@@ -285,6 +286,19 @@ class _Plan:
         first = prompt.view(K, P, -1)[:, -1][self.group]  # left-padded: the last column is real
         rest = x.new_zeros(n * S, x.shape[1]).index_copy(0, self.padded_at, x[mp:])
         return torch.cat([first[:, None], rest.view(n, S, -1)], 1)
+
+
+def _text(path: Path, config: dict[str, Any]) -> Text:
+    """The folder's tokenizer: read directly, or by transformers where there is a chat template to fill in."""
+    settings = path / "tokenizer_config.json"
+    template = (path / "chat_template.jinja").exists() or (
+        settings.exists() and "chat_template" in json.loads(settings.read_text())
+    )
+    if (path / "tokenizer.json").exists() and not template:
+        return FileText(path, config)
+    from grpolab.engine.hf import hub_text
+
+    return hub_text(str(path))
 
 
 def _rotary(shape: Shape, device: torch.device) -> tuple[Tensor, Tensor]:

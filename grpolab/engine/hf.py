@@ -49,6 +49,17 @@ class HubText:
         return self._tokenizer.batch_decode([[i] for i in ids], clean_up_tokenization_spaces=False)
 
 
+def hub_text(path: str) -> HubText:
+    """The tokenizer of a model folder as transformers reads it, without loading the model."""
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    try:
+        generation = GenerationConfig.from_pretrained(path)
+    except OSError:
+        generation = None
+    return HubText(AutoTokenizer.from_pretrained(path), AutoConfig.from_pretrained(path), generation)
+
+
 class TransformersBackbone:
     """Implements `backbone.Backbone` for whatever AutoModelForCausalLM loads."""
 

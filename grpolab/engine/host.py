@@ -67,6 +67,7 @@ class Host:
             if not self.resume:
                 self._announce(plan, device)
             lab = Lab(plan, self.run_dir, self.emit, device, self.threads)
+            lab.clock.started = self.started
             lab.open()
             if self.resume:
                 self._go_back(lab)
@@ -174,10 +175,12 @@ class Host:
         self.emit(resumed)
         by_hand = rundir.recorded_cues(self.recorded)
         kept = rundir.recorded_cues([*self.recorded, (0.0, resumed)])
-        again = [CUE.validate_python(cue) for cue in by_hand[len(kept) :]]
-        lab.cues = sorted([*lab.cues, *((c, "command") for c in again)], key=lambda c: c[0].at)
-        if found:
-            lab.restore(found[1])
+        waiting = [*(lab.restore(found[1]) if found else []), *by_hand[len(kept) :]]
+        again = [(CUE.validate_python(cue), "command") for cue in waiting]
+        ahead = sorted([*lab.cues[lab.cues_done :], *again], key=lambda c: c[0].at)
+        lab.cues[lab.cues_done :] = ahead
+        if again:  # so that they are not lost if this stretch is cut off before their step
+            lab.save()
         for event in (e for _, e in rundir.in_force(self.recorded) if isinstance(e, ev.Evaluated)):
             if event.step == step:
                 lab.evaluated = (step, len(lab.lanes))
@@ -186,9 +189,8 @@ class Host:
         if lab is None:
             self.emit(ev.Ended(0, status))
             return
-        lab.clock.seconds["total"] += time.perf_counter() - self.started
         digest = lab.digest() if status == "done" else ""
-        self.emit(ev.Ended(lab.step_number, status, lab.clock.seconds, digest))
+        self.emit(ev.Ended(lab.step_number, status, lab.clock.now(), digest))
 
 
 def _device(name: str) -> torch.device:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,13 @@ class Clock:
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("total", "startup", "rollout", "score", "update", "eval"), 0.0)
     )
+
+    started: float = field(default_factory=time.perf_counter)  # of this process's work
+
+    def now(self) -> dict[str, float]:
+        """The seconds by phase, with `total` up to this moment."""
+        total = self.seconds["total"] + time.perf_counter() - self.started
+        return self.seconds | {"total": total}
 
     def add(self, phase: str, since: float) -> float:
         """Book the time since `since` (perf_counter) to a phase; returns now."""
@@ -145,7 +152,9 @@ class Lab:
         if self.plan.record.tokens:
             pieces = [self.backbone.text.pieces(row) for row in ids]
             self.emit(ev.Tokens(number, lane.name, pieces, channels(batch, credit, report)))
-        metrics = step_metrics(batch, credit, report) | _answer_metrics(batch, graded, rollout)
+        metrics = step_metrics(batch, credit, report) | _answer_metrics(
+            batch, graded, self.parts, rollout
+        )
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
         metrics["tokens_per_second"] = metrics["length"] * len(ids) / max(spent["rollout"], 1e-9)
         metrics["learning_rate"] = learning_rate(lane.train, number)
@@ -241,14 +250,26 @@ class Lab:
                 state["critic"] = {"explained": lane.critic.explained, "warm": lane.critic.warm}
             tensors |= {f"{name}:{k}": v for k, v in found.items()}
             lanes[name] = state
-        done = [i for i, (_, origin) in enumerate(self.cues[: self.cues_done]) if origin == "cue"]
-        state = {"step": self.step_number, "cues_done": len(done), "lanes": lanes, "clock": asdict(self.clock)}
+        planned = [origin for _, origin in self.cues[: self.cues_done] if origin == "cue"]
+        waiting = [
+            cue.model_dump(mode="json") for cue, origin in self.cues[self.cues_done :] if origin == "command"
+        ]
+        state = {
+            "step": self.step_number,
+            "cues_done": len(planned),
+            "waiting": waiting,  # done by hand once, to be done again at its step
+            "lanes": lanes,
+            "seconds": self.clock.now(),
+        }
         path = checkpoint.save(self.run_dir, self.step_number, tensors, state)
         self.saved = self.step_number
         self.emit(ev.Checkpointed(self.step_number, str(path.relative_to(self.run_dir))))
 
-    def restore(self, path: Path) -> None:
-        """Go back to a checkpoint; call after `open`."""
+    def restore(self, path: Path) -> list[dict[str, Any]]:
+        """Go back to a checkpoint; call after `open`, with only the scenario's own cues known.
+
+        Returns what had been done by hand and was still to be done again when the checkpoint was written.
+        """
         tensors, state = checkpoint.load(path)
         for name, saved in state["lanes"].items():
             section = scenario.AlgorithmSection.model_validate(saved["algorithm"])
@@ -257,11 +278,9 @@ class Lab:
             changes.restore_lane(lane, section, saved, own)
             self.announce(lane)
         self.step_number = self.saved = state["step"]
-        self.clock.seconds |= state["clock"]["seconds"]
-        planned = 0
-        while planned < state["cues_done"]:
-            planned += self.cues[self.cues_done][1] == "cue"
-            self.cues_done += 1
+        self.clock.seconds |= state["seconds"]
+        self.cues_done = state["cues_done"]
+        return state["waiting"]
 
 
 def _chain(before: str, ids: list[list[int]], reward: Tensor, advantage: Tensor) -> str:
@@ -273,7 +292,9 @@ def _chain(before: str, ids: list[list[int]], reward: Tensor, advantage: Tensor)
     return h.hexdigest()
 
 
-def _answer_metrics(batch: Batch, graded: list[rewards.Graded], rollout: Rollout) -> dict[str, float]:
+def _answer_metrics(
+    batch: Batch, graded: list[rewards.Graded], parts: Sequence[tuple[rewards.Reward, float]], rollout: Rollout
+) -> dict[str, float]:
     """What the answers themselves tell, whatever the algorithm."""
     count = len(graded)
     out = {
@@ -287,8 +308,9 @@ def _answer_metrics(batch: Batch, graded: list[rewards.Graded], rollout: Rollout
     for index, g in zip(batch.group.tolist(), graded, strict=True):
         by_group.setdefault(index, set()).add(g.reward)
     out["zero_std_groups"] = sum(len(v) == 1 for v in by_group.values()) / len(by_group)
-    for name in {k for g in graded for k in g.parts} - {"accuracy"}:
-        out[name] = sum(g.parts.get(name, 0.0) for g in graded) / count
+    for reward, weight in parts:  # unweighted: the share that meets this criterion
+        if reward.name not in out and weight:
+            out[reward.name] = sum(g.parts.get(reward.name, 0.0) for g in graded) / weight / count
     return out
 
 

@@ -36,9 +36,9 @@ be right and how to be wrong, and reinforcement learning has something to select
 {tasks}
 
 ## Figures
-{figures["prompts"]} held-out prompts a task, {samples} answers each at temperature
-{figures["temperature"]:g}. Held-out prompts (one in sixteen, by a hash of their canonical form)
-are never drawn by pretraining or by reinforcement learning.
+{figures["prompts"]} held-out prompts a task, {samples} answers each, sampled at
+temperature {figures["temperature"]:g}. Held-out prompts (one in sixteen, by a hash of
+their canonical form) are never drawn by pretraining or by reinforcement learning.
 
 | task | accuracy | greedy | pass@{samples} | format kept | mean tokens | most |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -56,7 +56,9 @@ The same figures, and those by difficulty, are in `evaluation.json`.
 
 {history}
 
-The habits of the class in each stage, and all settings, are in `evaluation.json`.
+The habits of the class in each stage, and all settings, are in `evaluation.json`. A stage whose
+habits differ from those in `students.py` was taught by an earlier class: running its command now
+gives a policy that is careless in slightly other proportions.
 
 ## Samples at temperature 1, unselected
 {examples}

@@ -34,8 +34,8 @@ class Optimizer:
     """Muon and AdamW behind one `step(scale)`, where `scale` in [0, 1] is the schedule."""
 
     def __init__(self, model: nn.Module, *, compiled: bool) -> None:
-        shapes: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
-        others: list[nn.Parameter] = []
+        shapes: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+        others: list[Tensor] = []
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and "layers" in name:
                 shapes[tuple(parameter.shape)].append(parameter)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -61,7 +61,6 @@ def policy_config(hidden: int = 192, layers: int = 4) -> LlamaConfig:
         bos_token_id=None,
         eos_token_id=EOS_ID,
         pad_token_id=PAD_ID,
-        attn_implementation="sdpa",
     )
 
 
@@ -87,9 +86,10 @@ def train(recipe: Recipe, device: torch.device) -> tuple[LlamaForCausalLM, dict[
     torch.manual_seed(recipe.seed)
     torch.set_float32_matmul_precision("high")
     if recipe.start is None:
-        model = LlamaForCausalLM(policy_config(recipe.hidden, recipe.layers)).to(device)
+        model = LlamaForCausalLM(policy_config(recipe.hidden, recipe.layers))
     else:
-        model = LlamaForCausalLM.from_pretrained(recipe.start, dtype=torch.float32).to(device)
+        model = LlamaForCausalLM.from_pretrained(recipe.start, dtype=torch.float32)
+    nn.Module.to(model, device)
     optimizer = Optimizer(model, compiled=recipe.compiled)
     loss_function = torch.compile(loss_of, dynamic=False) if recipe.compiled else loss_of
     counts = corpus.plan(recipe.rows_per_step, recipe.seed)
@@ -144,7 +144,7 @@ def train(recipe: Recipe, device: torch.device) -> tuple[LlamaForCausalLM, dict[
 def save(model: LlamaForCausalLM, out: Path) -> None:
     """Write the weights as fp16 and everything that transformers needs beside them."""
     out.mkdir(parents=True, exist_ok=True)
-    model = model.to("cpu", torch.float16)
+    nn.Module.to(model, "cpu", torch.float16)
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=1.0,

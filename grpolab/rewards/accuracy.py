@@ -10,7 +10,7 @@ from grpolab.tasks import Grade, Prompt
 
 
 class AccuracyOptions(RewardOptions):
-    weight: float = Field(1.0, description="what a fully right answer is worth")
+    weight: float = Field(default=1.0, description="what a fully right answer is worth")
 
 
 class Accuracy(Reward):
@@ -19,9 +19,6 @@ class Accuracy(Reward):
     name = "accuracy"
     description = "the task's score of the answer: 1 right, 0 wrong, a fraction for tasks of parts"
     Options = AccuracyOptions
-
-    def __init__(self, options: AccuracyOptions | None = None) -> None:
-        self.options = options or AccuracyOptions()
 
     def score(self, prompt: Prompt, completion: Completion, grade: Grade) -> float:
         return grade.score

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +16,7 @@ class RewardOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight: float
+    weight: float = 1.0
 
 
 class Reward(ABC):
@@ -25,6 +25,13 @@ class Reward(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     Options: ClassVar[type[RewardOptions]]
+
+    def __init__(self, options: RewardOptions | None = None) -> None:
+        """A reward with these options, or its defaults. Raises TypeError on another reward's."""
+        options = self.Options() if options is None else options
+        if not isinstance(options, self.Options):
+            raise TypeError(f"{self.name} takes {self.Options.__name__}, not {options!r}")
+        self.options: Any = options  # each reward's own class; the check above is the guard
 
     @abstractmethod
     def score(self, prompt: Prompt, completion: Completion, grade: Grade) -> float:

@@ -10,7 +10,7 @@ from grpolab.tasks import Grade, Prompt
 
 
 class FormatOptions(RewardOptions):
-    weight: float = Field(0.2, description="what keeping the format is worth")
+    weight: float = Field(default=0.2, description="what keeping the format is worth")
 
 
 class Format(Reward):
@@ -19,9 +19,6 @@ class Format(Reward):
     name = "format"
     description = "1 if the completion is exactly <think>…</think><answer>…</answer>, else 0"
     Options = FormatOptions
-
-    def __init__(self, options: FormatOptions | None = None) -> None:
-        self.options = options or FormatOptions()
 
     def score(self, prompt: Prompt, completion: Completion, grade: Grade) -> float:
         return 1.0 if completion.well_formed else 0.0

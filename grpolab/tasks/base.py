@@ -70,6 +70,13 @@ class Task(ABC):
     description: ClassVar[str]
     Options: ClassVar[type[TaskOptions]]
 
+    def __init__(self, options: TaskOptions | None = None) -> None:
+        """A task with these options, or its defaults. Raises TypeError on another task's."""
+        options = self.Options() if options is None else options
+        if not isinstance(options, self.Options):
+            raise TypeError(f"{self.name} takes {self.Options.__name__}, not {options!r}")
+        self.options: Any = options  # each task's own class; the check above is the guard
+
     @abstractmethod
     def propose(self, rng: random.Random) -> Prompt:
         """Any prompt of the task, held out or not."""

@@ -22,14 +22,16 @@ LARGEST_STEP = 200
 class CountdownOptions(TaskOptions):
     """Every prompt is made from a solution, so every prompt has one."""
 
-    largest: int = Field(12, ge=6, le=20, description="largest given number; the smallest is 1")
+    largest: int = Field(
+        default=12, ge=6, le=20, description="largest given number; the smallest is 1"
+    )
     target: tuple[Annotated[int, Field(ge=1, le=99)], Annotated[int, Field(ge=1, le=99)]] = Field(
-        (5, 99), description="smallest and largest target"
+        default=(5, 99), description="smallest and largest target"
     )
     mix: tuple[
         Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]
     ] = Field(
-        (0.35, 0.5, 0.15),
+        default=(0.35, 0.5, 0.15),
         description="shares of easy (3 numbers, + and -), medium (3 numbers) and hard (4 numbers)",
     )
 
@@ -49,9 +51,6 @@ class Countdown(Task):
     name = "countdown"
     description = "reach a target with + - * / from given numbers, each used at most once"
     Options = CountdownOptions
-
-    def __init__(self, options: CountdownOptions | None = None) -> None:
-        self.options = options or CountdownOptions()
 
     def propose(self, rng: random.Random) -> Prompt:
         """Any solvable prompt: a chain of operations over random numbers gives the target."""

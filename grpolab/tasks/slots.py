@@ -15,11 +15,11 @@ from grpolab.tasks.sums import LEVELS, whole_number
 class SlotsOptions(TaskOptions):
     """The number of parts is fixed within a task, so that rewards of one run compare."""
 
-    k: int = Field(4, ge=2, le=8, description="number of independent parts")
+    k: int = Field(default=4, ge=2, le=8, description="number of independent parts")
     mix: tuple[
         Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]
     ] = Field(
-        (0.3, 0.4, 0.3),
+        default=(0.3, 0.4, 0.3),
         description="shares of easy (one digit), medium (mixed) and hard (two digits) prompts",
     )
 
@@ -36,9 +36,6 @@ class Slots(Task):
     name = "slots"
     description = "k independent one-step sums in one prompt; the score is the fraction right"
     Options = SlotsOptions
-
-    def __init__(self, options: SlotsOptions | None = None) -> None:
-        self.options = options or SlotsOptions()
 
     def propose(self, rng: random.Random) -> Prompt:
         """Any list of k parts."""

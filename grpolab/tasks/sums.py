@@ -24,15 +24,15 @@ class SumsOptions(TaskOptions):
     """Ranges are inclusive; an easy draw stays at their lower end, a hard one spans them."""
 
     digits: tuple[Annotated[int, Field(ge=1, le=4)], Annotated[int, Field(ge=1, le=4)]] = Field(
-        (1, 4), description="fewest and most digits of a number"
+        default=(1, 4), description="fewest and most digits of a number"
     )
     operations: tuple[Annotated[int, Field(ge=1, le=4)], Annotated[int, Field(ge=1, le=4)]] = Field(
-        (2, 4), description="fewest and most operations of an expression"
+        default=(2, 4), description="fewest and most operations of an expression"
     )
-    brackets: bool = Field(True, description="whether expressions may have brackets")
+    brackets: bool = Field(default=True, description="whether expressions may have brackets")
     mix: tuple[
         Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]
-    ] = Field((0.35, 0.4, 0.25), description="shares of easy, medium and hard prompts")
+    ] = Field(default=(0.35, 0.4, 0.25), description="shares of easy, medium and hard prompts")
 
     @model_validator(mode="after")
     def _ordered(self) -> SumsOptions:
@@ -51,9 +51,6 @@ class Sums(Task):
     name = "sums"
     description = "arithmetic worked in steps: + - *, brackets, 1 to 4 digits, mixed difficulty"
     Options = SumsOptions
-
-    def __init__(self, options: SumsOptions | None = None) -> None:
-        self.options = options or SumsOptions()
 
     def propose(self, rng: random.Random) -> Prompt:
         """Any expression of the task; retries until every value on the way is in bounds."""

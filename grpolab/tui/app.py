@@ -105,9 +105,13 @@ def _theme(p: Palette) -> Theme:
     )
 
 
-def open_live(run_dir: Path, engine: Engine) -> int:
-    """The lab on a run that `engine` is computing. Returns an exit code once the engine is gone."""
-    return _open(Desk(Following(run_dir, "live"), run_dir, engine))
+def open_live(run_dir: Path | None, engine: Engine) -> int:
+    """The lab on a run that `engine` is computing. Returns an exit code once it was left.
+
+    Without a `run_dir` the first frame does not wait for the engine to check its request: `ready`
+    is called behind it, and what that raises is raised here when the screen is gone.
+    """
+    return _open(Desk(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine))
 
 
 def open_watch(run_dir: Path) -> int:
@@ -124,6 +128,8 @@ def _open(desk: Desk) -> int:
     app = LabApp(desk)
     app.run()
     desk.source.close()
+    if desk.problem is not None:
+        raise desk.problem
     if desk.mode == "live":
         print(farewell(desk), file=sys.stderr)
     crashed = app.return_code not in (0, None)

@@ -29,6 +29,7 @@ class Desk:
     opened: float = field(default_factory=time.monotonic)
     leaving: float | None = None  # since when the engine is asked to finish its step
     exit_code: int | None = None  # of the engine
+    problem: Exception | None = None  # why there is nothing to show; raised when the screen is gone
     pausing: bool = False  # asked for, not yet confirmed by an event
     _notice: tuple[str, str, float] = ("", "dim", 0.0)
 

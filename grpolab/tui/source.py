@@ -5,6 +5,7 @@ replayed runs.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,10 @@ SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 class Engine(Protocol):
     """The running engine, as far as the screen needs it."""
+
+    def ready(self) -> Path:
+        """Wait until it has accepted what was asked of it; the run directory."""
+        ...
 
     def send(self, command: dict[str, Any]) -> Any:
         """Write one command to the engine's stdin."""
@@ -42,6 +47,7 @@ class Engine(Protocol):
 
 class Source(Protocol):
     mode: Mode
+    run_dir: Path | None  # known at the latest when it is loaded
 
     def load(self) -> None:
         """Slow preparation, done off the screen's thread."""
@@ -55,20 +61,27 @@ class Source(Protocol):
 
 
 class Following:
-    """A run file that somebody is writing."""
+    """A run file that somebody is writing; `find` gives its directory where it is not known yet."""
 
-    def __init__(self, run_dir: Path, mode: Mode) -> None:
+    def __init__(
+        self, run_dir: Path | None, mode: Mode, find: Callable[[], Path] | None = None
+    ) -> None:
         self.mode: Mode = mode
-        self.follow = Follow(run_dir / "events.jsonl")
+        self.find = find
+        self.run_dir = run_dir
+        self.follow = Follow(run_dir / "events.jsonl") if run_dir else None
 
     def load(self) -> None:
-        pass
+        if self.run_dir is None and self.find is not None:
+            self.run_dir = self.find()
+            self.follow = Follow(self.run_dir / "events.jsonl")
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
-        return False, self.follow.poll()
+        return False, self.follow.poll() if self.follow else []
 
     def close(self) -> None:
-        self.follow.close()
+        if self.follow:
+            self.follow.close()
 
 
 class Playing:
@@ -77,6 +90,7 @@ class Playing:
     mode: Mode = "replay"
 
     def __init__(self, run_dir: Path, speed: float = 1.0) -> None:
+        self.run_dir: Path | None = run_dir
         self.path = run_dir / "events.jsonl"
         self.speed = speed
         self.playing = True

@@ -113,7 +113,10 @@ class Line:
             wide = cell_len(text)
             if hit is not None:
                 self.hits.append((self.width, self.width + wide, hit))
-            self.segments.append(Segment(text, style))
+            if self.segments and self.segments[-1].style is style:  # styles are cached: runs join
+                self.segments[-1] = Segment(self.segments[-1].text + text, style)
+            else:
+                self.segments.append(Segment(text, style))
             self.width += wide
         return self
 

@@ -22,6 +22,9 @@ class FakeEngine:
         self.code: int | None = None
         self.stopped = self.killed = False
 
+    def ready(self) -> Path:
+        return Path("run")
+
     def send(self, command: dict[str, Any]) -> bool:
         self.sent.append(command)
         return True

@@ -9,7 +9,9 @@ from pathlib import Path
 from grpolab import events as ev
 from grpolab.feed import read
 from grpolab.state import LabState
-from grpolab.tui.app import farewell
+from grpolab.tui.app import LabApp, farewell
+from grpolab.tui.desk import Desk
+from grpolab.tui.source import Following
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun
@@ -130,3 +132,28 @@ def test_farewell_says_where_and_how(live: Live, run_dir: Path) -> None:
     assert str(live.folder) in told and "grpolab run --resume" in told and "24 of 24" in told
     state.apply(ev.Ended(24, "done"))
     assert "--resume" not in farewell(live.desk)
+
+
+async def test_a_wrong_request_closes_the_screen(tmp_path: Path) -> None:
+    def find() -> Path:
+        raise ValueError("no such scenario")
+
+    desk = Desk(Following(None, "live", find), tmp_path)
+    app = LabApp(desk)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for _ in range(100):
+            await pilot.pause(0.02)
+            if desk.problem:
+                break
+    assert str(desk.problem) == "no such scenario"
+    assert app.return_code == 0
+
+
+async def test_the_directory_may_become_known_later(run_dir: Path) -> None:
+    desk = Desk(Following(None, "live", lambda: run_dir), Path("…"))
+    app = LabApp(desk)
+    async with app.run_test(size=(120, 36)) as pilot:
+        app._pilot = pilot  # pyright: ignore
+        await settle(app)
+        assert desk.run_dir == run_dir
+        assert "step 24/24" in text(app)

@@ -72,9 +72,7 @@ class Canvas(Widget):
             Strip(
                 [Segment(s.text, base + s.style if s.style else base) for s in line.segments],
                 line.width,
-            )
-            .adjust_cell_length(width, base)
-            .simplify()
+            ).adjust_cell_length(width, base)
             for line in self._shown
         ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from grpolab.events import OWNERS, StepDone
 from grpolab.tui.numbers import size
 from grpolab.tui.palette import level_mark
@@ -125,12 +127,13 @@ class Memory(Pane):
         for row in range(height):
             low = 2 * (height - 1 - row)
             line = Line()
-            for edges in stacks:
-                below, above = colour(edges, low), colour(edges, low + 1)
+            cells = [(colour(edges, low), colour(edges, low + 1)) for edges in stacks]
+            for (below, above), run in groupby(cells):
+                wide = sum(1 for _ in run)
                 if above:
-                    line.add("▀", p.style(above, below))
+                    line.add("▀" * wide, p.style(above, below))
                 else:
-                    line.add("▄" if below else " ", p.style(below or "text"))
+                    line.add(("▄" if below else " ") * wide, p.style(below or "text"))
             out.append(line)
         first, last = columns[0].step, columns[-1].step
         label = f"step {first} to {last}, top {size(top)}"

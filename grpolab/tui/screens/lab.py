@@ -101,7 +101,13 @@ class LabScreen(Actions, Screen[int]):
     def _prepare(self) -> None:
         from grpolab.tui import cards
 
-        self.desk.source.load()
+        try:
+            self.desk.source.load()
+        except Exception as error:  # the request was wrong, the file cannot be read: told outside
+            self.desk.problem = error
+            self.app.call_from_thread(self.app.exit, 1)
+            return
+        self.desk.run_dir = self.desk.source.run_dir or self.desk.run_dir
         cards.load()
         self.app.call_from_thread(self.mark, {"cards"})
 

@@ -1,0 +1,252 @@
+"""The lab: steps, switches, critics, lanes that leave each other alone, digests, resuming."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from grpolab import events as ev
+from grpolab.engine import changes, checkpoint
+from grpolab.engine.optimizer import AdamW
+from grpolab.scenario import AlgorithmSection
+from grpolab.state import LabState
+from tests.engine.conftest import OpenLab, random_model, tiny
+
+
+def finish(lab) -> str:
+    """Run a lab to its end, as the host does."""
+    if lab.step_number == 0:
+        lab.evaluate()
+    while True:
+        lab.apply_cues()
+        if lab.step_number >= lab.plan.train.steps:
+            return lab.digest()
+        lab.advance()
+
+
+def only(events: list[ev.Event], kind: type) -> list:
+    return [e for e in events if isinstance(e, kind)]
+
+
+def bytes_of(tensors: dict[str, torch.Tensor]) -> str:
+    h = hashlib.sha256()
+    for name, t in sorted(tensors.items()):
+        h.update(name.encode() + t.detach().contiguous().numpy().tobytes())
+    return h.hexdigest()
+
+
+def test_adamw_is_torch_s():
+    torch.manual_seed(0)
+    mine = {k: torch.randn(3, 2).requires_grad_() for k in "ab"}
+    theirs = [v.detach().clone().requires_grad_() for v in mine.values()]
+    own = AdamW(mine, 0.01)
+    reference = torch.optim.AdamW(theirs, lr=0.02, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.01)
+    for _ in range(7):
+        for a, b in zip(mine.values(), theirs, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        norm = torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+        reference.step()
+        assert own.step(0.02, 1.0) == pytest.approx(norm.item(), rel=1e-5)
+        for a, b in zip(mine.values(), theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_adamw_skips_what_is_not_finite():
+    one = {"a": torch.ones(2, requires_grad=True)}
+    optimizer = AdamW(one, 0.0)
+    one["a"].grad = torch.tensor([1.0, float("nan")])
+    optimizer.step(0.1, 1.0)
+    assert one["a"].tolist() == [1.0, 1.0] and one["a"].grad is None and optimizer.steps == 0
+
+
+@pytest.mark.parametrize("name", ["reinforce", "rloo", "grpo", "ppo"])
+def test_a_step_tells_everything_and_moves_the_adapter(name, open_lab: OpenLab):
+    lab, seen = open_lab(tiny(algorithm=name))
+    lane = lab.lanes["main"]
+    before = bytes_of(lane.optimizer.tensors)
+    lab.advance()
+    assert bytes_of(lane.optimizer.tensors) != before
+    (rollout,), (graded,), (tokens,), (step,) = (
+        only(seen, kind) for kind in (ev.RolloutStarted, ev.Graded, ev.Tokens, ev.StepDone)
+    )
+    rows = 12
+    assert len(rollout.prompts) == 3 and len(graded.text) == rows == len(tokens.pieces)
+    assert [len(p) for p in tokens.pieces] == graded.length
+    for text, pieces, done in zip(graded.text, tokens.pieces, graded.finished, strict=True):
+        assert "".join(pieces[:-1] if done else pieces) == text
+    wanted = {"advantage", "ratio", "kl", "entropy", "logprob"}
+    assert set(tokens.channels) == wanted | ({"value", "return"} if name == "ppo" else set())
+    view = ev.unpack(tokens.channels["advantage"], graded.length)
+    assert [len(r) for r in view] == graded.length
+    assert step.updates == 2 and step.tokens == sum(graded.length)
+    assert set(step.memory) == set(ev.OWNERS)
+    assert (step.memory["critic"] > 0) == (name == "ppo")
+    assert set(step.metrics) <= set(ev.METRICS)
+    assert all(isinstance(v, float | int) for v in step.metrics.values())
+
+
+def test_the_digest_is_the_same_twice_and_on_any_number_of_threads(open_lab: OpenLab, tmp_path: Path):
+    cue = {"at": 2, "do": "switch", "algorithm": "ppo"}
+    plan = tiny(cues=[cue], rollout={"prompts": 10})
+    digests = {
+        finish(open_lab(plan, threads=n, folder=tmp_path / f"{i}")[0]) for i, n in enumerate((1, 2, 3))
+    }
+    assert len(digests) == 1
+    assert finish(open_lab(tiny(seed=1), folder=tmp_path / "other")[0]) not in digests
+
+
+def test_a_restored_lab_goes_on_as_if_nothing_had_happened(open_lab: OpenLab, tmp_path: Path):
+    cues = [
+        {"at": 1, "do": "switch", "algorithm": "ppo"},
+        {"at": 3, "do": "switch", "algorithm": {"name": "reinforce", "baseline": "moving"}},
+        {"at": 1, "do": "set", "key": "rollout.temperature", "value": 0.9},
+        {"at": 3, "do": "fork", "name": "twin"},
+    ]
+    plan = tiny(cues=cues, train={"steps": 6, "checkpoint_every": 1})
+    whole, _ = open_lab(plan, folder=tmp_path / "a")
+    digest = finish(whole)
+    for step in (2, 4, 5):
+        again, seen = open_lab(plan, folder=tmp_path / f"b{step}")
+        assert again.restore(checkpoint.folder(tmp_path / "a", step)) == []
+        assert again.step_number == step
+        assert finish(again) == digest, f"from step {step}"
+
+
+def test_checkpoints_appear_whole_and_old_ones_go(tmp_path: Path):
+    for step in range(1, 9):
+        checkpoint.save(tmp_path, step, {"x": torch.tensor([float(step)])}, {"step": step})
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == [
+        f"step-{i:06d}" for i in range(4, 9)
+    ]
+    (checkpoint.folder(tmp_path, 9)).mkdir()  # cut off before its files were there
+    found = checkpoint.newest(tmp_path)
+    assert found is not None and found[0] == 8
+    tensors, state = checkpoint.load(found[1])
+    assert tensors["x"].item() == 8 and state == {"step": 8}
+
+
+def test_switching_keeps_the_adapter_and_brings_and_drops_the_critic(open_lab: OpenLab):
+    lab, seen = open_lab(tiny(record={"tokens": False}))
+    lane = lab.lanes["main"]
+    lab.advance()
+    adapter = bytes_of(lane.optimizer.tensors)
+    changes.switch(lab, lane, AlgorithmSection(name="ppo"), "command")
+    assert bytes_of(lane.optimizer.tensors) == adapter
+    switched, critic = only(seen, ev.Switched)[0], only(seen, ev.CriticChanged)[0]
+    assert (switched.before, switched.after, switched.step) == ("grpo", "ppo", 1)
+    assert "policy adapter" in switched.kept and any("critic" in r for r in switched.reset)
+    assert critic.state == "cold" and critic.bytes > 0
+    lab.advance()
+    memory = [s.memory["critic"] for s in only(seen, ev.StepDone)]
+    changes.switch(lab, lane, AlgorithmSection(name="rloo"), "command")
+    lab.advance()
+    memory = [s.memory["critic"] for s in only(seen, ev.StepDone)]
+    assert memory[0] == 0 and memory[1] > 0 and memory[2] == 0
+    assert only(seen, ev.CriticChanged)[-1].state == "gone"
+
+
+def test_a_critic_becomes_warm_by_its_explained_variance(open_lab: OpenLab):
+    lab, _ = open_lab(tiny(algorithm="ppo"))
+    critic = lab.lanes["main"].critic
+    assert critic is not None and not critic.warm
+    assert not critic.judge(-0.2)
+    turned = [critic.judge(0.9) for _ in range(6)]
+    assert turned.count(True) == 1 and critic.warm
+    turned = [critic.judge(-1.0) for _ in range(6)]
+    assert turned.count(True) == 1 and not critic.warm
+
+
+def test_lanes_start_equal_and_leave_each_other_alone(open_lab: OpenLab):
+    lanes = [{"name": n, "algorithm": a} for n, a in (("one", "grpo"), ("two", "ppo"))]
+    lab, seen = open_lab(tiny(lanes=lanes))
+    one, two = lab.lanes["one"], lab.lanes["two"]
+    backbone = bytes_of(lab.backbone.weights)  # pyright: ignore[reportAttributeAccessIssue]
+    assert two.critic is not None
+    other = bytes_of(two.optimizer.tensors | two.critic.tensors())
+    lab.step(one)
+    assert bytes_of(two.optimizer.tensors | two.critic.tensors()) == other
+    mine = bytes_of(one.optimizer.tensors)
+    lab.step(two)
+    assert bytes_of(one.optimizer.tensors) == mine
+    assert bytes_of(lab.backbone.weights) == backbone  # pyright: ignore[reportAttributeAccessIssue]
+    first, second = only(seen, ev.Graded)
+    assert first.text == second.text  # same prompts, same noise, same adapter
+
+
+def test_a_fork_goes_on_like_its_parent(open_lab: OpenLab):
+    lab, seen = open_lab(tiny(cues=[{"at": 2, "do": "fork", "name": "twin"}]))
+    finish(lab)
+    steps = {(s.lane, s.step): s.metrics["reward"] for s in only(seen, ev.StepDone)}
+    assert steps["twin", 3] == steps["main", 3] and steps["twin", 4] == steps["main", 4]
+    assert bytes_of(lab.lanes["twin"].optimizer.tensors) == bytes_of(lab.lanes["main"].optimizer.tensors)
+
+
+def test_what_cannot_be_done_is_refused_and_the_run_goes_on(open_lab: OpenLab):
+    lab, seen = open_lab()
+    changes.apply(lab, changes.SetCue(at=0, do="set", key="beat", value=1), "command")
+    changes.apply(lab, changes.SetCue(at=0, do="set", key="beta", value=-1.0), "command")
+    changes.apply(lab, changes.ForkCue(at=0, do="fork", name="main"), "command")
+    refused = only(seen, ev.Refused)
+    assert "beta" in refused[0].reason and len(refused) == 3
+    changes.apply(lab, changes.SetCue(at=0, do="set", key="beta", value=0.2), "command")
+    assert lab.lanes["main"].algorithm.settings.beta == 0.2
+    lab.advance()
+
+
+def test_training_and_evaluation_never_share_a_prompt(open_lab: OpenLab):
+    from grpolab.tasks import is_held_out
+
+    lab, seen = open_lab()
+    finish(lab)
+    assert all(is_held_out(p.key) for p in lab.test_prompts)
+    trained = {p for e in only(seen, ev.RolloutStarted) for p in e.prompts}
+    assert not trained & {p.text for p in lab.test_prompts}
+
+
+def test_the_fold_of_a_real_run(open_lab: OpenLab):
+    lab, seen = open_lab(tiny(algorithm="ppo"))
+    finish(lab)
+    state = LabState()
+    for event in seen:
+        decoded = ev.decode(ev.encode(event, 0.0))
+        assert decoded is not None
+        state.apply(decoded[1], 0.0)
+    lane = state.lanes["main"]
+    assert [s.step for s in lane.steps] == [1, 2, 3, 4] and [e.step for e in lane.evals] == [0, 2, 4]
+    assert lane.rollout is not None and lane.rollout.channel("value") is not None
+
+
+@pytest.mark.parametrize(("kind", "quantize"), [("gpt2", "none"), ("llama", "nf4")])
+def test_any_model_learns_through_transformers(kind, quantize, open_lab: OpenLab, tmp_path: Path):
+    path = random_model(kind, tmp_path)
+    model = {"path": str(path), "quantize": quantize, "lora": {"rank": 4}}
+    rollout = {"prompts": 2, "group_size": 3, "max_tokens": 8}
+    plan = tiny(
+        model=model, algorithm="ppo", rollout=rollout, train={"steps": 2, "microbatch": 3},
+        evaluate={"prompts": 2}, cues=[{"at": 1, "do": "switch", "algorithm": "grpo"}],
+    )  # fmt: skip
+    lab, seen = open_lab(plan)
+    lane = lab.lanes["main"]
+    before = {k: v.detach().clone() for k, v in lane.optimizer.tensors.items()}
+    base = {k: v.detach().clone() for k, v in lab.backbone.model.named_parameters() if "lora" not in k}  # pyright: ignore
+    finish(lab)
+    assert lab.backbone.backend == "transformers"
+    first = only(seen, ev.StepDone)[0]
+    assert first.metrics["grad_norm"] >= 0 and first.memory["critic"] > 0
+    critic_moved = first.metrics["value_loss"] > 0
+    moved = any(not torch.equal(before[k], v) for k, v in lane.optimizer.tensors.items())
+    assert critic_moved or not moved
+    for k, v in lab.backbone.model.named_parameters():  # pyright: ignore
+        if k in base:
+            assert torch.equal(base[k], v), k
+
+
+def test_a_full_critic_is_a_whole_model(open_lab: OpenLab):
+    lab, seen = open_lab(tiny(algorithm="ppo", model={"critic": "full"}))
+    lab.advance()
+    memory = only(seen, ev.StepDone)[0].memory
+    assert memory["critic"] >= memory["backbone"] * 0.9
