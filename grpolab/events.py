@@ -1,8 +1,9 @@
 """The vocabulary of a run: one JSON line for each thing that happened, written by the engine alone.
 
-Every event is a frozen dataclass with a `kind`. A line is `{"t": seconds, "kind": …, fields}`; `t` counts from the
-start of the run, over resumes too. Readers skip unknown kinds and unknown fields, so a newer engine can be watched by
-an older viewer; `RunStarted.schema` rises only when an old reader would be wrong. This module imports no torch.
+Every event is a frozen dataclass with a `kind`. A line is `{"t": seconds, "kind": …, fields}`; `t`
+counts from the start of the run, over resumes too. Readers skip unknown kinds and unknown fields,
+so a newer engine can be watched by an older viewer; `RunStarted.schema` rises only when an old
+reader would be wrong. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any, ClassVar
 SCHEMA = 1
 
 CHANNELS = ("advantage", "ratio", "kl", "entropy", "value", "logprob", "return")
-"""Per-token quantities that a `Tokens` event may carry, in the order in which viewers offer them."""
+"""Per-token quantities that a `Tokens` event may carry, in the order in which viewers offer
+them."""
 
 OWNERS = (
     "backbone", "adapters", "critic", "optimizer", "gradients", "kv_cache", "activations", "other",
@@ -102,7 +104,8 @@ class LaneOpened(Event):
 
 @dataclass(frozen=True)
 class RolloutStarted(Event):
-    """A step begins: its prompts are drawn, answers will stream. Row i answers prompt i // group_size."""
+    """A step begins: its prompts are drawn, answers will stream. Row i answers prompt i //
+    group_size."""
 
     kind: ClassVar[str] = "rollout"
     step: int  # counts from 1
@@ -116,7 +119,8 @@ class RolloutStarted(Event):
 
 @dataclass(frozen=True)
 class Sampled(Event):
-    """Text that appeared since the last such event: `[row, new text]` pairs; rows in `ended` have finished."""
+    """Text that appeared since the last such event: `[row, new text]` pairs; rows in `ended` have
+    finished."""
 
     kind: ClassVar[str] = "sampled"
     step: int
@@ -146,9 +150,10 @@ class Graded(Event):
 class Tokens(Event):
     """Per-token series of a finished step, packed rows one after another (see `pack`, `unpack`).
 
-    `pieces[row]` are the token texts, `len(pieces[row]) == length[row]`. A channel that the algorithm does not have
-    (value without a critic) is absent. `kl` is k3 against the reference; `ratio` is the policy after the
-    step's last but one update against the rollout policy, that is, the ratio the last update saw.
+    `pieces[row]` are the token texts, `len(pieces[row]) == length[row]`. A channel that the
+    algorithm does not have (value without a critic) is absent. `kl` is k3 against the reference;
+    `ratio` is the policy after the step's last but one update against the rollout policy, that is,
+    the ratio the last update saw.
     """
 
     kind: ClassVar[str] = "tokens"
@@ -160,7 +165,8 @@ class Tokens(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """One step: rollout, scoring, updates. `metrics` holds plain floats, see METRICS for their hints."""
+    """One step: rollout, scoring, updates. `metrics` holds plain floats, see METRICS for their
+    hints."""
 
     kind: ClassVar[str] = "step"
     step: int
@@ -220,7 +226,8 @@ class SettingChanged(Event):
 
 @dataclass(frozen=True)
 class CriticChanged(Event):
-    """The critic came, warmed up, or went. `explained_variance` is None where it was not measured yet."""
+    """The critic came, warmed up, or went. `explained_variance` is None where it was not measured
+    yet."""
 
     kind: ClassVar[str] = "critic"
     step: int
@@ -278,7 +285,9 @@ class Ended(Event):
     kind: ClassVar[str] = "end"
     step: int
     status: str  # "done", "interrupted", "failed"
-    seconds: dict[str, float] = field(default_factory=dict)  # total, startup, rollout, score, update, eval
+    seconds: dict[str, float] = field(
+        default_factory=dict
+    )  # total, startup, rollout, score, update, eval
     digest: str = ""
 
 
@@ -341,7 +350,8 @@ _NUMBERS = frozenset(
         "seconds", "settings", "before", "after",
     }
 )  # fmt: skip
-"""Fields in which "nan", "inf" and "-inf" are numbers; elsewhere, as in a model's answer, they are words."""
+"""Fields in which "nan", "inf" and "-inf" are numbers; elsewhere, as in a model's answer, they are
+words."""
 
 
 def _restore(value: Any) -> Any:
@@ -357,7 +367,8 @@ def _restore(value: Any) -> Any:
 def decode(line: str | bytes) -> tuple[float, Event] | None:
     """The time and the event of one line.
 
-    Returns None for a line that is torn, is not an event, is of an unknown kind or lacks a field: a reader goes on.
+    Returns None for a line that is torn, is not an event, is of an unknown kind or lacks a field:
+    a reader goes on.
     """
     try:
         record = json.loads(line)
@@ -381,7 +392,8 @@ def pack(values: bytes) -> str:
 
 
 def unpack(text: str, lengths: list[int]) -> list[list[float]]:
-    """A channel as one list of floats for each row; rows of `lengths` tokens stand one after another."""
+    """A channel as one list of floats for each row; rows of `lengths` tokens stand one after
+    another."""
     raw = base64.b64decode(text)
     flat = struct.unpack(f"<{len(raw) // 2}e", raw)
     rows: list[list[float]] = []

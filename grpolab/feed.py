@@ -1,4 +1,5 @@
-"""Where a viewer's events come from: a run file that is still being written, or one played on a clock."""
+"""Where a viewer's events come from: a run file that is still being written, or one played on a
+clock."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class Follow:
 
 
 class Replay:
-    """Plays a finished run's events by their recorded times. `speed` 0 holds the clock; `seek` moves it anywhere."""
+    """Plays a finished run's events by their recorded times. `speed` 0 holds the clock; `seek`
+    moves it anywhere."""
 
     def __init__(self, events: list[Timed], speed: float = 1.0) -> None:
         self.events = events
@@ -67,7 +69,8 @@ class Replay:
         self.clock += seconds * self.speed
 
     def seek(self, clock: float) -> bool:
-        """Move to a recorded time. True: it lies behind what was handed out, so the fold must start afresh."""
+        """Move to a recorded time. True: it lies behind what was handed out, so the fold must
+        start afresh."""
         back = self._next > 0 and clock < self.events[self._next - 1][0]
         self.clock = max(0.0, clock)
         if back:

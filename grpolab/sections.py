@@ -41,11 +41,13 @@ class RolloutSection(Strict):
 
 
 class TrainSection(Strict):
-    steps: int = Field(default=50, ge=0, description="steps of the run")
+    steps: int = Field(default=60, ge=0, description="steps of the run")
     updates_per_rollout: int = Field(default=2, ge=1, description="μ: passes over each rollout")
     minibatches: int = Field(default=1, ge=1, description="optimizer steps of one pass")
-    learning_rate: float = Field(default=1.5e-3, gt=0, description="of the policy adapter (AdamW)")
-    critic_learning_rate: float = Field(default=1e-2, gt=0, description="of the critic")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="of the policy adapter (AdamW); none: the algorithm's own"
+    )
+    critic_learning_rate: float = Field(default=1e-3, gt=0, description="of the critic")
     schedule: Literal["constant", "linear"] = Field(
         default="linear",
         description="learning rates stay, or fall evenly to a tenth at the last step",
@@ -64,7 +66,7 @@ class TrainSection(Strict):
 
 
 class EvaluateSection(Strict):
-    every: int = Field(default=10, ge=1, description="steps between evaluations")
+    every: int = Field(default=12, ge=1, description="steps between evaluations")
     prompts: int = Field(default=128, ge=1, description="held-out prompts of one evaluation")
 
 

@@ -1,4 +1,5 @@
-"""The fold: events in, the state of the lab out. Live, watched and replayed runs go through this one door."""
+"""The fold: events in, the state of the lab out. Live, watched and replayed runs go through this
+one door."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class RolloutView:
         return {}
 
     def channel(self, name: str) -> list[list[float]] | None:
-        """Per-token values of every row, or None while they are not known or where the algorithm has none."""
+        """Per-token values of every row, or None while they are not known or where the algorithm
+        has none."""
         if self.tokens is None or name not in self.tokens.channels:
             return None
         if name not in self._channels:
@@ -86,7 +88,8 @@ class LaneState:
 
 @dataclass
 class LabState:
-    """What a viewer knows. `version` rises with every event, so a pane can tell whether it is stale."""
+    """What a viewer knows. `version` rises with every event, so a pane can tell whether it is
+    stale."""
 
     run: ev.RunStarted | None = None
     model: ev.ModelLoaded | None = None
@@ -103,7 +106,9 @@ class LabState:
     @property
     def step(self) -> int:
         """Steps that every lane has finished."""
-        return min((lane.steps[-1].step if lane.steps else 0 for lane in self.lanes.values()), default=0)
+        return min(
+            (lane.steps[-1].step if lane.steps else 0 for lane in self.lanes.values()), default=0
+        )
 
     @property
     def steps(self) -> int:

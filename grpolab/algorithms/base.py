@@ -1,7 +1,8 @@
-"""What an algorithm is: settings, credit for every token, a loss, and the first-order update loop that most share.
+"""What an algorithm is: settings, credit for every token, a loss, and the first-order update loop
+that most share.
 
-An algorithm sees the lane only through `Policy`. Nothing here or in the algorithm files imports torch when it runs:
-tensors come in and their methods are enough.
+An algorithm sees the lane only through `Policy`. Nothing here or in the algorithm files imports
+torch when it runs: tensors come in and their methods are enough.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class Settings(BaseModel):
-    """Base of every algorithm's settings: strict types, unknown names refused, never changed in place."""
+    """Base of every algorithm's settings: strict types, unknown names refused, never changed in
+    place."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -121,13 +123,15 @@ class Policy(Protocol):
         ...
 
     def step(self) -> float:
-        """One optimizer step; returns the gradient norm before clipping and clears the gradients."""
+        """One optimizer step; returns the gradient norm before clipping and clears the
+        gradients."""
         ...
 
 
 @dataclass
 class Report:
-    """What the updates of one step did. Per-token tensors [N, T] are what each row's newest update saw."""
+    """What the updates of one step did. Per-token tensors [N, T] are what each row's newest update
+    saw."""
 
     updates: int = 0
     grad_norm: float = 0.0
@@ -141,7 +145,12 @@ class Report:
         """Note one optimizer step's microbatches."""
         zeros = batch.old_logp.new_zeros(batch.old_logp.shape)
         if self.logp is None:
-            self.logp, self.entropy, self.ratio, self.clipped = zeros, zeros.clone(), zeros + 1, zeros.bool()
+            self.logp, self.entropy, self.ratio, self.clipped = (
+                zeros,
+                zeros.clone(),
+                zeros + 1,
+                zeros.bool(),
+            )
         assert self.entropy is not None and self.ratio is not None and self.clipped is not None
         self.terms = {}
         for piece in done:
@@ -156,7 +165,8 @@ class Report:
 
 
 class Algorithm:
-    """Base of the family. A subclass names its paper, formula and settings, and defines `credit` and `loss`."""
+    """Base of the family. A subclass names its paper, formula and settings, and defines `credit`
+    and `loss`."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -164,6 +174,7 @@ class Algorithm:
     formula: ClassVar[str]  # readable in a terminal, one statement a line
     aggregation: ClassVar[str]
     needs_critic: ClassVar[bool] = False
+    learning_rate: ClassVar[float] = 1.5e-3  # of a small adapter, where the scenario names none
     Settings: ClassVar[type[Settings]]
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 
@@ -176,7 +187,8 @@ class Algorithm:
         return getattr(self.settings, "beta", 0.0) > 0
 
     def credit(self, batch: Batch) -> Credit:
-        """Advantage of every token [N, T], and returns where a critic learns. No gradient flows through it."""
+        """Advantage of every token [N, T], and returns where a critic learns. No gradient flows
+        through it."""
         raise NotImplementedError
 
     def loss(self, batch: Batch, credit: Credit, now: Forward, whole: Whole) -> Loss:
@@ -184,7 +196,8 @@ class Algorithm:
         raise NotImplementedError
 
     def observe(self, batch: Batch, report: Report) -> None:
-        """Called once after the step's updates: move whatever the algorithm remembers between steps."""
+        """Called once after the step's updates: move whatever the algorithm remembers between
+        steps."""
 
     def state(self) -> dict[str, float]:
         """What the algorithm remembers between steps; JSON, part of a checkpoint."""
@@ -217,7 +230,8 @@ def token_ratio(batch: Batch, now: Forward) -> Tensor:
 
 
 def shaped_reward(batch: Batch, beta: float) -> Tensor:
-    """Per-token reward: the row's reward at its last token, minus β·k1 against the reference everywhere. [N, T]."""
+    """Per-token reward: the row's reward at its last token, minus β·k1 against the reference
+    everywhere. [N, T]."""
     reward = terminal_reward(batch.reward, batch.mask)
     if beta > 0 and batch.ref_logp is not None:
         reward = reward - beta * kl_estimate(batch.old_logp, batch.ref_logp, "k1") * batch.mask

@@ -1,9 +1,11 @@
 """GRPO with outcome rewards: a group of answers is its own baseline.
 
 Paper    Shao et al. 2024, DeepSeekMath, arXiv 2402.03300, §4.1.2, eq. 3 and 4
-Formula  Â_i,t = (r_i − mean r) / (std r + ε_std)                          over the G answers to one prompt
+Formula  Â_i,t = (r_i − mean r) / (std r + ε_std)                          over the G answers to
+one prompt
          J = 1/G Σ_i 1/|o_i| Σ_t { min(ρ_t Â, clip(ρ_t, 1−ε, 1+ε) Â) − β·k3(π‖π_ref) }
-Differs  the paper leaves the std's ddof and ε open: population std (ddof 0) and 1e-6 here; `trl-1.16`, `verl` and
+Differs  the paper leaves the std's ddof and ε open: population std (ddof 0) and 1e-6 here;
+`trl-1.16`, `verl` and
          `openrlhf` are presets. ε_low and ε_high may differ (1 − clip_low, 1 + clip_high).
 """
 
@@ -27,12 +29,20 @@ from grpolab.algorithms.pieces import (
 
 
 class GrpoSettings(base.Settings):
-    beta: float = Field(0.04, ge=0, description="weight of the KL against the reference, in the loss")
+    beta: float = Field(
+        0.04, ge=0, description="weight of the KL against the reference, in the loss"
+    )
     kl_estimator: KlEstimator = Field("k3", description="which estimate of that KL")
-    clip_low: float = Field(0.2, ge=0, le=1, description="ε below 1: the ratio counts down to 1 − ε")
+    clip_low: float = Field(
+        0.2, ge=0, le=1, description="ε below 1: the ratio counts down to 1 − ε"
+    )
     clip_high: float = Field(0.2, ge=0, description="ε above 1: the ratio counts up to 1 + ε")
-    aggregation: Aggregation = Field("seq-mean-token-mean", description="how token losses become one number")
-    scale: Literal["std", "none"] = Field("std", description="divide the advantage by the group's std, or not")
+    aggregation: Aggregation = Field(
+        "seq-mean-token-mean", description="how token losses become one number"
+    )
+    scale: Literal["std", "none"] = Field(
+        "std", description="divide the advantage by the group's std, or not"
+    )
     ddof: Literal[0, 1] = Field(0, description="0: population std, 1: sample std")
     std_epsilon: float = Field(1e-6, ge=0, description="added to the std before dividing")
 

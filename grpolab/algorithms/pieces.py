@@ -1,7 +1,9 @@
-"""What several algorithms are made of: group statistics, masked means, KL estimators, GAE, clipping.
+"""What several algorithms are made of: group statistics, masked means, KL estimators, GAE,
+clipping.
 
-Only methods of tensors are used and torch is never imported, so the front end can read settings and formulas in
-milliseconds. N rows, T answer length; `mask` [N, T] is 1 on answer tokens and 0 on padding; everything is natural logs.
+Only methods of tensors are used and torch is never imported, so the front end can read settings
+and formulas in milliseconds. N rows, T answer length; `mask` [N, T] is 1 on answer tokens and 0 on
+padding; everything is natural logs.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 
     from grpolab.algorithms.base import Whole
 
-Aggregation = Literal["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
+Aggregation = Literal[
+    "token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"
+]
 KlEstimator = Literal["k1", "k2", "k3"]
 
 
@@ -34,7 +38,8 @@ def group_mean(x: Tensor, group: Tensor) -> Tensor:
 
 
 def group_std(x: Tensor, group: Tensor, ddof: int) -> Tensor:
-    """Standard deviation of x over each row's group, per row; 0 in a group of `ddof` rows or fewer. [N] -> [N]."""
+    """Standard deviation of x over each row's group, per row; 0 in a group of `ddof` rows or
+    fewer. [N] -> [N]."""
     squares = group_sum((x - group_mean(x, group)) ** 2, group)
     return (squares / (group_size(x, group) - ddof).clamp(min=1)).sqrt()
 
@@ -53,7 +58,8 @@ def whiten(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 def aggregate(x: Tensor, mask: Tensor, how: Aggregation, whole: Whole) -> Tensor:
-    """One number from per-token losses, additive over the pieces that `whole` was split into. [n, T] -> [].
+    """One number from per-token losses, additive over the pieces that `whole` was split into. [n,
+    T] -> [].
 
     token-mean               Σ over all tokens / tokens of the whole
     seq-mean-token-mean      mean over rows of each row's token mean
@@ -73,9 +79,11 @@ def aggregate(x: Tensor, mask: Tensor, how: Aggregation, whole: Whole) -> Tensor
 
 
 def kl_estimate(logp: Tensor, ref_logp: Tensor, estimator: KlEstimator) -> Tensor:
-    """Per-token estimate of KL(π‖π_ref) from samples of π (Schulman, Approximating KL Divergence). [N, T] -> [N, T].
+    """Per-token estimate of KL(π‖π_ref) from samples of π (Schulman, Approximating KL Divergence).
+    [N, T] -> [N, T].
 
-    With d = log π_ref − log π:  k1 = −d (unbiased, signed) · k2 = d²/2 · k3 = e^d − 1 − d (unbiased, never negative).
+    With d = log π_ref − log π:  k1 = −d (unbiased, signed) · k2 = d²/2 · k3 = e^d − 1 − d
+    (unbiased, never negative).
     """
     d = ref_logp - logp
     if estimator == "k1":
@@ -88,13 +96,16 @@ def kl_estimate(logp: Tensor, ref_logp: Tensor, estimator: KlEstimator) -> Tenso
 
 
 def terminal_reward(reward: Tensor, mask: Tensor) -> Tensor:
-    """Per-token rewards that are 0 but at each row's last token, which gets the row's reward. [N] -> [N, T]."""
+    """Per-token rewards that are 0 but at each row's last token, which gets the row's reward. [N]
+    -> [N, T]."""
     last = (mask.sum(1).long() - 1).clamp(min=0)
     out = mask.new_zeros(mask.shape).to(reward.dtype)
     return out.scatter(1, last[:, None], reward[:, None]) * mask
 
 
-def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+def gae(
+    reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lam: float
+) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation (1506.02438, eq. 16) and the returns Â + V. All [N, T].
 
     δ_t = r_t + γ V_{t+1} − V_t with V after the last token 0;  Â_t = δ_t + γ λ Â_{t+1}.
@@ -115,7 +126,8 @@ def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lam: float) -
 def clipped_surrogate(
     ratio: Tensor, advantage: Tensor, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor]:
-    """min(ρÂ, clip(ρ, 1−ε_low, 1+ε_high)Â) and where the clipped branch won (1707.06347, eq. 7). Any one shape."""
+    """min(ρÂ, clip(ρ, 1−ε_low, 1+ε_high)Â) and where the clipped branch won (1707.06347, eq. 7).
+    Any one shape."""
     free = ratio * advantage
     held = ratio.clamp(1 - clip_low, 1 + clip_high) * advantage
     return free.minimum(held), held < free

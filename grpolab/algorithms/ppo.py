@@ -1,11 +1,14 @@
 """PPO as RLHF uses it: a learned critic, GAE, and two clips.
 
-Paper    Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9; as applied by Ouyang et al. 2022, arXiv 2203.02155
+Paper    Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9; as applied by Ouyang et al. 2022,
+arXiv 2203.02155
 Formula  r_t = −β·k1_t, plus the answer's reward at its last token
          Â = GAE(γ, λ) of r and V, whitened over the batch;  R = GAE + V before whitening
          L = −mean_tokens min(ρÂ, clip(ρ, 1−ε, 1+ε)Â) + c·mean_tokens ½ max((V−R)², (clip(V, V_old±ε_v)−R)²)
-Differs  no entropy bonus; the critic is its own adapter with its own head, so c only weighs reported terms against
-         each other and scales the critic's gradient. The adaptive KL controller arrives as an algorithm setting later.
+Differs  no entropy bonus; the critic is its own adapter with its own head, so c only weighs
+reported terms against
+         each other and scales the critic's gradient. The adaptive KL controller arrives as an
+         algorithm setting later.
 """
 
 from __future__ import annotations
@@ -20,11 +23,17 @@ from grpolab.algorithms.pieces import Aggregation, aggregate, clipped_surrogate,
 
 
 class PpoSettings(base.Settings):
-    beta: float = Field(0.01, ge=0, description="weight of the KL against the reference, in the reward (k1)")
+    beta: float = Field(
+        0.01, ge=0, description="weight of the KL against the reference, in the reward (k1)"
+    )
     gamma: float = Field(1.0, ge=0, le=1, description="discount of later rewards")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="1: whole returns, 0: one-step TD")
-    whiten: bool = Field(True, description="scale advantages to mean 0 and variance 1 over the batch")
-    clip_low: float = Field(0.2, ge=0, le=1, description="ε below 1: the ratio counts down to 1 − ε")
+    whiten: bool = Field(
+        True, description="scale advantages to mean 0 and variance 1 over the batch"
+    )
+    clip_low: float = Field(
+        0.2, ge=0, le=1, description="ε below 1: the ratio counts down to 1 − ε"
+    )
     clip_high: float = Field(0.2, ge=0, description="ε above 1: the ratio counts up to 1 + ε")
     clip_value: float = Field(1.0, gt=0, description="how far a new value may leave the old one")
     value_weight: float = Field(0.5, ge=0, description="c: weight of the value loss")

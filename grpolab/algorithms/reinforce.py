@@ -1,9 +1,12 @@
 """REINFORCE: push up what did better than a baseline.
 
-Paper    Williams 1992, Simple statistical gradient-following algorithms, §4 and §5 (reinforcement comparison)
-Formula  Â_i = r_i − b                             b: the batch mean, a moving average of past rewards, or 0
+Paper    Williams 1992, Simple statistical gradient-following algorithms, §4 and §5 (reinforcement
+comparison)
+Formula  Â_i = r_i − b                             b: the batch mean, a moving average of past
+rewards, or 0
          L = −1/N Σ_i Σ_t Â_i log π(token)
-Differs  several updates from one rollout are allowed; `importance` then weights each token by ρ_t, which makes
+Differs  several updates from one rollout are allowed; `importance` then weights each token by ρ_t,
+which makes
          the gradient that of an off-policy REINFORCE without clipping. β > 0 adds β·k3 to the loss.
 """
 
@@ -19,12 +22,20 @@ from grpolab.algorithms.pieces import Aggregation, KlEstimator, aggregate, kl_es
 
 
 class ReinforceSettings(base.Settings):
-    baseline: Literal["none", "batch", "moving"] = Field("batch", description="what a reward is compared with")
+    baseline: Literal["none", "batch", "moving"] = Field(
+        "batch", description="what a reward is compared with"
+    )
     decay: float = Field(0.9, ge=0, lt=1, description="memory of the moving baseline")
-    importance: bool = Field(False, description="weight tokens by ρ when a rollout is used more than once")
-    beta: float = Field(0.0, ge=0, description="weight of the KL against the reference, in the loss")
+    importance: bool = Field(
+        False, description="weight tokens by ρ when a rollout is used more than once"
+    )
+    beta: float = Field(
+        0.0, ge=0, description="weight of the KL against the reference, in the loss"
+    )
     kl_estimator: KlEstimator = Field("k3", description="which estimate of that KL")
-    aggregation: Aggregation = Field("seq-mean-token-sum", description="how token losses become one number")
+    aggregation: Aggregation = Field(
+        "seq-mean-token-sum", description="how token losses become one number"
+    )
 
 
 class Reinforce(base.Algorithm):
@@ -33,6 +44,7 @@ class Reinforce(base.Algorithm):
     paper = "Williams 1992"
     formula = "Â = r − b    b: batch mean, moving average, or none\nL = −mean_rows Σ_t Â log π"
     aggregation = "seq-mean-token-sum"
+    learning_rate = 8e-4  # nothing holds its second update back, so it takes smaller ones
     Settings = ReinforceSettings
 
     def __init__(self, settings: base.Settings) -> None:

@@ -4,8 +4,10 @@ Paper    Ahmadian et al. 2024, Back to Basics, arXiv 2402.14740, §2.2 and eq. 8
 Formula  R_i = r_i − β Σ_t k1_t                    KL against the reference, in the reward
          Â_i = R_i − 1/(G−1) Σ_{j≠i} R_j  =  G/(G−1) · (R_i − mean R)
          L = −1/N Σ_i ρ_i Â_i                      ρ_i = π(answer)/π_old(answer), the whole sequence
-Differs  the paper makes one update per rollout, where ρ = 1 and the gradient is Â ∇log π(answer); for more, the
-         sequence ratio is the importance weight, clipped if `clip_low` and `clip_high` are set (TRL clips at .2).
+Differs  the paper makes one update per rollout, where ρ = 1 and the gradient is Â ∇log π(answer);
+for more, the
+         sequence ratio is the importance weight, clipped if `clip_low` and `clip_high` are set
+         (TRL clips at .2).
 """
 
 from __future__ import annotations
@@ -20,9 +22,15 @@ from grpolab.algorithms.pieces import clipped_surrogate, group_size, group_sum, 
 
 
 class RlooSettings(base.Settings):
-    beta: float = Field(0.0, ge=0, description="weight of the KL against the reference, in the reward (k1)")
-    clip_low: float | None = Field(None, ge=0, le=1, description="ε below 1 for the sequence ratio; none: no clip")
-    clip_high: float | None = Field(None, ge=0, description="ε above 1 for the sequence ratio; none: no clip")
+    beta: float = Field(
+        0.0, ge=0, description="weight of the KL against the reference, in the reward (k1)"
+    )
+    clip_low: float | None = Field(
+        None, ge=0, le=1, description="ε below 1 for the sequence ratio; none: no clip"
+    )
+    clip_high: float | None = Field(
+        None, ge=0, description="ε above 1 for the sequence ratio; none: no clip"
+    )
 
 
 class Rloo(base.Algorithm):

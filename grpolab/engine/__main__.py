@@ -1,4 +1,5 @@
-"""`python -m grpolab.engine RUN_DIR`: the engine process. Started by `grpolab.launch`, not by hand."""
+"""`python -m grpolab.engine RUN_DIR`: the engine process. Started by `grpolab.launch`, not by
+hand."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The frozen backbone and the adapters on it, as the rest of the engine sees them.
 
-Two implementations: `decoder.NativeBackbone`, our own forward for the Llama family in full precision, and
-`hf.TransformersBackbone`, transformers and PEFT for everything else (any architecture, 4 and 8 bit).
+Two implementations: `decoder.NativeBackbone`, our own forward for the Llama family in full
+precision, and `hf.TransformersBackbone`, transformers and PEFT for everything else (any
+architecture, 4 and 8 bit).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from grpolab.engine.text import Text
 from grpolab.scenario import ModelSection
 
 BASE = None
-"""Stands where an adapter's name may stand: the backbone with every adapter off, that is, the reference."""
+"""Stands where an adapter's name may stand: the backbone with every adapter off, that is, the
+reference."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Prompts:
     def pad(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> Prompts:
         width = max(1, max(len(r) for r in rows))
         ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rows], device=device)
-        mask = torch.tensor([[False] * (width - len(r)) + [True] * len(r) for r in rows], device=device)
+        mask = torch.tensor(
+            [[False] * (width - len(r)) + [True] * len(r) for r in rows], device=device
+        )
         return Prompts(ids, mask)
 
     def take(self, index: Tensor) -> Prompts:
@@ -72,7 +76,8 @@ class Backbone(Protocol):
     dtype: str
 
     def create_adapter(self, name: str, seed: int, *, full: bool = False) -> None:
-        """A new adapter that changes nothing yet. `full`: a whole trainable copy of the backbone instead."""
+        """A new adapter that changes nothing yet. `full`: a whole trainable copy of the backbone
+        instead."""
         ...
 
     def copy_adapter(self, source: str, target: str) -> None:
@@ -85,10 +90,13 @@ class Backbone(Protocol):
         """The adapter's trainable tensors by PEFT's names."""
         ...
 
-    def states(self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor) -> Tensor:
+    def states(
+        self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
+    ) -> Tensor:
         """Hidden states from which each answer token is predicted, after the final norm.
 
-        prompts: K of them; group [n]: which prompt each row answers; answers [n, T] and mask [n, T], right-padded
+        prompts: K of them; group [n]: which prompt each row answers; answers [n, T] and mask [n,
+        T], right-padded
         -> [n, T, H]. State 0 is that of the last prompt token. Gradients reach the adapter.
         """
         ...
@@ -97,8 +105,11 @@ class Backbone(Protocol):
         """Logits of hidden states. [..., H] -> [..., V]."""
         ...
 
-    def decode(self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int) -> tuple[Session, Tensor]:
-        """Read each prompt once; a session with one row for each entry of `group` and its first logits [R, V]."""
+    def decode(
+        self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int
+    ) -> tuple[Session, Tensor]:
+        """Read each prompt once; a session with one row for each entry of `group` and its first
+        logits [R, V]."""
         ...
 
     def prepare(self, adapter: str | None) -> None:
@@ -135,4 +146,6 @@ def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
         reason = "the model is not a local folder"
     from grpolab.engine.hf import TransformersBackbone
 
-    return TransformersBackbone(section, str(path) if config_file.exists() else section.path, device, reason)
+    return TransformersBackbone(
+        section, str(path) if config_file.exists() else section.path, device, reason
+    )

@@ -1,4 +1,5 @@
-"""Sampling with the own decoder: fused weights, a static key/value cache, the prompt read once for its group."""
+"""Sampling with the own decoder: fused weights, a static key/value cache, the prompt read once for
+its group."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class _Layer:
 
 @dataclass(frozen=True)
 class FusedWeights:
-    """Weights with the adapter folded in; made anew after each update, which costs less than one token."""
+    """Weights with the adapter folded in; made anew after each update, which costs less than one
+    token."""
 
     layers: list[_Layer]
     embed: Tensor
@@ -66,7 +68,8 @@ class FusedWeights:
 
 
 class NativeSession:
-    """Rows that decode together. The cache is [R, kv_heads, P + max_tokens, D] for each layer, keys and values."""
+    """Rows that decode together. The cache is [R, kv_heads, P + max_tokens, D] for each layer,
+    keys and values."""
 
     def __init__(
         self, model: NativeBackbone, weights: FusedWeights, keys: list[Tensor], values: list[Tensor],
@@ -74,7 +77,9 @@ class NativeSession:
     ) -> None:  # fmt: skip
         self.model, self.weights = model, weights
         self.keys, self.values = keys, values
-        self.visible = visible  # [R, P + max_tokens] bool: which prompt columns are real; answers: all
+        self.visible = (
+            visible  # [R, P + max_tokens] bool: which prompt columns are real; answers: all
+        )
         self.position = position  # [R] rotary position of the next token
         self.width = width  # columns in use
         self._peak = self._bytes()
@@ -82,7 +87,11 @@ class NativeSession:
     @staticmethod
     @torch.no_grad()
     def open(
-        model: NativeBackbone, weights: FusedWeights, prompts: Prompts, group: Tensor, max_tokens: int
+        model: NativeBackbone,
+        weights: FusedWeights,
+        prompts: Prompts,
+        group: Tensor,
+        max_tokens: int,
     ) -> tuple[NativeSession, Tensor]:
         s = model.shape
         count, width = prompts.ids.shape
@@ -97,7 +106,9 @@ class NativeSession:
             q, k, v = _qkv(model, layer, x)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
             q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn, enable_gqa=s.heads != s.kv_heads)
+            out = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=attn, enable_gqa=s.heads != s.kv_heads
+            )
             x = _rest(model, layer, x, out.transpose(1, 2).reshape(count, width, -1))
             for cache, new in ((keys, k), (values, v)):
                 room = new.new_empty(len(group), s.kv_heads, width + max_tokens, s.head_dim)
@@ -105,7 +116,9 @@ class NativeSession:
                 cache.append(room)
         visible = torch.ones(len(group), width + max_tokens, dtype=torch.bool, device=model.device)
         visible[:, :width] = prompts.mask[group]
-        session = NativeSession(model, weights, keys, values, visible, prompts.mask.sum(1)[group], width)
+        session = NativeSession(
+            model, weights, keys, values, visible, prompts.mask.sum(1)[group], width
+        )
         last = F.rms_norm(x[:, -1], (s.hidden,), weights.norm, s.eps)
         return session, model.head(last)[group]
 
@@ -148,7 +161,9 @@ def _qkv(model: NativeBackbone, layer: _Layer, x: Tensor) -> tuple[Tensor, Tenso
     """[..., H] -> q [..., heads, D], k and v [..., kv_heads, D], before rotation."""
     s = model.shape
     h = F.rms_norm(x, (s.hidden,), layer.norm1, s.eps)
-    packed = F.linear(h, layer.qkv, layer.qkv_bias).unflatten(-1, (s.heads + 2 * s.kv_heads, s.head_dim))
+    packed = F.linear(h, layer.qkv, layer.qkv_bias).unflatten(
+        -1, (s.heads + 2 * s.kv_heads, s.head_dim)
+    )
     q, k, v = packed.split((s.heads, s.kv_heads, s.kv_heads), -2)
     if layer.q_norm is not None and layer.k_norm is not None:
         q = F.rms_norm(q, (s.head_dim,), layer.q_norm, s.eps)

@@ -1,4 +1,5 @@
-"""What a cue or a command does to the lab between two steps: switch, set, fork, evaluate, checkpoint."""
+"""What a cue or a command does to the lab between two steps: switch, set, fork, evaluate,
+checkpoint."""
 
 from __future__ import annotations
 
@@ -58,7 +59,15 @@ def switch(lab: Lab, lane: Lane, section: AlgorithmSection, origin: str) -> None
     settings = lane.algorithm.settings.model_dump(mode="json")
     lab.emit(
         ev.Switched(
-            lab.step_number, lane.name, before, lane.algorithm.name, lane.preset, settings, kept, reset, origin
+            lab.step_number,
+            lane.name,
+            before,
+            lane.algorithm.name,
+            lane.preset,
+            settings,
+            kept,
+            reset,
+            origin,
         )
     )
     if lane.critic is not had_critic:
@@ -78,7 +87,9 @@ def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> N
     else:
         settings = lane.algorithm.settings
         before = getattr(settings, name)
-        lane.algorithm.settings = type(settings).model_validate(settings.model_dump() | {name: value})
+        lane.algorithm.settings = type(settings).model_validate(
+            settings.model_dump() | {name: value}
+        )
         key = name
     lab.emit(ev.SettingChanged(lab.step_number, lane.name, key, before, value, origin))
 
@@ -105,7 +116,9 @@ def tell_critic(lab: Lab, lane: Lane) -> None:
     lab.emit(ev.CriticChanged(lab.step_number, lane.name, state, critic.explained, critic.bytes()))
 
 
-def restore_lane(lane: Lane, section: AlgorithmSection, saved: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def restore_lane(
+    lane: Lane, section: AlgorithmSection, saved: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:
     """Put a lane back to what a checkpoint says."""
     lane.algorithm, lane.preset = scenario.make_algorithm(section), section.preset
     lane.algorithm.load_state(saved["memory"])
@@ -121,5 +134,8 @@ def restore_lane(lane: Lane, section: AlgorithmSection, saved: dict[str, Any], t
             for name, tensor in lane.critic.optimizer.tensors.items():
                 tensor.copy_(tensors[f"critic.{name}"])
             lane.critic.optimizer.load_state(tensors, "critic-optimizer")
-            lane.critic.explained, lane.critic.warm = saved["critic"]["explained"], saved["critic"]["warm"]
+            lane.critic.explained, lane.critic.warm = (
+                saved["critic"]["explained"],
+                saved["critic"]["warm"],
+            )
     lane.backbone.refresh(lane.adapter)

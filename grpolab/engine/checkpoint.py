@@ -1,4 +1,5 @@
-"""Checkpoints: one safetensors file and one JSON file in a folder that appears whole or not at all."""
+"""Checkpoints: one safetensors file and one JSON file in a folder that appears whole or not at
+all."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def save(run_dir: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(draft / "tensors.safetensors"))
+    save_file(
+        {k: v.detach().contiguous() for k, v in tensors.items()}, str(draft / "tensors.safetensors")
+    )
     (draft / "state.json").write_text(json.dumps(state, indent=1))
     for file in draft.iterdir():
         descriptor = os.open(file, os.O_RDONLY)
@@ -41,9 +44,13 @@ def save(run_dir: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
 
 def newest(run_dir: Path) -> tuple[int, Path] | None:
     """The newest whole checkpoint as (step, folder)."""
-    found = sorted(p for p in (run_dir / "checkpoints").glob("step-*") if (p / "state.json").exists())
+    found = sorted(
+        p for p in (run_dir / "checkpoints").glob("step-*") if (p / "state.json").exists()
+    )
     return (int(found[-1].name[5:]), found[-1]) if found else None
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    return load_file(str(path / "tensors.safetensors")), json.loads((path / "state.json").read_text())
+    return load_file(str(path / "tensors.safetensors")), json.loads(
+        (path / "state.json").read_text()
+    )

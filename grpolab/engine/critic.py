@@ -1,4 +1,5 @@
-"""The critic of a lane: an adapter (or a whole copy) of the backbone with a value head, and what it is worth."""
+"""The critic of a lane: an adapter (or a whole copy) of the backbone with a value head, and what
+it is worth."""
 
 from __future__ import annotations
 
@@ -10,14 +11,16 @@ from grpolab.engine.optimizer import AdamW
 from grpolab.engine.sample import Rollout
 from grpolab.engine.score import states_only
 
-WARM_AT = 0.3
+WARM_AT = 0.1
 """Smoothed explained variance from which a critic counts as warm."""
 
 
 class Critic:
     """V(state) = head(h(state)); the head starts at zero, so a new critic predicts 0 everywhere."""
 
-    def __init__(self, backbone: Backbone, lane: str, seed: int, *, full: bool, weight_decay: float) -> None:
+    def __init__(
+        self, backbone: Backbone, lane: str, seed: int, *, full: bool, weight_decay: float
+    ) -> None:
         self.backbone = backbone
         self.adapter = f"{lane}/critic"
         backbone.create_adapter(self.adapter, seed, full=full)
@@ -41,9 +44,12 @@ class Critic:
         return (states @ self.weight + self.bias) * rollout.mask
 
     def judge(self, explained_variance: float) -> bool:
-        """Take in one step's explained variance; True when it has just become warm, or cold again."""
+        """Take in one step's explained variance; True when it has just become warm, or cold
+        again."""
         seen = self.explained
-        self.explained = explained_variance if seen is None else 0.7 * seen + 0.3 * explained_variance
+        self.explained = (
+            explained_variance if seen is None else 0.7 * seen + 0.3 * explained_variance
+        )
         was, self.warm = self.warm, self.explained >= (WARM_AT if not self.warm else WARM_AT / 2)
         return was != self.warm
 

@@ -1,10 +1,12 @@
-"""Our own forward of the Llama family (Llama, Mistral, Qwen2, Qwen3), for learning and for sampling.
+"""Our own forward of the Llama family (Llama, Mistral, Qwen2, Qwen3), for learning and for
+sampling.
 
-It reads the folder that transformers would read and computes the same numbers (tests hold it to rounding), but starts
-in milliseconds, wastes nothing on padding, and reads each prompt once for its whole group.
+It reads the folder that transformers would read and computes the same numbers (tests hold it to
+rounding), but starts in milliseconds, wastes nothing on padding, and reads each prompt once for
+its whole group.
 
-Learning: the tokens of all rows lie flat, [M, H], so linears never see padding; only attention sees rows.
-Sampling: `cache.NativeSession`, with the adapter folded into fused fp32 weights.
+Learning: the tokens of all rows lie flat, [M, H], so linears never see padding; only attention
+sees rows. Sampling: `cache.NativeSession`, with the adapter folded into fused fp32 weights.
 """
 
 from __future__ import annotations
@@ -83,7 +85,9 @@ class NativeBackbone:
     backend = "native"
     parallel = True
 
-    def __init__(self, path: Path, config: dict[str, Any], section: ModelSection, device: torch.device) -> None:
+    def __init__(
+        self, path: Path, config: dict[str, Any], section: ModelSection, device: torch.device
+    ) -> None:
         self.shape = Shape.of(config)
         self.device = device
         self.section = section
@@ -107,7 +111,8 @@ class NativeBackbone:
         self._full: dict[str, dict[str, Tensor]] = {}  # whole trainable copies, by name
         self._fused: dict[str | None, Any] = {}  # fused sampling weights, until the adapter moves
 
-    # --- adapters -------------------------------------------------------------------------------------------------
+    # --- adapters
+    # -------------------------------------------------------------------------------------------------
 
     def create_adapter(self, name: str, seed: int, *, full: bool = False) -> None:
         if full:
@@ -119,7 +124,11 @@ class NativeBackbone:
             return
         self._adapters[name] = Lora.create(
             {n: self.weights[f"{n}.weight"] for n in self._modules()},
-            {n[: -len(".weight")]: len(w) for n, w in self.weights.items() if n.endswith(".weight")},
+            {
+                n[: -len(".weight")]: len(w)
+                for n, w in self.weights.items()
+                if n.endswith(".weight")
+            },
             self.section.lora.rank,
             self.section.lora.alpha,
             seed,
@@ -145,7 +154,10 @@ class NativeBackbone:
         self._fused.pop(adapter, None)
 
     def backbone_bytes(self) -> int:
-        storages = {w.untyped_storage().data_ptr(): w.untyped_storage().nbytes() for w in self.weights.values()}
+        storages = {
+            w.untyped_storage().data_ptr(): w.untyped_storage().nbytes()
+            for w in self.weights.values()
+        }
         return sum(storages.values())
 
     def _modules(self) -> list[str]:
@@ -156,13 +168,18 @@ class NativeBackbone:
             if self.targets is None or name.split(".")[-1] in self.targets
         ]
 
-    # --- learning -------------------------------------------------------------------------------------------------
+    # --- learning
+    # -------------------------------------------------------------------------------------------------
 
-    def states(self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor) -> Tensor:
+    def states(
+        self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
+    ) -> Tensor:
         weights = self._full.get(adapter, self.weights) if adapter is not BASE else self.weights
         lora = self._adapters.get(adapter) if adapter is not BASE else None
         plan = _Plan.of(prompts, group, mask)
-        ids = torch.cat([prompts.ids.reshape(-1)[plan.prompt_at], answers.reshape(-1)[plan.answer_at]])
+        ids = torch.cat(
+            [prompts.ids.reshape(-1)[plan.prompt_at], answers.reshape(-1)[plan.answer_at]]
+        )
         x = F.embedding(ids, weights["model.embed_tokens.weight"])
         cos, sin = self.cos[plan.position], self.sin[plan.position]
         for i in range(self.layers):
@@ -174,7 +191,14 @@ class NativeBackbone:
         return F.linear(states, self.weights["lm_head.weight"])
 
     def _layer(
-        self, at: str, w: dict[str, Tensor], lora: Lora | None, x: Tensor, cos: Tensor, sin: Tensor, plan: _Plan
+        self,
+        at: str,
+        w: dict[str, Tensor],
+        lora: Lora | None,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        plan: _Plan,
     ) -> Tensor:
         s = self.shape
 
@@ -183,7 +207,11 @@ class NativeBackbone:
             return lora_linears(h, stacked(w, full, "weight"), stacked_bias(w, full), lora, full)
 
         h = rms_norm(x, w[f"{at}.input_layernorm.weight"], s.eps)
-        qk, v = linear(h, *QKV).view(-1, s.heads + 2 * s.kv_heads, s.head_dim).split((s.heads + s.kv_heads, s.kv_heads), 1)
+        qk, v = (
+            linear(h, *QKV)
+            .view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
+            .split((s.heads + s.kv_heads, s.kv_heads), 1)
+        )
         if (norm := w.get(f"{at}.self_attn.q_norm.weight")) is not None:  # Qwen3
             q, k = qk.split((s.heads, s.kv_heads), 1)
             k = rms_norm(k, w[f"{at}.self_attn.k_norm.weight"], s.eps)
@@ -194,9 +222,12 @@ class NativeBackbone:
         gate, up = linear(h, *GATE_UP).chunk(2, 1)
         return x + linear(F.silu(gate) * up, "mlp.down_proj")
 
-    # --- sampling -------------------------------------------------------------------------------------------------
+    # --- sampling
+    # -------------------------------------------------------------------------------------------------
 
-    def decode(self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int) -> tuple[Session, Tensor]:
+    def decode(
+        self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int
+    ) -> tuple[Session, Tensor]:
         from grpolab.engine.cache import NativeSession
 
         if prompts.ids.shape[1] + max_tokens > self.shape.longest:
@@ -212,14 +243,18 @@ class NativeBackbone:
 
         if adapter not in self._fused:
             lora = self._adapters.get(adapter) if adapter is not BASE else None
-            self._fused[adapter] = FusedWeights.of(self, self._full.get(adapter or "", self.weights), lora)
+            self._fused[adapter] = FusedWeights.of(
+                self, self._full.get(adapter or "", self.weights), lora
+            )
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Where each flat token stands: first all prompt tokens, then all answer tokens but each row's last.
+    """Where each flat token stands: first all prompt tokens, then all answer tokens but each row's
+    last.
 
-    K prompts of up to P tokens, n rows of up to T answer tokens, S = T − 1 answer inputs, M flat tokens.
+    K prompts of up to P tokens, n rows of up to T answer tokens, S = T − 1 answer inputs, M flat
+    tokens.
     """
 
     prompt_at: Tensor  # [Mp] index into [K·P]
@@ -243,13 +278,22 @@ class _Plan:
         prompt_position = (prompts.mask.cumsum(1) - 1).reshape(-1)[prompt_at]
         position = torch.cat([prompt_position, lengths[group[row]] + col])
         causal_p = torch.ones(p, p, dtype=torch.bool, device=device).tril()
-        eye = torch.eye(p, dtype=torch.bool, device=device)  # keeps padded queries from an empty softmax
+        eye = torch.eye(
+            p, dtype=torch.bool, device=device
+        )  # keeps padded queries from an empty softmax
         prompt_attn = (causal_p & prompts.mask[:, None, :] | eye)[:, None]
         causal_s = torch.ones(s, s, dtype=torch.bool, device=device).tril().expand(n, s, s)
         seen = prompts.mask[group][:, None, :].expand(n, s, p)
         answer_attn = torch.cat([seen, causal_s], 2)[:, None]
         return _Plan(
-            prompt_at, row * t + col, padded_at, position, group, prompt_attn, answer_attn, (k, p, n, s)
+            prompt_at,
+            row * t + col,
+            padded_at,
+            position,
+            group,
+            prompt_attn,
+            answer_attn,
+            (k, p, n, s),
         )
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -279,7 +323,8 @@ class _Plan:
         return torch.cat([prompt, out.transpose(1, 2).reshape(n * S, -1)[self.padded_at]])
 
     def gather_states(self, x: Tensor) -> Tensor:
-        """Flat states [M, H] -> [n, T, H]: the last prompt token's state first, then the answer inputs'."""
+        """Flat states [M, H] -> [n, T, H]: the last prompt token's state first, then the answer
+        inputs'."""
         K, P, n, S = self.shape
         mp = len(self.prompt_at)
         prompt = x.new_zeros(K * P, x.shape[1]).index_copy(0, self.prompt_at, x[:mp])
@@ -289,7 +334,8 @@ class _Plan:
 
 
 def _text(path: Path, config: dict[str, Any]) -> Text:
-    """The folder's tokenizer: read directly, or by transformers where there is a chat template to fill in."""
+    """The folder's tokenizer: read directly, or by transformers where there is a chat template to
+    fill in."""
     settings = path / "tokenizer_config.json"
     template = (path / "chat_template.jinja").exists() or (
         settings.exists() and "chat_template" in json.loads(settings.read_text())

@@ -1,4 +1,5 @@
-"""Held-out evaluation: prompts that training never draws, one sampled and one greedy answer to each."""
+"""Held-out evaluation: prompts that training never draws, one sampled and one greedy answer to
+each."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def held_out(task: Task, seed: int, count: int) -> list[Prompt]:
 def evaluate(
     lane: Lane, task: Task, parts: Sequence[tuple[Any, float]], prompts: Sequence[Prompt], step: int
 ) -> Evaluated:
-    """Accuracy sampled at the rollout's temperature, greedy accuracy beside it, and the mean reward."""
+    """Accuracy sampled at the rollout's temperature, greedy accuracy beside it, and the mean
+    reward."""
     start = time.perf_counter()
     backbone, settings, device = lane.backbone, lane.rollout, lane.backbone.device
     size = CHUNK // 2 if lane.workers.parallel else len(prompts)

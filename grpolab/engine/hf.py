@@ -1,7 +1,8 @@
 """Any causal LM through transformers, its adapters through PEFT, 4 and 8 bit through bitsandbytes.
 
-Slower than the own decoder, but the one path for architectures that it does not know and for quantized weights.
-PEFT's active adapter is a state of the model, so this backbone is used by one thread at a time.
+Slower than the own decoder, but the one path for architectures that it does not know and for
+quantized weights. PEFT's active adapter is a state of the model, so this backbone is used by one
+thread at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ class HubText:
 
     def __init__(self, tokenizer: Any, config: Any, generation: Any) -> None:
         self._tokenizer = tokenizer
-        eos = getattr(generation, "eos_token_id", None) or config.eos_token_id or tokenizer.eos_token_id
+        eos = (
+            getattr(generation, "eos_token_id", None)
+            or config.eos_token_id
+            or tokenizer.eos_token_id
+        )
         self.eos = frozenset(eos if isinstance(eos, list) else [eos] if eos is not None else [])
         pad = tokenizer.pad_token_id
         self.pad = pad if pad is not None else min(self.eos, default=0)
@@ -35,7 +40,9 @@ class HubText:
     def encode(self, prompt: str) -> list[int]:
         if getattr(self._tokenizer, "chat_template", None):
             turn = [{"role": "user", "content": prompt}]
-            text = self._tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+            text = self._tokenizer.apply_chat_template(
+                turn, add_generation_prompt=True, tokenize=False
+            )
             return self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return self._tokenizer(prompt)["input_ids"]
 
@@ -57,7 +64,9 @@ def hub_text(path: str) -> HubText:
         generation = GenerationConfig.from_pretrained(path)
     except OSError:
         generation = None
-    return HubText(AutoTokenizer.from_pretrained(path), AutoConfig.from_pretrained(path), generation)
+    return HubText(
+        AutoTokenizer.from_pretrained(path), AutoConfig.from_pretrained(path), generation
+    )
 
 
 class TransformersBackbone:
@@ -81,13 +90,17 @@ class TransformersBackbone:
         self.text = HubText(tokenizer, config, getattr(model, "generation_config", None))
         self.name = path.rstrip("/").split("/")[-1]
         self.architecture = (config.architectures or [config.model_type])[0]
-        self.dtype = str(next(p.dtype for p in model.parameters() if p.is_floating_point())).removeprefix("torch.")
+        self.dtype = str(
+            next(p.dtype for p in model.parameters() if p.is_floating_point())
+        ).removeprefix("torch.")
         self.parameters = model.num_parameters()
         out = model.get_output_embeddings()
         self.vocabulary, self.hidden = out.weight.shape
         self.layers = config.get_text_config().num_hidden_layers
         self._peft: Any = None
-        self._names: dict[str, str] = {}  # ours to PEFT's: a lane's name may hold dots, PEFT's may not
+        self._names: dict[
+            str, str
+        ] = {}  # ours to PEFT's: a lane's name may hold dots, PEFT's may not
         self._full: dict[str, Any] = {}
         self._active: Any = model
         self._positions = "position_ids" in inspect.signature(_body(model).forward).parameters
@@ -113,24 +126,31 @@ class TransformersBackbone:
 
     @torch.no_grad()
     def _check_head(self) -> None:
-        """Some models scale or cap their logits after the head; those would be scored wrongly, so say so now."""
+        """Some models scale or cap their logits after the head; those would be scored wrongly, so
+        say so now."""
         ids = torch.zeros(1, 2, dtype=torch.long, device=self.device)
         whole = self.model(ids, use_cache=False).logits.float()
         ours = self.head(_body(self.model)(ids, use_cache=False).last_hidden_state).float()
         if not torch.allclose(whole, ours, atol=1e-2, rtol=1e-2):
-            raise ModelError(f"model {self.path}: {self.architecture} changes its logits after the head; not supported")
+            raise ModelError(
+                f"model {self.path}: {self.architecture} changes its logits after the head; not supported"
+            )
 
-    # --- adapters -------------------------------------------------------------------------------------------------
+    # --- adapters
+    # -------------------------------------------------------------------------------------------------
 
     def create_adapter(self, name: str, seed: int, *, full: bool = False) -> None:
         from peft import LoraConfig, get_peft_model
 
         if full:
             if self.section.quantize != "none":
-                raise ModelError("model.critic: full needs model.quantize: none; use critic: adapter")
+                raise ModelError(
+                    "model.critic: full needs model.quantize: none; use critic: adapter"
+                )
             self._full[name] = self._load(trainable=True).requires_grad_(True)
             self._full[name].get_output_embeddings().weight.requires_grad_(
-                self._full[name].get_output_embeddings().weight is self._full[name].get_input_embeddings().weight
+                self._full[name].get_output_embeddings().weight
+                is self._full[name].get_input_embeddings().weight
             )
             return
         safe = f"a{len(self._names)}_{abs(seed) % 997}"
@@ -157,7 +177,9 @@ class TransformersBackbone:
     def copy_adapter(self, source: str, target: str) -> None:
         self.create_adapter(target, 0, full=source in self._full)
         with torch.no_grad():
-            for mine, theirs in zip(self.adapter(target).values(), self.adapter(source).values(), strict=True):
+            for mine, theirs in zip(
+                self.adapter(target).values(), self.adapter(source).values(), strict=True
+            ):
                 mine.copy_(theirs)
 
     def drop_adapter(self, name: str) -> None:
@@ -201,7 +223,8 @@ class TransformersBackbone:
                 parameter.requires_grad_(True)
         return self.model
 
-    # --- learning and sampling ------------------------------------------------------------------------------------
+    # --- learning and sampling
+    # ------------------------------------------------------------------------------------
 
     def _inputs(self, mask: Tensor) -> dict[str, Tensor]:
         more = {"attention_mask": mask.long()}
@@ -209,7 +232,9 @@ class TransformersBackbone:
             more["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)
         return more
 
-    def states(self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor) -> Tensor:
+    def states(
+        self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
+    ) -> Tensor:
         model = self._activate(adapter)
         ids = torch.cat([prompts.ids[group], answers[:, :-1]], 1)
         seen = torch.cat([prompts.mask[group], mask[:, :-1].bool()], 1)
@@ -221,7 +246,9 @@ class TransformersBackbone:
         return head(states.to(head.weight.dtype))
 
     @torch.no_grad()
-    def decode(self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int) -> tuple[Session, Tensor]:
+    def decode(
+        self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int
+    ) -> tuple[Session, Tensor]:
         model = self._activate(adapter)
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if longest and prompts.ids.shape[1] + max_tokens > longest:
@@ -249,7 +276,9 @@ class _Session:
         more = self.owner._inputs(self.mask)
         if "position_ids" in more:
             more["position_ids"] = more["position_ids"][:, -1:]
-        out = self.body(input_ids=tokens[:, None], past_key_values=self.cache, use_cache=True, **more)
+        out = self.body(
+            input_ids=tokens[:, None], past_key_values=self.cache, use_cache=True, **more
+        )
         self._peak = max(self._peak, _cache_bytes(self.cache))
         return self.owner.head(out.last_hidden_state[:, -1])
 

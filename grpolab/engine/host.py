@@ -1,4 +1,5 @@
-"""The engine process: opens a run, listens to its stdin, drives the lab, and turns whatever happens into events."""
+"""The engine process: opens a run, listens to its stdin, drives the lab, and turns whatever
+happens into events."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ class Writer:
 class Host:
     """One engine process on one run directory."""
 
-    def __init__(self, run_dir: Path, device: str, threads: int, *, resume: bool, started: float) -> None:
+    def __init__(
+        self, run_dir: Path, device: str, threads: int, *, resume: bool, started: float
+    ) -> None:
         self.run_dir, self.threads, self.resume, self.started = run_dir, threads, resume, started
         self.recorded = feed.read(run_dir / rundir.EVENTS) if resume else []
         offset = max((t for t, _ in self.recorded), default=0.0)
@@ -58,7 +61,8 @@ class Host:
         self.single = 0  # steps still to make while paused
 
     def run(self) -> int:
-        """Do the work; the process's exit code. What fails becomes an event, not only a traceback."""
+        """Do the work; the process's exit code. What fails becomes an event, not only a
+        traceback."""
         threading.Thread(target=self._listen, daemon=True).start()
         lab: Lab | None = None
         try:
@@ -77,7 +81,9 @@ class Host:
             traceback.print_exc()
             step = lab.step_number if lab else 0
             where = "working" if lab and lab.lanes else "starting"
-            self.emit(ev.Failed(step, f"{type(error).__name__}: {error}", where, traceback.format_exc()))
+            self.emit(
+                ev.Failed(step, f"{type(error).__name__}: {error}", where, traceback.format_exc())
+            )
             self._end(lab, "failed")
             return FAILED
         done = lab.step_number >= lab.plan.train.steps
@@ -103,7 +109,8 @@ class Host:
             lab.phase("stopping")
             lab.save()
 
-    # --- commands -------------------------------------------------------------------------------------------------
+    # --- commands
+    # -------------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
         """Lines of stdin become commands; its end means that nobody wants this process any more."""
@@ -156,7 +163,8 @@ class Host:
             return
         changes.apply(lab, cue, "command")
 
-    # --- beginning and end ----------------------------------------------------------------------------------------
+    # --- beginning and end
+    # ----------------------------------------------------------------------------------------
 
     def _announce(self, plan: Scenario, device: torch.device) -> None:
         self.emit(
@@ -168,7 +176,8 @@ class Host:
         self.emit(ev.PhaseChanged("starting", 0))
 
     def _go_back(self, lab: Lab) -> None:
-        """Restore the newest checkpoint; what was done by hand after it is done again at the same steps."""
+        """Restore the newest checkpoint; what was done by hand after it is done again at the same
+        steps."""
         found = checkpoint.newest(self.run_dir)
         step = found[0] if found else 0
         resumed = ev.Resumed(step)

@@ -1,4 +1,5 @@
-"""The lab: one running scenario. The file to read first: `Lab.step` is the straight way of one prompt."""
+"""The lab: one running scenario. The file to read first: `Lab.step` is the straight way of one
+prompt."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from grpolab.algorithms.base import Batch, step_metrics
 from grpolab.engine import changes, checkpoint
 from grpolab.engine.backbone import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
-from grpolab.engine.lane import Lane, learning_rate
+from grpolab.engine.lane import Lane, scheduled
 from grpolab.engine.memory import Memory
 from grpolab.engine.record import Stream, channels, row_ids
 from grpolab.engine.sample import Rollout
@@ -35,7 +36,9 @@ class Clock:
     """Seconds of work by phase, over resumes too."""
 
     seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("total", "startup", "rollout", "score", "update", "eval"), 0.0)
+        default_factory=lambda: dict.fromkeys(
+            ("total", "startup", "rollout", "score", "update", "eval"), 0.0
+        )
     )
 
     started: float = field(default_factory=time.perf_counter)  # of this process's work
@@ -53,14 +56,19 @@ class Clock:
 
 
 class Lab:
-    """Owns the backbone, the lanes and the step counter. `emit` writes events; nothing is printed."""
+    """Owns the backbone, the lanes and the step counter. `emit` writes events; nothing is
+    printed."""
 
-    def __init__(self, plan: Scenario, run_dir: Path, emit: Emit, device: torch.device, threads: int) -> None:
+    def __init__(
+        self, plan: Scenario, run_dir: Path, emit: Emit, device: torch.device, threads: int
+    ) -> None:
         self.plan, self.run_dir, self.emit = plan, run_dir, emit
         self.device, self.threads = device, threads
         self.clock = Clock()
         self.step_number = 0
-        self.cues: list[tuple[Cue, str]] = sorted(((c, "cue") for c in plan.cues), key=lambda c: c[0].at)
+        self.cues: list[tuple[Cue, str]] = sorted(
+            ((c, "cue") for c in plan.cues), key=lambda c: c[0].at
+        )
         self.cues_done = 0
         self.task = scenario.make_task(plan.task)
         self.parts = [scenario.make_reward(r) for r in plan.rewards]
@@ -69,7 +77,8 @@ class Lab:
         self.evaluated: tuple[int, int] = (-1, 0)  # step and lanes of the newest evaluation
         self.saved = -1
 
-    # --- start ----------------------------------------------------------------------------------------------------
+    # --- start
+    # ----------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Load the model and make the lanes."""
@@ -100,13 +109,20 @@ class Lab:
         settings = lane.algorithm.settings.model_dump(mode="json")
         self.emit(
             ev.LaneOpened(
-                lane.name, lane.algorithm.name, lane.preset, settings, self.step_number, parent, trainable
+                lane.name,
+                lane.algorithm.name,
+                lane.preset,
+                settings,
+                self.step_number,
+                parent,
+                trainable,
             )
         )
         if lane.critic is not None:
             changes.tell_critic(self, lane)
 
-    # --- the straight way of one prompt ---------------------------------------------------------------------------
+    # --- the straight way of one prompt
+    # ---------------------------------------------------------------------------
 
     def step(self, lane: Lane) -> None:
         """One step of one lane: draw, sample, grade, score, credit, update, record."""
@@ -120,14 +136,19 @@ class Lab:
         self.emit(ev.RolloutStarted(number, lane.name, name, texts, levels, size, longest))
 
         self.phase("sampling", lane)
-        stream = Stream(self.backbone.text, self.emit, number, lane.name) if self.plan.record.stream else None
+        stream = (
+            Stream(self.backbone.text, self.emit, number, lane.name)
+            if self.plan.record.stream
+            else None
+        )
         rollout = lane.sample([self.backbone.text.encode(p.text) for p in prompts], number, stream)
         now = self.clock.add("rollout", now)
 
         ids = row_ids(rollout)
         answers = self.backbone.text.decode(ids)
         graded = [
-            rewards.grade(self.task, self.parts, prompts[i // size], text) for i, text in enumerate(answers)
+            rewards.grade(self.task, self.parts, prompts[i // size], text)
+            for i, text in enumerate(answers)
         ]
         self.emit(
             ev.Graded(
@@ -157,7 +178,7 @@ class Lab:
         )
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
         metrics["tokens_per_second"] = metrics["length"] * len(ids) / max(spent["rollout"], 1e-9)
-        metrics["learning_rate"] = learning_rate(lane.train, number)
+        metrics["learning_rate"] = lane.learning_rate * scheduled(lane.train, number)
         self.emit(
             ev.StepDone(
                 number, lane.name, name, metrics, spent, report.updates, int(batch.mask.sum()),
@@ -179,7 +200,8 @@ class Lab:
                 total[owner] += size
         return self.memory.by_owner(total)
 
-    # --- the loop -------------------------------------------------------------------------------------------------
+    # --- the loop
+    # -------------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
         """One step of every lane, and the evaluation and checkpoint that fall due after it."""
@@ -195,7 +217,9 @@ class Lab:
     def apply_cues(self) -> list[str]:
         """Carry out the cues that are due before the next step; the names of what they did."""
         did = []
-        while self.cues_done < len(self.cues) and self.cues[self.cues_done][0].at <= self.step_number:
+        while (
+            self.cues_done < len(self.cues) and self.cues[self.cues_done][0].at <= self.step_number
+        ):
             cue, origin = self.cues[self.cues_done]
             self.cues_done += 1
             changes.apply(self, cue, origin)
@@ -213,10 +237,12 @@ class Lab:
         self.evaluated = (self.step_number, len(self.lanes))
         self.clock.add("eval", start)
 
-    # --- what stays -----------------------------------------------------------------------------------------------
+    # --- what stays
+    # -----------------------------------------------------------------------------------------------
 
     def digest(self) -> str:
-        """sha256 over every step's tokens, rewards and advantages, and the adapters as they are now."""
+        """sha256 over every step's tokens, rewards and advantages, and the adapters as they are
+        now."""
         h = hashlib.sha256()
         for lane in self.lanes.values():
             h.update(lane.digest.encode())
@@ -252,7 +278,9 @@ class Lab:
             lanes[name] = state
         planned = [origin for _, origin in self.cues[: self.cues_done] if origin == "cue"]
         waiting = [
-            cue.model_dump(mode="json") for cue, origin in self.cues[self.cues_done :] if origin == "command"
+            cue.model_dump(mode="json")
+            for cue, origin in self.cues[self.cues_done :]
+            if origin == "command"
         ]
         state = {
             "step": self.step_number,
@@ -268,7 +296,8 @@ class Lab:
     def restore(self, path: Path) -> list[dict[str, Any]]:
         """Go back to a checkpoint; call after `open`, with only the scenario's own cues known.
 
-        Returns what had been done by hand and was still to be done again when the checkpoint was written.
+        Returns what had been done by hand and was still to be done again when the checkpoint was
+        written.
         """
         tensors, state = checkpoint.load(path)
         for name, saved in state["lanes"].items():
@@ -293,7 +322,10 @@ def _chain(before: str, ids: list[list[int]], reward: Tensor, advantage: Tensor)
 
 
 def _answer_metrics(
-    batch: Batch, graded: list[rewards.Graded], parts: Sequence[tuple[rewards.Reward, float]], rollout: Rollout
+    batch: Batch,
+    graded: list[rewards.Graded],
+    parts: Sequence[tuple[rewards.Reward, float]],
+    rollout: Rollout,
 ) -> dict[str, float]:
     """What the answers themselves tell, whatever the algorithm."""
     count = len(graded)
@@ -316,7 +348,9 @@ def _answer_metrics(
 
 def machine() -> str:
     """The processor in words, for the record."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+    for line in (
+        Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    ):
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

@@ -1,4 +1,5 @@
-"""One lane: a policy adapter with its algorithm, its optimizer and, where the algorithm wants one, its critic."""
+"""One lane: a policy adapter with its algorithm, its optimizer and, where the algorithm wants one,
+its critic."""
 
 from __future__ import annotations
 
@@ -56,10 +57,14 @@ class Lane:
         self.digest = ""
         self.match_critic()
 
-    # --- the parts of a step, in their order ----------------------------------------------------------------------
+    # --- the parts of a step, in their order
+    # ----------------------------------------------------------------------
 
-    def sample(self, prompts: Sequence[Sequence[int]], step: int, listener: Listener | None) -> Rollout:
-        """`group_size` answers to each prompt, in chunks of rows; noise depends on seed, step and chunk alone."""
+    def sample(
+        self, prompts: Sequence[Sequence[int]], step: int, listener: Listener | None
+    ) -> Rollout:
+        """`group_size` answers to each prompt, in chunks of rows; noise depends on seed, step and
+        chunk alone."""
         r, device = self.rollout, self.backbone.device
         padded = Prompts.pad(prompts, self.backbone.text.pad, device)
         group = torch.arange(len(prompts), device=device).repeat_interleave(r.group_size)
@@ -75,15 +80,21 @@ class Lane:
                 generator=torch_generator(self.seed, "sample", step, index, device=device),
             )  # fmt: skip
 
-        # one call first, so that weights derived from the adapter are made once and not by every thread
+        # one call first, so that weights derived from the adapter are made once and not by every
+        # thread
         self.backbone.prepare(self.adapter)
-        rollout = join(padded, group, self.workers.map(work, enumerate(chunks)), self.backbone.text.pad)
+        rollout = join(
+            padded, group, self.workers.map(work, enumerate(chunks)), self.backbone.text.pad
+        )
         self.cache_bytes = rollout.cache_bytes
         return rollout
 
     def score(self, rollout: Rollout, reward: Tensor, *, reference: bool) -> Batch:
-        """What the algorithm may know: the sampler's log-probs, and the reference's and the critic's where asked."""
-        logp = self._each(rollout, lambda p: score(self.backbone, BASE, p, self.rollout.temperature).logp)
+        """What the algorithm may know: the sampler's log-probs, and the reference's and the
+        critic's where asked."""
+        logp = self._each(
+            rollout, lambda p: score(self.backbone, BASE, p, self.rollout.temperature).logp
+        )
         value = self._each(rollout, self.critic.values) if self.critic is not None else None
         return Batch(
             mask=rollout.mask, group=rollout.group, reward=reward, old_logp=rollout.logp,
@@ -114,16 +125,19 @@ class Lane:
         self.workers.map(work, self._chunks(len(rollout.group)))
         return out
 
-    # --- changes --------------------------------------------------------------------------------------------------
+    # --- changes
+    # --------------------------------------------------------------------------------------------------
 
     def switch(self, section: AlgorithmSection) -> tuple[list[str], list[str]]:
         """Take another algorithm; what was kept and what was reset, in words."""
         kept = ["policy adapter", "random state", "curves"]
         reset = ["optimizer moments"]
-        had_critic = self.critic is not None
+        had_critic, rate = self.critic is not None, self.learning_rate
         self.algorithm, self.preset = make_algorithm(section), section.preset
         self.optimizer = AdamW(self.optimizer.tensors, self.train.weight_decay)
         self.match_critic()
+        if rate != self.learning_rate:
+            reset.append(f"learning rate {rate:g} to {self.learning_rate:g}")
         if had_critic and self.critic is None:
             reset.append("critic dropped")
         elif had_critic:
@@ -131,6 +145,12 @@ class Lane:
         elif self.critic is not None:
             reset.append("new critic, cold")
         return kept, reset
+
+    @property
+    def learning_rate(self) -> float:
+        """The policy's, before the schedule: the scenario's, or else the algorithm's own."""
+        given = self.train.learning_rate
+        return self.algorithm.learning_rate if given is None else given
 
     def match_critic(self) -> None:
         """Create or drop the critic, as the algorithm wants it."""
@@ -144,7 +164,8 @@ class Lane:
             self.critic = None
 
     def copy_from(self, other: Lane) -> None:
-        """Become a fork: the other's adapter, optimizer moments and, where both want one, critic."""
+        """Become a fork: the other's adapter, optimizer moments and, where both want one,
+        critic."""
         _copy(self.optimizer, other.optimizer)
         if self.critic is not None and other.critic is not None:
             _copy(self.critic.optimizer, other.critic.optimizer)
@@ -160,7 +181,8 @@ class Lane:
         return {
             "adapters": sum(t.nbytes for t in self.optimizer.tensors.values()),
             "critic": critic.bytes() if critic is not None else 0,
-            "optimizer": self.optimizer.bytes() + (critic.optimizer.bytes() if critic is not None else 0),
+            "optimizer": self.optimizer.bytes()
+            + (critic.optimizer.bytes() if critic is not None else 0),
             "gradients": self.gradient_bytes,
             "kv_cache": self.cache_bytes,
         }
@@ -211,12 +233,15 @@ class Learner:
             done = replace(share, terms=terms, ratio=share.ratio.detach())
             return Piece(rows, Forward(scores.logp.detach(), scores.entropy, None), done), grads
 
-        results = []
-        if not self._watched:  # one microbatch of each step is watched: enough to know what activations take
-            self._watched = True
+        def watched(rows: Tensor) -> tuple[Piece, tuple[Tensor | None, ...]]:
             with lane.memory.watching():
-                results.append(work(pieces[0]))
-        results += lane.workers.map(work, pieces[len(results) :])
+                return work(rows)
+
+        # one microbatch of each step is watched: enough to know what activations take
+        first, self._watched = not self._watched, True
+        results = lane.workers.map(
+            lambda item: (watched if first and item[0] == 0 else work)(item[1]), enumerate(pieces)
+        )
         for _, grads in results:
             for tensor, grad in zip(tensors, grads, strict=True):
                 if grad is not None:
@@ -226,19 +251,20 @@ class Learner:
 
     def step(self) -> float:
         train, lane = self.lane.train, self.lane
-        rate = learning_rate(train, self.step_number)
-        norm = lane.optimizer.step(rate * _warm(lane.optimizer, train), train.max_grad_norm)
+        share = scheduled(train, self.step_number)
+        rate = share * lane.learning_rate * _warm(lane.optimizer, train)
+        norm = lane.optimizer.step(rate, train.max_grad_norm)
         if (critic := lane.critic) is not None:
-            rate *= train.critic_learning_rate / train.learning_rate
-            critic.optimizer.step(rate * _warm(critic.optimizer, train), train.max_grad_norm)
+            rate = share * train.critic_learning_rate * _warm(critic.optimizer, train)
+            critic.optimizer.step(rate, train.max_grad_norm)
         return norm
 
 
-def learning_rate(train: TrainSection, step: int) -> float:
-    """The policy's learning rate in this step, by the schedule."""
+def scheduled(train: TrainSection, step: int) -> float:
+    """The share of the learning rates that counts in this step, by the schedule."""
     if train.schedule == "constant" or train.steps < 2:
-        return train.learning_rate
-    return train.learning_rate * (1 - 0.9 * min(1.0, (step - 1) / (train.steps - 1)))
+        return 1.0
+    return 1 - 0.9 * min(1.0, (step - 1) / (train.steps - 1))
 
 
 def _warm(optimizer: AdamW, train: TrainSection) -> float:

@@ -27,7 +27,8 @@ def stack(w: dict[str, Tensor], names: list[str]) -> None:
 
 
 def stacked(w: dict[str, Tensor], names: list[str], what: str) -> Tensor:
-    """Tensors of several linears one above the other; they lie so already, unless `w` is a trainable copy."""
+    """Tensors of several linears one above the other; they lie so already, unless `w` is a
+    trainable copy."""
     if len(names) == 1:
         return w[f"{names[0]}.{what}"]
     together = w.get("+".join(names) + f".{what}")
@@ -40,7 +41,8 @@ def stacked_bias(w: dict[str, Tensor], names: list[str]) -> Tensor | None:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions, halves convention. x [..., heads, D]; cos and sin [..., D], the first half of sin negated."""
+    """Rotary positions, halves convention. x [..., heads, D]; cos and sin [..., D], the first half
+    of sin negated."""
     half = x.shape[-1] // 2
     turned = torch.cat([x[..., half:], x[..., :half]], -1)
     return x * cos.unsqueeze(-2) + turned * sin.unsqueeze(-2)

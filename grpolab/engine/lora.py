@@ -1,4 +1,5 @@
-"""Low-rank adapters for the own decoder, under PEFT's tensor names (Hu et al. 2021, arXiv 2106.09685)."""
+"""Low-rank adapters for the own decoder, under PEFT's tensor names (Hu et al. 2021, arXiv
+2106.09685)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ Spans = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Lora:
-    """A [r, in] and B [out, r] for each adapted module; the module's weight becomes W + scale · B A."""
+    """A [r, in] and B [out, r] for each adapted module; the module's weight becomes W + scale · B
+    A."""
 
     a: dict[str, Tensor]
     b: dict[str, Tensor]
@@ -24,8 +26,11 @@ class Lora:
     scale: float
 
     @staticmethod
-    def create(weights: dict[str, Tensor], out: dict[str, int], rank: int, alpha: float, seed: int) -> Lora:
-        """One pair for each of `weights`. A as PEFT draws it (Kaiming-uniform, a = √5), B zero: the adapter changes nothing yet."""
+    def create(
+        weights: dict[str, Tensor], out: dict[str, int], rank: int, alpha: float, seed: int
+    ) -> Lora:
+        """One pair for each of `weights`. A as PEFT draws it (Kaiming-uniform, a = √5), B zero:
+        the adapter changes nothing yet."""
         generator = torch.Generator().manual_seed(seed)
         a, b = {}, {}
         for name, w in weights.items():
@@ -51,7 +56,8 @@ class Lora:
         return out
 
     def part(self, names: Sequence[str]) -> tuple[Spans, tuple[Tensor, ...]]:
-        """Of linears stacked in this order: the output ranges that are adapted, and their A and B in turn."""
+        """Of linears stacked in this order: the output ranges that are adapted, and their A and B
+        in turn."""
         spans, ab, at = [], [], 0
         for name in names:
             if name in self.a:
@@ -62,7 +68,8 @@ class Lora:
 
     @torch.no_grad()
     def folded(self, w: Tensor, names: Sequence[str]) -> Tensor:
-        """The stacked weights with the adapters in them; for fp32 only, where nothing of the small change is lost."""
+        """The stacked weights with the adapters in them; for fp32 only, where nothing of the small
+        change is lost."""
         spans, ab = self.part(names)
         return fold(w, spans, ab, self.scale) if ab else w
 
@@ -70,9 +77,9 @@ class Lora:
 class _LoraLinears(torch.autograd.Function):
     """Stacked linears on one input, y = x (W + s B A)ᵀ, in one product.
 
-    `spans` are the output ranges that have an adapter, `ab` their A and B in turn. The frozen W gets no gradient, and
-    nothing as large as the tokens is kept but x. Differentiable twice: the backward is made of differentiable
-    operations on the saved tensors.
+    `spans` are the output ranges that have an adapter, `ab` their A and B in turn. The frozen W
+    gets no gradient, and nothing as large as the tokens is kept but x. Differentiable twice: the
+    backward is made of differentiable operations on the saved tensors.
     """
 
     @staticmethod
@@ -108,8 +115,11 @@ def fold(w: Tensor, spans: Spans, ab: Sequence[Tensor], scale: float) -> Tensor:
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
-def lora_linears(x: Tensor, w: Tensor, bias: Tensor | None, lora: Lora | None, names: Sequence[str]) -> Tensor:
-    """x Wᵀ + bias for the linears `names` stacked in W, each with its adapter if it has one. [M, in] -> [M, Σ out]."""
+def lora_linears(
+    x: Tensor, w: Tensor, bias: Tensor | None, lora: Lora | None, names: Sequence[str]
+) -> Tensor:
+    """x Wᵀ + bias for the linears `names` stacked in W, each with its adapter if it has one. [M,
+    in] -> [M, Σ out]."""
     spans, ab = ((), ()) if lora is None else lora.part(names)
     if lora is None or not ab:
         return F.linear(x, w, bias)

@@ -1,4 +1,5 @@
-"""Who holds how many bytes. Owners are counted from their storages; what remains of the process is `other`."""
+"""Who holds how many bytes. Owners are counted from their storages; what remains of the process is
+`other`."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Memory:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Count the distinct storages that autograd keeps for a backward made inside; the largest count stays."""
+        """Count the distinct storages that autograd keeps for a backward made inside; the largest
+        count stays."""
         seen: dict[int, int] = {}
 
         def keep(tensor: Tensor) -> Tensor:
@@ -35,7 +37,8 @@ class Memory:
         self.activations = max(self.activations, sum(seen.values()))
 
     def by_owner(self, owners: dict[str, int]) -> dict[str, int]:
-        """Complete the counted owners with activations and the rest of what the process (or the GPU) holds."""
+        """Complete the counted owners with activations and the rest of what the process (or the
+        GPU) holds."""
         now = self.now()
         known = owners | {"activations": self.activations}
         known["other"] = max(0, now - sum(known.values()))

@@ -1,4 +1,5 @@
-"""RMS normalisation with a hand-written backward: a third of the passes over memory that autograd's composite makes."""
+"""RMS normalisation with a hand-written backward: a third of the passes over memory that
+autograd's composite makes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""AdamW on a named set of tensors (Loshchilov & Hutter 2019, arXiv 1711.05101), in place and restorable by name.
+"""AdamW on a named set of tensors (Loshchilov & Hutter 2019, arXiv 1711.05101), in place and
+restorable by name.
 
-torch.optim is not used because creating its first optimizer imports torch's compiler: two seconds in which the user
-of a small policy would wait. Tests hold this to torch.optim.AdamW.
+torch.optim is not used because creating its first optimizer imports torch's compiler: two seconds
+in which the user of a small policy would wait. Tests hold this to torch.optim.AdamW.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ BETA1, BETA2 = 0.9, 0.99
 class AdamW:
     """β = (0.9, 0.99), ε = 1e-8.
 
-    A second moment that remembers about a hundred updates, not a thousand: a single update with a gradient fifty times
-    the usual (k3 makes such ones) would otherwise throw the small adapter far.
+    A second moment that remembers about a hundred updates, not a thousand: a single update with a
+    gradient fifty times the usual (k3 makes such ones) would otherwise throw the small adapter far.
     """
 
     def __init__(self, tensors: dict[str, Tensor], weight_decay: float) -> None:
@@ -31,7 +32,8 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, learning_rate: float, max_grad_norm: float) -> float:
-        """Clip the gradients together to `max_grad_norm`, take one step, clear them; returns the norm before.
+        """Clip the gradients together to `max_grad_norm`, take one step, clear them; returns the
+        norm before.
 
         A norm that is not finite skips the step: the parameters stay as they are.
         """

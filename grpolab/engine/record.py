@@ -1,4 +1,5 @@
-"""From tensors to what an event can carry: streamed text, token ids by row, packed per-token channels."""
+"""From tensors to what an event can carry: streamed text, token ids by row, packed per-token
+channels."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ class Stream:
                 self._ended.add(row)
                 ended.append(row)
             else:
-                text = text.rstrip("\ufffd")  # the first bytes of a character whose rest is still to come
+                text = text.rstrip(
+                    "\ufffd"
+                )  # the first bytes of a character whose rest is still to come
             before = self._shown.get(row, "")
             if len(text) > len(before) and text.startswith(before):
                 new.append((row, text[len(before) :]))

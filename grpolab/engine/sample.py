@@ -1,7 +1,8 @@
 """One rollout: tokens and the log-probs they were sampled with, streaming while it goes.
 
-The loop is the same for every backbone; a backbone only brings the session that turns tokens into logits. Noise is
-drawn for every row at every position, in order, so neither finished rows nor their removal change what others draw.
+The loop is the same for every backbone; a backbone only brings the session that turns tokens into
+logits. Noise is drawn for every row at every position, in order, so neither finished rows nor
+their removal change what others draw.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def sample(
     temperature: float, top_p: float, generator: torch.Generator, greedy: Tensor | None = None,
     listener: Listener | None = None,
 ) -> Rollout:  # fmt: skip
-    """Sample one answer for each entry of `group` [N]; rows marked in `greedy` [N] take the likeliest token.
+    """Sample one answer for each entry of `group` [N]; rows marked in `greedy` [N] take the
+    likeliest token.
 
     log-probs are those of softmax(logits / temperature).
     """
@@ -58,7 +60,9 @@ def sample(
     session, logits = backbone.decode(adapter, prompts, group, max_tokens)
     for t in range(max_tokens):
         scores = torch.log_softmax(logits.float() / temperature, -1)
-        noise = torch.empty(count, scores.shape[-1], device=device).exponential_(generator=generator)
+        noise = torch.empty(count, scores.shape[-1], device=device).exponential_(
+            generator=generator
+        )
         choice = scores if top_p >= 1 else _nucleus(scores, top_p)
         drawn = (choice - noise[live].log()).argmax(-1)  # Gumbel-max, as −log of an exponential
         if greedy is not None:
@@ -83,11 +87,16 @@ def sample(
     width = int(lengths.max())
     mask = (torch.arange(width, device=device) < lengths[:, None]).float()
     tokens = torch.where(mask.bool(), tokens[:, :width], backbone.text.pad)
-    return Rollout(prompts, group, tokens, mask, logp[:, :width] * mask, finished, session.cache_bytes)
+    return Rollout(
+        prompts, group, tokens, mask, logp[:, :width] * mask, finished, session.cache_bytes
+    )
 
 
 def _nucleus(scores: Tensor, top_p: float) -> Tensor:
-    """Log-probs with everything outside the smallest set of mass ≥ top_p at −∞. [n, V] -> [n, V]."""
+    """Log-probs with everything outside the smallest set of mass ≥ top_p at −∞. [n, V] -> [n,
+    V]."""
     ordered, index = scores.sort(-1, descending=True)
     before = ordered.exp().cumsum(-1) - ordered.exp()
-    return torch.full_like(scores, -torch.inf).scatter(-1, index, ordered.masked_fill(before >= top_p, -torch.inf))
+    return torch.full_like(scores, -torch.inf).scatter(
+        -1, index, ordered.masked_fill(before >= top_p, -torch.inf)
+    )

@@ -1,4 +1,5 @@
-"""Log-probs, entropies and values of answers that exist already. The one file that knows how tokens and logits align."""
+"""Log-probs, entropies and values of answers that exist already. The one file that knows how
+tokens and logits align."""
 
 from __future__ import annotations
 

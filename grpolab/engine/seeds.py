@@ -1,7 +1,8 @@
-"""Randomness by name: every draw is seeded by what it is for, so no generator state has to be carried or saved.
+"""Randomness by name: every draw is seeded by what it is for, so no generator state has to be
+carried or saved.
 
-A resumed run, a switched algorithm and a second lane all draw the same prompts and the same sampling noise at the
-same step; what differs between lanes is then the algorithm alone.
+A resumed run, a switched algorithm and a second lane all draw the same prompts and the same
+sampling noise at the same step; what differs between lanes is then the algorithm alone.
 """
 
 from __future__ import annotations

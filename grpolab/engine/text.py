@@ -26,7 +26,8 @@ class Text(Protocol):
 
 
 class FileText:
-    """A `tokenizer.json` read by the tokenizers library, without transformers (which takes seconds to import)."""
+    """A `tokenizer.json` read by the tokenizers library, without transformers (which takes seconds
+    to import)."""
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         from tokenizers import Tokenizer

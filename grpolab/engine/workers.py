@@ -1,8 +1,8 @@
 """Threads that each compute a piece of the rows, every one with single-threaded kernels.
 
-On a few cores this beats splitting every kernel over all threads: nothing waits spinning for the slowest core, a busy
-neighbour costs its share and no more, and since the pieces do not depend on the number of threads, neither do the
-results: a run has one digest on one core and on eight.
+On a few cores this beats splitting every kernel over all threads: nothing waits spinning for the
+slowest core, a busy neighbour costs its share and no more, and since the pieces do not depend on
+the number of threads, neither do the results: a run has one digest on one core and on eight.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """`parallel` False: one thread, kernels use all `threads` (a GPU, or a backbone with shared state)."""
+    """`parallel` False: one thread, kernels use all `threads` (a GPU, or a backbone with shared
+    state)."""
 
     def __init__(self, threads: int, *, parallel: bool) -> None:
         self.parallel = parallel
@@ -26,7 +27,8 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads) if parallel and threads > 1 else None
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """`work` of every item, results in the order of the items. The first exception is raised."""
+        """`work` of every item, results in the order of the items. The first exception is
+        raised."""
         if self._pool is None:
             return [work(item) for item in items]
         return list(self._pool.map(work, items))

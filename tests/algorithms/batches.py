@@ -10,13 +10,20 @@ from grpolab.algorithms.base import Algorithm, Batch, Credit, Forward, Whole
 
 
 def make_batch(
-    lengths: list[int], group: list[int], reward: list[float], *, seed: int = 0, width: int | None = None
+    lengths: list[int],
+    group: list[int],
+    reward: list[float],
+    *,
+    seed: int = 0,
+    width: int | None = None,
 ) -> Batch:
     g = torch.Generator().manual_seed(seed)
     n, t = len(lengths), width or max(lengths)
     mask = (torch.arange(t) < torch.tensor(lengths)[:, None]).double()
 
-    def noise(scale: float) -> Tensor:  # drawn at a fixed width, so that padding does not change the tokens
+    def noise(
+        scale: float,
+    ) -> Tensor:  # drawn at a fixed width, so that padding does not change the tokens
         return (torch.randn(n, 64, generator=g, dtype=torch.float64)[:, :t] * scale) * mask
 
     old = -noise(1.0).abs() * mask
@@ -28,7 +35,10 @@ def make_batch(
 
 def current(batch: Batch, *, drift: float = 0.0, seed: int = 1) -> Forward:
     g = torch.Generator().manual_seed(seed)
-    step = torch.randn(len(batch.mask), 64, generator=g, dtype=torch.float64)[:, : batch.mask.shape[1]] * drift
+    step = (
+        torch.randn(len(batch.mask), 64, generator=g, dtype=torch.float64)[:, : batch.mask.shape[1]]
+        * drift
+    )
     logp = (batch.old_logp + step * batch.mask).detach().requires_grad_()
     assert batch.value is not None
     value = (batch.value + 0.5 * step * batch.mask).detach().requires_grad_()

@@ -1,4 +1,5 @@
-"""What shared definitions promise exactly, in float64 and by direct summation written for the test."""
+"""What shared definitions promise exactly, in float64 and by direct summation written for the
+test."""
 
 from __future__ import annotations
 
@@ -104,7 +105,9 @@ def test_kl_estimators_against_the_exact_kl_of_small_categoricals():
         mean = (p * kl_estimate(p.log(), q.log(), estimator)).sum()
         assert mean.item() == pytest.approx(exact.item(), abs=TINY)
     assert (kl_estimate(p.log(), q.log(), "k3") >= 0).all()
-    assert kl_estimate(p.log(), q.log(), "k1")[0] > 0  # likelier under the policy than under the reference
+    assert (
+        kl_estimate(p.log(), q.log(), "k1")[0] > 0
+    )  # likelier under the policy than under the reference
 
 
 def test_gae_with_gamma_and_lambda_one_telescopes():
@@ -164,7 +167,11 @@ def test_ppo_loss_by_direct_summation():
             free, held = ratio * a, min(max(ratio, 0.8), 1.2) * a
             policy += min(free, held)
             clipped += held < free
-            v, old, r = now.value[i, t].item(), batch.value[i, t].item(), credit.returns[i, t].item()
+            v, old, r = (
+                now.value[i, t].item(),
+                batch.value[i, t].item(),
+                credit.returns[i, t].item(),
+            )
             near = old + min(max(v - old, -0.2), 0.2)
             value += 0.5 * max((v - r) ** 2, (near - r) ** 2)
     loss = ppo.loss(batch, credit, now, whole_of(batch))
@@ -213,7 +220,10 @@ def test_reinforce_baselines():
     assert make("reinforce", baseline="none").credit(batch).advantage[:, 0].tolist() == [1.0, 0.5]
     assert make("reinforce").credit(batch).advantage[:, 0].tolist() == [0.25, -0.25]
     moving = make("reinforce", baseline="moving", decay=0.5)
-    assert moving.credit(batch).advantage[:, 0].tolist() == [0.25, -0.25]  # starts at the first mean
+    assert moving.credit(batch).advantage[:, 0].tolist() == [
+        0.25,
+        -0.25,
+    ]  # starts at the first mean
     moving.observe(batch, None)  # pyright: ignore[reportArgumentType]
     moving.observe(make_batch([1, 1], [0, 0], [0.0, 0.0]), None)  # pyright: ignore[reportArgumentType]
     assert moving.state() == {"moving": 0.375}
@@ -250,7 +260,9 @@ NAMES = sorted(ALGORITHMS)
 def test_padding_order_and_microbatches_change_nothing(name, lengths, seed, drift):
     rows = len(lengths)
     group = [i // 2 for i in range(rows)]
-    reward = torch.randn(rows, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
+    reward = torch.randn(
+        rows, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).tolist()
     algorithm = make(name)
     batch = make_batch(lengths, group, reward, seed=seed)
     loss, gradient = loss_and_gradient(algorithm, batch, current(batch, drift=drift))

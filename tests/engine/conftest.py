@@ -54,7 +54,8 @@ def open_lab(tmp_path: Path) -> OpenLab:
 
 
 def random_model(kind: str, folder: Path) -> Path:
-    """A small random model of an architecture, with a character tokenizer, saved as transformers saves it."""
+    """A small random model of an architecture, with a character tokenizer, saved as transformers
+    saves it."""
     import transformers as tf
 
     torch.manual_seed(0)
@@ -67,9 +68,15 @@ def random_model(kind: str, folder: Path) -> Path:
         "intermediate_size": 48, "max_position_embeddings": 128,
     }  # fmt: skip
     made: dict[str, Callable[[], Any]] = {
-        "llama": lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**llama_like, tie_word_embeddings=False)),
-        "mistral": lambda: tf.MistralForCausalLM(tf.MistralConfig(**llama_like, sliding_window=None)),
-        "qwen2": lambda: tf.Qwen2ForCausalLM(tf.Qwen2Config(**llama_like, tie_word_embeddings=True)),
+        "llama": lambda: tf.LlamaForCausalLM(
+            tf.LlamaConfig(**llama_like, tie_word_embeddings=False)
+        ),
+        "mistral": lambda: tf.MistralForCausalLM(
+            tf.MistralConfig(**llama_like, sliding_window=None)
+        ),
+        "qwen2": lambda: tf.Qwen2ForCausalLM(
+            tf.Qwen2Config(**llama_like, tie_word_embeddings=True)
+        ),
         "qwen3": lambda: tf.Qwen3ForCausalLM(tf.Qwen3Config(**llama_like, head_dim=16)),
         "gpt2": lambda: tf.GPT2LMHeadModel(
             tf.GPT2Config(**sizes, n_embd=32, n_layer=2, n_head=4, n_positions=128)
@@ -87,6 +94,8 @@ def random_model(kind: str, folder: Path) -> Path:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
-    fast = tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
+    fast = tf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>"
+    )
     fast.save_pretrained(path)
     return path

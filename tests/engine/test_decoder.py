@@ -1,4 +1,5 @@
-"""The own decoder computes what transformers and PEFT compute: states, samples, and adapter gradients."""
+"""The own decoder computes what transformers and PEFT compute: states, samples, and adapter
+gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from tests.engine.conftest import POLICY, random_model
 CPU = torch.device("cpu")
 
 
-def both(path: Path, targets: str | list[str] = "all-linear") -> tuple[NativeBackbone, TransformersBackbone]:
+def both(
+    path: Path, targets: str | list[str] = "all-linear"
+) -> tuple[NativeBackbone, TransformersBackbone]:
     section = ModelSection(path=str(path), lora=LoraSection(rank=4, alpha=8.0, targets=targets))
     own = load_backbone(section, CPU)
     assert isinstance(own, NativeBackbone)
@@ -116,7 +119,11 @@ def test_other_architectures_and_quantized_weights_go_through_transformers(tmp_p
 
 @pytest.mark.parametrize(
     ("path", "says"),
-    [("missing", "not a local folder"), ("empty", "no .safetensors"), ("targets", "no linear is named")],
+    [
+        ("missing", "not a local folder"),
+        ("empty", "no .safetensors"),
+        ("targets", "no linear is named"),
+    ],
 )
 def test_what_cannot_be_loaded_is_said_in_words(path, says, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

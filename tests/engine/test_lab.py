@@ -89,11 +89,14 @@ def test_a_step_tells_everything_and_moves_the_adapter(name, open_lab: OpenLab):
     assert all(isinstance(v, float | int) for v in step.metrics.values())
 
 
-def test_the_digest_is_the_same_twice_and_on_any_number_of_threads(open_lab: OpenLab, tmp_path: Path):
+def test_the_digest_is_the_same_twice_and_on_any_number_of_threads(
+    open_lab: OpenLab, tmp_path: Path
+):
     cue = {"at": 2, "do": "switch", "algorithm": "ppo"}
     plan = tiny(cues=[cue], rollout={"prompts": 10})
     digests = {
-        finish(open_lab(plan, threads=n, folder=tmp_path / f"{i}")[0]) for i, n in enumerate((1, 2, 3))
+        finish(open_lab(plan, threads=n, folder=tmp_path / f"{i}")[0])
+        for i, n in enumerate((1, 2, 3))
     }
     assert len(digests) == 1
     assert finish(open_lab(tiny(seed=1), folder=tmp_path / "other")[0]) not in digests
@@ -182,7 +185,9 @@ def test_a_fork_goes_on_like_its_parent(open_lab: OpenLab):
     finish(lab)
     steps = {(s.lane, s.step): s.metrics["reward"] for s in only(seen, ev.StepDone)}
     assert steps["twin", 3] == steps["main", 3] and steps["twin", 4] == steps["main", 4]
-    assert bytes_of(lab.lanes["twin"].optimizer.tensors) == bytes_of(lab.lanes["main"].optimizer.tensors)
+    assert bytes_of(lab.lanes["twin"].optimizer.tensors) == bytes_of(
+        lab.lanes["main"].optimizer.tensors
+    )
 
 
 def test_what_cannot_be_done_is_refused_and_the_run_goes_on(open_lab: OpenLab):
@@ -216,7 +221,11 @@ def test_the_fold_of_a_real_run(open_lab: OpenLab):
         assert decoded is not None
         state.apply(decoded[1], 0.0)
     lane = state.lanes["main"]
-    assert [s.step for s in lane.steps] == [1, 2, 3, 4] and [e.step for e in lane.evals] == [0, 2, 4]
+    assert [s.step for s in lane.steps] == [1, 2, 3, 4] and [e.step for e in lane.evals] == [
+        0,
+        2,
+        4,
+    ]
     assert lane.rollout is not None and lane.rollout.channel("value") is not None
 
 
@@ -232,7 +241,9 @@ def test_any_model_learns_through_transformers(kind, quantize, open_lab: OpenLab
     lab, seen = open_lab(plan)
     lane = lab.lanes["main"]
     before = {k: v.detach().clone() for k, v in lane.optimizer.tensors.items()}
-    base = {k: v.detach().clone() for k, v in lab.backbone.model.named_parameters() if "lora" not in k}  # pyright: ignore
+    base = {
+        k: v.detach().clone() for k, v in lab.backbone.model.named_parameters() if "lora" not in k
+    }  # pyright: ignore
     finish(lab)
     assert lab.backbone.backend == "transformers"
     first = only(seen, ev.StepDone)[0]

@@ -24,7 +24,8 @@ def draw(prompts: list[str], group: list[int], *, seed: int = 0, **how):
 
 
 def test_the_first_token_follows_the_softmax():
-    """Chi-square against the exact distribution; 40 is beyond the .999 quantile for up to 15 degrees."""
+    """Chi-square against the exact distribution; 40 is beyond the .999 quantile for up to 15
+    degrees."""
     prompt = "make 20 from 3 5 7:"
     padded = Prompts.pad([BACKBONE.text.encode(prompt)], BACKBONE.text.pad, CPU)
     _, logits = BACKBONE.decode(BASE, padded, torch.tensor([0]), 1)
@@ -43,7 +44,9 @@ def test_the_first_token_follows_the_softmax():
 
 def test_log_probs_are_those_of_the_trainer():
     for temperature in (1.0, 0.7):
-        rollout = draw(["12+7-3=", "(3+4)*5=", "2*8-1="], [0, 0, 1, 2, 2, 2], temperature=temperature)
+        rollout = draw(
+            ["12+7-3=", "(3+4)*5=", "2*8-1="], [0, 0, 1, 2, 2, 2], temperature=temperature
+        )
         scores = score(BACKBONE, BASE, rollout, temperature)
         torch.testing.assert_close(scores.logp, rollout.logp, rtol=1e-4, atol=1e-4)
 
@@ -75,7 +78,9 @@ def test_greedy_rows_take_the_likeliest_and_leave_others_alone():
     width = min(plain.tokens.shape[1], mixed.tokens.shape[1])
     assert torch.equal(plain.tokens[0, :width], mixed.tokens[0, :width])
     assert torch.equal(mixed.tokens[1], mixed.tokens[3])
-    assert BACKBONE.text.decode([mixed.tokens[1][: mixed.lengths[1]].tolist()])[0].endswith("16</answer>")
+    assert BACKBONE.text.decode([mixed.tokens[1][: mixed.lengths[1]].tolist()])[0].endswith(
+        "16</answer>"
+    )
 
 
 def test_top_p_keeps_the_nucleus_only():
