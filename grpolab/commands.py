@@ -66,7 +66,7 @@ def _lab(request: Request, *, headless: bool, as_json: bool) -> int:
             return view.run(engine, as_json=as_json, known=known)
         from grpolab.tui.app import open_live
 
-        return open_live(engine.ready(), engine)
+        return open_live(None, engine)  # the first frame does not wait for the check
     except RunIsDone as done:
         print(f"{done.run_dir} is done; nothing is left to compute", file=sys.stderr)
         return _report(done.run_dir) if as_json else 0

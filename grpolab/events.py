@@ -27,7 +27,8 @@ OWNERS = (
 """Who holds memory, in the order in which viewers stack them."""
 
 PHASES = (
-    "starting", "loading", "evaluating", "sampling", "grading", "scoring", "updating", "waiting", "stopping",
+    "starting", "loading", "evaluating", "sampling", "grading", "scoring", "updating", "waiting",
+    "stopping",
 )  # fmt: skip
 
 
@@ -294,9 +295,9 @@ class Ended(Event):
 KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
-        RunStarted, Resumed, PhaseChanged, ModelLoaded, LaneOpened, RolloutStarted, Sampled, Graded, Tokens,
-        StepDone, Evaluated, Switched, SettingChanged, CriticChanged, Checkpointed, Paused, Continued, Refused,
-        Failed, Ended,
+        RunStarted, Resumed, PhaseChanged, ModelLoaded, LaneOpened, RolloutStarted, Sampled,
+        Graded, Tokens, StepDone, Evaluated, Switched, SettingChanged, CriticChanged, Checkpointed,
+        Paused, Continued, Refused, Failed, Ended,
     )
 }  # fmt: skip
 
@@ -307,7 +308,7 @@ METRICS: dict[str, str] = {
     "format": "share of the answers whose tags are all in place",
     "length": "mean answer length in tokens",
     "truncated": "share of the answers cut at max_tokens",
-    "zero_std_groups": "share of the groups whose rewards are all equal: they teach a group baseline nothing",
+    "zero_std_groups": "share of groups with equal rewards: they teach a group baseline nothing",
     "loss": "total loss of the last update; it may be 0 at ratio 1 although the gradient is not",
     "policy_loss": "the surrogate; 0 at ratio 1 when advantages are centred, whatever the gradient",
     "kl_loss": "β times the KL estimate, where the algorithm puts it in the loss",
@@ -316,10 +317,10 @@ METRICS: dict[str, str] = {
     "ratio_max": "largest probability ratio new/old that the last update saw",
     "ratio_min": "smallest such ratio",
     "clip_fraction": "share of the tokens where the clipped branch won and no gradient flows",
-    "kl_ref": "how far the policy has moved from its start: mean k3 per token against the reference",
+    "kl_ref": "how far the policy is from its start: mean k3 per token to the reference",
     "kl_old": "how far this step's updates moved it from the rollout policy: mean k3 per token",
     "entropy": "mean entropy of the next-token distribution, in nats",
-    "explained_variance": "1 − Var(return − value)/Var(return): 1 is a perfect critic, below 0 worse than the mean",
+    "explained_variance": "1 − Var(return − value)/Var(return): 1 perfect, 0 as good as a mean",
     "advantage_std": "spread of the advantages over the tokens",
     "learning_rate": "the optimizer's learning rate",
     "tokens_per_second": "answer tokens sampled per second of rollout",
@@ -346,8 +347,8 @@ def encode(event: Event, t: float) -> str:
 
 _NUMBERS = frozenset(
     {
-        "metrics", "explained_variance", "reward", "parts", "accuracy", "greedy_accuracy", "by_difficulty", "length",
-        "seconds", "settings", "before", "after",
+        "metrics", "explained_variance", "reward", "parts", "accuracy", "greedy_accuracy",
+        "by_difficulty", "length", "seconds", "settings", "before", "after",
     }
 )  # fmt: skip
 """Fields in which "nan", "inf" and "-inf" are numbers; elsewhere, as in a model's answer, they are

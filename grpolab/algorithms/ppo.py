@@ -1,14 +1,14 @@
 """PPO as RLHF uses it: a learned critic, GAE, and two clips.
 
-Paper    Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9; as applied by Ouyang et al. 2022,
-arXiv 2203.02155
+Paper    Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9; as applied by
+         Ouyang et al. 2022, arXiv 2203.02155
 Formula  r_t = −β·k1_t, plus the answer's reward at its last token
          Â = GAE(γ, λ) of r and V, whitened over the batch;  R = GAE + V before whitening
-         L = −mean_tokens min(ρÂ, clip(ρ, 1−ε, 1+ε)Â) + c·mean_tokens ½ max((V−R)², (clip(V, V_old±ε_v)−R)²)
-Differs  no entropy bonus; the critic is its own adapter with its own head, so c only weighs
-reported terms against
-         each other and scales the critic's gradient. The adaptive KL controller arrives as an
-         algorithm setting later.
+         L = −mean_t min(ρÂ, clip(ρ, 1−ε, 1+ε)Â) + c·mean_t ½ max((V−R)², (V_clip−R)²)
+         V_clip = clip(V, V_old − ε_v, V_old + ε_v)
+Differs  no entropy bonus. The critic is an adapter of its own with a head that starts at 0, so c
+         scales its loss only, and ε_v is 1: with .2 a new critic would need six steps just to
+         reach the mean reward.
 """
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
 """REINFORCE: push up what did better than a baseline.
 
-Paper    Williams 1992, Simple statistical gradient-following algorithms, §4 and §5 (reinforcement
-comparison)
-Formula  Â_i = r_i − b                             b: the batch mean, a moving average of past
-rewards, or 0
+Paper    Williams 1992, Simple statistical gradient-following algorithms, §4 and §5
+Formula  Â_i = r_i − b              b: the batch mean, a moving average of past rewards, or 0
          L = −1/N Σ_i Σ_t Â_i log π(token)
 Differs  several updates from one rollout are allowed; `importance` then weights each token by ρ_t,
-which makes
-         the gradient that of an off-policy REINFORCE without clipping. β > 0 adds β·k3 to the loss.
+         and the gradient is that of an off-policy REINFORCE without clipping. β > 0 adds β·KL.
 """
 
 from __future__ import annotations

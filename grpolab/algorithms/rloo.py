@@ -5,9 +5,8 @@ Formula  R_i = r_i − β Σ_t k1_t                    KL against the reference,
          Â_i = R_i − 1/(G−1) Σ_{j≠i} R_j  =  G/(G−1) · (R_i − mean R)
          L = −1/N Σ_i ρ_i Â_i                      ρ_i = π(answer)/π_old(answer), the whole sequence
 Differs  the paper makes one update per rollout, where ρ = 1 and the gradient is Â ∇log π(answer);
-for more, the
-         sequence ratio is the importance weight, clipped if `clip_low` and `clip_high` are set
-         (TRL clips at .2).
+         for more, the sequence ratio is the importance weight, clipped if `clip_low` and
+         `clip_high` are set (TRL clips at .2).
 """
 
 from __future__ import annotations
@@ -37,7 +36,11 @@ class Rloo(base.Algorithm):
     name = "rloo"
     title = "REINFORCE leave-one-out"
     paper = "arXiv 2402.14740"
-    formula = "R = r − β Σ_t k1\nÂ = R − mean of the other G−1\nL = −mean_rows ρ_seq Â    ρ_seq = exp Σ_t log ρ"
+    formula = (
+        "R = r − β Σ_t k1\n"
+        "Â = R − mean of the other G−1\n"
+        "L = −mean_rows ρ_seq Â    ρ_seq = exp Σ_t log ρ"
+    )
     aggregation = "sequence mean"
     Settings = RlooSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {

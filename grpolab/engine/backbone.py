@@ -129,7 +129,7 @@ class ModelError(RuntimeError):
 
 def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
     """The model of a scenario: the own decoder where it can, transformers and PEFT otherwise."""
-    from grpolab.engine import decoder
+    from grpolab.engine import decoder, folder
     from grpolab.resources import assets_dir
 
     path = assets_dir() / "policy" if section.path == "embedded" else Path(section.path)
@@ -139,7 +139,7 @@ def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
             config = json.loads(config_file.read_text())
         except (OSError, ValueError) as error:
             raise ModelError(f"{config_file}: cannot be read ({error})") from None
-        reason = decoder.unsupported(config, section)
+        reason = folder.unsupported(config, section)
         if reason is None:
             return decoder.NativeBackbone(path, config, section, device)
     else:

@@ -72,8 +72,8 @@ class NativeSession:
     keys and values."""
 
     def __init__(
-        self, model: NativeBackbone, weights: FusedWeights, keys: list[Tensor], values: list[Tensor],
-        visible: Tensor, position: Tensor, width: int,
+        self, model: NativeBackbone, weights: FusedWeights, keys: list[Tensor],
+        values: list[Tensor], visible: Tensor, position: Tensor, width: int,
     ) -> None:  # fmt: skip
         self.model, self.weights = model, weights
         self.keys, self.values = keys, values

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from grpolab import events as ev
 from grpolab import scenario
+from grpolab.engine import saving
 from grpolab.engine.lane import Lane
 from grpolab.scenario import (
     AlgorithmSection,
@@ -39,7 +37,7 @@ def apply(lab: Lab, cue: Cue, origin: str) -> None:
         elif cue.do == "evaluate":
             lab.evaluate()
         elif cue.do == "checkpoint":
-            lab.save()
+            saving.save(lab)
     except (scenario.ScenarioError, ValueError) as error:
         lab.emit(ev.Refused(lab.step_number, cue.model_dump(mode="json"), str(error)))
 
@@ -114,28 +112,3 @@ def tell_critic(lab: Lab, lane: Lane) -> None:
         return
     state = "warm" if critic.warm else "cold"
     lab.emit(ev.CriticChanged(lab.step_number, lane.name, state, critic.explained, critic.bytes()))
-
-
-def restore_lane(
-    lane: Lane, section: AlgorithmSection, saved: dict[str, Any], tensors: dict[str, Tensor]
-) -> None:
-    """Put a lane back to what a checkpoint says."""
-    lane.algorithm, lane.preset = scenario.make_algorithm(section), section.preset
-    lane.algorithm.load_state(saved["memory"])
-    lane.match_critic()
-    lane.train = TrainSection.model_validate(saved["train"])
-    lane.rollout = RolloutSection.model_validate(saved["rollout"])
-    lane.digest = saved["digest"]
-    with torch.no_grad():
-        for name, tensor in lane.optimizer.tensors.items():
-            tensor.copy_(tensors[f"policy.{name}"])
-        lane.optimizer.load_state(tensors, "optimizer")
-        if lane.critic is not None:
-            for name, tensor in lane.critic.optimizer.tensors.items():
-                tensor.copy_(tensors[f"critic.{name}"])
-            lane.critic.optimizer.load_state(tensors, "critic-optimizer")
-            lane.critic.explained, lane.critic.warm = (
-                saved["critic"]["explained"],
-                saved["critic"]["warm"],
-            )
-    lane.backbone.refresh(lane.adapter)

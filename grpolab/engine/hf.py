@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from grpolab.engine.backbone import BASE, ModelError, Prompts, Session
 from grpolab.engine.seeds import torch_generator
+from grpolab.engine.text import Text
 from grpolab.scenario import ModelSection
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -87,7 +88,7 @@ class TransformersBackbone:
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"model {path}: {str(error).splitlines()[0]}") from error
         self.model: Any = model.requires_grad_(False).eval()
-        self.text = HubText(tokenizer, config, getattr(model, "generation_config", None))
+        self.text: Text = HubText(tokenizer, config, getattr(model, "generation_config", None))
         self.name = path.rstrip("/").split("/")[-1]
         self.architecture = (config.architectures or [config.model_type])[0]
         self.dtype = str(
@@ -122,7 +123,9 @@ class TransformersBackbone:
         if quantize != "none":
             how["device_map"] = {"": self.device}
         model = AutoModelForCausalLM.from_pretrained(self.path, **how)
-        return model if quantize != "none" else model.to(self.device)
+        if quantize == "none":
+            model.to(self.device)  # pyright: ignore[reportArgumentType]
+        return model
 
     @torch.no_grad()
     def _check_head(self) -> None:
@@ -133,11 +136,11 @@ class TransformersBackbone:
         ours = self.head(_body(self.model)(ids, use_cache=False).last_hidden_state).float()
         if not torch.allclose(whole, ours, atol=1e-2, rtol=1e-2):
             raise ModelError(
-                f"model {self.path}: {self.architecture} changes its logits after the head; not supported"
+                f"model {self.path}: {self.architecture} changes its logits after the head; "
+                "not supported"
             )
 
-    # --- adapters
-    # -------------------------------------------------------------------------------------------------
+    # --- adapters ---
 
     def create_adapter(self, name: str, seed: int, *, full: bool = False) -> None:
         from peft import LoraConfig, get_peft_model
@@ -156,7 +159,8 @@ class TransformersBackbone:
         safe = f"a{len(self._names)}_{abs(seed) % 997}"
         lora = self.section.lora
         config = LoraConfig(
-            r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM",
+            r=lora.rank, lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType]
+            target_modules=lora.targets, task_type="CAUSAL_LM",
             lora_dropout=0.0, bias="none",
         )  # fmt: skip
         try:
@@ -217,14 +221,13 @@ class TransformersBackbone:
             self._peft.base_model.disable_adapter_layers()
         else:
             self._peft.base_model.enable_adapter_layers()
-            self._peft.set_adapter(self._names[adapter])
+            self._peft.set_adapter(self._names[adapter or ""])
         for key, parameter in self._peft.named_parameters():
             if "lora_" in key:  # PEFT turns off the gradients of whatever is not active
                 parameter.requires_grad_(True)
         return self.model
 
-    # --- learning and sampling
-    # ------------------------------------------------------------------------------------
+    # --- learning and sampling ---
 
     def _inputs(self, mask: Tensor) -> dict[str, Tensor]:
         more = {"attention_mask": mask.long()}
@@ -242,7 +245,7 @@ class TransformersBackbone:
         return out.last_hidden_state[:, prompts.ids.shape[1] - 1 :]
 
     def head(self, states: Tensor) -> Tensor:
-        head: nn.Module = self.model.get_output_embeddings()
+        head: Any = self.model.get_output_embeddings()
         return head(states.to(head.weight.dtype))
 
     @torch.no_grad()
@@ -253,8 +256,8 @@ class TransformersBackbone:
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if longest and prompts.ids.shape[1] + max_tokens > longest:
             raise ModelError(
-                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens pass the model's "
-                f"{longest} positions: lower rollout.max_tokens"
+                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens pass the "
+                f"model's {longest} positions: lower rollout.max_tokens"
             )
         out = _body(model)(input_ids=prompts.ids, use_cache=True, **self._inputs(prompts.mask))
         cache = out.past_key_values

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from grpolab import events as ev
 from grpolab import feed, rundir, scenario, scenario_file
-from grpolab.engine import changes, checkpoint
+from grpolab.engine import changes, checkpoint, saving
 from grpolab.engine.lab import Lab, machine
 from grpolab.scenario import Cue, Scenario
 
@@ -107,10 +107,9 @@ class Host:
             lab.advance()
         if lab.saved != lab.step_number:
             lab.phase("stopping")
-            lab.save()
+            saving.save(lab)
 
-    # --- commands
-    # -------------------------------------------------------------------------------------------------
+    # --- commands ---
 
     def _listen(self) -> None:
         """Lines of stdin become commands; its end means that nobody wants this process any more."""
@@ -163,14 +162,14 @@ class Host:
             return
         changes.apply(lab, cue, "command")
 
-    # --- beginning and end
-    # ----------------------------------------------------------------------------------------
+    # --- beginning and end ---
 
     def _announce(self, plan: Scenario, device: torch.device) -> None:
         self.emit(
             ev.RunStarted(
-                ev.SCHEMA, self.run_dir.resolve().name, plan.complete(), plan.seed, device.type, self.threads,
-                plan.train.steps, _versions(), machine(), datetime.now(UTC).isoformat(timespec="seconds"),
+                ev.SCHEMA, self.run_dir.resolve().name, plan.complete(), plan.seed, device.type,
+                self.threads, plan.train.steps, _versions(), machine(),
+                datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )  # fmt: skip
         self.emit(ev.PhaseChanged("starting", 0))
@@ -184,12 +183,12 @@ class Host:
         self.emit(resumed)
         by_hand = rundir.recorded_cues(self.recorded)
         kept = rundir.recorded_cues([*self.recorded, (0.0, resumed)])
-        waiting = [*(lab.restore(found[1]) if found else []), *by_hand[len(kept) :]]
+        waiting = [*(saving.restore(lab, found[1]) if found else []), *by_hand[len(kept) :]]
         again = [(CUE.validate_python(cue), "command") for cue in waiting]
         ahead = sorted([*lab.cues[lab.cues_done :], *again], key=lambda c: c[0].at)
         lab.cues[lab.cues_done :] = ahead
         if again:  # so that they are not lost if this stretch is cut off before their step
-            lab.save()
+            saving.save(lab)
         for event in (e for _, e in rundir.in_force(self.recorded) if isinstance(e, ev.Evaluated)):
             if event.step == step:
                 lab.evaluated = (step, len(lab.lanes))
@@ -198,7 +197,7 @@ class Host:
         if lab is None:
             self.emit(ev.Ended(0, status))
             return
-        digest = lab.digest() if status == "done" else ""
+        digest = saving.digest(lab) if status == "done" else ""
         self.emit(ev.Ended(lab.step_number, status, lab.clock.now(), digest))
 
 

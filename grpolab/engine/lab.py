@@ -3,21 +3,18 @@ prompt."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from grpolab import events as ev
 from grpolab import rewards, scenario
 from grpolab.algorithms.base import Batch, step_metrics
-from grpolab.engine import changes, checkpoint
+from grpolab.engine import changes, saving
 from grpolab.engine.backbone import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
 from grpolab.engine.lane import Lane, scheduled
@@ -77,8 +74,7 @@ class Lab:
         self.evaluated: tuple[int, int] = (-1, 0)  # step and lanes of the newest evaluation
         self.saved = -1
 
-    # --- start
-    # ----------------------------------------------------------------------------------------------------
+    # --- start ---
 
     def open(self) -> None:
         """Load the model and make the lanes."""
@@ -121,8 +117,7 @@ class Lab:
         if lane.critic is not None:
             changes.tell_critic(self, lane)
 
-    # --- the straight way of one prompt
-    # ---------------------------------------------------------------------------
+    # --- the straight way of one prompt ---
 
     def step(self, lane: Lane) -> None:
         """One step of one lane: draw, sample, grade, score, credit, update, record."""
@@ -169,7 +164,7 @@ class Lab:
         report = lane.update(rollout, batch, credit, number)
         self.clock.add("update", now)
 
-        lane.digest = _chain(lane.digest, ids, reward, credit.advantage)
+        lane.digest = saving.chain(lane.digest, ids, reward, credit.advantage)
         if self.plan.record.tokens:
             pieces = [self.backbone.text.pieces(row) for row in ids]
             self.emit(ev.Tokens(number, lane.name, pieces, channels(batch, credit, report)))
@@ -185,9 +180,9 @@ class Lab:
                 self.owners(), self.memory.peak, lane.digest,
             )
         )  # fmt: skip
-        if lane.critic is not None and "explained_variance" in metrics:
-            if lane.critic.judge(metrics["explained_variance"]):
-                changes.tell_critic(self, lane)
+        explained = metrics.get("explained_variance")
+        if lane.critic is not None and explained is not None and lane.critic.judge(explained):
+            changes.tell_critic(self, lane)
 
     def phase(self, name: str, lane: Lane | None = None, detail: str = "") -> None:
         self.emit(ev.PhaseChanged(name, self.step_number + 1, lane.name if lane else "", detail))
@@ -200,8 +195,7 @@ class Lab:
                 total[owner] += size
         return self.memory.by_owner(total)
 
-    # --- the loop
-    # -------------------------------------------------------------------------------------------------
+    # --- the loop ---
 
     def advance(self) -> None:
         """One step of every lane, and the evaluation and checkpoint that fall due after it."""
@@ -212,7 +206,7 @@ class Lab:
         if done or self.step_number % self.plan.evaluate.every == 0:
             self.evaluate()
         if done or self.step_number % self.plan.train.checkpoint_every == 0:
-            self.save()
+            saving.save(self)
 
     def apply_cues(self) -> list[str]:
         """Carry out the cues that are due before the next step; the names of what they did."""
@@ -236,89 +230,6 @@ class Lab:
             self.emit(evaluate(lane, self.task, self.parts, self.test_prompts, self.step_number))
         self.evaluated = (self.step_number, len(self.lanes))
         self.clock.add("eval", start)
-
-    # --- what stays
-    # -----------------------------------------------------------------------------------------------
-
-    def digest(self) -> str:
-        """sha256 over every step's tokens, rewards and advantages, and the adapters as they are
-        now."""
-        h = hashlib.sha256()
-        for lane in self.lanes.values():
-            h.update(lane.digest.encode())
-            for tensor in self.lane_tensors(lane).values():
-                h.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return h.hexdigest()
-
-    def lane_tensors(self, lane: Lane) -> dict[str, Tensor]:
-        """The lane's learned tensors by name, policy and critic."""
-        out = {f"policy.{k}": v for k, v in lane.optimizer.tensors.items()}
-        if lane.critic is not None:
-            out |= {f"critic.{k}": v for k, v in lane.critic.optimizer.tensors.items()}
-        return out
-
-    def save(self) -> None:
-        """Write a checkpoint of everything that a later step depends on."""
-        tensors: dict[str, Tensor] = {}
-        lanes: dict[str, Any] = {}
-        for name, lane in self.lanes.items():
-            found = self.lane_tensors(lane) | lane.optimizer.state("optimizer")
-            state: dict[str, Any] = {
-                "algorithm": {"name": lane.algorithm.name, "preset": lane.preset}
-                | lane.algorithm.settings.model_dump(mode="json"),
-                "memory": lane.algorithm.state(),
-                "train": lane.train.model_dump(mode="json"),
-                "rollout": lane.rollout.model_dump(mode="json"),
-                "digest": lane.digest,
-            }
-            if lane.critic is not None:
-                found |= lane.critic.optimizer.state("critic-optimizer")
-                state["critic"] = {"explained": lane.critic.explained, "warm": lane.critic.warm}
-            tensors |= {f"{name}:{k}": v for k, v in found.items()}
-            lanes[name] = state
-        planned = [origin for _, origin in self.cues[: self.cues_done] if origin == "cue"]
-        waiting = [
-            cue.model_dump(mode="json")
-            for cue, origin in self.cues[self.cues_done :]
-            if origin == "command"
-        ]
-        state = {
-            "step": self.step_number,
-            "cues_done": len(planned),
-            "waiting": waiting,  # done by hand once, to be done again at its step
-            "lanes": lanes,
-            "seconds": self.clock.now(),
-        }
-        path = checkpoint.save(self.run_dir, self.step_number, tensors, state)
-        self.saved = self.step_number
-        self.emit(ev.Checkpointed(self.step_number, str(path.relative_to(self.run_dir))))
-
-    def restore(self, path: Path) -> list[dict[str, Any]]:
-        """Go back to a checkpoint; call after `open`, with only the scenario's own cues known.
-
-        Returns what had been done by hand and was still to be done again when the checkpoint was
-        written.
-        """
-        tensors, state = checkpoint.load(path)
-        for name, saved in state["lanes"].items():
-            section = scenario.AlgorithmSection.model_validate(saved["algorithm"])
-            lane = self.lanes.get(name) or self.add_lane(name, section)
-            own = {k.split(":", 1)[1]: v for k, v in tensors.items() if k.split(":", 1)[0] == name}
-            changes.restore_lane(lane, section, saved, own)
-            self.announce(lane)
-        self.step_number = self.saved = state["step"]
-        self.clock.seconds |= state["seconds"]
-        self.cues_done = state["cues_done"]
-        return state["waiting"]
-
-
-def _chain(before: str, ids: list[list[int]], reward: Tensor, advantage: Tensor) -> str:
-    h = hashlib.sha256(before.encode())
-    h.update(repr(ids).encode())
-    h.update(reward.cpu().numpy().tobytes())
-    for row, kept in zip(advantage.detach().cpu(), ids, strict=True):
-        h.update(row[: len(kept)].contiguous().numpy().tobytes())
-    return h.hexdigest()
 
 
 def _answer_metrics(

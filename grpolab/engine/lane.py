@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -37,8 +38,8 @@ class Lane:
     """Everything of one lane that a step changes. `adapter` is its name on the backbone."""
 
     def __init__(
-        self, name: str, section: AlgorithmSection, scenario: Scenario, backbone: Backbone, workers: Workers,
-        memory: Memory,
+        self, name: str, section: AlgorithmSection, scenario: Scenario, backbone: Backbone,
+        workers: Workers, memory: Memory,
     ) -> None:  # fmt: skip
         self.name = name
         self.backbone, self.workers, self.memory = backbone, workers, memory
@@ -57,8 +58,7 @@ class Lane:
         self.digest = ""
         self.match_critic()
 
-    # --- the parts of a step, in their order
-    # ----------------------------------------------------------------------
+    # --- the parts of a step, in their order ---
 
     def sample(
         self, prompts: Sequence[Sequence[int]], step: int, listener: Listener | None
@@ -73,15 +73,14 @@ class Lane:
         def work(item: tuple[int, Tensor]) -> Rollout:
             index, rows = item
             used, inside = group[rows].unique(return_inverse=True)
-            tell = None if listener is None else lambda t, n, at: listener(rows, t, n, at)
+            tell = None if listener is None else partial(listener, rows)
             return sample(
                 self.backbone, self.adapter, padded.take(used), inside, max_tokens=r.max_tokens,
                 temperature=r.temperature, top_p=r.top_p, listener=tell,
                 generator=torch_generator(self.seed, "sample", step, index, device=device),
             )  # fmt: skip
 
-        # one call first, so that weights derived from the adapter are made once and not by every
-        # thread
+        # first, so that weights derived from the adapter are made once and not by every thread
         self.backbone.prepare(self.adapter)
         rollout = join(
             padded, group, self.workers.map(work, enumerate(chunks)), self.backbone.text.pad
@@ -125,8 +124,7 @@ class Lane:
         self.workers.map(work, self._chunks(len(rollout.group)))
         return out
 
-    # --- changes
-    # --------------------------------------------------------------------------------------------------
+    # --- changes ---
 
     def switch(self, section: AlgorithmSection) -> tuple[list[str], list[str]]:
         """Take another algorithm; what was kept and what was reset, in words."""
@@ -234,7 +232,7 @@ class Learner:
             return Piece(rows, Forward(scores.logp.detach(), scores.entropy, None), done), grads
 
         def watched(rows: Tensor) -> tuple[Piece, tuple[Tensor | None, ...]]:
-            with lane.memory.watching():
+            with lane.memory.watching(min(len(pieces), lane.workers.at_once)):
                 return work(rows)
 
         # one microbatch of each step is watched: enough to know what activations take

@@ -22,7 +22,7 @@ class Memory:
         self.activations = 0
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self, at_once: int) -> Iterator[None]:
         """Count the distinct storages that autograd keeps for a backward made inside; the largest
         count stays."""
         seen: dict[int, int] = {}
@@ -34,7 +34,7 @@ class Memory:
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             yield
-        self.activations = max(self.activations, sum(seen.values()))
+        self.activations = max(self.activations, sum(seen.values()) * at_once)
 
     def by_owner(self, owners: dict[str, int]) -> dict[str, int]:
         """Complete the counted owners with activations and the rest of what the process (or the

@@ -24,6 +24,7 @@ class Workers:
     def __init__(self, threads: int, *, parallel: bool) -> None:
         self.parallel = parallel
         torch.set_num_threads(1 if parallel else threads)
+        self.at_once = threads if parallel else 1
         self._pool = ThreadPoolExecutor(threads) if parallel and threads > 1 else None
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

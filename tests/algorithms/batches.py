@@ -28,7 +28,8 @@ def make_batch(
 
     old = -noise(1.0).abs() * mask
     return Batch(
-        mask=mask, group=torch.tensor(group), reward=torch.tensor(reward, dtype=torch.float64), old_logp=old,
+        mask=mask, group=torch.tensor(group),
+        reward=torch.tensor(reward, dtype=torch.float64), old_logp=old,
         ref_logp=(old + noise(0.3)) * mask, value=noise(0.5), max_tokens=64,
     )  # fmt: skip
 

@@ -64,8 +64,8 @@ def random_model(kind: str, folder: Path) -> Path:
         "vocab_size": len(vocabulary), "eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None,
     }  # fmt: skip
     llama_like = sizes | {
-        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "intermediate_size": 48, "max_position_embeddings": 128,
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 128,
     }  # fmt: skip
     made: dict[str, Callable[[], Any]] = {
         "llama": lambda: tf.LlamaForCausalLM(

@@ -73,8 +73,8 @@ def test_some_linears_only(tmp_path):
     own, theirs = both(random_model("qwen2", tmp_path), ["k_proj", "up_proj", "down_proj"])
     padded = Prompts.pad([own.text.encode("7*8=")], own.text.pad, CPU)
     rollout = sample(
-        own, "a.b/c", padded, torch.zeros(3, dtype=torch.long), max_tokens=9, temperature=1.0, top_p=1.0,
-        generator=torch.Generator().manual_seed(5),
+        own, "a.b/c", padded, torch.zeros(3, dtype=torch.long), max_tokens=9, temperature=1.0,
+        top_p=1.0, generator=torch.Generator().manual_seed(5),
     )  # fmt: skip
     assert len(own.adapter("a.b/c")) == 12
     grads = []

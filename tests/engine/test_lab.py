@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from grpolab import events as ev
-from grpolab.engine import changes, checkpoint
+from grpolab.engine import changes, checkpoint, saving
 from grpolab.engine.optimizer import AdamW
 from grpolab.scenario import AlgorithmSection
 from grpolab.state import LabState
@@ -23,7 +23,7 @@ def finish(lab) -> str:
     while True:
         lab.apply_cues()
         if lab.step_number >= lab.plan.train.steps:
-            return lab.digest()
+            return saving.digest(lab)
         lab.advance()
 
 
@@ -113,8 +113,8 @@ def test_a_restored_lab_goes_on_as_if_nothing_had_happened(open_lab: OpenLab, tm
     whole, _ = open_lab(plan, folder=tmp_path / "a")
     digest = finish(whole)
     for step in (2, 4, 5):
-        again, seen = open_lab(plan, folder=tmp_path / f"b{step}")
-        assert again.restore(checkpoint.folder(tmp_path / "a", step)) == []
+        again, _ = open_lab(plan, folder=tmp_path / f"b{step}")
+        assert saving.restore(again, checkpoint.folder(tmp_path / "a", step)) == []
         assert again.step_number == step
         assert finish(again) == digest, f"from step {step}"
 

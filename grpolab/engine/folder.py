@@ -1,0 +1,117 @@
+"""A model folder, read without transformers: its sizes, its weights, its tokenizer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from grpolab.engine.backbone import ModelError
+from grpolab.engine.layout import LINEARS
+from grpolab.engine.text import FileText, Text
+from grpolab.scenario import ModelSection
+
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+
+
+def unsupported(config: dict[str, Any], section: ModelSection) -> str | None:
+    """Why this model must go through transformers, or None."""
+    kind = config.get("model_type", "?")
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if section.quantize != "none":
+        return f"weights quantized to {section.quantize}"
+    if kind not in ARCHITECTURES:
+        return f"architecture {kind!r}"
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        return "scaled rotary positions"
+    if config.get("use_sliding_window") or (kind == "mistral" and config.get("sliding_window")):
+        return "sliding-window attention"
+    if config.get("attention_bias") and kind != "qwen2":
+        return "biases in the attention"
+    if config.get("hidden_act", "silu") != "silu" or config.get("mlp_bias"):
+        return "an unusual MLP"
+    return None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the model."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+    theta: float
+    longest: int
+
+    @staticmethod
+    def of(c: dict[str, Any]) -> Shape:
+        heads = c["num_attention_heads"]
+        rope = c.get("rope_parameters") or {}
+        return Shape(
+            hidden=c["hidden_size"],
+            layers=c["num_hidden_layers"],
+            heads=heads,
+            kv_heads=c.get("num_key_value_heads") or heads,
+            head_dim=c.get("head_dim") or c["hidden_size"] // heads,
+            eps=c.get("rms_norm_eps", 1e-6),
+            theta=rope.get("rope_theta", c.get("rope_theta", 10000.0)),
+            longest=c.get("max_position_embeddings", 4096),
+        )
+
+
+def read_text(path: Path, config: dict[str, Any]) -> Text:
+    """The folder's tokenizer; transformers reads it where there is a chat template to fill in."""
+    settings = path / "tokenizer_config.json"
+    template = (path / "chat_template.jinja").exists() or (
+        settings.exists() and "chat_template" in json.loads(settings.read_text())
+    )
+    if (path / "tokenizer.json").exists() and not template:
+        return FileText(path, config)
+    from grpolab.engine.hf import hub_text
+
+    return hub_text(str(path))
+
+
+def rotary(shape: Shape, device: torch.device) -> tuple[Tensor, Tensor]:
+    """cos and sin by position, [longest, D] each, laid out for `layout.rotate`."""
+    d = shape.head_dim
+    frequency = 1.0 / shape.theta ** (torch.arange(0, d, 2, device=device, dtype=torch.float32) / d)
+    angle = torch.outer(torch.arange(shape.longest, device=device, dtype=torch.float32), frequency)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+
+
+def adapted(section: ModelSection) -> set[str] | None:
+    """Names of the linears that get an adapter; None: all of them. Raises ModelError."""
+    if section.lora.targets == "all-linear":
+        return None
+    wanted = section.lora.targets
+    names = set([wanted] if isinstance(wanted, str) else wanted)
+    valid = {name.split(".")[-1] for name in LINEARS}
+    if unknown := names - valid:
+        raise ModelError(
+            f"model.lora.targets: no linear is named {sorted(unknown)[0]!r}; "
+            f"valid: {', '.join(sorted(valid))}"
+        )
+    return names
+
+
+def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """Every tensor of the folder, in fp32, by transformers' names. Raises ModelError."""
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{path}: no .safetensors file in this folder")
+    out: dict[str, Tensor] = {}
+    for file in files:
+        with safe_open(str(file), framework="pt", device=str(device)) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (not a mapping)
+                out[name] = tensors.get_tensor(name).float()
+    return out

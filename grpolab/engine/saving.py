@@ -1,0 +1,120 @@
+"""What stays of a lab: checkpoints, the way back to one, and the digest of what happened."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from grpolab import events as ev
+from grpolab import scenario
+from grpolab.engine import checkpoint
+from grpolab.engine.lane import Lane
+from grpolab.scenario import AlgorithmSection, RolloutSection, TrainSection
+
+if TYPE_CHECKING:
+    from grpolab.engine.lab import Lab
+
+
+def chain(before: str, ids: list[list[int]], reward: Tensor, advantage: Tensor) -> str:
+    """A lane's running digest with one more step in it: tokens, rewards, advantages."""
+    h = hashlib.sha256(before.encode())
+    h.update(repr(ids).encode())
+    h.update(reward.cpu().numpy().tobytes())
+    for row, kept in zip(advantage.detach().cpu(), ids, strict=True):
+        h.update(row[: len(kept)].contiguous().numpy().tobytes())
+    return h.hexdigest()
+
+
+def digest(lab: Lab) -> str:
+    """sha256 over every step of every lane, and over the adapters as they are now."""
+    h = hashlib.sha256()
+    for lane in lab.lanes.values():
+        h.update(lane.digest.encode())
+        for tensor in learned(lane).values():
+            h.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return h.hexdigest()
+
+
+def learned(lane: Lane) -> dict[str, Tensor]:
+    """The lane's learned tensors by name, policy and critic."""
+    out = {f"policy.{k}": v for k, v in lane.optimizer.tensors.items()}
+    if lane.critic is not None:
+        out |= {f"critic.{k}": v for k, v in lane.critic.optimizer.tensors.items()}
+    return out
+
+
+def save(lab: Lab) -> None:
+    """Write a checkpoint of everything that a later step depends on."""
+    tensors: dict[str, Tensor] = {}
+    lanes: list[dict[str, Any]] = []
+    for i, (name, lane) in enumerate(lab.lanes.items()):
+        found = learned(lane) | lane.optimizer.state("optimizer")
+        settings = lane.algorithm.settings.model_dump(mode="json")
+        state: dict[str, Any] = {
+            "name": name,
+            "algorithm": {"name": lane.algorithm.name, "preset": lane.preset} | settings,
+            "memory": lane.algorithm.state(),
+            "train": lane.train.model_dump(mode="json"),
+            "rollout": lane.rollout.model_dump(mode="json"),
+            "digest": lane.digest,
+        }
+        if lane.critic is not None:
+            found |= lane.critic.optimizer.state("critic-optimizer")
+            state["critic"] = {"explained": lane.critic.explained, "warm": lane.critic.warm}
+        tensors |= {f"{i}:{k}": v for k, v in found.items()}
+        lanes.append(state)
+    ahead = lab.cues[lab.cues_done :]
+    state = {
+        "step": lab.step_number,
+        "cues_done": sum(origin == "cue" for _, origin in lab.cues[: lab.cues_done]),
+        # done by hand once, to be done again at its step
+        "waiting": [cue.model_dump(mode="json") for cue, origin in ahead if origin == "command"],
+        "lanes": lanes,
+        "seconds": lab.clock.now(),
+    }
+    path = checkpoint.save(lab.run_dir, lab.step_number, tensors, state)
+    lab.saved = lab.step_number
+    lab.emit(ev.Checkpointed(lab.step_number, str(path.relative_to(lab.run_dir))))
+
+
+def restore(lab: Lab, path: Path) -> list[dict[str, Any]]:
+    """Go back to a checkpoint, in a lab just opened that knows only its scenario's own cues.
+
+    Returns what had been done by hand and was still to be done again when it was written.
+    """
+    tensors, state = checkpoint.load(path)
+    lab.step_number = lab.saved = state["step"]
+    for i, saved in enumerate(state["lanes"]):
+        section = AlgorithmSection.model_validate(saved["algorithm"])
+        lane = lab.lanes.get(saved["name"]) or lab.add_lane(saved["name"], section)
+        start = f"{i}:"
+        own = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+        _restore_lane(lane, section, saved, own)
+        lab.announce(lane)
+    lab.clock.seconds |= state["seconds"]
+    lab.cues_done = state["cues_done"]
+    return state["waiting"]
+
+
+def _restore_lane(
+    lane: Lane, section: AlgorithmSection, saved: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:
+    lane.algorithm, lane.preset = scenario.make_algorithm(section), section.preset
+    lane.algorithm.load_state(saved["memory"])
+    lane.match_critic()
+    lane.train = TrainSection.model_validate(saved["train"])
+    lane.rollout = RolloutSection.model_validate(saved["rollout"])
+    lane.digest = saved["digest"]
+    with torch.no_grad():
+        for name, tensor in learned(lane).items():
+            tensor.copy_(tensors[name])
+    lane.optimizer.load_state(tensors, "optimizer")
+    if lane.critic is not None:
+        lane.critic.optimizer.load_state(tensors, "critic-optimizer")
+        known = saved["critic"]
+        lane.critic.explained, lane.critic.warm = known["explained"], known["warm"]
+    lane.backbone.refresh(lane.adapter)

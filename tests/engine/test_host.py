@@ -1,0 +1,131 @@
+"""The engine as a process: commands, stopping, crashing, killing and going on, by its run file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from grpolab import events as ev
+from grpolab import feed, rundir
+from grpolab.launch import Engine
+from tests.engine.conftest import tiny
+
+LONG = {"steps": 8, "checkpoint_every": 2}
+
+
+def start(folder: Path, **changes) -> Engine:
+    return Engine.start(rundir.create(tiny(**changes), folder), threads=1)
+
+
+def events(engine: Engine) -> list[ev.Event]:
+    path = engine.run_dir / rundir.EVENTS
+    return [e for _, e in feed.read(path)] if path.exists() else []
+
+
+def wait_for(engine: Engine, what: Callable[[list[ev.Event]], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what(events(engine)):
+        assert time.monotonic() < end, "nothing of the kind happened"
+        assert engine.running or what(events(engine)), engine.log_tail()
+        time.sleep(0.05)
+
+
+def steps(found: list[ev.Event]) -> list[int]:
+    return [e.step for e in found if isinstance(e, ev.StepDone)]
+
+
+def last(engine: Engine) -> ev.Ended:
+    (*_, end) = (e for e in events(engine) if isinstance(e, ev.Ended))
+    return end
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> str:
+    """The digest of the long run when nothing happens to it."""
+    engine = start(tmp_path / "whole", train=LONG)
+    assert engine.wait(120) == 0, engine.log_tail()
+    return last(engine).digest
+
+
+def test_killed_and_resumed_it_ends_with_the_same_digest(tmp_path: Path, whole: str):
+    engine = start(tmp_path / "killed", train=LONG)
+    wait_for(engine, lambda found: 3 in steps(found))
+    os.killpg(engine.process.pid, signal.SIGKILL)
+    engine.wait(10)
+    with (engine.run_dir / rundir.EVENTS).open("ab") as file:
+        file.write(b'{"t": 9, "kind": "st')  # cut off while it was writing
+    again = Engine.start(engine.run_dir, threads=1, resume=True)
+    assert again.wait(120) == 0, again.log_tail()
+    assert last(again).digest == whole != ""
+
+
+def test_stopped_and_resumed_it_ends_with_the_same_digest(tmp_path: Path, whole: str):
+    engine = start(tmp_path / "stopped", train=LONG)
+    wait_for(engine, lambda found: 1 in steps(found))
+    engine.stop()
+    assert engine.wait(60) == 130
+    done = last(engine).step
+    assert last(engine).status == "interrupted" and 1 <= done < 8
+    assert rundir.checkpoints(engine.run_dir)[-1][0] == done
+    again = Engine.start(engine.run_dir, threads=1, resume=True)
+    assert again.wait(120) == 0
+    assert last(again).digest == whole
+    assert steps(events(again)) == list(range(1, 9))
+
+
+def test_what_was_done_by_hand_is_done_again_after_a_kill(tmp_path: Path):
+    engine = start(tmp_path / "hand", train=LONG)
+    engine.send({"do": "pause"})
+    wait_for(engine, lambda found: any(isinstance(e, ev.Paused) for e in found))
+    for _ in range(3):
+        engine.send({"do": "step"})
+    wait_for(engine, lambda found: len(steps(found)) >= 3)
+    engine.send({"do": "switch", "algorithm": "rloo"})
+    engine.send({"do": "set", "key": "rollout.temperature", "value": 0.8})
+    engine.send({"do": "nonsense"})
+    engine.send({"do": "step"})
+    wait_for(engine, lambda found: any(isinstance(e, ev.Refused) for e in found))
+    wait_for(engine, lambda found: len(steps(found)) >= 4)
+    time.sleep(0.3)
+    assert max(steps(events(engine))) in (3, 4)  # paused: no step that was not asked for
+    os.killpg(engine.process.pid, signal.SIGKILL)
+    engine.wait(10)
+    again = Engine.start(engine.run_dir, threads=1, resume=True)
+    assert again.wait(120) == 0, again.log_tail()
+    from grpolab.rerun import rerun
+
+    assert rerun(engine.run_dir, out=tmp_path / "second") == 0
+    in_force = [e for _, e in rundir.in_force(feed.read(engine.run_dir / rundir.EVENTS))]
+    done = {e.step: e.algorithm for e in in_force if isinstance(e, ev.StepDone)}
+    at = next(e.step for e in in_force if isinstance(e, ev.Switched))
+    assert {done[s] for s in range(1, at + 1)} == {"grpo"}
+    assert {done[s] for s in range(at + 1, 9)} == {"rloo"}
+
+
+def test_it_never_outlives_its_viewer(tmp_path: Path):
+    engine = start(tmp_path / "orphan", train={"steps": 500})
+    wait_for(engine, lambda found: bool(steps(found)))
+    assert engine.process.stdin is not None
+    engine.process.stdin.close()
+    assert engine.wait(60) == 130
+
+
+def test_a_failure_is_an_event_and_native_output_stays_off_the_screen(tmp_path: Path):
+    engine = start(tmp_path / "bad", model={"path": str(tmp_path / "nowhere")})
+    assert engine.wait(60) == 1
+    failed = [e for e in events(engine) if isinstance(e, ev.Failed)]
+    assert len(failed) == 1 and "nowhere" in failed[0].error
+    assert last(engine).status == "failed"
+    assert "Traceback" in (engine.run_dir / "engine.log").read_text()
+
+
+def test_answers_longer_than_the_model_can_be_are_refused_in_words(tmp_path: Path):
+    engine = start(tmp_path / "long", rollout={"max_tokens": 1000})
+    assert engine.wait(60) == 1
+    failed = next(e for e in events(engine) if isinstance(e, ev.Failed))
+    assert "lower rollout.max_tokens" in failed.error
