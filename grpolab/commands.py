@@ -4,10 +4,12 @@ exit code.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 
 from grpolab.cli import has_screen
 from grpolab.launch import Engine, Request, RunIsDone
@@ -64,14 +66,22 @@ def _lab(request: Request, *, headless: bool, as_json: bool) -> int:
             from grpolab import headless as view
 
             return view.run(engine, as_json=as_json, known=known)
-        from grpolab.tui.app import open_live
-
-        return open_live(None, engine)  # the first frame does not wait for the check
+        return _screen().open_live(None, engine)  # the first frame does not wait for the check
     except RunIsDone as done:
         print(f"{done.run_dir} is done; nothing is left to compute", file=sys.stderr)
         return _report(done.run_dir) if as_json else 0
     finally:
         engine.close()
+
+
+def _screen() -> ModuleType:
+    """The screen's module. Collecting garbage while it loads would cost a tenth of the wait for the
+    first frame; the screen turns the collector on again behind it.
+    """
+    gc.disable()
+    from grpolab.tui import app
+
+    return app
 
 
 def _report(run_dir: Path) -> int:
@@ -93,9 +103,7 @@ def replay(args: Namespace) -> int:
         from grpolab import headless
 
         return headless.replay(run_dir, speed=args.speed, as_json=args.json)
-    from grpolab.tui.app import open_replay
-
-    return open_replay(run_dir, args.speed or 1.0)
+    return _screen().open_replay(run_dir, args.speed or 1.0)
 
 
 def watch(args: Namespace) -> int:
@@ -106,9 +114,7 @@ def watch(args: Namespace) -> int:
         from grpolab import headless
 
         return headless.watch(run_dir, as_json=args.json)
-    from grpolab.tui.app import open_watch
-
-    return open_watch(run_dir)
+    return _screen().open_watch(run_dir)
 
 
 def rerun(args: Namespace) -> int:

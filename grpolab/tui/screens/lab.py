@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import ClassVar
 
@@ -83,6 +84,8 @@ class LabScreen(Actions, Screen[int]):
 
     def furnish(self) -> None:
         """After the first frame: mount the panes, open the source, learn the algorithms."""
+        gc.freeze()  # what was imported stays; see commands._screen
+        gc.enable()
         from grpolab.tui.panes import algorithm, kl, learning, memory, rollouts, tokens
 
         made: tuple[Pane, ...] = (
