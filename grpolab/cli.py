@@ -135,6 +135,35 @@ def parser() -> Parser:
     )
     rerun.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
+    lens = commands.add_parser(
+        "lens", help="what each algorithm makes of one rollout",
+        description="What each algorithm makes of one rollout: loss, advantages, and the gradient "
+        "on every token.\nThe rollout is a JSON file (`-`: stdin) or a step of a recorded run.",
+    )  # fmt: skip
+    lens.add_argument(
+        "source", metavar="BATCH.json|RUN", help="a batch, or a run directory, its name, or `last`"
+    )
+    lens.add_argument(
+        "--step", type=_count, metavar="N", help="of a run; default: its newest that is complete"
+    )
+    lens.add_argument("--lane", metavar="NAME", help="of a run; default: its first")
+    lens.add_argument(
+        "--algorithm", default="all", metavar="NAME", help="one, several as a,b,c, or all (default)"
+    )
+    lens.add_argument("--preset", default="paper", metavar="NAME", help="default: paper")
+    lens.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="a setting of the algorithm: beta=0.1, clip_high=none; may be repeated",
+    )  # fmt: skip
+    lens.add_argument(
+        "--explain", metavar="G,S,T",
+        help="explain one token: group, sample and token, counted from 0",
+    )  # fmt: skip
+    lens.add_argument(
+        "--disagree", metavar="A,B", help="the tokens on which two algorithms differ most"
+    )
+    lens.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
     check = commands.add_parser(
         "check", help="validate a scenario without running it",
         description="Validate a scenario without running it.",
@@ -153,6 +182,15 @@ def parser() -> Parser:
             description=f"List {name}; with a name, show its {what}.",
         )  # fmt: skip
         lists.add_argument("name", nargs="?", metavar="NAME")
+        if name == "algorithms":
+            lists.add_argument(
+                "--diff",
+                metavar="OTHER",
+                help="how NAME's formula and settings differ from OTHER's",
+            )
+            lists.add_argument(
+                "--lineage", action="store_true", help="the family tree, or NAME's ancestors"
+            )
         lists.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     grade = commands.add_parser(

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from grpolab.cli import has_screen
-from grpolab.launch import Engine, Request, RunIsDone
+from grpolab.launch import Engine, Request, RunIsDone, environment, python
 from grpolab.problems import RequestError
 
 
@@ -154,10 +154,26 @@ def check(args: Namespace) -> int:
     return 0
 
 
+def lens(args: Namespace) -> int:
+    """The request is checked here; a child computes, so that no viewer ever loads torch."""
+    import subprocess
+
+    from grpolab.lens.ask import Ask
+
+    Ask.of(args)
+    options = {"--step": args.step, "--lane": args.lane, "--algorithm": args.algorithm}
+    options |= {"--preset": args.preset, "--explain": args.explain, "--disagree": args.disagree}
+    given = [f"{name}={value}" for name, value in options.items() if value is not None]
+    given += [f"--set={text}" for text in args.settings] + ["--json"] * args.json
+    command = python("-m", "grpolab.lens", *given, "--", args.source)
+    code = subprocess.run(command, env=environment(), check=False).returncode
+    return code if code >= 0 else 1
+
+
 def algorithms(args: Namespace) -> int:
     from grpolab import catalog
 
-    return catalog.algorithms(args.name, as_json=args.json)
+    return catalog.algorithms(args.name, as_json=args.json, other=args.diff, lineage=args.lineage)
 
 
 def scenarios(args: Namespace) -> int:

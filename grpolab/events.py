@@ -21,6 +21,10 @@ CHANNELS = ("advantage", "ratio", "kl", "entropy", "value", "logprob", "return")
 """Per-token quantities that a `Tokens` event may carry, in the order in which viewers offer
 them."""
 
+FOR_THE_LENS = ("log_ratio", "ref_gap")
+"""Two more: log π − log π_old and log π_old − log π_ref, small numbers that float16 keeps well;
+from them the lens computes a recorded rollout again."""
+
 OWNERS = (
     "backbone", "adapters", "critic", "optimizer", "gradients", "kv_cache", "activations", "other",
 )  # fmt: skip
@@ -145,6 +149,10 @@ class Graded(Event):
     answer: list[str | None]  # what the grader took for the answer
     length: list[int]  # tokens, end token included
     finished: list[bool]  # False: cut at max_tokens
+    # per row: (token index of the step's last token, score)
+    steps: list[list[tuple[int, float]]] = field(default_factory=list)
+    # per prompt, where an algorithm asked for the greedy answer
+    greedy_reward: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -239,6 +247,47 @@ class CriticChanged(Event):
 
 
 @dataclass(frozen=True)
+class LensMade(Event):
+    """A step's rollout was looked at under every algorithm; the file holds what was seen."""
+
+    kind: ClassVar[str] = "lens"
+    step: int
+    lane: str
+    path: str  # relative to the run directory; the object of `grpolab lens --json`
+    parameters: bool  # the gradients were compared on the adapter's parameters too
+    loss: dict[str, float]  # by algorithm
+
+
+@dataclass(frozen=True)
+class KlEstimate:
+    """One estimator of the KL: its value against the exact one, and its gradient in the loss and
+    in the reward against the exact gradient (cosine; distance in lengths of the exact one)."""
+
+    estimator: str
+    value: float
+    bias: float
+    bias_se: float
+    std: float  # of one token's estimate
+    loss_cosine: float
+    loss_error: float
+    reward_cosine: float
+    reward_error: float
+
+
+@dataclass(frozen=True)
+class KlBenched(Event):
+    """Estimators of KL(π‖π_ref) on a fresh rollout, beside the exact KL of the same states."""
+
+    kind: ClassVar[str] = "kl-bench"
+    step: int
+    lane: str
+    exact: float  # mean per token
+    gradient: float  # norm of its gradient on the adapter's parameters
+    tokens: int
+    estimates: list[KlEstimate]
+
+
+@dataclass(frozen=True)
 class Checkpointed(Event):
     kind: ClassVar[str] = "checkpoint"
     step: int
@@ -296,8 +345,8 @@ KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         RunStarted, Resumed, PhaseChanged, ModelLoaded, LaneOpened, RolloutStarted, Sampled,
-        Graded, Tokens, StepDone, Evaluated, Switched, SettingChanged, CriticChanged, Checkpointed,
-        Paused, Continued, Refused, Failed, Ended,
+        Graded, Tokens, StepDone, Evaluated, Switched, SettingChanged, CriticChanged, LensMade,
+        KlBenched, Checkpointed, Paused, Continued, Refused, Failed, Ended,
     )
 }  # fmt: skip
 
@@ -321,6 +370,15 @@ METRICS: dict[str, str] = {
     "kl_old": "how far this step's updates moved it from the rollout policy: mean k3 per token",
     "entropy": "mean entropy of the next-token distribution, in nats",
     "explained_variance": "1 − Var(return − value)/Var(return): 1 perfect, 0 as good as a mean",
+    "groups_replaced": "groups without a signal that were sampled again",
+    "beta": "weight of the KL now, as its controller has set it",
+    "sampler_gap": "mean difference of the log-probs that sampler and trainer give a token",
+    "kl_step": "KL of this step's updates, exact over the vocabulary, mean per token",
+    "line_search": "share of the natural step that was taken; 0: no shorter one was better",
+    "surrogate_gain": "how much the line search improved the surrogate",
+    "imitation_loss": "likelihood of right answers, weighted, where they are imitated",
+    "entropy_loss": "the entropy bonus, as a loss",
+    "process": "mean share of an answer's steps that are right",
     "advantage_std": "spread of the advantages over the tokens",
     "learning_rate": "the optimizer's learning rate",
     "tokens_per_second": "answer tokens sampled per second of rollout",
@@ -348,7 +406,8 @@ def encode(event: Event, t: float) -> str:
 _NUMBERS = frozenset(
     {
         "metrics", "explained_variance", "reward", "parts", "accuracy", "greedy_accuracy",
-        "by_difficulty", "length", "seconds", "settings", "before", "after",
+        "by_difficulty", "length", "seconds", "settings", "before", "after", "steps",
+        "greedy_reward", "loss", "exact", "gradient",
     }
 )  # fmt: skip
 """Fields in which "nan", "inf" and "-inf" are numbers; elsewhere, as in a model's answer, they are
@@ -384,6 +443,8 @@ def decode(line: str | bytes) -> tuple[float, Event] | None:
             known[f.name] = _restore(value) if f.name in _NUMBERS else value
         elif f.default is MISSING and f.default_factory is MISSING:
             return None
+    if cls is KlBenched:
+        known["estimates"] = [KlEstimate(**_restore(e)) for e in known["estimates"]]
     return t, cls(**known)
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, TextIO
 
 from grpolab import rewards
@@ -31,16 +32,21 @@ def grade(ref: str, file: str) -> int:
                 prompt, completion = _read(line, task)
             except ValueError as error:
                 raise RequestError(f"{file}:{number}: {error}") from None
-            graded = rewards.grade(task, weighted, prompt, completion)
+            try:
+                graded = rewards.grade(task, weighted, prompt, completion)
+            except (KeyError, TypeError):  # graders raise on no completion, but trust their prompts
+                raise RequestError(
+                    f"{file}:{number}: prompt.data: not what {task.name} needs to grade"
+                ) from None
             out = {
                 "reward": graded.reward,
                 "parts": graded.parts,
                 "answer": graded.answer,
                 "correct": graded.correct,
                 "detail": graded.detail,
-                "steps": [],  # no reward of this scenario judges single steps
+                "steps": [asdict(step) for step in graded.steps],
             }
-            print(json.dumps(out, ensure_ascii=False))
+            print(json.dumps(out))  # ASCII: a completion may hold what no encoding can print
     return 0
 
 
@@ -74,12 +80,10 @@ def _read(line: str, task: Task) -> tuple[Prompt, str]:
             )
         return prompt, record["completion"]
     if isinstance(record.get("question"), str):
-        from_text = getattr(task, "from_text", None)
-        if from_text is None:
-            raise ValueError(
-                f"question: {task.name} cannot be graded from text alone; give its prompt record"
-            )
-        return from_text(record["question"]), record["completion"]
+        try:
+            return task.from_text(record["question"]), record["completion"]
+        except ValueError as error:
+            raise ValueError(f"question: {error}") from None
     raise ValueError(
         "prompt: expected the task's prompt record under this key, or a text under `question`"
     )

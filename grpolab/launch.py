@@ -200,9 +200,27 @@ def default_threads() -> int:
 
 def spawn(arguments: list[str], out: Any, err: Any) -> subprocess.Popen[bytes]:
     """A Python child in a session of its own, so that Ctrl-C reaches only this process."""
+    return subprocess.Popen(
+        python(*arguments),
+        stdin=subprocess.PIPE,
+        stdout=out,
+        stderr=err,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def python(*arguments: str) -> list[str]:
+    """A command line of this Python."""
+    # -P: a file named like one of our packages in the user's folder must not be imported
+    return [sys.executable, "-P", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child that computes."""
     package = str(Path(__file__).resolve().parent.parent)
     paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    environment = os.environ | {
+    return os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
         # waiting threads sleep instead of spinning: on few cores that starves the viewer
@@ -210,12 +228,3 @@ def spawn(arguments: list[str], out: Any, err: Any) -> subprocess.Popen[bytes]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
-    # -P: a file named like one of our packages in the user's folder must not be imported
-    return subprocess.Popen(
-        [sys.executable, "-P", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=out,
-        stderr=err,
-        env=environment,
-        start_new_session=True,
-    )

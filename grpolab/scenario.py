@@ -19,7 +19,9 @@ from grpolab.sections import (
     Cue,
     EvaluateSection,
     ForkCue,
+    KlBenchCue,
     LaneSection,
+    LensCue,
     ModelSection,
     RecordSection,
     RewardSection,
@@ -30,6 +32,13 @@ from grpolab.sections import (
     TaskSection,
     TrainSection,
 )
+
+__all__ = [
+    "AlgorithmSection", "Cue", "EvaluateSection", "ForkCue", "KlBenchCue", "LaneSection", "LensCue",
+    "ModelSection", "RecordSection", "RewardSection", "RolloutSection", "Scenario", "ScenarioError",
+    "SetCue", "SwitchCue", "TaskSection", "TrainSection", "build", "check_setting", "expand",
+    "make_algorithm", "make_reward", "make_task",
+]  # fmt: skip
 
 Result = TypeVar("Result")
 
@@ -114,7 +123,7 @@ def build(data: object) -> Scenario:
     for i, lane in enumerate(scenario.lanes):
         whole["lanes"][i]["algorithm"] = _whole_algorithm(lane.algorithm, lanes[lane.name])
     for i, cue in sorted(enumerate(scenario.cues), key=lambda item: item[1].at):
-        algorithm = _within(("cues", i), _follow_cue, cue, lanes)
+        algorithm = _within(("cues", i), _follow_cue, cue, lanes, make_task(scenario.task))
         if algorithm is not None:
             whole["cues"][i]["algorithm"] = _whole_algorithm(cue.algorithm, algorithm)  # pyright: ignore
     return Scenario.model_validate(whole)
@@ -151,7 +160,7 @@ def expand(data: object) -> dict[str, Any]:
     return data
 
 
-def _follow_cue(cue: Cue, lanes: dict[str, Algorithm]) -> Algorithm | None:
+def _follow_cue(cue: Cue, lanes: dict[str, Algorithm], task: tasks.Task) -> Algorithm | None:
     """Check a cue against the lanes as they will be then, and do to `lanes` what it will do to
     them.
 
@@ -174,26 +183,29 @@ def _follow_cue(cue: Cue, lanes: dict[str, Algorithm]) -> Algorithm | None:
             return lanes[cue.name]
     if isinstance(cue, SetCue):
         for name in meant:
-            check_setting(cue.key, cue.value, lanes[name])
+            check_setting(cue.key, cue.value, lanes[name], task)
     return None
 
 
-def check_setting(key: str, value: object, algorithm: Algorithm) -> None:
-    """Whether `set` may give this value to this key of a lane. Raises ScenarioError with loc
-    `key` or `value`.
+def check_setting(key: str, value: object, algorithm: Algorithm, task: tasks.Task) -> None:
+    """Whether `set` may give this value to this key of a lane, or of the task. Raises
+    ScenarioError with loc `key` or `value`.
     """
     section, _, field = key.rpartition(".")
+    known: dict[str, Any] = {}
     if section in ("train", "rollout"):
         model: type[BaseModel] = TrainSection if section == "train" else RolloutSection
-        known: dict[str, Any] = {}
+    elif section == "task":
+        model, known = task.Options, task.options.model_dump()
     elif section in ("", "algorithm"):
         model, known = algorithm.Settings, algorithm.settings.model_dump()
     else:
         raise ScenarioError(
-            ("key",), f"unknown setting {key!r}; valid: train.…, rollout.…, or the algorithm's own"
+            ("key",),
+            f"unknown setting {key!r}; valid: train.…, rollout.…, task.…, or the algorithm's own",
         )
     if field not in model.model_fields:
-        whose = section if known == {} and section else algorithm.name
+        whose = section if section in ("train", "rollout", "task") else algorithm.name
         raise ScenarioError(
             ("key",), f"{whose} has no setting {field!r}{nearest(field, model.model_fields)}"
         )

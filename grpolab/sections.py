@@ -128,9 +128,26 @@ class ForkCue(Strict):
     lane: str | None = Field(default=None, description="which lane to fork; none: the first")
 
 
+class LensCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["lens"]
+    lane: str | None = Field(default=None, description="which lane; none: every lane")
+    parameters: bool = Field(
+        default=False, description="compare the gradients on the adapter's parameters too"
+    )
+
+
+class KlBenchCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["kl-bench"]
+    lane: str | None = Field(default=None, description="which lane; none: every lane")
+
+
 class SimpleCue(Strict):
     at: int = Field(ge=0, description="after this many steps")
     do: Literal["pause", "evaluate", "checkpoint"]
 
 
-Cue = Annotated[SwitchCue | SetCue | ForkCue | SimpleCue, Field(discriminator="do")]
+Cue = Annotated[
+    SwitchCue | SetCue | ForkCue | LensCue | KlBenchCue | SimpleCue, Field(discriminator="do")
+]

@@ -1,4 +1,4 @@
-"""What an algorithm is: settings, credit for every token, a loss, and the first-order update loop
+"""What an algorithm is: settings, an advantage for every token, an objective, and the update loop
 that most share.
 
 An algorithm sees the lane only through `Policy`. Nothing here or in the algorithm files imports
@@ -7,204 +7,186 @@ torch when it runs: tensors come in and their methods are enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
-from grpolab.algorithms.pieces import kl_estimate, masked_mean, terminal_reward
+from grpolab.algorithms.explain import Branch, TokenFacts
+from grpolab.algorithms.pieces import (
+    aggregate,
+    kl_estimate,
+    masked_mean,
+    terminal_reward,
+    weighted_kl,
+)
+from grpolab.algorithms.records import (
+    Batch,
+    Credit,
+    Forward,
+    Loss,
+    Objective,
+    Policy,
+    Report,
+    Whole,
+)
+from grpolab.algorithms.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-class Settings(BaseModel):
-    """Base of every algorithm's settings: strict types, unknown names refused, never changed in
-    place."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A scored rollout, or some of its rows. N rows, T answer tokens, right-padded."""
-
-    mask: Tensor  # [N, T] 1.0 on answer tokens, the end token included
-    group: Tensor  # [N] group of each row, 0…K−1
-    reward: Tensor  # [N]
-    old_logp: Tensor  # [N, T] under the policy that sampled
-    ref_logp: Tensor | None  # [N, T] under the reference, where the algorithm asked for it
-    value: Tensor | None  # [N, T] V of the state before each token, where there is a critic
-    max_tokens: int  # longest answer allowed
-
-    def rows(self, index: Tensor, width: int) -> Batch:
-        """The rows `index` [n], cut to `width` tokens."""
-
-        def cut(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x[index, :width]
-
-        return replace(
-            self,
-            mask=self.mask[index, :width],
-            group=self.group[index],
-            reward=self.reward[index],
-            old_logp=self.old_logp[index, :width],
-            ref_logp=cut(self.ref_logp),
-            value=cut(self.value),
-        )
-
-
-@dataclass(frozen=True)
-class Credit:
-    """What the rollout says about each token: how much better it did than expected."""
-
-    advantage: Tensor  # [N, T], 0 on padding
-    returns: Tensor | None = None  # [N, T] targets for the critic
-
-    def rows(self, index: Tensor, width: int) -> Credit:
-        returns = None if self.returns is None else self.returns[index, :width]
-        return Credit(self.advantage[index, :width], returns)
-
-
-@dataclass(frozen=True)
-class Forward:
-    """The current policy on some rows, with gradients."""
-
-    logp: Tensor  # [n, T]
-    entropy: Tensor  # [n, T], no gradient unless asked for
-    value: Tensor | None  # [n, T]
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Totals of the minibatch that one optimizer step is made from: what a mean divides by."""
-
-    rows: int
-    tokens: int
-    max_tokens: int
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A piece's share of the loss: shares of all pieces add up to the minibatch's loss."""
-
-    terms: dict[str, Tensor]  # signed addends: "policy", "kl", "value"; their sum is the loss
-    ratio: Tensor  # [n, T] or broadcast to it: the ratio that the surrogate uses
-    clipped: Tensor | None = None  # [n, T] bool: the clipped branch won here
-
-    @property
-    def total(self) -> Tensor:
-        return sum(list(self.terms.values())[1:], next(iter(self.terms.values())))
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One microbatch after its forward and backward; tensors are detached."""
-
-    rows: Tensor  # [n]
-    now: Forward
-    loss: Loss
-
-
-LossOf = Callable[["Tensor", int, "Forward"], "Loss"]
-"""Given row indices [n], their width and the forward of those rows: the loss."""
-
-
-class Policy(Protocol):
-    """All that an algorithm may do with a lane."""
-
-    def minibatches(self, epoch: int) -> Iterator[Sequence[Tensor]]:
-        """For each optimizer step of one pass: its microbatches, as row indices."""
-        ...
-
-    def accumulate(self, pieces: Sequence[Tensor], loss: LossOf) -> list[Piece]:
-        """Forward and backward of each microbatch; gradients add up in the order of the pieces."""
-        ...
-
-    def step(self) -> float:
-        """One optimizer step; returns the gradient norm before clipping and clears the
-        gradients."""
-        ...
-
-
-@dataclass
-class Report:
-    """What the updates of one step did. Per-token tensors [N, T] are what each row's newest update
-    saw."""
-
-    updates: int = 0
-    grad_norm: float = 0.0
-    terms: dict[str, float] = field(default_factory=dict)  # of the newest update
-    logp: Tensor | None = None
-    ratio: Tensor | None = None
-    entropy: Tensor | None = None
-    clipped: Tensor | None = None
-
-    def take(self, batch: Batch, done: Sequence[Piece]) -> None:
-        """Note one optimizer step's microbatches."""
-        zeros = batch.old_logp.new_zeros(batch.old_logp.shape)
-        if self.logp is None:
-            self.logp, self.entropy, self.ratio, self.clipped = (
-                zeros,
-                zeros.clone(),
-                zeros + 1,
-                zeros.bool(),
-            )
-        assert self.entropy is not None and self.ratio is not None and self.clipped is not None
-        self.terms = {}
-        for piece in done:
-            rows, width = piece.rows, piece.now.logp.shape[1]
-            self.logp[rows, :width] = piece.now.logp
-            self.entropy[rows, :width] = piece.now.entropy
-            self.ratio[rows, :width] = piece.loss.ratio.expand(len(rows), width)
-            if piece.loss.clipped is not None:
-                self.clipped[rows, :width] = piece.loss.clipped.expand(len(rows), width)
-            for name, term in piece.loss.terms.items():
-                self.terms[name] = self.terms.get(name, 0.0) + float(term)
+__all__ = [
+    "Algorithm", "Batch", "Branch", "Credit", "Forward", "Loss", "Objective", "Policy", "Report",
+    "Settings", "TokenFacts", "Whole",
+]  # fmt: skip
 
 
 class Algorithm:
-    """Base of the family. A subclass names its paper, formula and settings, and defines `credit`
-    and `loss`."""
+    """Base of the family. A subclass names its paper, formula and settings, and defines
+    `advantage` and `objective`; everything that combines with any algorithm is done here."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
-    formula: ClassVar[str]  # readable in a terminal, one statement a line
-    aggregation: ClassVar[str]
-    needs_critic: ClassVar[bool] = False
+    formula: ClassVar[str]  # readable in a terminal, one statement a line, each `symbol = …`
+    lineage: ClassVar[tuple[tuple[str, str], ...]] = ()  # (ancestor, what was changed in it)
+    aggregation: ClassVar[str] = ""  # where it is not a setting
     learning_rate: ClassVar[float] = 1.5e-3  # of a small adapter, where the scenario names none
     Settings: ClassVar[type[Settings]]
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings
+        self.leash = 1.0  # what an adaptive controller has made of β
+
+    # --- what an algorithm defines ---
+
+    def advantage(self, batch: Batch) -> Tensor | Credit:
+        """How much better than expected each row [N] or token [N, T] did, or a whole Credit.
+
+        `batch.reward` and `batch.token_reward` carry the KL and the length penalty already. No
+        gradient flows through it.
+        """
+        raise NotImplementedError
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        """What the policy is to maximise, per token [n, T] or per answer [n, 1]."""
+        raise NotImplementedError
+
+    def branch(self, token: TokenFacts) -> Branch:
+        """The objective of one token in plain numbers, and why it is what it is."""
+        raise NotImplementedError
+
+    # --- what it needs ---
+
+    @property
+    def needs_critic(self) -> bool:
+        return False
 
     @property
     def needs_reference(self) -> bool:
         """Whether a step must run the reference: only where a KL against it counts."""
-        return getattr(self.settings, "beta", 0.0) > 0
+        return self.settings.beta > 0 and self.settings.kl_place != "none"
+
+    @property
+    def needs_greedy(self) -> bool:
+        """Whether each prompt's greedy answer must be graded too."""
+        return False
+
+    @property
+    def needs_steps(self) -> bool:
+        """Whether single steps of the answers must be graded."""
+        return False
+
+    @property
+    def needs_entropy(self) -> bool:
+        return self.settings.top_entropy < 1
+
+    @property
+    def needs_sampler_gap(self) -> bool:
+        """Whether the trainer must score the rollout again, to compare with the sampler."""
+        return self.settings.tis_cap is not None
+
+    @property
+    def measures(self) -> bool:
+        """Whether its update asks how far the policy is from the one that sampled."""
+        return False
+
+    @property
+    def resample(self) -> int:
+        """How often a rollout may replace groups of equal reward (dynamic sampling)."""
+        return 0
+
+    @property
+    def beta(self) -> float:
+        """β now: the setting, as the controller has moved it."""
+        return self.settings.beta * self.leash
+
+    @classmethod
+    def mean(cls) -> str:
+        """Which mean makes one number of the objective, by default."""
+        field = cls.Settings.model_fields.get("aggregation")
+        return field.default if field is not None else cls.aggregation
+
+    # --- what the lab calls ---
+
+    def shape(self, batch: Batch) -> Batch:
+        """The batch with its rewards as this algorithm sees them: less the price of length, less
+        β·KL where the KL counts in the reward. `reward` is the sum of `token_reward`."""
+        s = self.settings
+        reward = batch.reward - self._overlong(batch)
+        token_reward = terminal_reward(reward, batch.mask)
+        if s.kl_place == "reward" and s.beta > 0 and batch.ref_logp is not None:
+            kl = kl_estimate(batch.old_logp, batch.ref_logp, s.kl_estimator)
+            token_reward = token_reward - self.beta * kl * batch.mask
+            reward = token_reward.sum(1)
+        return replace(batch, reward=reward, token_reward=token_reward)
 
     def credit(self, batch: Batch) -> Credit:
-        """Advantage of every token [N, T], and returns where a critic learns. No gradient flows
-        through it."""
-        raise NotImplementedError
+        """Advantage of every token [N, T], and returns where a critic learns."""
+        s = self.settings
+        found = self.advantage(self.shape(batch))
+        if not isinstance(found, Credit):
+            found = Credit(found * batch.mask if found.ndim == 2 else found[:, None] * batch.mask)
+        if s.top_entropy < 1 and batch.entropy is not None:
+            found = replace(found, focus=_least_certain(batch, s.top_entropy))
+        return found
 
     def loss(self, batch: Batch, credit: Credit, now: Forward, whole: Whole) -> Loss:
         """This piece's share of the loss."""
-        raise NotImplementedError
+        s = self.settings
+        how = getattr(s, "aggregation", self.aggregation)
+        learner = now
+        if credit.focus is not None:  # the other tokens keep their value and lose their gradient
+            learner = replace(now, logp=now.logp.where(credit.focus, now.logp.detach()))
+        aim = self.objective(batch, credit, learner)
+        gain = aim.gain
+        if s.tis_cap is not None and batch.sampler_logp is not None:
+            gap = (batch.old_logp - batch.sampler_logp) * batch.mask
+            if gain.shape[1] == 1:
+                gap = gap.sum(1, keepdim=True)
+            gain = gain * gap.exp().clamp(max=s.tis_cap)
+        terms = {"policy": -aggregate(gain, batch.mask, how, whole)}
+        each = "seq-mean-token-mean" if how == "sequence-mean" else how
+        terms |= self.leash_terms(batch, now, whole, each)
+        if s.entropy_bonus > 0:
+            bonus = aggregate(now.entropy, batch.mask, each, whole)
+            terms["entropy"] = -s.entropy_bonus * bonus
+        terms |= self.other_terms(batch, credit, now, whole)
+        return Loss(terms, aim.ratio, aim.clipped)
 
-    def observe(self, batch: Batch, report: Report) -> None:
-        """Called once after the step's updates: move whatever the algorithm remembers between
-        steps."""
+    def leash_terms(self, batch: Batch, now: Forward, whole: Whole, how: str) -> dict[str, Tensor]:
+        """β·KL against the reference, where it counts in the loss."""
+        s = self.settings
+        if s.kl_place != "loss" or s.beta == 0 or batch.ref_logp is None:
+            return {}
+        kl = weighted_kl(batch, now, s.kl_estimator)
+        return {"kl": self.beta * aggregate(kl, batch.mask, how, whole)}
 
-    def state(self) -> dict[str, float]:
-        """What the algorithm remembers between steps; JSON, part of a checkpoint."""
+    def other_terms(
+        self, batch: Batch, credit: Credit, now: Forward, whole: Whole
+    ) -> dict[str, Tensor]:
+        """Terms that this algorithm adds."""
         return {}
-
-    def load_state(self, state: dict[str, float]) -> None:
-        """Restore what `state` gave."""
 
     def update(self, policy: Policy, batch: Batch, credit: Credit, epochs: int) -> Report:
         """`epochs` passes over the rollout, one optimizer step for each minibatch."""
@@ -223,22 +205,49 @@ class Algorithm:
                 report.take(batch, done)
         return report
 
+    def observe(self, batch: Batch, report: Report) -> None:
+        """Called once after the step's updates: move whatever the algorithm remembers between
+        steps. Here, an adaptive β (1909.08593, §2.2)."""
+        s = self.settings
+        if s.kl_controller == "adaptive" and batch.ref_logp is not None:
+            kl = kl_estimate(batch.old_logp, batch.ref_logp, "k1") * batch.mask
+            error = float(kl.sum(1).mean()) / s.kl_target - 1
+            self.leash *= 1 + s.kl_gain * min(max(error, -0.2), 0.2)
 
-def token_ratio(batch: Batch, now: Forward) -> Tensor:
-    """ρ_t = π(token)/π_old(token), 1 on padding. [n, T]."""
-    return ((now.logp - batch.old_logp) * batch.mask).exp()
+    def wants_new_reference(self) -> bool:
+        """Asked once after the step's updates: whether the reference becomes the policy of now."""
+        return False
+
+    def state(self) -> dict[str, float]:
+        """What the algorithm remembers between steps; JSON, part of a checkpoint."""
+        return {"leash": self.leash}
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Restore what `state` gave."""
+        self.leash = state.get("leash", 1.0)
+
+    def _overlong(self, batch: Batch) -> Tensor | float:
+        """Soft punishment of long answers (2503.14476, eq. 13). [N]."""
+        s = self.settings
+        if s.overlong_buffer == 0:
+            return 0.0
+        buffer = s.overlong_buffer * batch.max_tokens
+        over = (batch.mask.sum(1) - (batch.max_tokens - buffer)) / buffer
+        return s.overlong_penalty * over.clamp(0, 1)
 
 
-def shaped_reward(batch: Batch, beta: float) -> Tensor:
-    """Per-token reward: the row's reward at its last token, minus β·k1 against the reference
-    everywhere. [N, T]."""
-    reward = terminal_reward(batch.reward, batch.mask)
-    if beta > 0 and batch.ref_logp is not None:
-        reward = reward - beta * kl_estimate(batch.old_logp, batch.ref_logp, "k1") * batch.mask
-    return reward
+def _least_certain(batch: Batch, share: float) -> Tensor:
+    """The share of all tokens with the highest entropy (2506.01939, §5). [N, T] bool."""
+    assert batch.entropy is not None
+    on = batch.mask.bool()
+    entropies = batch.entropy[on]
+    kept = max(1, math.ceil(share * len(entropies) - 1e-9))
+    return on & (batch.entropy >= entropies.topk(kept).values[-1])
 
 
-def step_metrics(batch: Batch, credit: Credit, report: Report) -> dict[str, float]:
+def step_metrics(
+    algorithm: Algorithm, batch: Batch, credit: Credit, report: Report
+) -> dict[str, float]:
     """The numbers of a step that mean the same under every algorithm, plus its loss terms."""
     mask, on = batch.mask, batch.mask.bool()
     out = {"loss": sum(report.terms.values()), "grad_norm": report.grad_norm}
@@ -255,9 +264,14 @@ def step_metrics(batch: Batch, credit: Credit, report: Report) -> dict[str, floa
         out["clip_fraction"] = float(masked_mean(report.clipped.to(mask.dtype), mask))
     if batch.ref_logp is not None:
         out["kl_ref"] = float(masked_mean(kl_estimate(batch.old_logp, batch.ref_logp, "k3"), mask))
+    if batch.sampler_logp is not None:
+        gap = (batch.old_logp - batch.sampler_logp).abs()
+        out["sampler_gap"] = float(masked_mean(gap, mask))
+    if algorithm.needs_reference:
+        out["beta"] = algorithm.beta
     if credit.returns is not None and batch.value is not None:
         returns, value = credit.returns[on], batch.value[on]
         spread = float(returns.var(unbiased=False))
         error = float((returns - value).var(unbiased=False))
         out["explained_variance"] = 1 - error / spread if spread > 1e-12 else 0.0
-    return out
+    return out | report.extra

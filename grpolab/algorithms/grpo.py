@@ -9,72 +9,59 @@ Differs  the paper leaves the std's ddof and ε open: population std (ddof 0) an
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from grpolab.algorithms import base
-from grpolab.algorithms.base import Batch, Credit, Forward, Loss, Whole, token_ratio
-from grpolab.algorithms.pieces import (
-    Aggregation,
-    KlEstimator,
-    aggregate,
-    clipped_surrogate,
-    group_mean,
-    group_std,
-    kl_estimate,
-)
+from grpolab.algorithms.base import Batch
+from grpolab.algorithms.clipped import TokenClipped
+from grpolab.algorithms.group_normed import GroupNormed, GroupNormedSettings
+from grpolab.algorithms.pieces import centred
+from grpolab.algorithms.settings import Aggregation, Beta, ClipHigh, ClipLow, DualClip
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class GrpoSettings(base.Settings):
-    beta: float = Field(
-        0.04, ge=0, description="weight of the KL against the reference, in the loss"
-    )
-    kl_estimator: KlEstimator = Field("k3", description="which estimate of that KL")
-    clip_low: float = Field(
-        0.2, ge=0, le=1, description="ε below 1: the ratio counts down to 1 − ε"
-    )
-    clip_high: float = Field(0.2, ge=0, description="ε above 1: the ratio counts up to 1 + ε")
-    aggregation: Aggregation = Field(
-        "seq-mean-token-mean", description="how token losses become one number"
-    )
+class GrpoSettings(GroupNormedSettings):
+    beta: Beta = 0.04
+    clip_low: ClipLow = 0.2
+    clip_high: ClipHigh = 0.2
+    dual_clip: DualClip = None
     scale: Literal["std", "none"] = Field(
         "std", description="divide the advantage by the group's std, or not"
     )
-    ddof: Literal[0, 1] = Field(0, description="0: population std, 1: sample std")
-    std_epsilon: float = Field(1e-6, ge=0, description="added to the std before dividing")
+    aggregation: Aggregation = "seq-mean-token-mean"
 
 
-class Grpo(base.Algorithm):
+class Grpo(TokenClipped, GroupNormed):
     name = "grpo"
     title = "Group relative policy optimization"
     paper = "arXiv 2402.03300, §4.1.2"
     formula = (
-        "Â = (r − mean r) / (std r + ε_std)    over the group\n"
-        "L = −mean_rows mean_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) + β·k3"
+        "m, s = mean and std of r over the group\n"
+        "Â = (r − m) / s\n"
+        "L = −mean_rows 1/|o| Σ_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) + β k3"
     )
-    aggregation = "seq-mean-token-mean"
+    lineage = (
+        ("ppo", "the group's mean and std replace the critic; the KL moves into the loss"),
+        ("rloo", "its own reward is in the mean, and the spread of the group divides"),
+    )
     Settings = GrpoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "trl-1.16": {"beta": 0.0, "aggregation": "token-mean", "ddof": 1, "std_epsilon": 1e-4},
-        "verl": {"beta": 0.0, "aggregation": "token-mean", "ddof": 1, "std_epsilon": 1e-6},
+        "trl-1.16": {
+            "beta": 0.0, "kl_estimator": "unbiased", "aggregation": "token-mean", "ddof": 1,
+            "std_epsilon": 1e-4,
+        },
+        "verl": {
+            "beta": 0.0, "aggregation": "token-mean", "ddof": 1, "std_epsilon": 1e-6,
+            "dual_clip": 3.0,
+        },
         "openrlhf": {"beta": 0.0, "aggregation": "token-mean", "ddof": 1, "std_epsilon": 1e-9},
-    }
+    }  # fmt: skip
 
-    def credit(self, batch: Batch) -> Credit:
-        s = self.settings
-        advantage = batch.reward - group_mean(batch.reward, batch.group)
-        if s.scale == "std":
-            advantage = advantage / (group_std(batch.reward, batch.group, s.ddof) + s.std_epsilon)
-        return Credit(advantage[:, None] * batch.mask)
-
-    def loss(self, batch: Batch, credit: Credit, now: Forward, whole: Whole) -> Loss:
-        s = self.settings
-        ratio = token_ratio(batch, now)
-        surrogate, clipped = clipped_surrogate(ratio, credit.advantage, s.clip_low, s.clip_high)
-        terms = {"policy": -aggregate(surrogate, batch.mask, s.aggregation, whole)}
-        if s.beta > 0 and batch.ref_logp is not None:
-            kl = kl_estimate(now.logp, batch.ref_logp, s.kl_estimator)
-            terms["kl"] = s.beta * aggregate(kl, batch.mask, s.aggregation, whole)
-        return Loss(terms, ratio, clipped)
+    def advantage(self, batch: Batch) -> Tensor:
+        if self.settings.scale == "none":
+            return centred(batch.reward, batch.group)
+        return super().advantage(batch)

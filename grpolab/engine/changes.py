@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from grpolab import events as ev
 from grpolab import scenario
-from grpolab.engine import saving
+from grpolab.engine import kl_bench, live_lens, saving
 from grpolab.engine.lane import Lane
+from grpolab.problems import RequestError
 from grpolab.scenario import (
     AlgorithmSection,
     Cue,
     ForkCue,
+    KlBenchCue,
+    LensCue,
     RolloutSection,
     SetCue,
     SwitchCue,
@@ -29,16 +32,24 @@ def apply(lab: Lab, cue: Cue, origin: str) -> None:
         if isinstance(cue, SwitchCue):
             for lane in _meant(lab, cue.lane):
                 switch(lab, lane, cue.algorithm, origin)
+        elif isinstance(cue, SetCue) and cue.key.startswith("task."):
+            change_task(lab, cue.key, cue.value, origin)
         elif isinstance(cue, SetCue):
             for lane in _meant(lab, cue.lane):
                 change_setting(lab, lane, cue.key, cue.value, origin)
         elif isinstance(cue, ForkCue):
             fork(lab, cue)
+        elif isinstance(cue, LensCue):
+            for lane in _meant(lab, cue.lane):
+                lab.emit(live_lens.look(lab, lane, parameters=cue.parameters))
+        elif isinstance(cue, KlBenchCue):
+            for lane in _meant(lab, cue.lane):
+                lab.emit(kl_bench.bench(lab, lane))
         elif cue.do == "evaluate":
             lab.evaluate()
         elif cue.do == "checkpoint":
             saving.save(lab)
-    except (scenario.ScenarioError, ValueError) as error:
+    except (RequestError, ValueError) as error:
         lab.emit(ev.Refused(lab.step_number, cue.model_dump(mode="json"), str(error)))
 
 
@@ -74,7 +85,7 @@ def switch(lab: Lab, lane: Lane, section: AlgorithmSection, origin: str) -> None
 
 def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> None:
     """One setting of the algorithm, or of `train.` or `rollout.`, from the next step on."""
-    scenario.check_setting(key, value, lane.algorithm)
+    scenario.check_setting(key, value, lane.algorithm, lab.task)
     section, _, name = key.rpartition(".")
     if section == "train":
         before = getattr(lane.train, name)
@@ -90,6 +101,18 @@ def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> N
         )
         key = name
     lab.emit(ev.SettingChanged(lab.step_number, lane.name, key, before, value, origin))
+
+
+def change_task(lab: Lab, key: str, value: Any, origin: str) -> None:
+    """One option of the task, for every lane, from the next step on; evaluations draw new held-out
+    prompts."""
+    lanes = list(lab.lanes.values())
+    scenario.check_setting(key, value, lanes[0].algorithm, lab.task)
+    options = lab.task.options.model_dump(mode="json")
+    name = key.removeprefix("task.")
+    lab.set_task({"name": lab.task.name} | options | {name: value})
+    for lane in lanes:
+        lab.emit(ev.SettingChanged(lab.step_number, lane.name, key, options[name], value, origin))
 
 
 def fork(lab: Lab, cue: ForkCue) -> None:

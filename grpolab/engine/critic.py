@@ -3,6 +3,8 @@ it is worth."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,20 @@ class Critic:
         self.optimizer = AdamW(self.tensors(), weight_decay)
         self.explained: float | None = None  # moving mean of the explained variance
         self.warm = False
+        self.age = 0  # steps that it has learned from
+        self.pretrained = 0  # rollouts before the first of them
+
+    def state(self) -> dict[str, Any]:
+        """What it knows about itself; JSON, part of a checkpoint."""
+        return {
+            "explained": self.explained, "warm": self.warm, "age": self.age,
+            "pretrained": self.pretrained,
+        }  # fmt: skip
+
+    def take(self, state: dict[str, Any]) -> None:
+        """Restore what `state` gave."""
+        self.explained, self.warm = state["explained"], state["warm"]
+        self.age, self.pretrained = state["age"], state["pretrained"]
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that learns, by name."""

@@ -8,20 +8,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from grpolab import events as ev
 from grpolab import rewards, scenario
 from grpolab.algorithms.base import Batch, step_metrics
-from grpolab.engine import changes, saving
+from grpolab.engine import changes, saving, value
 from grpolab.engine.backbone import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
-from grpolab.engine.lane import Lane, scheduled
+from grpolab.engine.gather import Gathered, gather, graded_steps, greedy_rewards, padded_steps
+from grpolab.engine.lane import Held, Lane
+from grpolab.engine.learner import scheduled
 from grpolab.engine.memory import Memory
-from grpolab.engine.record import Stream, channels, row_ids
-from grpolab.engine.sample import Rollout
-from grpolab.engine.seeds import python_random
+from grpolab.engine.record import channels
 from grpolab.engine.workers import Workers
 from grpolab.scenario import Cue, Scenario
 
@@ -67,7 +68,6 @@ class Lab:
             ((c, "cue") for c in plan.cues), key=lambda c: c[0].at
         )
         self.cues_done = 0
-        self.task = scenario.make_task(plan.task)
         self.parts = [scenario.make_reward(r) for r in plan.rewards]
         self.memory = Memory(device)
         self.lanes: dict[str, Lane] = {}
@@ -91,6 +91,12 @@ class Lab:
         )  # fmt: skip
         for section in self.plan.lanes:
             self.add_lane(section.name, section.algorithm)
+        self.set_task(self.plan.task.model_dump(mode="json"))
+
+    def set_task(self, options: dict[str, Any]) -> None:
+        """The task of all lanes, by name and options, and the held-out prompts that go with it."""
+        self.task_section = scenario.TaskSection.model_validate(options)
+        self.task = scenario.make_task(self.task_section)
         self.test_prompts = held_out(self.task, self.plan.seed, self.plan.evaluate.prompts)
 
     def add_lane(self, name: str, section: scenario.AlgorithmSection, parent: str = "") -> Lane:
@@ -123,40 +129,30 @@ class Lab:
         """One step of one lane: draw, sample, grade, score, credit, update, record."""
         number, now = self.step_number + 1, time.perf_counter()
         before = dict(self.clock.seconds)
-        name = lane.algorithm.name
-        rng = python_random(self.plan.seed, "prompts", number)
-        prompts = [self.task.draw(rng, held_out=False) for _ in range(lane.rollout.prompts)]
-        size, longest = lane.rollout.group_size, lane.rollout.max_tokens
-        texts, levels = [p.text for p in prompts], [p.difficulty for p in prompts]
-        self.emit(ev.RolloutStarted(number, lane.name, name, texts, levels, size, longest))
+        if lane.critic is not None and lane.wants_pretraining():
+            value.pretrain(self, lane)
+            before, now = dict(self.clock.seconds), time.perf_counter()
 
         self.phase("sampling", lane)
-        stream = (
-            Stream(self.backbone.text, self.emit, number, lane.name)
-            if self.plan.record.stream
-            else None
-        )
-        rollout = lane.sample([self.backbone.text.encode(p.text) for p in prompts], number, stream)
+        gathered = gather(self, lane, number)
+        rollout, graded = gathered.rollout, gathered.graded
+        greedy = steps = None
+        if lane.algorithm.needs_greedy:
+            greedy = greedy_rewards(self, lane, gathered.prompts)
+        if lane.algorithm.needs_steps:
+            steps = graded_steps(self.backbone.text, gathered)
         now = self.clock.add("rollout", now)
-
-        ids = row_ids(rollout)
-        answers = self.backbone.text.decode(ids)
-        graded = [
-            rewards.grade(self.task, self.parts, prompts[i // size], text)
-            for i, text in enumerate(answers)
-        ]
         self.emit(
             ev.Graded(
-                number, lane.name, text=answers, reward=[g.reward for g in graded],
+                number, lane.name, text=gathered.answers, reward=gathered.reward,
                 parts=[g.parts for g in graded], correct=[g.correct for g in graded],
-                answer=[g.answer for g in graded], length=[len(r) for r in ids],
-                finished=rollout.finished.tolist(),
+                answer=[g.answer for g in graded], length=[len(r) for r in gathered.ids],
+                finished=rollout.finished.tolist(), steps=steps or [], greedy_reward=greedy or [],
             )
         )  # fmt: skip
 
         self.phase("scoring", lane)
-        reward = torch.tensor([g.reward for g in graded], device=self.device)
-        batch = lane.score(rollout, reward, reference=True)
+        batch = self.score(lane, gathered, greedy, steps)
         credit = lane.algorithm.credit(batch)
         now = self.clock.add("score", now)
 
@@ -164,25 +160,44 @@ class Lab:
         report = lane.update(rollout, batch, credit, number)
         self.clock.add("update", now)
 
-        lane.digest = saving.chain(lane.digest, ids, reward, credit.advantage)
+        lane.held = Held(number, gathered, batch, credit, report)
+        lane.digest = saving.chain(lane.digest, gathered.ids, batch.reward, credit.advantage)
         if self.plan.record.tokens:
-            pieces = [self.backbone.text.pieces(row) for row in ids]
+            pieces = [self.backbone.text.pieces(row) for row in gathered.ids]
             self.emit(ev.Tokens(number, lane.name, pieces, channels(batch, credit, report)))
-        metrics = step_metrics(batch, credit, report) | _answer_metrics(
-            batch, graded, self.parts, rollout
-        )
+        metrics = step_metrics(lane.algorithm, batch, credit, report)
+        metrics |= _answer_metrics(batch, gathered, self.parts)
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
-        metrics["tokens_per_second"] = metrics["length"] * len(ids) / max(spent["rollout"], 1e-9)
+        metrics["tokens_per_second"] = gathered.tokens / max(spent["rollout"], 1e-9)
         metrics["learning_rate"] = lane.learning_rate * scheduled(lane.train, number)
         self.emit(
             ev.StepDone(
-                number, lane.name, name, metrics, spent, report.updates, int(batch.mask.sum()),
-                self.owners(), self.memory.peak, lane.digest,
+                number, lane.name, lane.algorithm.name, metrics, spent, report.updates,
+                gathered.tokens, self.owners(), self.memory.peak, lane.digest,
             )
         )  # fmt: skip
         explained = metrics.get("explained_variance")
         if lane.critic is not None and explained is not None and lane.critic.judge(explained):
             changes.tell_critic(self, lane)
+
+    def score(
+        self,
+        lane: Lane,
+        gathered: Gathered,
+        greedy: list[float] | None = None,
+        steps: list[list[tuple[int, float]]] | None = None,
+    ) -> Batch:
+        """The gathered rollout as the lane's algorithm sees it."""
+
+        def tensor(values: list[float]) -> torch.Tensor:
+            return torch.tensor(values, device=self.device)
+
+        return lane.score(
+            gathered.rollout,
+            tensor(gathered.reward),
+            greedy_reward=None if greedy is None else tensor(greedy)[gathered.rollout.group],
+            steps=None if steps is None else padded_steps(steps, self.device),
+        )
 
     def phase(self, name: str, lane: Lane | None = None, detail: str = "") -> None:
         self.emit(ev.PhaseChanged(name, self.step_number + 1, lane.name if lane else "", detail))
@@ -233,24 +248,23 @@ class Lab:
 
 
 def _answer_metrics(
-    batch: Batch,
-    graded: list[rewards.Graded],
-    parts: Sequence[tuple[rewards.Reward, float]],
-    rollout: Rollout,
+    batch: Batch, gathered: Gathered, parts: Sequence[tuple[rewards.Reward, float]]
 ) -> dict[str, float]:
     """What the answers themselves tell, whatever the algorithm."""
-    count = len(graded)
+    graded, count = gathered.graded, len(gathered.graded)
+    groups = len(gathered.prompts)
     out = {
         "reward": float(batch.reward.mean()),
         "reward_std": float(batch.reward.std(unbiased=False)),
         "accuracy": sum(g.correct for g in graded) / count,
         "length": float(batch.mask.sum(1).mean()),
-        "truncated": float((~rollout.finished).float().mean()),
+        "truncated": float((~gathered.rollout.finished).float().mean()),
     }
-    by_group: dict[int, set[float]] = {}
-    for index, g in zip(batch.group.tolist(), graded, strict=True):
-        by_group.setdefault(index, set()).add(g.reward)
-    out["zero_std_groups"] = sum(len(v) == 1 for v in by_group.values()) / len(by_group)
+    size = count // groups
+    rewards_of = [gathered.reward[at : at + size] for at in range(0, count, size)]
+    out["zero_std_groups"] = sum(len(set(r)) == 1 for r in rewards_of) / groups
+    if gathered.drawn > groups:
+        out["groups_replaced"] = float(gathered.drawn - groups)
     for reward, weight in parts:  # unweighted: the share that meets this criterion
         if reward.name not in out and weight:
             out[reward.name] = sum(g.parts.get(reward.name, 0.0) for g in graded) / weight / count

@@ -3,16 +3,19 @@ its critic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from grpolab.algorithms.base import Algorithm, Batch, Credit, Forward, LossOf, Piece, Report
+from grpolab.algorithms.base import Algorithm, Batch, Credit, Report
+from grpolab.algorithms.records import Steps
 from grpolab.engine.backbone import BASE, Backbone, Prompts
 from grpolab.engine.critic import Critic
+from grpolab.engine.learner import Learner
 from grpolab.engine.memory import Memory
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.sample import Rollout, sample
@@ -27,11 +30,25 @@ from grpolab.scenario import (
     make_algorithm,
 )
 
+if TYPE_CHECKING:
+    from grpolab.engine.gather import Gathered
+
 CHUNK = 32
 """Rows that one thread samples or scores together."""
 
 Listener = Callable[[Tensor, Tensor, Tensor, int], None]
 """Told (rows [n], tokens [n, T], lengths [n], position) while rows are sampled."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """The newest step of a lane, kept for whoever looks at it again."""
+
+    step: int
+    gathered: Gathered
+    batch: Batch
+    credit: Credit
+    report: Report
 
 
 class Lane:
@@ -53,22 +70,28 @@ class Lane:
         self.critic: Critic | None = None
         self.preset = section.preset
         self.algorithm: Algorithm = make_algorithm(section)
+        self.reference: str | None = BASE
+        self._copies: set[str] = set()  # adapters of this lane that only remember
         self.cache_bytes = 0
         self.gradient_bytes = 0
         self.digest = ""
+        self.held: Held | None = None
         self.match_critic()
 
     # --- the parts of a step, in their order ---
 
     def sample(
-        self, prompts: Sequence[Sequence[int]], step: int, listener: Listener | None
+        self,
+        prompts: Sequence[Sequence[int]],
+        purpose: Sequence[object],
+        listener: Listener | None = None,
     ) -> Rollout:
-        """`group_size` answers to each prompt, in chunks of rows; noise depends on seed, step and
-        chunk alone."""
+        """`group_size` answers to each prompt, in chunks of rows; noise depends on the seed, the
+        purpose (such as the step) and the chunk alone."""
         r, device = self.rollout, self.backbone.device
         padded = Prompts.pad(prompts, self.backbone.text.pad, device)
         group = torch.arange(len(prompts), device=device).repeat_interleave(r.group_size)
-        chunks = self._chunks(len(group))
+        chunks = self.chunks(len(group))
 
         def work(item: tuple[int, Tensor]) -> Rollout:
             index, rows = item
@@ -77,7 +100,7 @@ class Lane:
             return sample(
                 self.backbone, self.adapter, padded.take(used), inside, max_tokens=r.max_tokens,
                 temperature=r.temperature, top_p=r.top_p, listener=tell,
-                generator=torch_generator(self.seed, "sample", step, index, device=device),
+                generator=torch_generator(self.seed, "sample", *purpose, index, device=device),
             )  # fmt: skip
 
         # first, so that weights derived from the adapter are made once and not by every thread
@@ -88,41 +111,128 @@ class Lane:
         self.cache_bytes = rollout.cache_bytes
         return rollout
 
-    def score(self, rollout: Rollout, reward: Tensor, *, reference: bool) -> Batch:
-        """What the algorithm may know: the sampler's log-probs, and the reference's and the
-        critic's where asked."""
-        logp = self._each(
-            rollout, lambda p: score(self.backbone, BASE, p, self.rollout.temperature).logp
-        )
-        value = self._each(rollout, self.critic.values) if self.critic is not None else None
-        return Batch(
-            mask=rollout.mask, group=rollout.group, reward=reward, old_logp=rollout.logp,
-            ref_logp=logp if reference else None, value=value, max_tokens=self.rollout.max_tokens,
+    def greedy(self, prompts: Sequence[Sequence[int]]) -> Rollout:
+        """The likeliest answer to each prompt."""
+        device = self.backbone.device
+        padded = Prompts.pad(prompts, self.backbone.text.pad, device)
+        group = torch.arange(len(prompts), device=device)
+        return sample(
+            self.backbone, self.adapter, padded, group, max_tokens=self.rollout.max_tokens,
+            temperature=1.0, top_p=1.0, generator=torch_generator("none", device=device),
+            greedy=torch.ones(len(prompts), dtype=torch.bool, device=device),
         )  # fmt: skip
+
+    def score(
+        self,
+        rollout: Rollout,
+        reward: Tensor,
+        *,
+        greedy_reward: Tensor | None = None,
+        steps: Steps | None = None,
+    ) -> Batch:
+        """What the algorithm may know: the log-probs of sampler and reference, and the critic's
+        values, entropies and the trainer's own log-probs where it asks for them."""
+        algorithm, temperature = self.algorithm, self.rollout.temperature
+        (reference,) = self._each(
+            rollout, lambda p: score(self.backbone, self.reference, p, temperature)[:1]
+        )
+        value = entropy = sampler = None
+        old = rollout.logp
+        if self.critic is not None:
+            critic = self.critic
+            (value,) = self._each(rollout, lambda p: (critic.values(p),))
+        if algorithm.needs_entropy or algorithm.needs_sampler_gap:
+            own, entropy = self._each(rollout, self._scores)
+            if algorithm.needs_sampler_gap:
+                old, sampler = own, rollout.logp
+        return Batch(
+            mask=rollout.mask, group=rollout.group, reward=reward, old_logp=old,
+            ref_logp=reference, value=value, max_tokens=self.rollout.max_tokens,
+            greedy_reward=greedy_reward, steps=steps, entropy=entropy, sampler_logp=sampler,
+            critic_age=self.critic.age if self.critic is not None else 0,
+        )  # fmt: skip
+
+    def _scores(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        return score(self.backbone, self.adapter, rollout, self.rollout.temperature)
 
     def update(self, rollout: Rollout, batch: Batch, credit: Credit, step: int) -> Report:
         """The algorithm's updates on this rollout."""
+        if self.algorithm.measures:
+            self._remember(self.snapshot)
         learner = Learner(self, rollout, step)
         report = self.algorithm.update(learner, batch, credit, self.train.updates_per_rollout)
         self.algorithm.observe(batch, report)
+        if self.critic is not None:
+            self.critic.age += 1
         self.backbone.refresh(self.adapter)
+        if self.algorithm.wants_new_reference():
+            self.renew_reference()
         return report
 
-    def _chunks(self, rows: int) -> list[Tensor]:
+    def wants_pretraining(self) -> bool:
+        """Whether a new critic is to learn before the policy does."""
+        critic = self.critic
+        return critic is not None and critic.age == 0 and critic.pretrained < self._pretraining
+
+    @property
+    def _pretraining(self) -> int:
+        return getattr(self.algorithm.settings, "value_pretraining", 0)
+
+    def chunks(self, rows: int) -> list[Tensor]:
+        """Row indices in pieces that one thread works on at a time."""
         size = CHUNK if self.workers.parallel else max(rows, 1)
         return list(torch.arange(rows, device=self.backbone.device).split(size))
 
-    def _each(self, rollout: Rollout, of: Callable[[Rollout], Tensor]) -> Tensor:
-        """A per-token quantity of every row, without gradient. [N, T]."""
-        out = torch.zeros_like(rollout.mask)
+    def _each(
+        self, rollout: Rollout, of: Callable[[Rollout], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        """Per-token quantities of every row, without gradient. Each [N, T]."""
 
-        def work(rows: Tensor) -> None:
+        def work(rows: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             with torch.no_grad():
-                piece, width = part(rollout, rows)
-                out[rows, :width] = of(piece)
+                return rows, of(part(rollout, rows)[0])
 
-        self.workers.map(work, self._chunks(len(rollout.group)))
+        found = self.workers.map(work, self.chunks(len(rollout.group)))
+        out = tuple(torch.zeros_like(rollout.mask) for _ in found[0][1])
+        for rows, values in found:
+            for whole, value in zip(out, values, strict=True):
+                whole[rows, : value.shape[1]] = value
         return out
+
+    # --- the reference, and the policy as it sampled ---
+
+    @property
+    def snapshot(self) -> str:
+        """The adapter that holds the rollout policy while an algorithm measures its way."""
+        return f"{self.name}/rollout"
+
+    def renew_reference(self) -> None:
+        """The reference becomes the policy of now."""
+        name = f"{self.name}/reference"
+        self._remember(name)
+        self.reference = name
+
+    @torch.no_grad()
+    def set_reference(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give the reference, which must be an adapter already, these values."""
+        assert self.reference is not None
+        for name, tensor in self.backbone.adapter(self.reference).items():
+            tensor.copy_(tensors[name])
+        self.backbone.refresh(self.reference)
+
+    def _remember(self, name: str) -> None:
+        """Copy the policy's adapter to another of this lane, which is made if need be."""
+        if name not in self._copies:
+            self.backbone.copy_adapter(self.adapter, name)
+            self._copies.add(name)
+            for tensor in self.backbone.adapter(name).values():
+                tensor.requires_grad_(False)
+        with torch.no_grad():
+            for mine, now in zip(
+                self.backbone.adapter(name).values(), self.optimizer.tensors.values(), strict=True
+            ):
+                mine.copy_(now)
+        self.backbone.refresh(name)
 
     # --- changes ---
 
@@ -167,17 +277,21 @@ class Lane:
         _copy(self.optimizer, other.optimizer)
         if self.critic is not None and other.critic is not None:
             _copy(self.critic.optimizer, other.critic.optimizer)
-            self.critic.explained, self.critic.warm = other.critic.explained, other.critic.warm
+            self.critic.take(other.critic.state())
         if type(self.algorithm) is type(other.algorithm):
             self.algorithm.load_state(other.algorithm.state())
         self.train, self.rollout = other.train, other.rollout
         self.backbone.refresh(self.adapter)
+        if other.reference is not None:
+            self.renew_reference()
+            self.set_reference(other.backbone.adapter(other.reference))
 
     def owners(self) -> dict[str, int]:
         """Bytes that this lane holds."""
         critic = self.critic
         return {
-            "adapters": sum(t.nbytes for t in self.optimizer.tensors.values()),
+            "adapters": sum(t.nbytes for t in self.optimizer.tensors.values())
+            * (1 + len(self._copies)),
             "critic": critic.bytes() if critic is not None else 0,
             "optimizer": self.optimizer.bytes()
             + (critic.optimizer.bytes() if critic is not None else 0),
@@ -192,82 +306,6 @@ def _copy(target: AdamW, source: AdamW) -> None:
     with torch.no_grad():
         for mine, theirs in zip(target.tensors.values(), source.tensors.values(), strict=True):
             mine.copy_(theirs)
-
-
-class Learner:
-    """The `Policy` that an algorithm's update sees: one lane and one rollout."""
-
-    def __init__(self, lane: Lane, rollout: Rollout, step: int) -> None:
-        self.lane, self.rollout, self.step_number = lane, rollout, step
-        self.policy = lane.optimizer.tensors
-        self.critic = lane.critic.optimizer.tensors if lane.critic is not None else {}
-        self._watched = False
-
-    def minibatches(self, epoch: int) -> Iterator[Sequence[Tensor]]:
-        """Rows in their order; with several minibatches, groups are dealt out in a seeded order."""
-        train, device = self.lane.train, self.lane.backbone.device
-        rows = torch.arange(len(self.rollout.group), device=device)
-        if train.minibatches > 1:
-            generator = torch_generator(self.lane.seed, "minibatch", self.step_number, epoch)
-            groups = int(self.rollout.group.max()) + 1
-            order = torch.randperm(groups, generator=generator).to(device)
-            rows = torch.cat([rows[self.rollout.group == g] for g in order])
-        size = -(-len(rows) // train.minibatches)
-        for batch in rows.split(size):
-            yield batch.split(train.microbatch)
-
-    def accumulate(self, pieces: Sequence[Tensor], loss: LossOf) -> list[Piece]:
-        lane = self.lane
-        tensors = [*self.policy.values(), *self.critic.values()]
-
-        def work(rows: Tensor) -> tuple[Piece, tuple[Tensor | None, ...]]:
-            piece, width = part(self.rollout, rows)
-            scores = score(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
-            value = lane.critic.values(piece) if lane.critic is not None else None
-            now = Forward(scores.logp, scores.entropy, value)
-            share = loss(rows, width, now)
-            grads = torch.autograd.grad(share.total, tensors, allow_unused=True)
-            terms = {k: v.detach() for k, v in share.terms.items()}
-            done = replace(share, terms=terms, ratio=share.ratio.detach())
-            return Piece(rows, Forward(scores.logp.detach(), scores.entropy, None), done), grads
-
-        def watched(rows: Tensor) -> tuple[Piece, tuple[Tensor | None, ...]]:
-            with lane.memory.watching(min(len(pieces), lane.workers.at_once)):
-                return work(rows)
-
-        # one microbatch of each step is watched: enough to know what activations take
-        first, self._watched = not self._watched, True
-        results = lane.workers.map(
-            lambda item: (watched if first and item[0] == 0 else work)(item[1]), enumerate(pieces)
-        )
-        for _, grads in results:
-            for tensor, grad in zip(tensors, grads, strict=True):
-                if grad is not None:
-                    tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
-        lane.gradient_bytes = sum(t.nbytes for t in tensors)
-        return [piece for piece, _ in results]
-
-    def step(self) -> float:
-        train, lane = self.lane.train, self.lane
-        share = scheduled(train, self.step_number)
-        rate = share * lane.learning_rate * _warm(lane.optimizer, train)
-        norm = lane.optimizer.step(rate, train.max_grad_norm)
-        if (critic := lane.critic) is not None:
-            rate = share * train.critic_learning_rate * _warm(critic.optimizer, train)
-            critic.optimizer.step(rate, train.max_grad_norm)
-        return norm
-
-
-def scheduled(train: TrainSection, step: int) -> float:
-    """The share of the learning rates that counts in this step, by the schedule."""
-    if train.schedule == "constant" or train.steps < 2:
-        return 1.0
-    return 1 - 0.9 * min(1.0, (step - 1) / (train.steps - 1))
-
-
-def _warm(optimizer: AdamW, train: TrainSection) -> float:
-    """A factor that rises to 1 over the first updates, when Adam knows no scale yet."""
-    return min(1.0, (optimizer.steps + 1) / max(train.warmup_updates, 1))
 
 
 def join(prompts: Prompts, group: Tensor, parts: Sequence[Rollout], pad: int) -> Rollout:

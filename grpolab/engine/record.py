@@ -62,11 +62,13 @@ def channels(batch: Batch, credit: Credit, report: Report) -> dict[str, str]:
         "entropy": report.entropy,
         "value": batch.value,
         "return": credit.returns,
+        "log_ratio": None if report.logp is None else report.logp - batch.old_logp,
+        "ref_gap": None if batch.ref_logp is None else batch.old_logp - batch.ref_logp,
         "kl": None if batch.ref_logp is None else kl_estimate(batch.old_logp, batch.ref_logp, "k3"),
     }
     on = batch.mask.bool()
     packed = {}
-    for name in ev.CHANNELS:
+    for name in (*ev.CHANNELS, *ev.FOR_THE_LENS):
         tensor = found[name]
         if tensor is not None:
             values = tensor[on].detach().float().clamp(-65504, 65504).half().cpu()

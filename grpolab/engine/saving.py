@@ -40,10 +40,12 @@ def digest(lab: Lab) -> str:
 
 
 def learned(lane: Lane) -> dict[str, Tensor]:
-    """The lane's learned tensors by name, policy and critic."""
+    """The lane's learned tensors by name: policy, critic, and a reference that is not the base."""
     out = {f"policy.{k}": v for k, v in lane.optimizer.tensors.items()}
     if lane.critic is not None:
         out |= {f"critic.{k}": v for k, v in lane.critic.optimizer.tensors.items()}
+    if lane.reference is not None:
+        out |= {f"reference.{k}": v for k, v in lane.backbone.adapter(lane.reference).items()}
     return out
 
 
@@ -64,7 +66,7 @@ def save(lab: Lab) -> None:
         }
         if lane.critic is not None:
             found |= lane.critic.optimizer.state("critic-optimizer")
-            state["critic"] = {"explained": lane.critic.explained, "warm": lane.critic.warm}
+            state["critic"] = lane.critic.state()
         tensors |= {f"{i}:{k}": v for k, v in found.items()}
         lanes.append(state)
     ahead = lab.cues[lab.cues_done :]
@@ -73,6 +75,7 @@ def save(lab: Lab) -> None:
         "cues_done": sum(origin == "cue" for _, origin in lab.cues[: lab.cues_done]),
         # done by hand once, to be done again at its step
         "waiting": [cue.model_dump(mode="json") for cue, origin in ahead if origin == "command"],
+        "task": lab.task_section.model_dump(mode="json"),
         "lanes": lanes,
         "seconds": lab.clock.now(),
     }
@@ -97,6 +100,7 @@ def restore(lab: Lab, path: Path) -> list[dict[str, Any]]:
         lab.announce(lane)
     lab.clock.seconds |= state["seconds"]
     lab.cues_done = state["cues_done"]
+    lab.set_task(state["task"])
     return state["waiting"]
 
 
@@ -109,12 +113,15 @@ def _restore_lane(
     lane.train = TrainSection.model_validate(saved["train"])
     lane.rollout = RolloutSection.model_validate(saved["rollout"])
     lane.digest = saved["digest"]
+    if any(name.startswith("reference.") for name in tensors):
+        lane.renew_reference()
     with torch.no_grad():
         for name, tensor in learned(lane).items():
             tensor.copy_(tensors[name])
     lane.optimizer.load_state(tensors, "optimizer")
     if lane.critic is not None:
         lane.critic.optimizer.load_state(tensors, "critic-optimizer")
-        known = saved["critic"]
-        lane.critic.explained, lane.critic.warm = known["explained"], known["warm"]
+        lane.critic.take(saved["critic"])
     lane.backbone.refresh(lane.adapter)
+    if lane.reference is not None:
+        lane.backbone.refresh(lane.reference)

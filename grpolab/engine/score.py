@@ -3,22 +3,11 @@ tokens and logits align."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from grpolab.engine.backbone import Backbone
 from grpolab.engine.sample import Rollout
-
-
-@dataclass(frozen=True)
-class Scores:
-    """n rows of up to T tokens; 0 on padding."""
-
-    logp: Tensor  # [n, T]
-    entropy: Tensor  # [n, T], without gradient
-    states: Tensor  # [n, T, H] from which each token was predicted
 
 
 def part(rollout: Rollout, rows: Tensor) -> tuple[Rollout, int]:
@@ -31,15 +20,29 @@ def part(rollout: Rollout, rows: Tensor) -> tuple[Rollout, int]:
     ), width  # fmt: skip
 
 
-def score(backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float) -> Scores:
-    """Score whole rows in one pass; gradients reach the adapter if they are on."""
+def distributions(
+    backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float
+) -> Tensor:
+    """Log-probs of the whole vocabulary where each answer token was drawn. [n, T, V]."""
     states = backbone.states(adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask)
-    logits = backbone.head(states).float() / temperature
-    everything = torch.log_softmax(logits, -1)
+    return torch.log_softmax(backbone.head(states).float() / temperature, -1)
+
+
+def score(
+    backbone: Backbone,
+    adapter: str | None,
+    rollout: Rollout,
+    temperature: float,
+    *,
+    entropy_grad: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Log-prob and entropy of each token of whole rows, 0 on padding; gradients reach the adapter
+    if they are on, through the entropy only if asked for. [n, T] each."""
+    everything = distributions(backbone, adapter, rollout, temperature)
     logp = everything.gather(-1, rollout.tokens.unsqueeze(-1)).squeeze(-1) * rollout.mask
-    with torch.no_grad():
+    with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
         entropy = -(everything.exp() * everything).sum(-1) * rollout.mask
-    return Scores(logp, entropy, states)
+    return logp, entropy
 
 
 def states_only(backbone: Backbone, adapter: str | None, rollout: Rollout) -> Tensor:

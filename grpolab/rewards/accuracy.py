@@ -6,7 +6,7 @@ from pydantic import Field
 
 from grpolab.rewards.base import Reward, RewardOptions
 from grpolab.rewards.parse import Completion
-from grpolab.tasks import Grade, Prompt
+from grpolab.tasks import Grade, Prompt, Step
 
 
 class AccuracyOptions(RewardOptions):
@@ -20,5 +20,7 @@ class Accuracy(Reward):
     description = "the task's score of the answer: 1 right, 0 wrong, a fraction for tasks of parts"
     Options = AccuracyOptions
 
-    def score(self, prompt: Prompt, completion: Completion, grade: Grade) -> float:
+    def score(
+        self, prompt: Prompt, completion: Completion, grade: Grade, steps: tuple[Step, ...]
+    ) -> float:
         return grade.score

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from grpolab.rewards.parse import Completion
-from grpolab.tasks import Grade, Prompt
+from grpolab.tasks import Grade, Prompt, Step
 
 
 class RewardOptions(BaseModel):
@@ -34,5 +34,7 @@ class Reward(ABC):
         self.options: Any = options  # each reward's own class; the check above is the guard
 
     @abstractmethod
-    def score(self, prompt: Prompt, completion: Completion, grade: Grade) -> float:
+    def score(
+        self, prompt: Prompt, completion: Completion, grade: Grade, steps: tuple[Step, ...]
+    ) -> float:
         """How far the completion meets this criterion, in [0, 1]. Never raises on any text."""

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from grpolab.rewards.base import Reward, RewardOptions
 from grpolab.rewards.parse import Completion
-from grpolab.tasks import Grade, Prompt
+from grpolab.tasks import Grade, Prompt, Step
 
 
 class FormatOptions(RewardOptions):
@@ -20,5 +20,7 @@ class Format(Reward):
     description = "1 if the completion is exactly <think>…</think><answer>…</answer>, else 0"
     Options = FormatOptions
 
-    def score(self, prompt: Prompt, completion: Completion, grade: Grade) -> float:
+    def score(
+        self, prompt: Prompt, completion: Completion, grade: Grade, steps: tuple[Step, ...]
+    ) -> float:
         return 1.0 if completion.well_formed else 0.0

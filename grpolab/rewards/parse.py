@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from grpolab.tasks import Span
+
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A completion taken apart. `thought` and `answer` are None where their tags do not pair up."""
+    """A completion taken apart. A part and its place are None where its tags do not pair up."""
 
     text: str
-    thought: str | None
-    answer: str | None
+    thought_span: Span | None
+    answer_span: Span | None
     well_formed: bool
+
+    @property
+    def thought(self) -> str | None:
+        return None if self.thought_span is None else self.thought_span.text
+
+    @property
+    def thought_at(self) -> int | None:
+        """Index in `text` of the thought's first character."""
+        return None if self.thought_span is None else self.thought_span.at
+
+    @property
+    def answer(self) -> str | None:
+        return None if self.answer_span is None else self.answer_span.text
+
+    @property
+    def answer_at(self) -> int | None:
+        """Index in `text` of the answer's first character."""
+        return None if self.answer_span is None else self.answer_span.at
 
 
 def parse_completion(text: str) -> Completion:
@@ -34,9 +54,9 @@ def parse_completion(text: str) -> Completion:
     return Completion(text, thought, answer, well_formed)
 
 
-def _between(text: str, at: int, opening: str, closing: str) -> str | None:
+def _between(text: str, at: int, opening: str, closing: str) -> Span | None:
     if at < 0:
         return None
     start = at + len(opening)
     end = text.find(closing, start)
-    return None if end < 0 else text[start:end]
+    return None if end < 0 else Span(text[start:end], start)

@@ -3,7 +3,7 @@
 A new task is one file and one line in `TASKS`.
 """
 
-from grpolab.tasks.base import Grade, Prompt, Task, TaskOptions, is_held_out
+from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions, is_held_out
 from grpolab.tasks.countdown import Countdown
 from grpolab.tasks.slots import Slots
 from grpolab.tasks.sums import Sums
@@ -14,4 +14,4 @@ TASKS: dict[str, type[Task]] = {
     "slots": Slots,
 }
 
-__all__ = ["TASKS", "Grade", "Prompt", "Task", "TaskOptions", "is_held_out"]
+__all__ = ["TASKS", "Grade", "Prompt", "Span", "Step", "Task", "TaskOptions", "is_held_out"]

@@ -1,4 +1,4 @@
-"""What every task shares: the prompt record, the grade, and the wall around held-out prompts."""
+"""What every task shares: prompt record, grade, steps, and the wall around held-out prompts."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ class Prompt:
             raise ValueError(f"a prompt record lacks {', '.join(sorted(missing))}")
         if unknown := set(record) - names:
             raise ValueError(f"a prompt record has unknown keys: {', '.join(sorted(unknown))}")
+        for name in sorted(names - {"data"}):
+            if not isinstance(record[name], str):
+                raise ValueError(f"a prompt record's {name} must be a text")
         return cls(**record)
 
 
@@ -53,6 +56,31 @@ class Grade:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The thought's or the answer's text, and the index of its first character in the completion.
+
+    The tag that closes it follows, so the index after its last character is in the completion too.
+    """
+
+    text: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One graded step of a completion: `score` in [0, 1].
+
+    `end` is the index in the completion's text of the character after the step's last one; `text`
+    is the step itself, empty where a step is missing.
+    """
+
+    end: int
+    score: float
+    detail: str
+    text: str = ""
+
+
 class TaskOptions(BaseModel):
     """Base of every task's options: unknown keys are refused, values are not mutable."""
 
@@ -63,7 +91,8 @@ class Task(ABC):
     """A source of prompts and the grader that belongs to them.
 
     A subclass names itself, describes itself in one line, declares its `Options`, proposes prompts
-    and grades answers. `propose` must reach both sides of the held-out wall.
+    and grades answers. `propose` must reach both sides of the held-out wall. A task that can tell
+    right steps from wrong ones, or read its prompts back, says so in `steps` and `from_text`.
     """
 
     name: ClassVar[str]
@@ -84,6 +113,22 @@ class Task(ABC):
     @abstractmethod
     def grade(self, prompt: Prompt, answer: str | None) -> Grade:
         """Grade the text between the answer tags. Never raises, whatever the text is."""
+
+    def steps(self, prompt: Prompt, thought: Span | None, answer: Span | None) -> tuple[Step, ...]:
+        """Grade single steps, in the order of the text. Never raises on any text.
+
+        A part is None where its tags do not pair up. `end` never falls from step to step; it stays
+        only between missing ones. A task that does not override this has no steps.
+        """
+        return ()
+
+    @classmethod
+    def from_text(cls, text: str) -> Prompt:
+        """The prompt that reads like this. Raises ValueError in one line where none does.
+
+        What `propose` gave is given back but for the difficulty, which no text tells: it is medium.
+        """
+        raise ValueError(f"{cls.name} cannot be graded from text alone; give its prompt record")
 
     def draw(self, rng: random.Random, *, held_out: bool) -> Prompt:
         """One prompt from the wanted side of the held-out wall; `rng` decides which."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import combinations
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from grpolab.tasks.base import Grade, Prompt, Task, TaskOptions
+from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions
 from grpolab.tasks.expression import Bounds, ExpressionError, apply, evaluate, numbers, parse
+from grpolab.tasks.steps import Line, follow, missing
 from grpolab.tasks.sums import LEVELS
 
 BOUNDS = Bounds(length=64, depth=6, digits=4, magnitude=10**6)
@@ -17,6 +22,14 @@ BOUNDS = Bounds(length=64, depth=6, digits=4, magnitude=10**6)
 
 LARGEST_STEP = 200
 """No value on the way to a target is larger."""
+
+MOST_NUMBERS = 5
+"""Steps are graded by trying everything that the numbers can still make: not with more of them."""
+
+_QUESTION = re.compile(r"make +([0-9]{1,4}) +from +([0-9]{1,4}(?: +[0-9]{1,4}){1,5}) *:?")
+
+State = tuple[int, tuple[int, ...]]
+"""What is to be made, and the numbers there to make it, sorted."""
 
 
 class CountdownOptions(TaskOptions):
@@ -62,13 +75,7 @@ class Countdown(Task):
             if target is not None and low <= target <= high and target not in given:
                 break
         rng.shuffle(given)
-        return Prompt(
-            self.name,
-            f"make {target} from {' '.join(map(str, given))}:",
-            f"{self.name} {target} {' '.join(map(str, sorted(given)))}",
-            {"target": target, "numbers": given},
-            LEVELS[level],
-        )
+        return _prompt(target, given, LEVELS[level])
 
     def grade(self, prompt: Prompt, answer: str | None) -> Grade:
         """Right if the answer is an expression over the given numbers whose value is the target."""
@@ -85,6 +92,99 @@ class Countdown(Task):
         if value != prompt.data["target"]:
             return Grade(0.0, False, f"{value}, not {prompt.data['target']}")
         return Grade(1.0, True, "right")
+
+    def steps(self, prompt: Prompt, thought: Span | None, answer: Span | None) -> tuple[Step, ...]:
+        """Each line is a step, right if the target can still be reached after it.
+
+        A step makes a new number from two that are there, or works back: `29-5=24` says that 24 is
+        to be made from the others. A thought whose steps are right but that stops before the target
+        is met lacks one more, which scores 0.
+        """
+        given = tuple(sorted(prompt.data["numbers"]))
+        if thought is None or len(given) > MOST_NUMBERS:
+            return ()
+        steps, states = follow(thought, ((prompt.data["target"], given),), _after)
+        met = any(goal in there for goal, there in states)
+        if met or not all(step.score for step in steps):
+            return tuple(steps)
+        return (*steps, *missing(thought, 1, "stops before the target is met"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Prompt:
+        """The prompt that reads `make 29 from 3 5 8:`, with two to six numbers.
+
+        The colon may be missing; whether the target can be reached is not checked. Raises
+        ValueError; see `Task.from_text`.
+        """
+        found = _QUESTION.fullmatch(text.strip())
+        if found is None:
+            raise ValueError("expected a text like make 29 from 3 5 8:")
+        return _prompt(int(found[1]), [int(number) for number in found[2].split()], "medium")
+
+
+def _prompt(target: int, given: list[int], difficulty: str) -> Prompt:
+    return Prompt(
+        Countdown.name,
+        f"make {target} from {' '.join(map(str, given))}:",
+        f"{Countdown.name} {target} {' '.join(map(str, sorted(given)))}",
+        {"target": target, "numbers": given},
+        difficulty,
+    )
+
+
+def _after(states: tuple[State, ...], line: Line) -> tuple[State, ...] | str:
+    """Where a line with right arithmetic may lead, if the goal stays in reach."""
+    moved = tuple(dict.fromkeys(new for state in states for new in _moved(*state, line)))
+    if not moved:
+        return f"{line.left} and {line.right} are not both there to be used"
+    if line.dead_end:
+        return moved
+    goal, there = moved[0]
+    return tuple(state for state in moved if _in_reach(*state)) or (
+        f"{goal} cannot be made from {' '.join(map(str, there)) or 'nothing'}"
+    )
+
+
+def _moved(goal: int, there: tuple[int, ...], line: Line) -> Iterator[State]:
+    """The states after a line: forward from two numbers, or back from the goal by one."""
+    forward = Counter(there)
+    forward.subtract((line.left, line.right))
+    if min(forward.values()) >= 0:
+        forward[line.result] += 1
+        yield goal, tuple(sorted(forward.elements()))
+    for whole, number in ((line.left, line.right), (line.right, line.left)):
+        # a zero cannot be divided away again
+        if whole == goal and number in there and (number or line.operator in "+-"):
+            place = there.index(number)
+            yield line.result, there[:place] + there[place + 1 :]
+
+
+@lru_cache(maxsize=2**14)
+def _in_reach(goal: int, there: tuple[int, ...]) -> bool:
+    """Whether some of the sorted numbers, each used at most once, make the goal."""
+    if goal in there:
+        return True
+    for first, second in combinations(range(len(there)), 2):
+        others = [number for i, number in enumerate(there) if i not in (first, second)]
+        for operator, left, right in _ways(there[first], there[second]):
+            try:
+                value = apply(operator, left, right)
+            except ExpressionError:
+                continue
+            if _in_reach(goal, tuple(sorted((*others, value)))):
+                return True
+    return False
+
+
+def _ways(small: int, large: int) -> tuple[tuple[str, int, int], ...]:
+    return (
+        ("+", large, small),
+        ("-", large, small),
+        ("-", small, large),
+        ("*", large, small),
+        ("/", large, small),
+        ("/", small, large),
+    )
 
 
 def _chain(rng: random.Random, given: list[int], operators: str) -> int | None:

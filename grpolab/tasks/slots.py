@@ -7,15 +7,18 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from grpolab.tasks.base import Grade, Prompt, Task, TaskOptions
-from grpolab.tasks.expression import apply
+from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions
+from grpolab.tasks.expression import ExpressionError, apply, evaluate, parse, show
+from grpolab.tasks.steps import missing
 from grpolab.tasks.sums import LEVELS, whole_number
+
+MOST_PARTS = 8
 
 
 class SlotsOptions(TaskOptions):
     """The number of parts is fixed within a task, so that rewards of one run compare."""
 
-    k: int = Field(default=4, ge=2, le=8, description="number of independent parts")
+    k: int = Field(default=4, ge=2, le=MOST_PARTS, description="number of independent parts")
     mix: tuple[
         Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]
     ] = Field(
@@ -55,12 +58,55 @@ class Slots(Task):
         if answer is None:
             return Grade(0.0, False, "no answer")
         wanted: list[int] = prompt.data["values"]
-        # a hostile answer may hold thousands of parts: look at no more than can matter
-        given = answer[:4096].split(";")
+        given = _parts(answer)
         right = sum(whole_number(text) == value for text, value in zip(given, wanted, strict=False))
         correct = right == len(wanted) == len(given)
         score = right / max(len(wanted), len(given))
         return Grade(score, correct, "right" if correct else f"{right} of {len(wanted)} right")
+
+    def steps(self, prompt: Prompt, thought: Span | None, answer: Span | None) -> tuple[Step, ...]:
+        """Each part of the answer is a step; parts that are missing or too many score 0.
+
+        So the mean over the steps is the grade's score.
+        """
+        if answer is None:
+            return ()
+        wanted: list[int] = prompt.data["values"]
+        given = _parts(answer.text)
+        steps: list[Step] = []
+        end = answer.at - 1
+        for place, text in enumerate(given):
+            end += 1 + len(text)
+            if place >= len(wanted):
+                score, detail = 0.0, "one part too many"
+            elif whole_number(text) == wanted[place]:
+                score, detail = 1.0, "right"
+            else:
+                score, detail = 0.0, f"not {wanted[place]}"
+            steps.append(Step(end, score, detail, text.strip()))
+        return (*steps, *missing(answer, len(wanted) - len(given), "a part is missing"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Prompt:
+        """The prompt of 2 to 8 parts, with or without a `=`. Raises ValueError.
+
+        See `Task.from_text`.
+        """
+        parts = text.strip().removesuffix("=").split(";")
+        if not 2 <= len(parts) <= MOST_PARTS:
+            raise ValueError(f"expected 2 to {MOST_PARTS} parts like 3+4; 7*2=")
+        try:
+            nodes = [parse(part) for part in parts]
+            values = [evaluate(node) for node in nodes]
+        except ExpressionError as error:
+            raise ValueError(f"expected parts like 3+4; 7*2=, but {error}") from None
+        text = "; ".join(map(show, nodes))
+        return Prompt(cls.name, f"{text}=", f"{cls.name} {text}", {"values": values}, "medium")
+
+
+def _parts(answer: str) -> list[str]:
+    # a hostile answer may hold thousands of parts: look at no more than can matter
+    return answer[:4096].split(";")
 
 
 def _part(rng: random.Random, level: int) -> tuple[str, int, int]:

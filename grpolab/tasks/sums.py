@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from grpolab.tasks.base import Grade, Prompt, Task, TaskOptions
-from grpolab.tasks.expression import Node, apply, show
+from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions
+from grpolab.tasks.expression import ExpressionError, Node, apply, evaluate, numbers, parse, show
+from grpolab.tasks.steps import Line, follow, missing
 
 LARGEST = 9999
 """No value on the way to the answer is larger."""
 
 LARGEST_FACTOR = 999
 """A product has one factor from 2 to 9; the other is at most this."""
+
+MOST_READINGS = 32
+"""Which of several equal operations a step means is kept open up to this many ways."""
 
 LEVELS = ("easy", "medium", "hard")
 
@@ -83,6 +88,36 @@ class Sums(Task):
             return Grade(0.0, False, f"{value}, not {wanted}")
         return Grade(1.0, True, "right")
 
+    def steps(self, prompt: Prompt, thought: Span | None, answer: Span | None) -> tuple[Step, ...]:
+        """Each line is a step, right if it does an operation of what is left of the expression.
+
+        An operation can be done only when its numbers stand there, and once. As many steps as the
+        expression has operations are wanted; missing ones score 0.
+        """
+        if thought is None:
+            return ()
+        try:
+            root = parse(prompt.text.removesuffix("="))
+        except ExpressionError:
+            return ()
+        steps, _ = follow(thought, (root,), _after)
+        operations = sum(1 for _ in numbers(root)) - 1
+        return (*steps, *missing(thought, operations - len(steps), "a step is missing"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Prompt:
+        """The prompt of an expression, with or without a `=`. Raises ValueError.
+
+        Brackets without effect are left out; see `Task.from_text`.
+        """
+        try:
+            node = parse(text.strip().removesuffix("="))
+            value = evaluate(node)
+        except ExpressionError as error:
+            raise ValueError(f"expected a sum like (47+38)*6=, but {error}") from None
+        text = show(node)
+        return Prompt(cls.name, f"{text}=", f"{cls.name} {text}", {"value": value}, "medium")
+
     def _build(
         self, rng: random.Random, operations: int, short: int, long: int
     ) -> tuple[Node, int] | None:
@@ -121,6 +156,39 @@ class Sums(Task):
         if not self.options.brackets and "(" in show(node):
             return None
         return node, value
+
+
+def _after(states: tuple[Node, ...], line: Line) -> tuple[Node, ...] | str:
+    """What may be left of the expression after a line with right arithmetic."""
+    left = tuple(dict.fromkeys(node for state in states for node in _reduced(state, line)))
+    return left[:MOST_READINGS] or (
+        f"{line.left}{line.operator}{line.right} does not stand in {show(states[0])}"
+    )
+
+
+def _reduced(node: Node, line: Line) -> Iterator[Node]:
+    """The expression with this line's operation done, once for every place where it stands."""
+    if isinstance(node, int):
+        return
+    operator, left, right = node
+    if _is(node, line):
+        yield line.result
+    # 7+4 stands in 5+7+4 too, though that is read as (5+7)+4
+    if not isinstance(left, int) and (left[0] + operator in ("++", "+-", "**")):
+        before, first, second = left
+        if _is((operator, second, right), line):
+            yield (before, first, line.result)
+    for other in _reduced(left, line):
+        yield (operator, other, right)
+    for other in _reduced(right, line):
+        yield (operator, left, other)
+
+
+def _is(node: Node, line: Line) -> bool:
+    """Whether the line does just this operation; 4+7 is 7+4."""
+    return node == (line.operator, line.left, line.right) or (
+        line.operator in "+*" and node == (line.operator, line.right, line.left)
+    )
 
 
 def whole_number(text: str | None) -> int | None:

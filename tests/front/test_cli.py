@@ -147,6 +147,80 @@ def test_grade(tmp_path: Path) -> None:
     first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert (first["reward"], first["parts"]) == (1.2, {"accuracy": 1.0, "format": 0.2})
     assert (second["reward"], second["answer"], second["steps"]) == (0.0, "4", [])
+    assert [step["text"] for step in first["steps"]] == ["1+2=3"]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "question", "completion", "answer", "steps"),
+    [
+        (
+            "task-sums",
+            "(47+38)*6",
+            "<think>47+38=85\n85*6=500</think><answer>500</answer>",
+            "500",
+            [
+                {"end": 15, "score": 1.0, "detail": "right", "text": "47+38=85"},
+                {"end": 24, "score": 0.0, "detail": "85*6 is 510, not 500", "text": "85*6=500"},
+            ],
+        ),
+        (
+            "task-countdown",
+            "make 8 from 3 5 9:",
+            "<think>3+5=8</think><answer>\ud800</answer>",  # no encoding can print this one
+            "\ud800",
+            [{"end": 12, "score": 1.0, "detail": "right", "text": "3+5=8"}],
+        ),
+        (
+            "task-slots",
+            "3+4; 7*2",
+            "<answer>7</answer>",
+            "7",
+            [
+                {"end": 9, "score": 1.0, "detail": "right", "text": "7"},
+                {"end": 10, "score": 0.0, "detail": "a part is missing", "text": ""},
+            ],
+        ),
+    ],
+)
+def test_grade_from_a_question(
+    tmp_path: Path,
+    scenario: str,
+    question: str,
+    completion: str,
+    answer: str,
+    steps: list[dict[str, object]],
+) -> None:
+    line = json.dumps({"question": question, "completion": completion})
+    done = grpolab("grade", scenario, "-", cwd=tmp_path, text=line)
+    assert (done.returncode, done.stderr) == (0, "")
+    out = json.loads(done.stdout)
+    assert (out["answer"], out["steps"]) == (answer, steps)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (
+            {"question": "make 8 from 3 5"},
+            "-:1: question: expected a sum like (47+38)*6=, but a number should stand before 'm'\n",
+        ),
+        (
+            {
+                "prompt": dict.fromkeys(("text", "key", "difficulty"), "")
+                | {"task": "sums", "data": {}}
+            },
+            "-:1: prompt.data: not what sums needs to grade\n",
+        ),
+        ({}, "-:1: prompt: expected the task's prompt record under this key, or a text under"),
+    ],
+)
+def test_grade_names_a_prompt_that_is_wrong(
+    tmp_path: Path, record: dict[str, object], expected: str
+) -> None:
+    line = json.dumps(record | {"completion": "<answer>3</answer>"})
+    done = grpolab("grade", "task-sums", "-", cwd=tmp_path, text=line)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(expected)
 
 
 def test_grade_names_the_line_that_is_wrong(tmp_path: Path) -> None:

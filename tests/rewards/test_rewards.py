@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from grpolab.rewards import REWARDS, Reward, grade, parse_completion
 from grpolab.rewards.accuracy import Accuracy, AccuracyOptions
 from grpolab.rewards.format import Format, FormatOptions
+from grpolab.rewards.process import Process, ProcessOptions
 from grpolab.tasks import Prompt
 from grpolab.tasks.slots import Slots
 from grpolab.tasks.sums import Sums
@@ -44,11 +45,17 @@ def test_parse(text: str, thought: str | None, answer: str | None, well_formed: 
     parsed = parse_completion(text)
     assert (parsed.text, parsed.thought, parsed.answer) == (text, thought, answer)
     assert parsed.well_formed is well_formed
+    for part, at in ((parsed.thought, parsed.thought_at), (parsed.answer, parsed.answer_at)):
+        assert (at is None) == (part is None)
+        assert part is None or text[at:].startswith(part)
+    if answer is not None:
+        assert parsed.answer_at == text.rindex("<answer>") + 8
 
 
 def test_the_table_uses_each_rewards_own_name_and_weight() -> None:
     assert {name: reward.name for name, reward in REWARDS.items()} == {n: n for n in REWARDS}
-    assert AccuracyOptions().weight == 1.0 and FormatOptions().weight == 0.2
+    assert AccuracyOptions().weight == ProcessOptions().weight == 1.0
+    assert FormatOptions().weight == 0.2
     with pytest.raises(ValidationError):
         FormatOptions.model_validate({"wieght": 1.0})
 
@@ -70,6 +77,22 @@ def test_parts_of_a_task_give_a_fraction_of_the_weight() -> None:
     graded = grade(Slots(), [(Accuracy(), 2.0), (Format(), 0.5)], prompt, text)
     assert graded.parts == {"accuracy": 1.0, "format": 0.5} and graded.reward == 1.5
     assert not graded.correct
+
+
+def test_process_is_the_mean_of_the_steps() -> None:
+    weighted: list[tuple[Reward, float]] = [(Process(), 2.0), (Accuracy(), 1.0)]
+    assert grade(Sums(), weighted, PROMPT, RIGHT).parts == {"process": 2.0, "accuracy": 1.0}
+    slip = RIGHT.replace("85*6=510", "85*6=500")
+    assert grade(Sums(), weighted, PROMPT, slip).parts == {"process": 1.0, "accuracy": 1.0}
+    assert grade(Sums(), weighted, PROMPT, "510").parts == {"process": 0.0, "accuracy": 0.0}
+
+
+def test_steps_are_graded_whatever_the_rewards() -> None:
+    graded = grade(Sums(), [], PROMPT, RIGHT)
+    assert [(RIGHT[: step.end], step.score) for step in graded.steps] == [
+        ("<think>47+38=85", 1.0),
+        ("<think>47+38=85\n85*6=510", 1.0),
+    ]
 
 
 def test_no_rewards_is_a_reward_of_zero() -> None:

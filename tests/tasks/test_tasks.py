@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -76,6 +77,75 @@ def test_a_broken_prompt_record_is_named() -> None:
         Prompt.from_dict({"task": "sums", "data": {}, "difficulty": "easy"})
     with pytest.raises(ValueError, match="colour"):
         Prompt.from_dict({**draws(Sums(), 1)[0].to_dict(), "colour": 1})
+
+
+def test_a_record_of_the_wrong_types_is_named() -> None:
+    with pytest.raises(ValueError, match="text must be a text"):
+        Prompt.from_dict({**draws(Sums(), 1)[0].to_dict(), "text": 3})
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(TASKS)), st.integers(0, 2**32))
+def test_a_prompts_text_says_all_that_grading_needs(name: str, seed: int) -> None:
+    prompt = TASKS[name]().propose(random.Random(seed))
+    again = TASKS[name].from_text(prompt.text)
+    assert again == replace(prompt, difficulty="medium")
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "proper", "data"),
+    [
+        (Sums, " (47 + 38)*6", "(47+38)*6=", {"value": 510}),
+        (Sums, "((2*3))+(4)=", "2*3+4=", {"value": 10}),
+        (Sums, "3-9=", "3-9=", {"value": -6}),
+        (Slots, "3+4;7*2 ; 9-5", "3+4; 7*2; 9-5=", {"values": [7, 14, 4]}),
+        (
+            Countdown,
+            "make 29 from 08 3  5",
+            "make 29 from 8 3 5:",
+            {"target": 29, "numbers": [8, 3, 5]},
+        ),
+    ],
+)
+def test_a_question_is_read_freely(
+    task: type[Task], text: str, proper: str, data: dict[str, object]
+) -> None:
+    prompt = task.from_text(text)
+    assert (prompt.task, prompt.text, prompt.data) == (task.name, proper, data)
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "why"),
+    [
+        (Sums, "", "expected a sum like .*a number should stand"),
+        (Sums, "make 29 from 3 5 8:", "expected a sum like"),
+        (Sums, "7/2=", "remainder"),
+        (Sums, "1+1==", "does not belong"),
+        (Sums, "1+" * 1000 + "1", "longer than"),
+        (Slots, "3+4=", "expected 2 to 8 parts"),
+        (Slots, "1;" * 1000, "expected 2 to 8 parts"),
+        (Slots, "3+4; seven", "expected parts like"),
+        (Countdown, "29 from 3 5 8", "expected a text like make 29 from 3 5 8:"),
+        (Countdown, "make 29 from 29:", "expected a text like"),
+        (Countdown, "make 29 from" + " 3" * 9, "expected a text like"),
+    ],
+)
+def test_a_text_that_is_no_question_is_refused_in_one_line(
+    task: type[Task], text: str, why: str
+) -> None:
+    with pytest.raises(ValueError, match=why) as caught:
+        task.from_text(text)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.sampled_from(sorted(TASKS)), st.text(max_size=60))
+def test_any_question_is_read_or_refused_in_one_line(name: str, text: str) -> None:
+    try:
+        prompt = TASKS[name].from_text(text)
+    except ValueError as error:
+        assert str(error).splitlines() == [str(error)]
+    else:
+        assert TASKS[name].from_text(prompt.text) == prompt
 
 
 @pytest.mark.parametrize(

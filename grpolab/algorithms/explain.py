@@ -1,0 +1,279 @@
+"""Explanations as data: what each symbol of a formula means, the live numbers of one token, which
+branch of an objective it is on and why, the lineage, and the difference of two formulas.
+
+Plain floats and strings, no torch: the command line, the lens and the screen show the same data,
+live or from a recorded run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from grpolab.algorithms.base import Algorithm
+
+FARTHEST = 60.0
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    """All that is known about one sampled token and its answer, in plain numbers."""
+
+    reward: float  # r of the answer
+    group: tuple[float, ...]  # rewards of all answers to the same prompt
+    advantage: float
+    logp: float  # under the policy now
+    old_logp: float  # under the rollout policy
+    length: int  # tokens of the answer
+    answer_log_ratio: float  # Σ_t log ρ_t over the answer
+    rows: int  # answers in the batch
+    tokens: int  # tokens in the batch
+    max_tokens: int
+    ref_logp: float | None = None
+    value: float | None = None
+    returns: float | None = None
+    entropy: float | None = None
+    mean_clipped_log_ratio: float | None = None  # of the answer, as gmpo clips it
+
+    @property
+    def log_ratio(self) -> float:
+        return min(max(self.logp - self.old_logp, -FARTHEST), FARTHEST)
+
+    @property
+    def ratio(self) -> float:
+        """ρ_t"""
+        return math.exp(self.log_ratio)
+
+    @property
+    def sequence_ratio(self) -> float:
+        """ρ_seq, the geometric mean of the answer's token ratios"""
+        return math.exp(self.answer_log_ratio / max(self.length, 1))
+
+    @property
+    def answer_ratio(self) -> float:
+        """The product of the answer's token ratios"""
+        return math.exp(min(max(self.answer_log_ratio, -FARTHEST), FARTHEST))
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.group) / len(self.group)
+
+    def std(self, ddof: int = 0) -> float:
+        """s of the group; 0 in a group of `ddof` rows or fewer."""
+        squares = math.fsum((r - self.mean) ** 2 for r in self.group)
+        return math.sqrt(squares / max(len(self.group) - ddof, 1))
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The objective of one token (or of its answer): its value, how the value was chosen, and the
+    slope by which the token is pushed."""
+
+    gain: float  # the objective's value
+    slope: float  # ∂gain/∂log π of this token
+    why: str  # one sentence
+    clipped: bool = False
+    candidates: tuple[tuple[str, float], ...] = ()  # what min() chose from
+
+    @property
+    def push(self) -> str:
+        """Which way the token is pushed, in a word."""
+        return "up" if self.slope > 0 else "down" if self.slope < 0 else "nowhere"
+
+
+@dataclass(frozen=True)
+class Term:
+    symbol: str
+    meaning: str
+    value: float | None = None  # of the selected token
+
+
+SYMBOLS: dict[str, str] = {
+    "r": "reward of the answer, all parts with their weights",
+    "r_t": "reward of this token",
+    "R": "return: what followed from this token on",
+    "m": "mean reward of the group, the answers to one prompt",
+    "s": "standard deviation of the rewards of the group",
+    "b": "baseline: what the reward is compared with",
+    "G": "answers in the group",
+    "Â": "advantage: how much better than expected",
+    "V": "the critic's value of the state before the token",
+    "δ": "surprise of the critic at this token: r_t + γ V_next − V",
+    "π": "probability of the token under the policy now",
+    "ρ": "ratio: probability now / probability when sampled",
+    "ρ_seq": "the answer's ratio: geometric mean of its token ratios",
+    "ρ_ans": "the answer's ratio: product of its token ratios",
+    "β": "weight of the KL",
+    "k1": "estimate of the KL: log π − log π_ref",
+    "k2": "estimate of the KL: half the squared log-ratio",
+    "k3": "estimate of the KL: e^d − 1 − d, d = log π_ref − log π",
+    "KL": "how far the policy is from the rollout policy",
+    "ε": "clip: how far a ratio may leave 1 and still count",
+    "|o|": "tokens of the answer",
+    "L_max": "longest answer allowed",
+    "γ": "discount of later rewards",
+    "λ": "GAE: 1 whole returns, 0 one-step differences",
+    "τ": "temperature of the gate, or weight of the squared log-ratio",
+    "F": "Fisher information: how much a change of parameters changes the distributions",
+}
+"""Every symbol that a formula may use. A formula's terms are those that occur in it."""
+
+_SYMBOL = re.compile("|".join(re.escape(s) for s in sorted(SYMBOLS, key=len, reverse=True)))
+_WORD = re.compile(r"[A-Za-zÂρπβδγλτεθ_|][\w|ÂρπβδγλτεθΣ₊₋′]*|\s+|.")
+
+
+def terms(algorithm: type[Algorithm]) -> list[Term]:
+    """The symbols that the algorithm's formula uses, in the order of their first use."""
+    seen: dict[str, None] = {}
+    for word in _WORD.findall(algorithm.formula):
+        if word in SYMBOLS:
+            seen.setdefault(word)
+        elif word.strip("|") == "o" and "|" in word:
+            seen.setdefault("|o|")
+    return [Term(symbol, SYMBOLS[symbol]) for symbol in seen]
+
+
+def token_terms(algorithm: Algorithm, token: TokenFacts) -> list[Term]:
+    """The same with the numbers of one token; None where a number is not known."""
+    d = None if token.ref_logp is None else token.ref_logp - token.logp
+    s = algorithm.settings
+    values: dict[str, float | None] = {
+        "r": token.reward,
+        "R": token.returns,
+        "m": token.mean,
+        "s": token.std(getattr(s, "ddof", 0)),
+        "G": len(token.group),
+        "Â": token.advantage,
+        "V": token.value,
+        "π": math.exp(min(token.logp, 0.0)),
+        "ρ": token.ratio,
+        "ρ_seq": token.sequence_ratio,
+        "ρ_ans": token.answer_ratio,
+        "β": algorithm.beta,
+        "k1": None if d is None else -d,
+        "k2": None if d is None else d * d / 2,
+        "k3": None if d is None else math.exp(min(max(d, -FARTHEST), FARTHEST)) - 1 - d,
+        "|o|": token.length,
+        "L_max": token.max_tokens,
+        "γ": getattr(s, "gamma", None),
+        "λ": getattr(s, "gae_lambda", None),
+        "ε": getattr(s, "clip_high", None),
+        "τ": getattr(s, "tau", getattr(s, "tau_positive", None)),
+    }
+    return [Term(t.symbol, t.meaning, values.get(t.symbol)) for t in terms(type(algorithm))]
+
+
+# --- the branches that objectives have ---
+
+
+def weighted(weight: float, token: TokenFacts, why: str, *, clipped: bool = False) -> Branch:
+    """Â · w · log π with a constant weight."""
+    slope = weight * token.advantage
+    return Branch(slope * token.logp, slope, why, clipped)
+
+
+def clipped_branch(
+    token: TokenFacts,
+    ratio: float,
+    clip_low: float | None,
+    clip_high: float | None,
+    dual_clip: float | None = None,
+    *,
+    share: float = 1.0,
+    symbol: str = "ρ",
+) -> Branch:
+    """min(ρÂ, clip(ρ)Â) with its reason. `share` is ∂log ratio/∂log π of this token."""
+    a = token.advantage
+    low = 0.0 if clip_low is None else 1 - clip_low
+    high = math.inf if clip_high is None else 1 + clip_high
+    free, bounded = ratio * a, min(max(ratio, low), high)
+    held = bounded * a
+    candidates: tuple[tuple[str, float], ...] = ((f"{symbol}·Â", free), (f"clip({symbol})·Â", held))
+    gain, slope, clipped = free, free * share, False
+    if a == 0:
+        why = "Â is 0: this token is neither praised nor blamed"
+    elif clip_low is None and clip_high is None:
+        why, candidates = f"{symbol} is not clipped: it weights Â as it is", candidates[:1]
+    elif held < free:
+        gain, slope, clipped = held, 0.0, True
+        bound, side = (high, "above") if ratio > high else (low, "below")
+        word = "praised" if a > 0 else "blamed"
+        why = (
+            f"clipped: a {word} token whose {symbol} = {ratio:.4g} is {side} {bound:.4g} "
+            "has moved far enough and is not pushed further"
+        )
+    elif held > free:
+        why = (
+            f"free: {symbol} = {ratio:.4g} left the range against its advantage, "
+            "so min() keeps the worse branch and pushes it back"
+        )
+    else:
+        why = f"free: {symbol} = {ratio:.4g} is between {low:.4g} and {high:.4g}"
+    if dual_clip is not None and a < 0 and gain < dual_clip * a:
+        gain, slope, clipped = dual_clip * a, 0.0, True
+        candidates += (("c·Â", gain),)
+        why = f"dual clip: {symbol} = {ratio:.4g} is above c = {dual_clip:.4g} for a blamed token"
+    return Branch(gain, slope, why, clipped, candidates)
+
+
+# --- lineage and differences ---
+
+
+def lineage(name: str, table: dict[str, type[Algorithm]]) -> list[tuple[str, str, str]]:
+    """(algorithm, ancestor, what it changed) from `name` back to where the line begins."""
+    out: list[tuple[str, str, str]] = []
+    waiting, seen = [name], {name}
+    while waiting:
+        current = waiting.pop(0)
+        for ancestor, change in table[current].lineage:
+            out.append((current, ancestor, change))
+            if ancestor not in seen:
+                seen.add(ancestor)
+                waiting.append(ancestor)
+    return out
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One statement of two formulas: runs of text that are the "same", only in the "left" or only
+    in the "right" one."""
+
+    symbol: str
+    parts: tuple[tuple[str, str], ...]
+
+    @property
+    def same(self) -> bool:
+        return all(kind == "same" for kind, _ in self.parts)
+
+
+def difference(left: type[Algorithm], right: type[Algorithm]) -> list[Difference]:
+    """The two formulas statement by statement, matched by the symbol that they define."""
+    ours, theirs = _statements(left.formula), _statements(right.formula)
+    order = [*ours, *(s for s in theirs if s not in ours)]
+    out = []
+    for symbol in order:
+        a, b = _WORD.findall(ours.get(symbol, "")), _WORD.findall(theirs.get(symbol, ""))
+        parts: list[tuple[str, str]] = []
+        for op, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+            if op == "equal":
+                parts.append(("same", "".join(a[i:j])))
+                continue
+            if i < j:
+                parts.append(("left", "".join(a[i:j])))
+            if k < m:
+                parts.append(("right", "".join(b[k:m])))
+        out.append(Difference(symbol, tuple(parts)))
+    return out
+
+
+def _statements(formula: str) -> dict[str, str]:
+    """Each line by what stands left of its first `=`."""
+    out: dict[str, str] = {}
+    for line in formula.splitlines():
+        symbol = line.partition("=")[0].strip()
+        out[symbol] = f"{out[symbol]}\n{line}" if symbol in out else line
+    return out

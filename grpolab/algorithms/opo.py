@@ -1,0 +1,52 @@
+"""OPO: exact on-policy REINFORCE with the baseline of least variance.
+
+Paper    Hao et al. 2025, On-Policy RL with Optimal Reward Baseline, arXiv 2505.23585, eq. 7
+Formula  b = Σ_i |o_i| r_i / Σ_i |o_i|          over the group: a longer answer weighs more
+         L = −1/N Σ_i Σ_t (r_i − b) log π(token)
+Differs  the paper makes one update per rollout; more are allowed here, without a ratio.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpolab.algorithms.base import (
+    Algorithm,
+    Batch,
+    Branch,
+    Credit,
+    Forward,
+    Objective,
+    Settings,
+    TokenFacts,
+)
+from grpolab.algorithms.explain import weighted
+from grpolab.algorithms.pieces import above_worst, group_sum, token_ratio
+from grpolab.algorithms.settings import Aggregation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class OpoSettings(Settings):
+    aggregation: Aggregation = "seq-mean-token-sum"
+
+
+class Opo(Algorithm):
+    name = "opo"
+    title = "On-policy RL with the optimal baseline"
+    paper = "arXiv 2505.23585, eq. 7"
+    formula = "b = Σ_group |o| r / Σ_group |o|\nÂ = r − b\nL = −mean_rows Σ_t Â log π"
+    lineage = (("rloo", "the baseline weighs answers by their length, which minimises variance"),)
+    learning_rate = 8e-4
+    Settings = OpoSettings
+
+    def advantage(self, batch: Batch) -> Tensor:
+        above, length = above_worst(batch.reward, batch.group), batch.mask.sum(1)
+        return above - group_sum(length * above, batch.group) / group_sum(length, batch.group)
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        return Objective(credit.advantage * now.logp, token_ratio(batch, now))
+
+    def branch(self, token: TokenFacts) -> Branch:
+        return weighted(1.0, token, "log π is weighted with Â alone; the ratio plays no part")

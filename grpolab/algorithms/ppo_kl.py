@@ -1,0 +1,63 @@
+"""PPO with a fixed KL penalty instead of a clip.
+
+Paper    Schulman et al. 2017, arXiv 1707.06347, §4, eq. 8
+Formula  Â = GAE(γ, λ) of r and V, whitened over the batch
+         L = −mean_t ρ_t Â_t + β mean_t KL(π_old‖π)
+Differs  the KL is estimated on the sampled tokens: k3 from π_old's samples, which is unbiased in
+         value and gradient. β is the weight of this KL, not of one against the reference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from grpolab.algorithms.actor_critic import ActorCritic, ActorCriticSettings
+from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, TokenFacts, Whole
+from grpolab.algorithms.explain import clipped_branch
+from grpolab.algorithms.pieces import aggregate, kl_estimate, token_ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class PpoKlSettings(ActorCriticSettings):
+    beta: float = Field(1.0, ge=0, description="weight of the KL between old policy and new")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="which estimate of that KL")  # pyright: ignore[reportIncompatibleVariableOverride]
+    kl_place: Literal["loss", "none"] = Field("loss", description="where that KL counts")  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class PpoKl(ActorCritic):
+    name = "ppo-kl"
+    title = "PPO with a fixed KL penalty"
+    paper = "arXiv 1707.06347, §4"
+    formula = (
+        "Â = whiten_batch(GAE(γ, λ) of r_t and V)\n"
+        "L = −mean_tokens (ρ Â − β KL)\n"
+        "L_V = ½ mean_tokens max((V − R)², (V_clip − R)²)"
+    )
+    lineage = (
+        ("trpo", "the KL is a penalty in the loss, not a constraint of the step"),
+        ("is-pg", "a penalty holds the ratio near 1; a critic gives the advantage"),
+    )
+    Settings = PpoKlSettings
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
+
+    @property
+    def needs_reference(self) -> bool:
+        return False
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        ratio = token_ratio(batch, now)
+        return Objective(ratio * credit.advantage, ratio)
+
+    def leash_terms(self, batch: Batch, now: Forward, whole: Whole, how: str) -> dict[str, Tensor]:
+        s = self.settings
+        if s.kl_place == "none" or s.beta == 0:
+            return {}
+        kl = kl_estimate(batch.old_logp, now.logp, s.kl_estimator)
+        return {"kl": self.beta * aggregate(kl, batch.mask, how, whole)}
+
+    def branch(self, token: TokenFacts) -> Branch:
+        return clipped_branch(token, token.ratio, None, None)

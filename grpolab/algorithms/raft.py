@@ -1,0 +1,53 @@
+"""RAFT: imitate the best answers of each group, and nothing else.
+
+Paper    Dong et al. 2023, RAFT, arXiv 2304.06767, Algorithm 1
+Formula  Â_i = 1 for the answers with the highest reward of their group, 0 for the others
+         L = −mean_t Â_i log π(token)
+Differs  the paper keeps one best answer; here all that share the highest reward are kept, and the
+         mean is over all tokens of the batch. In a group where all are wrong it imitates mistakes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpolab.algorithms.base import (
+    Algorithm,
+    Batch,
+    Branch,
+    Credit,
+    Forward,
+    Objective,
+    Settings,
+    TokenFacts,
+)
+from grpolab.algorithms.explain import weighted
+from grpolab.algorithms.pieces import group_extreme, token_ratio
+from grpolab.algorithms.settings import Aggregation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class RaftSettings(Settings):
+    aggregation: Aggregation = "token-mean"
+
+
+class Raft(Algorithm):
+    name = "raft"
+    title = "Best-of-n imitation"
+    paper = "arXiv 2304.06767"
+    formula = "Â = 1 if r is the group's highest, else 0\nL = −mean_tokens Â log π"
+    lineage = (("reinforce", "only the best answers count, none is blamed"),)
+    Settings = RaftSettings
+
+    def advantage(self, batch: Batch) -> Tensor:
+        best = batch.reward == group_extreme(batch.reward, batch.group, "amax")
+        return best.to(batch.reward.dtype)
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        return Objective(credit.advantage * now.logp, token_ratio(batch, now))
+
+    def branch(self, token: TokenFacts) -> Branch:
+        why = "a best answer of its group: imitated" if token.advantage else "not among the best"
+        return weighted(1.0, token, why)

@@ -1,0 +1,176 @@
+"""How an algorithm moves a lane: gradients of microbatches, optimizer steps, and for second-order
+algorithms the Fisher information of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from grpolab.algorithms.records import Forward, LossOf, Measured, Piece
+from grpolab.engine.optimizer import AdamW
+from grpolab.engine.sample import Rollout
+from grpolab.engine.score import distributions, part, score
+from grpolab.engine.seeds import torch_generator
+from grpolab.scenario import TrainSection
+
+if TYPE_CHECKING:
+    from grpolab.engine.lane import Lane
+
+
+class Learner:
+    """The `Policy` that an algorithm's update sees: one lane and one rollout."""
+
+    def __init__(self, lane: Lane, rollout: Rollout, step: int) -> None:
+        self.lane, self.rollout, self.step_number = lane, rollout, step
+        self.policy = lane.optimizer.tensors
+        self.critic = lane.critic.optimizer.tensors if lane.critic is not None else {}
+        self._watched = False
+
+    # --- first order ---
+
+    def minibatches(self, epoch: int) -> Iterator[Sequence[Tensor]]:
+        """Rows in their order; with several minibatches, groups are dealt out in a seeded order."""
+        train, device = self.lane.train, self.lane.backbone.device
+        rows = torch.arange(len(self.rollout.group), device=device)
+        if train.minibatches > 1:
+            generator = torch_generator(self.lane.seed, "minibatch", self.step_number, epoch)
+            groups = int(self.rollout.group.max()) + 1
+            order = torch.randperm(groups, generator=generator).to(device)
+            rows = torch.cat([rows[self.rollout.group == g] for g in order])
+        size = -(-len(rows) // train.minibatches)
+        for batch in rows.split(size):
+            yield batch.split(train.microbatch)
+
+    def accumulate(
+        self, pieces: Sequence[Tensor], loss: LossOf, *, critic_only: bool = False
+    ) -> list[Piece]:
+        lane = self.lane
+        tensors = [*self.policy.values(), *self.critic.values()]
+        bonus = lane.algorithm.settings.entropy_bonus > 0
+
+        def work(rows: Tensor) -> tuple[Piece, tuple[Tensor | None, ...]]:
+            piece, width = part(self.rollout, rows)
+            if critic_only:
+                logp, entropy = piece.logp, torch.zeros_like(piece.logp)
+            else:
+                logp, entropy = score(
+                    lane.backbone, lane.adapter, piece, lane.rollout.temperature,
+                    entropy_grad=bonus,
+                )  # fmt: skip
+            value = lane.critic.values(piece) if lane.critic is not None else None
+            now = Forward(logp, entropy, value)
+            share = loss(rows, width, now)
+            grads = torch.autograd.grad(share.total, tensors, allow_unused=True)
+            terms = {k: v.detach() for k, v in share.terms.items()}
+            done = replace(share, terms=terms, ratio=share.ratio.detach())
+            seen = Forward(logp.detach(), entropy.detach(), None)
+            return Piece(rows, seen, done), grads
+
+        def watched(rows: Tensor) -> tuple[Piece, tuple[Tensor | None, ...]]:
+            with lane.memory.watching(min(len(pieces), lane.workers.at_once)):
+                return work(rows)
+
+        # one microbatch of each step is watched: enough to know what activations take
+        first, self._watched = not self._watched, True
+        results = lane.workers.map(
+            lambda item: (watched if first and item[0] == 0 else work)(item[1]), enumerate(pieces)
+        )
+        for _, grads in results:
+            for tensor, grad in zip(tensors, grads, strict=True):
+                if grad is not None:
+                    tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
+        lane.gradient_bytes = sum(t.nbytes for t in tensors)
+        return [piece for piece, _ in results]
+
+    def step(self) -> float:
+        train, lane = self.lane.train, self.lane
+        share = scheduled(train, self.step_number)
+        rate = share * lane.learning_rate * _warm(lane.optimizer, train)
+        norm = lane.optimizer.step(rate, train.max_grad_norm)
+        if (critic := lane.critic) is not None:
+            rate = share * train.critic_learning_rate * _warm(critic.optimizer, train)
+            critic.optimizer.step(rate, train.max_grad_norm)
+        return norm
+
+    # --- second order ---
+
+    def take_gradient(self) -> Tensor:
+        found = [
+            (t.new_zeros(t.shape) if t.grad is None else t.grad).reshape(-1)
+            for t in self.policy.values()
+        ]
+        self.lane.optimizer.clear()
+        return torch.cat(found)
+
+    def position(self) -> Tensor:
+        return torch.cat([t.detach().reshape(-1) for t in self.policy.values()])
+
+    @torch.no_grad()
+    def move(self, to: Tensor) -> None:
+        sizes = [t.numel() for t in self.policy.values()]
+        for tensor, values in zip(self.policy.values(), to.split(sizes), strict=True):
+            tensor.copy_(values.view_as(tensor))
+
+    def measure(self) -> Measured:
+        lane, out = self.lane, torch.zeros_like(self.rollout.mask)
+
+        @torch.no_grad()
+        def work(rows: Tensor) -> float:
+            piece, width = part(self.rollout, rows)
+            now = distributions(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
+            old = distributions(lane.backbone, lane.snapshot, piece, lane.rollout.temperature)
+            out[rows, :width] = now.gather(-1, piece.tokens.unsqueeze(-1)).squeeze(-1) * piece.mask
+            kl = (old.exp() * (old - now)).sum(-1) * piece.mask
+            return float(kl.double().sum())
+
+        total = sum(lane.workers.map(work, lane.chunks(len(self.rollout.group))))
+        return Measured(out, total / max(float(self.rollout.mask.sum()), 1.0))
+
+    def fisher(self, share: float) -> Callable[[Tensor], Tensor]:
+        """Double backward through KL(sg(π_θ)‖π_θ), whose Hessian at θ is the Fisher information.
+        The first backward is done once and kept for all products."""
+        lane, tensors = self.lane, list(self.policy.values())
+        count = len(self.rollout.group)
+        kept = max(1, round(share * count))
+        rows = (torch.arange(kept, device=lane.backbone.device) * count) // kept  # spread evenly
+        tokens = max(float(self.rollout.mask[rows].sum()), 1.0)
+
+        def slope(some: Tensor) -> Tensor:
+            piece, _ = part(self.rollout, some)
+            logp = distributions(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
+            fixed = logp.detach()
+            kl = ((fixed.exp() * (fixed - logp)).sum(-1) * piece.mask).sum() / tokens
+            grads = torch.autograd.grad(kl, tensors, create_graph=True, materialize_grads=True)
+            return torch.cat([g.reshape(-1) for g in grads])
+
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
+            slopes = lane.workers.map(slope, rows.split(max(1, min(lane.train.microbatch, 8))))
+
+        def product(v: Tensor) -> Tensor:
+            def one(g: Tensor) -> Tensor:
+                grads = torch.autograd.grad(
+                    g @ v, tensors, retain_graph=True, materialize_grads=True
+                )
+                return torch.cat([x.reshape(-1) for x in grads])
+
+            parts = lane.workers.map(one, slopes)
+            return torch.stack(parts).sum(0)
+
+        return product
+
+
+def scheduled(train: TrainSection, step: int) -> float:
+    """The share of the learning rates that counts in this step, by the schedule."""
+    if train.schedule == "constant" or train.steps < 2:
+        return 1.0
+    return 1 - 0.9 * min(1.0, (step - 1) / (train.steps - 1))
+
+
+def _warm(optimizer: AdamW, train: TrainSection) -> float:
+    """A factor that rises to 1 over the first updates, when Adam knows no scale yet."""
+    return min(1.0, (optimizer.steps + 1) / max(train.warmup_updates, 1))

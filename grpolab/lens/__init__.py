@@ -1,0 +1,1 @@
+"""The lens: one rollout, and what every algorithm makes of it."""

@@ -1,0 +1,60 @@
+"""The process behind `grpolab lens`: reads the batch, loads torch, computes, prints.
+
+`python -m grpolab.lens` takes the same arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from grpolab import cli
+from grpolab.lens import show
+from grpolab.lens.ask import Ask
+from grpolab.lens.differences import disagreements
+from grpolab.problems import RequestError
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code of `grpolab lens` with these arguments."""
+    try:
+        ask = Ask.of(cli.parser().parse_args(["lens", *argv]))
+        where, batch = ask.batch()
+        print(_answer(ask, where, batch))
+        sys.stdout.flush()
+    except RequestError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `grpolab lens … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _answer(ask: Ask, where: str, batch: dict[str, Any]) -> str:
+    import torch
+
+    from grpolab.lens.compute import lens
+
+    torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+    result = lens(batch, ask.names, ask.preset, ask.settings, ask.explain, where=where)
+    parts = []
+    if ask.disagree is not None:
+        first, second = ask.disagree
+        tokens = disagreements(result, first, second)
+        result["disagree"] = {"a": first, "b": second, "tokens": tokens}
+        parts.append(show.disagreement(result, tokens, first, second))
+    if ask.as_json:
+        return json.dumps(result, allow_nan=False)  # ASCII: any token can be printed
+    if ask.explain is not None:
+        parts.insert(0, show.explanation(result, ask.explain))
+    return "\n\n".join([show.table(result), *parts])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
