@@ -27,6 +27,7 @@ examples:
   grpolab run default --algorithm rloo --set train.steps=100 --set task.mix=[0,0,1]
   grpolab run mine.yaml --headless --json        one JSON object on stdout, progress on stderr
   grpolab run --resume last                      go on with the newest run
+  grpolab compare default --algorithms grpo,ppo --seeds 3 --headless
   grpolab replay last                            see it again; nothing is computed
 
 exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 interrupted, all is kept
@@ -134,6 +135,43 @@ def parser() -> Parser:
         "--out", metavar="DIR", help="keep the second run here; default: it is thrown away"
     )
     rerun.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    compare = commands.add_parser(
+        "compare", help="several algorithms on one scenario, side by side",
+        description="Several algorithms on one scenario: as lanes of one lab, or headless as a "
+        "table of means over seeds.\nHeadless, each algorithm with each seed is a run of its own "
+        "under --out; asked for again with the\nsame --out, it computes what is not done yet.",
+    )  # fmt: skip
+    compare.add_argument("scenario", metavar="SCENARIO", help="file or shipped name")
+    compare.add_argument(
+        "--algorithms", required=True, metavar="A,B,C",
+        help="names, or NAME:PRESET as in grpo:verl; all: the whole family",
+    )  # fmt: skip
+    compare.add_argument(
+        "--seeds", type=_positive, default=1, metavar="K",
+        help="so many, from the scenario's on; default: 1",
+    )  # fmt: skip
+    compare.add_argument("--steps", type=_count, metavar="N", help="steps of each run")
+    compare.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="change any key of the scenario, for all; may be repeated",
+    )  # fmt: skip
+    compare.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="runs at a time; default: 1"
+    )
+    compare.add_argument(
+        "--threads", type=_positive, metavar="N", help="of each run; default: its share of the CPUs"
+    )
+    compare.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
+    )
+    compare.add_argument(
+        "--out", metavar="DIR", help="folder of the runs and the report; default: one under runs/"
+    )
+    compare.add_argument("--headless", action="store_true", help="no screen; progress on stderr")
+    shape = compare.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="headless; one JSON object on stdout")
+    shape.add_argument("--markdown", action="store_true", help="headless; the table in Markdown")
 
     lens = commands.add_parser(
         "lens", help="what each algorithm makes of one rollout",

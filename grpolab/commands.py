@@ -50,9 +50,9 @@ def _changes(args: Namespace) -> list[tuple[str, str, object]]:
     return changes(**options, settings=args.settings)
 
 
-def _lab(request: Request, *, headless: bool, as_json: bool) -> int:
+def _lab(request: Request, *, headless: bool, as_json: bool, notice: str = "") -> int:
     """Start the engine, then load and show what watches it. The engine is gone when this
-    returns.
+    returns. `notice` is said on the screen.
     """
     known = 0
     if request.resume is not None:
@@ -66,7 +66,8 @@ def _lab(request: Request, *, headless: bool, as_json: bool) -> int:
             from grpolab import headless as view
 
             return view.run(engine, as_json=as_json, known=known)
-        return _screen().open_live(None, engine)  # the first frame does not wait for the check
+        # the first frame does not wait for the check
+        return _screen().open_live(None, engine, notice)
     except RunIsDone as done:
         print(f"{done.run_dir} is done; nothing is left to compute", file=sys.stderr)
         return _report(done.run_dir) if as_json else 0
@@ -121,6 +122,17 @@ def rerun(args: Namespace) -> int:
     from grpolab.rerun import rerun as compute
 
     return compute(_recorded(args.run), out=Path(args.out) if args.out else None, as_json=args.json)
+
+
+def compare(args: Namespace) -> int:
+    from grpolab import compare as comparison
+
+    plan = comparison.Plan.of(args)
+    if args.headless or args.json or args.markdown or not has_screen():
+        return comparison.run(plan, as_json=args.json, as_markdown=args.markdown)
+    request = Request(resume=str(comparison.lab(plan)), device=args.device, threads=args.threads)
+    notice = f"seed {plan.seeds[0]} only; all {args.seeds} with --headless"
+    return _lab(request, headless=False, as_json=False, notice=notice if args.seeds > 1 else "")
 
 
 def _recorded(ref: str) -> Path:

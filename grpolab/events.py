@@ -363,6 +363,7 @@ METRICS: dict[str, str] = {
     "kl_loss": "β times the KL estimate, where the algorithm puts it in the loss",
     "value_loss": "squared error of the critic against the returns, clipped as PPO clips it",
     "grad_norm": "norm of the gradient before clipping, last update",
+    "grad_agreement": "how far the gradients of two microbatches agree: 1 one way, 0 only noise",
     "ratio_max": "largest probability ratio new/old that the last update saw",
     "ratio_min": "smallest such ratio",
     "clip_fraction": "share of the tokens where the clipped branch won and no gradient flows",

@@ -184,8 +184,10 @@ def engine_arguments(run_dir: Path, threads: int | None, device: str, resume: bo
     return [*arguments, "--resume"] if resume else arguments
 
 
-def default_threads() -> int:
-    """Threads of the engine: the CPUs that this process may use, at most MOST_THREADS."""
+def default_threads(engines: int = 1) -> int:
+    """Threads of each of so many engines at a time: their share of the CPUs that this process may
+    use, at most MOST_THREADS.
+    """
     if hasattr(os, "sched_getaffinity"):
         cpus = len(os.sched_getaffinity(0))
     else:
@@ -195,7 +197,7 @@ def default_threads() -> int:
         cpus = min(cpus, max(1, round(int(quota) / int(period))))
     except (OSError, ValueError):
         pass
-    return min(cpus, MOST_THREADS)
+    return max(1, min(cpus // engines, MOST_THREADS))
 
 
 def spawn(arguments: list[str], out: Any, err: Any) -> subprocess.Popen[bytes]:

@@ -151,6 +151,12 @@ def describe(event: ev.Event, state: LabState) -> str | None:
             known = event.explained_variance
             measured = "" if known is None else f", explained variance {known:.2f}"
             return f"{lane}{at}  critic {event.state}{measured}"
+        case ev.LensMade():
+            also = ", on the parameters too" if event.parameters else ""
+            return f"{lane}{at}  lens: {len(event.loss)} algorithms{also}, in {event.path}"
+        case ev.KlBenched():
+            told = ", ".join(f"{e.estimator} {e.value:.4g}" for e in event.estimates)
+            return f"{lane}{at}  KL bench: exact {event.exact:.4g} a token; {told}"
         case ev.Paused():
             return f"{at}  paused (by {event.origin})"
         case ev.Refused():

@@ -32,12 +32,15 @@ class ScenarioError(ValueError):
 
 
 def closest(name: str, valid: Iterable[str]) -> str | None:
-    """The most similar valid name, if one is similar at all."""
+    """The most similar valid name, if one is similar at all. Letters swapped are likelier than
+    letters mistaken."""
     import difflib
 
     folded = {v.lower(): v for v in valid}
-    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.55)
-    return folded[close[0]] if close else None
+    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.55)
+    letters = sorted(name.lower())
+    same = [c for c in close if sorted(c) == letters]
+    return folded[(same or close)[0]] if close else None
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

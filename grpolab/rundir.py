@@ -31,8 +31,7 @@ def create(scenario: Scenario, out: Path | None = None) -> Path:
     """
     from grpolab import yaml_file  # yaml takes a while to import, and viewers need none
 
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{scenario.name}-{scenario.lanes[0].algorithm.name}"
-    path = out or _unused(RUNS / re.sub(r"[^A-Za-z0-9._-]+", "-", name))
+    path = out or fresh(f"{scenario.name}-{scenario.lanes[0].algorithm.name}")
     try:
         if path.is_dir() and any(path.iterdir()):
             raise RequestError(f"--out {out}: the folder is not empty")
@@ -46,12 +45,11 @@ def create(scenario: Scenario, out: Path | None = None) -> Path:
     return path
 
 
-def _unused(path: Path) -> Path:
-    """The path, or the first of path-2, path-3 … that does not exist: two runs may start in one
-    second.
-    """
+def fresh(name: str) -> Path:
+    """A path under runs/ that nothing has yet, with the time before the name."""
+    path = RUNS / re.sub(r"[^A-Za-z0-9._-]+", "-", f"{datetime.now():%Y%m%d-%H%M%S}-{name}")
     n, found = 1, path
-    while found.exists():
+    while found.exists():  # two runs may start in one second
         n += 1
         found = path.with_name(f"{path.name}-{n}")
     return found

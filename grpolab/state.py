@@ -69,7 +69,13 @@ class LaneState:
     switches: list[ev.Switched] = field(default_factory=list)
     changes: list[ev.SettingChanged] = field(default_factory=list)
     critic: ev.CriticChanged | None = None
+    lenses: dict[int, ev.LensMade] = field(default_factory=dict)  # by step, the newest of each
+    benches: list[ev.KlBenched] = field(default_factory=list)
     rollouts: dict[int, RolloutView] = field(default_factory=dict)
+    history: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)  # see began
+
+    def __post_init__(self) -> None:
+        self.began(self.opened)
 
     @property
     def last(self) -> ev.StepDone | None:
@@ -84,6 +90,15 @@ class LaneState:
         """Steps and values of one metric, where it was measured."""
         points = [(s.step, s.metrics[metric]) for s in self.steps if metric in s.metrics]
         return [x for x, _ in points], [y for _, y in points]
+
+    def in_force(self, step: int) -> tuple[str, str, dict[str, Any]]:
+        """Algorithm, preset and settings under which a step was, or will be, computed."""
+        found = next((h for h in reversed(self.history) if h[0] < step), self.history[0])
+        return found[1:]
+
+    def began(self, step: int) -> None:
+        """What is in force now came after this step."""
+        self.history.append((step, self.algorithm, self.preset, self.settings))
 
 
 @dataclass
@@ -119,7 +134,7 @@ class LabState:
         """Take in one event. Events of a kind or lane not known are ignored."""
         self.version += 1
         self.time = max(self.time, t)
-        handler = getattr(self, f"_on_{event.kind}", None)
+        handler = getattr(self, f"_on_{event.kind.replace('-', '_')}", None)
         if handler is not None:
             handler(event)
 
@@ -140,6 +155,9 @@ class LabState:
             if undone:
                 lane.algorithm = undone[0].before
             lane.switches = [s for s in lane.switches if s.step <= e.step]
+            lane.history = [h for h in lane.history if h[0] <= e.step] or lane.history[:1]
+            lane.lenses = {k: v for k, v in lane.lenses.items() if k <= e.step}
+            lane.benches = [b for b in lane.benches if b.step <= e.step]
             lane.rollouts = {k: v for k, v in lane.rollouts.items() if k <= e.step}
 
     def _on_phase(self, e: ev.PhaseChanged) -> None:
@@ -156,6 +174,7 @@ class LabState:
             )
         else:  # announced again by a resumed engine
             known.algorithm, known.preset, known.settings = e.algorithm, e.preset, e.settings
+            known.began(e.step)
 
     def _on_rollout(self, e: ev.RolloutStarted) -> None:
         lane = self.lanes.get(e.lane)
@@ -212,6 +231,7 @@ class LabState:
         if lane is not None:
             lane.algorithm, lane.preset, lane.settings = e.after, e.preset, e.settings
             lane.switches.append(e)
+            lane.began(e.step)
 
     def _on_set(self, e: ev.SettingChanged) -> None:
         lane = self.lanes.get(e.lane)
@@ -219,10 +239,19 @@ class LabState:
             lane.changes.append(e)
             if e.key in lane.settings:
                 lane.settings = lane.settings | {e.key: e.after}
+                lane.began(e.step)
 
     def _on_critic(self, e: ev.CriticChanged) -> None:
         if e.lane in self.lanes:
             self.lanes[e.lane].critic = e
+
+    def _on_lens(self, e: ev.LensMade) -> None:
+        if e.lane in self.lanes:
+            self.lanes[e.lane].lenses[e.step] = e
+
+    def _on_kl_bench(self, e: ev.KlBenched) -> None:
+        if e.lane in self.lanes:
+            self.lanes[e.lane].benches.append(e)
 
     def _on_checkpoint(self, e: ev.Checkpointed) -> None:
         self.checkpoint = e

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 FARTHEST = 60.0
 
 
+def _held(log_ratio: float) -> float:
+    return min(max(log_ratio, -FARTHEST), FARTHEST)
+
+
 @dataclass(frozen=True)
 class TokenFacts:
     """All that is known about one sampled token and its answer, in plain numbers."""
@@ -41,7 +45,7 @@ class TokenFacts:
 
     @property
     def log_ratio(self) -> float:
-        return min(max(self.logp - self.old_logp, -FARTHEST), FARTHEST)
+        return _held(self.logp - self.old_logp)
 
     @property
     def ratio(self) -> float:
@@ -51,12 +55,12 @@ class TokenFacts:
     @property
     def sequence_ratio(self) -> float:
         """ρ_seq, the geometric mean of the answer's token ratios"""
-        return math.exp(self.answer_log_ratio / max(self.length, 1))
+        return math.exp(_held(self.answer_log_ratio / max(self.length, 1)))
 
     @property
     def answer_ratio(self) -> float:
         """The product of the answer's token ratios"""
-        return math.exp(min(max(self.answer_log_ratio, -FARTHEST), FARTHEST))
+        return math.exp(_held(self.answer_log_ratio))
 
     @property
     def mean(self) -> float:
@@ -113,17 +117,24 @@ SYMBOLS: dict[str, str] = {
     "k3": "estimate of the KL: e^d − 1 − d, d = log π_ref − log π",
     "KL": "how far the policy is from the rollout policy",
     "ε": "clip: how far a ratio may leave 1 and still count",
+    "ε_low": "clip: how far a ratio may fall below 1 and still count",
+    "ε_high": "clip: how far a ratio may rise above 1 and still count",
     "|o|": "tokens of the answer",
     "L_max": "longest answer allowed",
     "γ": "discount of later rewards",
     "λ": "GAE: 1 whole returns, 0 one-step differences",
+    "λ_policy": "GAE's λ for the advantages",
+    "λ_critic": "GAE's λ for the critic's targets",
+    "α": "how fast λ rises with the length of the answer",
+    "μ": "weight of imitating right answers",
+    "δ_max": "largest KL that a step may have",
     "τ": "temperature of the gate, or weight of the squared log-ratio",
     "F": "Fisher information: how much a change of parameters changes the distributions",
 }
 """Every symbol that a formula may use. A formula's terms are those that occur in it."""
 
 _SYMBOL = re.compile("|".join(re.escape(s) for s in sorted(SYMBOLS, key=len, reverse=True)))
-_WORD = re.compile(r"[A-Za-zÂρπβδγλτεθ_|][\w|ÂρπβδγλτεθΣ₊₋′]*|\s+|.")
+_WORD = re.compile(r"[A-Za-zÂαρπβδγλμτεθ_|][\w|Σ₊₋′]*|\s+|.")
 
 
 def terms(algorithm: type[Algorithm]) -> list[Term]:
@@ -143,6 +154,7 @@ def token_terms(algorithm: Algorithm, token: TokenFacts) -> list[Term]:
     s = algorithm.settings
     values: dict[str, float | None] = {
         "r": token.reward,
+        "b": None if s.beta > 0 and s.kl_place == "reward" else token.reward - token.advantage,
         "R": token.returns,
         "m": token.mean,
         "s": token.std(getattr(s, "ddof", 0)),
@@ -156,12 +168,20 @@ def token_terms(algorithm: Algorithm, token: TokenFacts) -> list[Term]:
         "β": algorithm.beta,
         "k1": None if d is None else -d,
         "k2": None if d is None else d * d / 2,
-        "k3": None if d is None else math.exp(min(max(d, -FARTHEST), FARTHEST)) - 1 - d,
+        "k3": None if d is None else math.exp(_held(d)) - 1 - _held(d),
+        "KL": math.exp(token.log_ratio) - 1 - token.log_ratio,
         "|o|": token.length,
         "L_max": token.max_tokens,
         "γ": getattr(s, "gamma", None),
         "λ": getattr(s, "gae_lambda", None),
         "ε": getattr(s, "clip_high", None),
+        "ε_low": getattr(s, "clip_low", None),
+        "ε_high": getattr(s, "clip_high", None),
+        "λ_policy": getattr(s, "gae_lambda", None),
+        "λ_critic": getattr(s, "critic_lambda", None),
+        "α": getattr(s, "length_alpha", None),
+        "μ": getattr(s, "imitation_weight", None),
+        "δ_max": getattr(s, "max_kl", None),
         "τ": getattr(s, "tau", getattr(s, "tau_positive", None)),
     }
     return [Term(t.symbol, t.meaning, values.get(t.symbol)) for t in terms(type(algorithm))]
@@ -193,6 +213,8 @@ def clipped_branch(
     free, bounded = ratio * a, min(max(ratio, low), high)
     held = bounded * a
     candidates: tuple[tuple[str, float], ...] = ((f"{symbol}·Â", free), (f"clip({symbol})·Â", held))
+    if symbol == "ρ" and abs(token.logp - token.old_logp) > FARTHEST:
+        share = 0.0  # held at e^±60, and so without a slope
     gain, slope, clipped = free, free * share, False
     if a == 0:
         why = "Â is 0: this token is neither praised nor blamed"

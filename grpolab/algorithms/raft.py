@@ -37,7 +37,7 @@ class Raft(Algorithm):
     name = "raft"
     title = "Best-of-n imitation"
     paper = "arXiv 2304.06767"
-    formula = "Â = 1 if r is the group's highest, else 0\nL = −mean_tokens Â log π"
+    formula = "Â = 1 if r is the highest of the group, else 0\nL = −mean_tokens Â log π"
     lineage = (("reinforce", "only the best answers count, none is blamed"),)
     Settings = RaftSettings
 

@@ -142,6 +142,11 @@ class Measured:
 class Policy(Protocol):
     """All that an algorithm may do with a lane."""
 
+    @property
+    def share(self) -> float:
+        """The share of a step's full size that the schedule leaves now."""
+        ...
+
     def minibatches(self, epoch: int) -> Iterator[Sequence[Tensor]]:
         """For each optimizer step of one pass: its microbatches, as row indices."""
         ...

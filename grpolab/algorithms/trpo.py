@@ -4,7 +4,8 @@ Paper    Schulman et al. 2015, Trust Region Policy Optimization, arXiv 1502.0547
 Formula  maximise J(θ) = mean_t ρ_t Â_t   subject to  KL(π_old‖π_θ) ≤ δ, mean per token
          x ≈ F⁻¹ g by conjugate gradients,   step = √(2δ / xᵀFx) · x
          halve the step until J has improved and the measured KL ≤ δ; else stay
-Differs  δ is .01 in the paper's control tasks; here .001 a token, as an answer has tens of them.
+Differs  δ is .001 a token, .01 in the paper's control tasks: an answer has tens of tokens. The step
+         (not δ) shrinks with the run's schedule.
          F is damped, and estimated on a tenth of the rows, as by the authors; Fv is a double
          backward through the exact KL over the vocabulary. With several updates per rollout
          every one is held to δ against the rollout policy. Â is PPO's GAE, or a group's (r − m)/s,
@@ -123,7 +124,7 @@ class Trpo(ActorCritic):
         if not 0 < curvature < float("inf"):
             report.extra |= {"line_search": 0.0}
             return
-        step = x * (2 * s.max_kl / curvature) ** 0.5
+        step = x * (2 * s.max_kl / curvature) ** 0.5 * policy.share
         start, before = policy.position(), self._surrogate(policy.measure().logp, batch, credit)
         for attempt in range(s.backtracks):
             policy.move(start + step * 0.5**attempt)

@@ -45,6 +45,7 @@ class Vapo(VcPpo):
         ("vc-ppo", "λ follows the answer's length; right answers are imitated too"),
         ("dapo", "takes its higher upper clip and token mean"),
     )
+    learning_rate = 8e-4  # short answers have a small λ, and lean on a critic that knows little
     Settings = VapoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 

@@ -161,6 +161,8 @@ class Lane:
             self._remember(self.snapshot)
         learner = Learner(self, rollout, step)
         report = self.algorithm.update(learner, batch, credit, self.train.updates_per_rollout)
+        if learner.agreement is not None:
+            report.extra["grad_agreement"] = learner.agreement
         self.algorithm.observe(batch, report)
         if self.critic is not None:
             self.critic.age += 1

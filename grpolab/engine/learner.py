@@ -29,7 +29,12 @@ class Learner:
         self.lane, self.rollout, self.step_number = lane, rollout, step
         self.policy = lane.optimizer.tensors
         self.critic = lane.critic.optimizer.tensors if lane.critic is not None else {}
+        self.agreement: float | None = None  # of the newest update's microbatches
         self._watched = False
+
+    @property
+    def share(self) -> float:
+        return scheduled(self.lane.train, self.step_number)
 
     # --- first order ---
 
@@ -84,12 +89,14 @@ class Learner:
             for tensor, grad in zip(tensors, grads, strict=True):
                 if grad is not None:
                     tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
+        if len(results) > 1 and not critic_only:
+            self.agreement = _agreement([grads[: len(self.policy)] for _, grads in results])
         lane.gradient_bytes = sum(t.nbytes for t in tensors)
         return [piece for piece, _ in results]
 
     def step(self) -> float:
         train, lane = self.lane.train, self.lane
-        share = scheduled(train, self.step_number)
+        share = self.share
         rate = share * lane.learning_rate * _warm(lane.optimizer, train)
         norm = lane.optimizer.step(rate, train.max_grad_norm)
         if (critic := lane.critic) is not None:
@@ -162,6 +169,18 @@ class Learner:
             return torch.stack(parts).sum(0)
 
         return product
+
+
+def _agreement(pieces: Sequence[Sequence[Tensor | None]]) -> float:
+    """Mean inner product of every two microbatches' gradients over their mean square: 1 where all
+    point one way, 0 where each points elsewhere, so that their sum is noise."""
+    present = [[g for g in grads if g is not None] for grads in pieces]
+    squares = sum(float(torch.stack(torch._foreach_norm(g)).square().sum()) for g in present if g)
+    if squares == 0:
+        return 0.0
+    whole = [torch.stack(same).sum(0) for same in zip(*present, strict=True)]
+    total = float(torch.stack(torch._foreach_norm(whole)).square().sum())
+    return (total - squares) / ((len(pieces) - 1) * squares)
 
 
 def scheduled(train: TrainSection, step: int) -> float:

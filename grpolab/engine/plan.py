@@ -90,4 +90,4 @@ class Plan:
         prompt = x.new_zeros(K * P, x.shape[1]).index_copy(0, self.prompt_at, x[:mp])
         first = prompt.view(K, P, -1)[:, -1][self.group]  # left-padded: the last column is real
         rest = x.new_zeros(n * S, x.shape[1]).index_copy(0, self.padded_at, x[mp:])
-        return torch.cat([first[:, None], rest.view(n, S, -1)], 1)
+        return torch.cat([first[:, None], rest.view(n, S, x.shape[1])], 1)

@@ -25,7 +25,7 @@ from grpolab.problems import RequestError, nearest
 
 FORMAT = "grpolab.batch/1"
 ROUNDING = 1e-6
-"""A log-probability may be above 0 by this much, an entropy below 0."""
+"""An entropy may be below 0 by this much."""
 LARGEST = 1e100
 """Larger numbers would overflow somewhere in an algorithm."""
 LARGEST_COUNT = 2**53
@@ -150,8 +150,6 @@ class _Checked:
         numbers = self.listed(data, place)
         for t, x in enumerate(numbers):
             self.number(x, f"{place}[{t}]", what)
-            if what == "a log-probability" and x > ROUNDING:
-                self.wrong(f"{place}[{t}]", f"{x:g} is above 0, and a log-probability never is")
             if what == "an entropy" and x < -ROUNDING:
                 self.wrong(f"{place}[{t}]", f"{x:g} is below 0, and an entropy never is")
         self.same_length(numbers, place, length)

@@ -129,7 +129,7 @@ class Sums(Task):
         operator = rng.choices("+-*", (40, 33, 27))[0]
         if operator == "*":
             # one factor is a digit; the other is what the remaining operations make
-            other = self._build(rng, operations - 1, short, min(long, 3))
+            other = self._build(rng, operations - 1, min(short, 3), min(long, 3))
             if other is None or not 2 <= other[1] <= LARGEST_FACTOR:
                 return None
             digit = rng.randint(2, 9)

@@ -105,13 +105,17 @@ def _theme(p: Palette) -> Theme:
     )
 
 
-def open_live(run_dir: Path | None, engine: Engine) -> int:
+def open_live(run_dir: Path | None, engine: Engine, notice: str = "") -> int:
     """The lab on a run that `engine` is computing. Returns an exit code once it was left.
 
     Without a `run_dir` the first frame does not wait for the engine to check its request: `ready`
-    is called behind it, and what that raises is raised here when the screen is gone.
+    is called behind it, and what that raises is raised here when the screen is gone. `notice` is
+    the first thing that the header says.
     """
-    return _open(Desk(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine))
+    desk = Desk(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine)
+    if notice:
+        desk.say(notice, "warn")
+    return _open(desk)
 
 
 def open_watch(run_dir: Path) -> int:

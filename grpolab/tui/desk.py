@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from grpolab.state import LabState
 from grpolab.tui.keys import Keymap
@@ -12,7 +13,11 @@ from grpolab.tui.palette import DARK, Palette
 from grpolab.tui.source import Engine, Source
 from grpolab.tui.view import View
 
+if TYPE_CHECKING:
+    from grpolab.tui.lens import Lens
+
 NOTICE_SECONDS = 7.0
+KEPT_LENSES = 4
 
 
 @dataclass
@@ -31,6 +36,10 @@ class Desk:
     exit_code: int | None = None  # of the engine
     problem: Exception | None = None  # why there is nothing to show; raised when the screen is gone
     pausing: bool = False  # asked for, not yet confirmed by an event
+    asked: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Commands that take a while, with their lane, and since when the engine owes an answer."""
+    lenses: dict[tuple[str, int], Lens] = field(default_factory=dict)
+    """Rollouts that were looked at, by lane and step; the newest few."""
     _notice: tuple[str, str, float] = ("", "dim", 0.0)
 
     @property
@@ -50,6 +59,23 @@ class Desk:
     def notice(self) -> tuple[str, str]:
         text, colour, until = self._notice
         return (text, colour) if time.monotonic() < until else ("", "dim")
+
+    def answered(self, do: str, lane: object) -> None:
+        """The engine has done it, or refused it."""
+        for key in [k for k in self.asked if k[0] == do and lane in (k[1], None)]:
+            del self.asked[key]
+
+    def keep(self, lens: Lens) -> None:
+        """Remember a lens, and forget the oldest."""
+        self.lenses.pop((lens.lane, lens.step), None)
+        self.lenses[lens.lane, lens.step] = lens
+        while len(self.lenses) > KEPT_LENSES:
+            del self.lenses[next(iter(self.lenses))]
+
+    @property
+    def commands(self) -> bool:
+        """Whether an engine listens that can still be asked for something."""
+        return self.engine is not None and not self.over and self.leaving is None
 
     def lane_mark(self, lane: str) -> tuple[str, str]:
         """A lane's glyph and colour, stable over the run."""

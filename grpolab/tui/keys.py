@@ -41,10 +41,10 @@ ACTIONS = (
     Action("evaluate", "e", "evaluate", "evaluate on held-out prompts now", TRAINING, COMMANDS),
     Action("checkpoint", "s", "save", "write a checkpoint now", TRAINING, COMMANDS),
     Action("hold", "v", "hold view", "hold the view, or follow again; training goes on", LOOK),
-    Action("prompt_next", "j", "prompt", "next prompt", LOOK),
-    Action("prompt_previous", "k", "", "previous prompt", LOOK),
-    Action("answer_next", "l,down", "answer", "next answer", LOOK),
-    Action("answer_previous", "h,up", "", "previous answer", LOOK),
+    Action("prompt_next", "g,shift+down", "prompt", "next prompt, with its group", LOOK),
+    Action("prompt_previous", "G,shift+up", "", "previous prompt", LOOK),
+    Action("answer_next", "down", "answer", "next answer", LOOK),
+    Action("answer_previous", "up", "", "previous answer", LOOK),
     Action("token_next", "right", "token", "next token", LOOK),
     Action("token_previous", "left", "", "previous token", LOOK),
     Action("token_jump", "shift+right", "", "ten tokens on", LOOK),
@@ -56,6 +56,9 @@ ACTIONS = (
     Action("newer", "full_stop", "newer", "one step on", LOOK),
     Action("first", "home", "", "first step", LOOK),
     Action("last", "end", "", "newest step, and follow", LOOK),
+    Action("lens", "l", "lens", "the rollout under every algorithm", LOOK),
+    Action("formula", "f", "formula", "formulas: terms, lineage, what differs", LOOK),
+    Action("kl_bench", "k", "KL bench", "estimators of the KL beside the exact one", LOOK),
     Action("play", "space", "play/pause", "play or pause the replay", REPLAY, ("replay",)),
     Action("slower", "left_square_bracket", "slower", "half the speed", REPLAY, ("replay",)),
     Action("faster", "right_square_bracket", "faster", "twice the speed", REPLAY, ("replay",)),
@@ -77,7 +80,64 @@ ACTIONS = (
     Action("quit", "q,ctrl+c,ctrl+q", "quit", "leave; a live run ends its step, resumable", LAB),
 )  # fmt: skip
 
-BY_NAME = {a.name: a for a in ACTIONS}
+SCREEN = "This screen"
+
+ANYWHERE = (
+    Action("page_down", "pagedown", "", "scroll down", SCREEN),
+    Action("page_up", "pageup", "", "scroll up", SCREEN),
+    Action("theme", "t", "", "dark or light", SCREEN),
+    Action("explain", "question_mark", "help", "explain this screen and list its keys", SCREEN),
+    Action("commands", "colon,ctrl+p", "", "every action by name", SCREEN),
+    Action("close", "escape,q", "back", "back to the lab", SCREEN),
+    Action("quit", "ctrl+c,ctrl+q", "", "leave grpolab", SCREEN),
+)
+"""What every screen over the lab understands, last in its list."""
+
+SCREENS: dict[str, tuple[Action, ...]] = {
+    "lens": (
+        Action("row_next", "down", "algorithm", "next algorithm (or token of the list)", SCREEN),
+        Action("row_previous", "up", "", "previous one", SCREEN),
+        Action("token_next", "right", "token", "next token", SCREEN),
+        Action("token_previous", "left", "", "previous token", SCREEN),
+        Action("token_jump", "shift+right", "", "ten tokens on", SCREEN),
+        Action("token_back", "shift+left", "", "ten tokens back", SCREEN),
+        Action("lens_answer_next", "right_square_bracket", "answer", "next answer", SCREEN),
+        Action("lens_answer_previous", "left_square_bracket", "", "previous answer", SCREEN),
+        Action("prompt_next", "g,shift+down", "", "next prompt", SCREEN),
+        Action("prompt_previous", "G,shift+up", "", "previous prompt", SCREEN),
+        Action("lens_mark", "c,space", "compare", "compare the others with this one", SCREEN),
+        Action("lens_focus", "tab,shift+tab", "list", "to the list of tokens and back", SCREEN),
+        Action("lens_enter", "enter", "details", "details; in the list: go to the token", SCREEN),
+        *(
+            Action(f"lens_jump_{i}", str(i % 10), "", f"go to token {i} of the list", SCREEN,
+                   argument=str(i)) for i in range(1, 11)
+        ),
+        Action("lens_parameters", "p", "parameters", "compare gradients on parameters too", SCREEN,
+               COMMANDS),
+        Action("lens_again", "l", "look again", "look at the newest step", SCREEN),
+        *ANYWHERE,
+    ),
+    "formula": (
+        Action("row_next", "down", "algorithm", "next algorithm", SCREEN),
+        Action("row_previous", "up", "", "previous one", SCREEN),
+        Action("formula_mark", "c,space,enter", "compare", "compare the others with it", SCREEN),
+        Action("formula_home", "f", "lane's", "back to the lane's own algorithm", SCREEN),
+        Action("token_next", "right", "token", "numbers of the next token", SCREEN),
+        Action("token_previous", "left", "", "of the previous token", SCREEN),
+        *ANYWHERE,
+    ),
+    "kl-bench": (
+        Action("row_next", "down", "measurement", "older measurement", SCREEN),
+        Action("row_previous", "up", "", "newer measurement", SCREEN),
+        Action("kl_bench_again", "k", "measure", "measure again, after this step", SCREEN,
+               COMMANDS),
+        *ANYWHERE,
+    ),
+}  # fmt: skip
+"""The keys of the screens over the lab, by screen. A name that the lab has too means the same key
+in a user's file."""
+
+BY_NAME = {a.name: a for actions in (*SCREENS.values(), ACTIONS) for a in actions}
 
 _SHOWN = {
     "comma": ",",
@@ -121,12 +181,16 @@ class Keymap:
     """The keys in force: the table's, over them a user's."""
 
     def __init__(self, changed: dict[str, str] | None = None) -> None:
-        self.keys = {a.name: a.keys for a in ACTIONS} | (changed or {})
+        self.keys = {a.name: a.keys for a in BY_NAME.values()} | (changed or {})
         self.changed = changed or {}
 
-    def shown(self, name: str, every: bool = False) -> str:
+    def of(self, action: Action) -> str:
+        """The action's keys: a user's, or those of its own screen."""
+        return self.changed.get(action.name, action.keys)
+
+    def shown(self, action: str | Action, every: bool = False) -> str:
         """The action's key as a person reads it; `every`: all of them."""
-        keys = self.keys[name].split(",")
+        keys = (self.keys[action] if isinstance(action, str) else self.of(action)).split(",")
         return " ".join(_SHOWN.get(k, k) for k in (keys if every else keys[:1]))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from grpolab import algorithms, cli, yaml_file
 from grpolab.resources import shipped_scenarios
-from grpolab.scenario import build, make_algorithm
+from grpolab.scenario import build
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,7 +33,8 @@ def test_every_file_and_folder_of_the_package_has_its_line() -> None:
 def test_every_scenario_and_algorithm_is_in_its_table() -> None:
     for name in [*shipped_scenarios(), *algorithms.ALGORITHMS]:
         assert f"`{name}`" in README
-    assert set(re.findall(r"algorithms/(\w+)\.py\)", README)) == set(algorithms.ALGORITHMS)
+    files = {a.__module__.rpartition(".")[2] for a in algorithms.FAMILY}
+    assert set(re.findall(r"algorithms/(\w+)\.py\)", README)) == files
 
 
 def test_the_scenario_example_is_valid() -> None:
@@ -45,19 +48,59 @@ def test_the_commands_parse() -> None:
         assert cli.parser().parse_args(line.split()).command == "run"
 
 
-def test_the_worked_example_of_an_algorithm_works(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def praise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The worked example, put into a file and into the table as the README says."""
+    file = tmp_path / "praise.py"
+    file.write_text(block("python", "class Praise"), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("praise", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "praise", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(algorithms.ALGORITHMS, "praise", module.Praise)
+    return "praise"
+
+
+def test_the_worked_example_of_an_algorithm_computes_what_it_says(praise: str) -> None:
+    from grpolab.lens.compute import lens
+
+    sample = {"logprobs": [-1.0] * 3, "old_logprobs": [-1.0] * 3}
+    samples = [sample | {"reward": 1.0}, sample | {"reward": 0.0}]
+    batch = {"format": "grpolab.batch/1", "max_tokens": 3, "groups": [{"samples": samples}]}
+    found = lens(batch, [praise])["algorithms"][praise]
+    right, wrong = found["groups"][0]["samples"]
+    assert right["advantages"] == [0.5] * 3 and wrong["advantages"] == [0.0] * 3
+    assert right["gradient"] == [-0.25] * 3 and wrong["gradient"] == [0.0] * 3
+    assert found["loss"] == pytest.approx(0.75)  # 0.5 · 3 tokens · 1 nat / 2 rows
+
+
+def test_the_worked_example_of_an_algorithm_trains(praise: str, tmp_path: Path) -> None:
     import torch
 
-    from grpolab.algorithms.base import Batch, Forward, Whole
+    from grpolab import events as ev
+    from grpolab.engine.lab import Lab
 
-    space: dict[str, object] = {"__name__": "praise"}
-    exec(block("python", "class Praise"), space)
-    monkeypatch.setitem(algorithms.ALGORITHMS, "praise", space["Praise"])  # type: ignore[arg-type]
-    praise = make_algorithm(build({"algorithm": "praise"}).lanes[0].algorithm)
-    old = torch.full((2, 3), -1.0)
-    reward, group = torch.tensor([1.0, 0.0]), torch.tensor([0, 0])
-    batch = Batch(torch.ones(2, 3), group, reward, old, None, None, 3)
-    credit = praise.credit(batch)
-    assert credit.advantage.tolist() == [[0.5] * 3, [0.0] * 3]
-    loss = praise.loss(batch, credit, Forward(old, old * 0, None), Whole(2, 6, 3))
-    assert float(loss.total) == pytest.approx(0.75)  # 0.5 · 3 tokens · 1 nat / 2 rows
+    plan = build(
+        {
+            "algorithm": praise, "rollout": {"prompts": 2, "group_size": 4},
+            "train": {"steps": 2}, "evaluate": {"prompts": 2},
+        }
+    )  # fmt: skip
+    seen: list[ev.Event] = []
+    lab = Lab(plan, tmp_path, seen.append, torch.device("cpu"), threads=1)
+    lab.open()
+    before = [t.detach().clone() for t in lab.lanes["main"].optimizer.tensors.values()]
+    lab.advance()
+    lab.advance()
+    after = lab.lanes["main"].optimizer.tensors.values()
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    steps = [e for e in seen if isinstance(e, ev.StepDone)]
+    assert [e.algorithm for e in steps] == ["praise", "praise"]
+
+
+def test_the_worked_example_of_an_algorithm_is_listed(
+    praise: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["algorithms", praise]) == 0
+    assert "no answer is blamed" in capsys.readouterr().out

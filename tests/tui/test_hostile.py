@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from grpolab import events as ev
 from grpolab.tui.numbers import clock, count, number, percent, signed, size
 from grpolab.tui.palette import level_mark, sign_mark
-from grpolab.tui.panes.tokens import Scale, layout
+from grpolab.tui.token_rows import Scale, layout
 from grpolab.tui.text import clip, tail, visible, wrap
 
 from .conftest import Live, settle, text

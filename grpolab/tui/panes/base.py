@@ -118,6 +118,11 @@ class Pane(Canvas):
     def content(self, width: int, height: int) -> list[Line]:
         raise NotImplementedError
 
+    @property
+    def here(self) -> bool:
+        """Whether keys speak to this pane."""
+        return self.desk.current == self.id
+
     def info(self) -> tuple[str, str]:
         """What stands in the box's upper edge: after the title, and on the right."""
         return "", ""
@@ -126,7 +131,7 @@ class Pane(Canvas):
         if width < 6 or height < 3:
             return [Line(clip(self.title, width))]
         p = self.desk.palette
-        here = self.desk.current == self.id
+        here = self.here
         edge = p.style("accent" if here else "line")
         inner = max(1, width - 4)
         body = self.content(inner, height - 2)
@@ -155,7 +160,8 @@ class Pane(Canvas):
         p = self.desk.palette
         edge = p.style("accent" if here else "line")
         info, right = self.info()
-        row = Line("╭─", edge).add(f" {self.index} ", p.style("accent" if here else "faint"))
+        row = Line("╭─", edge).add(" ")
+        row.add(f"{self.index} " if self.index else "", p.style("accent" if here else "faint"))
         row.add(f"{self.title} ", p.style("accent" if here else "text", bold=True))
         room = width - row.width - 3
         info = clip(info, room - 1)

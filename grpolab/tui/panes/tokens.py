@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 from grpolab.state import RolloutView
 from grpolab.tui.numbers import MISSING, number
 from grpolab.tui.palette import level_mark, sign_mark
 from grpolab.tui.panes.base import Pane
-from grpolab.tui.text import Line, clip, flow, visible
+from grpolab.tui.text import Line, clip, flow
+from grpolab.tui.token_rows import SIGNED, Scale, around, layout, painted, shown
 
 HINTS = {
     "advantage": "how much better than expected: ▲ is pushed up, ▼ down",
@@ -20,8 +20,6 @@ HINTS = {
     "logprob": "log-probability when sampled",
     "return": "what the critic should have said",
 }
-SIGNED = {"advantage": 0.0, "ratio": 1.0, "value": 0.0, "return": 0.0}
-"""Channels with two directions, and the value between them."""
 
 
 class Tokens(Pane):
@@ -77,34 +75,12 @@ class Tokens(Pane):
         spare = room - min(2 * len(rows), max(4, room // 2)) - 1
         every = self._every(r, row, at, width)[:spare] if spare >= 3 else []
         room -= len(every)
-        here = next(i for i, cells in enumerate(rows) if cells[-1][0] >= at)
-        most = max(1, room // 2)
-        first = max(0, min(len(rows) - most, here - most // 2))
         out: list[Line] = []
-        for cells in rows[first : first + most]:
-            out += self._row(cells, values, scale, at)
+        for cells in around(rows, at, max(1, room // 2)):
+            out += painted(p, cells, values, scale, at)
         while len(out) < room:
             out.append(Line())
         return [*out[: max(room, 0)], *every, legend, *figures]
-
-    def _row(
-        self, cells: list[tuple[int, str]], values: list[float], scale: Scale, at: int
-    ) -> list[Line]:
-        p = self.desk.palette
-        text, marks = Line(), Line()
-        for i, shown in cells:
-            value = values[i] if i < len(values) else math.nan
-            hue, strength, mark = scale.look(value)
-            style = p.tint(hue, strength) if i < len(values) else p.style("text")
-            before = text.width
-            if i == at:
-                style = p.style("ground", "text", bold=True)
-            text.add(shown, style, hit=("token", i))
-            wide = text.width - before
-            marks.add(
-                mark * wide if i == at else mark + " " * (wide - 1), p.style(hue, bold=i == at)
-            )
-        return [text, marks]
 
     def _legend(self, name: str, scale: Scale, width: int) -> Line:
         p = self.desk.palette
@@ -176,58 +152,3 @@ class Tokens(Pane):
                 line.add(mark, style, hit=("token", i))
             out.append(line.whole(("channel", name), 11))
         return out
-
-
-class Scale:
-    """How a channel's values become a hue, a strength and a mark."""
-
-    def __init__(self, name: str, values: list[float]) -> None:
-        self.middle = SIGNED.get(name)
-        finite = [v for v in values if math.isfinite(v)]
-        if self.middle is not None:
-            self.limit = max((abs(v - self.middle) for v in finite), default=0.0) or 1.0
-            self.low, self.high = self.middle - self.limit, self.middle + self.limit
-        else:
-            self.low, self.high = min(finite, default=0.0), max(finite, default=1.0)
-            self.limit = self.high - self.low
-
-    def look(self, value: float) -> tuple[str, float, str]:
-        if math.isnan(value):
-            return "warn", 0.0, "?"
-        if self.middle is not None:
-            away = value - self.middle
-            share = abs(away) / self.limit if math.isfinite(away) else 1.0
-            return ("plus" if away >= 0 else "minus"), share, sign_mark(away, self.limit)
-        if math.isinf(value):
-            return "warn", 1.0, "!"
-        share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
-        return "heat", share, level_mark(0.12 + 0.88 * share)
-
-
-def shown(piece: str) -> str:
-    """A token's text in cells: spaces at its ends and line breaks made visible."""
-    text = visible(piece)
-    if not text:
-        return "∅"
-    if text.isspace():
-        return "␣" * len(text)
-    return text
-
-
-@lru_cache(maxsize=32)
-def layout(pieces: tuple[str, ...], width: int) -> list[list[tuple[int, str]]]:
-    """Rows of (token, its cells); a row ends at the width, and after a token with a line break."""
-    rows: list[list[tuple[int, str]]] = [[]]
-    used = 0
-    for i, piece in enumerate(pieces):
-        text = clip(shown(piece), width)
-        wide = Line(text).width
-        if used + wide > width and rows[-1]:
-            rows.append([])
-            used = 0
-        rows[-1].append((i, text))
-        used += wide
-        if "\n" in piece and i + 1 < len(pieces):
-            rows.append([])
-            used = 0
-    return [row for row in rows if row] or [[]]

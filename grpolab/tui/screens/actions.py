@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from grpolab.events import METRICS
 from grpolab.tui.arrange import PANES
 from grpolab.tui.desk import Desk
 from grpolab.tui.palette import DARK, LIGHT
@@ -157,7 +158,7 @@ class Actions:
         self.moved()
 
     def select(self, what: str, value: object) -> None:
-        """A click on a prompt, an answer, a token or a channel."""
+        """A click on a prompt, an answer, a token, a channel or a metric."""
         view = self.desk.view
         if what == "prompt" and isinstance(value, int):
             view.prompt, view.token = value, 0
@@ -167,7 +168,36 @@ class Actions:
             view.token = value
         elif what == "channel":
             view.channel = str(value)
+        elif what == "metric":
+            self.desk.say(f"{value}: {METRICS.get(str(value), '')}", "text")
         self.moved()
+
+    # screens over the lab
+
+    def action_lens(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.lens import LensScreen
+
+            self.app.push_screen(LensScreen(self.desk))
+
+    def action_formula(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.formula import FormulaScreen
+
+            self.app.push_screen(FormulaScreen(self.desk))
+
+    def action_kl_bench(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.kl_bench import KlBenchScreen
+
+            self.app.push_screen(KlBenchScreen(self.desk))
+
+    def _lane_known(self) -> bool:
+        if self.desk.view.lane_state(self.desk.state) is not None:
+            return True
+        self.desk.say("there is no lane yet", "warn")
+        self.moved()
+        return False
 
     # time
 
@@ -248,7 +278,9 @@ class Actions:
     def action_explain(self) -> None:
         from grpolab.tui.screens.help import Help
 
-        self.app.push_screen(Help(self.desk, self.panes.get(self.desk.current)))
+        pane = self.panes.get(self.desk.current)
+        about = (pane.title, pane.explains) if pane else ("", "")
+        self.app.push_screen(Help(self.desk, *about))
 
     def action_commands(self) -> None:
         self.app.action_command_palette()

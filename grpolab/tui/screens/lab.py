@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
-from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.screen import Screen
-from textual.widget import Widget
 
 from grpolab import events as ev
 from grpolab.state import LabState
-from grpolab.tui.arrange import Box, arrange, folded
+from grpolab.tui.arrange import arrange, folded
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import ACTIONS
 from grpolab.tui.panes.base import Canvas, Pane
@@ -23,6 +20,7 @@ from grpolab.tui.panes.footer import Footer
 from grpolab.tui.panes.header import Header, Tabs
 from grpolab.tui.panes.loading import Loading
 from grpolab.tui.screens.actions import Actions
+from grpolab.tui.screens.boxes import Body
 
 POLL = 1 / 15
 """Seconds between two looks at the run file."""
@@ -31,33 +29,16 @@ CLOCK = 0.25
 """Seconds between two repaints of what only tells the time."""
 
 
-class Boxes(Layout):
-    """Puts each pane into the box that `arrange` gave it."""
+class Guest(Protocol):
+    """A screen over the lab that wants to know what happens."""
 
-    name = "boxes"
-
-    def arrange(
-        self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True
-    ) -> ArrangeResult:
-        boxes: dict[str, Box] = getattr(parent, "boxes", {})
-        placements = []
-        for child in children:
-            box = boxes.get(child.id or "", Box(0, 0, size.width, size.height))
-            placements.append(WidgetPlacement(Region(*box), NULL_OFFSET, NULL_SPACING, child))
-        return placements
-
-
-class Body(Widget):
-    """Where the panes are."""
-
-    def __init__(self, *children: Widget) -> None:
-        super().__init__(*children, id="body")
-        self.boxes: dict[str, Box] = {}
-        self._default_layout = Boxes()
+    def news(self, events: list[ev.Event]) -> None:
+        """Events that are in the state already; called a few times a second without any."""
+        ...
 
 
 class LabScreen(Actions, Screen[int]):
-    """The only screen under the dialogs."""
+    """The screen under all others: it alone polls the run."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(a.keys, a.call, a.help, id=a.name, show=False) for a in ACTIONS
@@ -68,6 +49,7 @@ class LabScreen(Actions, Screen[int]):
         self.desk = desk
         self.panes: dict[str, Pane] = {}
         self.canvases: list[Canvas] = []
+        self.guests: list[Guest] = []
         self.told_failure = False
         self._last = time.monotonic()
         self._clock = 0.0
@@ -123,7 +105,10 @@ class LabScreen(Actions, Screen[int]):
     def repaint(self, at_once: bool = False) -> None:
         """Paint the stale canvases in sight. `at_once`: even if painted a moment ago."""
         now = time.monotonic()
+        seen = next((s for s in reversed(self.app.screen_stack) if not s.is_modal), self)
         for canvas in self.canvases:
+            if canvas.is_mounted and canvas.screen is not seen:
+                continue
             if canvas.due(now) or (
                 at_once and canvas.stale and canvas.display and canvas.is_mounted
             ):
@@ -158,6 +143,8 @@ class LabScreen(Actions, Screen[int]):
             self._watch_engine()
         if self.start.display and self._begun():
             self.relayout()
+        for guest in tuple(self.guests) if batch or "clock" in marks else ():
+            guest.news([event for _, event in batch])
         if marks:
             self.mark(marks)
         self.repaint()
@@ -171,7 +158,15 @@ class LabScreen(Actions, Screen[int]):
                 fresh = f"; reset {', '.join(event.reset)}" if event.reset else ""
                 desk.say(f"{names}: kept {', '.join(event.kept)}{fresh}", "accent")
             case ev.Refused():
+                desk.answered(str(event.command.get("do")), event.command.get("lane"))
                 desk.say(f"refused: {event.reason}", "bad")
+            case ev.LensMade():
+                desk.answered("lens", event.lane)
+                desk.say(f"lens on step {event.step}: {desk.keymap.shown('lens')} shows it")
+            case ev.KlBenched():
+                desk.answered("kl-bench", event.lane)
+                key = desk.keymap.shown("kl_bench")
+                desk.say(f"KL bench at step {event.step}: {key} shows it")
             case ev.SettingChanged():
                 desk.say(f"{event.key}: {event.before} → {event.after}", "accent")
             case ev.Checkpointed():

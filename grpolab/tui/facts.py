@@ -1,0 +1,147 @@
+"""What is known about one token, in plain numbers out of the events: what an algorithm's
+explanation is made from. Agrees with `grpolab lens --explain`, without torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from grpolab.state import RolloutView
+
+if TYPE_CHECKING:
+    from grpolab.algorithms import Algorithm
+    from grpolab.algorithms.explain import TokenFacts
+
+FARTHEST = 60.0  # a log-ratio's bound, as the algorithms have it
+
+
+def algorithm(name: str, settings: Mapping[str, Any], beta: float | None = None) -> Algorithm | None:
+    """An algorithm with these settings, its β as a controller has moved it; None where it is not
+    known here or the settings are of another version."""
+    from pydantic import ValidationError
+
+    from grpolab.algorithms import ALGORITHMS
+
+    cls = ALGORITHMS.get(name)
+    if cls is None:
+        return None
+    try:
+        made = cls(cls.Settings.model_validate(dict(settings)))
+    except ValidationError:
+        return None
+    if beta is not None and math.isfinite(beta) and made.settings.beta > 0:
+        made.leash = beta / made.settings.beta
+    return made
+
+
+def token_facts(
+    algorithm: Algorithm,
+    r: RolloutView,
+    row: int,
+    token: int,
+    advantages: Sequence[float],
+    returns: Sequence[float] | None = None,
+) -> TokenFacts | None:
+    """One token of a finished step; `advantages` and `returns` are its answer's. None where the
+    step's log-probabilities were not recorded, or there is no such token.
+
+    Rewards are those that the formula's r stands for: less the price of length, and less the KL in
+    the reward where the formula has no r_t or R for it.
+    """
+    from grpolab.algorithms.explain import TokenFacts, terms
+
+    old, moved = _row(r, "logprob", row), _moved(r, row)
+    n = min(len(old or ()), len(advantages))
+    if r.graded is None or not 0 <= token < n or old is None or moved is None:
+        return None
+    symbols = {term.symbol for term in terms(type(algorithm))}
+    whole = not symbols & {"r_t", "R"}
+    gap, value, entropy = (_row(r, name, row) for name in ("ref_gap", "value", "entropy"))
+    if "V" not in symbols or returns is None:
+        returns = _returns(algorithm, r, row, n)
+    pool = [_reward(algorithm, r, i, whole) for i in r.rows(row // r.group_size)]
+    if algorithm.needs_steps and r.graded.steps:
+        pool = [score for i in r.rows(row // r.group_size) for _, score in r.graded.steps[i]]
+    lengths = r.graded.length
+    return TokenFacts(
+        reward=_reward(algorithm, r, row, whole),
+        group=tuple(pool) or (r.graded.reward[row],),
+        advantage=advantages[token],
+        logp=old[token] + moved[token],
+        old_logp=old[token],
+        length=len(old),
+        answer_log_ratio=math.fsum(moved),
+        rows=len(lengths),
+        tokens=sum(lengths),
+        max_tokens=max(r.max_tokens, *lengths),
+        ref_logp=None if gap is None else old[token] - gap[token],
+        value=None if value is None else value[token],
+        returns=returns[token] if token < len(returns) else None,
+        entropy=None if entropy is None else entropy[token],
+        mean_clipped_log_ratio=_mean_clipped(algorithm, moved, advantages),
+    )
+
+
+def _row(r: RolloutView, channel: str, row: int) -> list[float] | None:
+    rows = r.channel(channel)
+    return rows[row] if rows is not None and row < len(rows) and rows[row] else None
+
+
+def _moved(r: RolloutView, row: int) -> list[float] | None:
+    """log π − log π_old of an answer's tokens; in an older run, from the ratio."""
+    found = _row(r, "log_ratio", row)
+    if found is None and (ratios := _row(r, "ratio", row)) is not None:
+        found = [math.log(max(x, 1e-8)) for x in ratios]
+    return None if found is None else [min(max(x, -FARTHEST), FARTHEST) for x in found]
+
+
+def _reward(algorithm: Algorithm, r: RolloutView, row: int, whole: bool) -> float:
+    """An answer's reward as the algorithm sees it; `whole`: the KL in the reward is in it too."""
+    assert r.graded is not None
+    s, reward = algorithm.settings, r.graded.reward[row]
+    if s.overlong_buffer > 0:
+        buffer = s.overlong_buffer * r.max_tokens
+        over = (r.graded.length[row] - (r.max_tokens - buffer)) / buffer
+        reward -= s.overlong_penalty * min(max(over, 0.0), 1.0)
+    return reward - math.fsum(_prices(algorithm, r, row)) if whole else reward
+
+
+def _prices(algorithm: Algorithm, r: RolloutView, row: int) -> list[float]:
+    """β·KL of each token, where it counts in the reward."""
+    s, gap = algorithm.settings, _row(r, "ref_gap", row)
+    if s.kl_place != "reward" or s.beta <= 0 or gap is None:
+        return []
+    kl = {"k1": lambda d: -d, "k2": lambda d: d * d / 2}
+    k3 = kl.get(s.kl_estimator, lambda d: math.exp(min(max(d, -FARTHEST), FARTHEST)) - 1 - d)
+    return [algorithm.beta * k3(-g) for g in gap]
+
+
+def _returns(algorithm: Algorithm, r: RolloutView, row: int, n: int) -> list[float]:
+    """R without a critic: what follows from each token on, or the answer's one number."""
+    gamma = getattr(algorithm.settings, "gamma", None)
+    if gamma is None:
+        return [_reward(algorithm, r, row, whole=True)] * n
+    at_token = [-x for x in _prices(algorithm, r, row)[:n]] or [0.0] * n
+    at_token[-1] += _reward(algorithm, r, row, whole=False)
+    out, running = [0.0] * n, 0.0
+    for t in range(n - 1, -1, -1):
+        running = at_token[t] + gamma * running
+        out[t] = running
+    return out
+
+
+def _mean_clipped(
+    algorithm: Algorithm, moved: Sequence[float], advantages: Sequence[float]
+) -> float | None:
+    """The answer's mean log ρ, each bounded on the side that Â pushes it to, as GMPO does."""
+    s = algorithm.settings
+    if not {"clip_low", "clip_high"} <= set(type(s).model_fields):
+        return None
+    high = math.inf if s.clip_high is None else s.clip_high
+    low = math.inf if s.clip_low is None else s.clip_low
+    held = (
+        min(x, high) if a > 0 else max(x, -low) for x, a in zip(moved, advantages, strict=False)
+    )
+    return math.fsum(held) / max(len(moved), 1)

@@ -1,0 +1,77 @@
+"""An algorithm explained, as lines: its formula, what the symbols mean and are worth now, and which
+branch its objective takes at one token. Used by the algorithm pane, the lens and the formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from grpolab.tui.numbers import MISSING, number, signed
+from grpolab.tui.palette import Palette
+from grpolab.tui.text import Line, flow, visible, wrap
+
+if TYPE_CHECKING:
+    from grpolab.algorithms.explain import Branch, Term
+
+
+def formula(p: Palette, text: str, width: int) -> list[Line]:
+    """Its statements, each behind a bar; what does not fit goes on one step in."""
+    out = []
+    for statement in text.split("\n"):
+        for i, row in enumerate(wrap(statement, max(1, width - 4))):
+            bar = Line("▌ " if i == 0 else "▌   ", p.style("accent"))
+            out.append(bar.add(row, p.style("text")))
+    return out
+
+
+def table(p: Palette, terms: Sequence[Term], width: int, *, numbers: bool = True) -> list[Line]:
+    """One symbol a row: what it is worth now, and what it means."""
+    out = []
+    for term in terms:
+        line = Line("  ").cell(term.symbol, 6, p.style("text", bold=True))
+        if numbers:
+            known = term.value is not None
+            line.cell(number(term.value, 4), 9, p.style("text" if known else "faint"), right=True)
+        line.add("  ")
+        rows = wrap(term.meaning, max(8, width - line.width))
+        at = line.width
+        out.append(line.add(rows[0], p.style("dim")))
+        out += [Line().to(at).add(row, p.style("dim")) for row in rows[1:]]
+    return out
+
+
+def short(p: Palette, terms: Sequence[Term], width: int) -> list[Line]:
+    """The symbols that have a number, one after another."""
+    known = [t for t in terms if t.value is not None]
+    parts = [
+        Line(f"{t.symbol} ", p.style("dim")).add(number(t.value, 4), p.style("text")) for t in known
+    ]
+    return flow(parts, width, "  ")
+
+
+def branch(p: Palette, b: Branch, width: int, gradient: float | None = None) -> list[Line]:
+    """What min() chose from, why, and which way the token is pushed."""
+    out: list[Line] = []
+    if len(b.candidates) > 1:
+        parts = [Line("min of", p.style("dim"))]
+        won = next((i for i, (_, x) in enumerate(b.candidates) if x == b.gain), -1)
+        for i, (what, value) in enumerate(b.candidates):
+            here = i == won
+            part = Line(f"{what} ", p.style("text" if here else "dim", bold=here))
+            part.add(number(value, 4), p.style("text" if here else "dim", bold=here))
+            parts.append(part.add(" ◂ wins" if here else "", p.style("accent")))
+        out += flow(parts, width)
+    sign = "✂ " if b.clipped else ""
+    out += [Line(row, p.style("warn" if sign else "text")) for row in wrap(sign + b.why, width)]
+    mark, hue = {"up": ("▲", "plus"), "down": ("▼", "minus")}.get(b.push, ("·", "dim"))
+    line = Line("pushed ", p.style("dim")).add(f"{mark} {b.push}", p.style(hue, bold=True))
+    parts = [line, _slope(p, "∂gain/∂log π", b.slope)]
+    if gradient is not None:
+        parts.append(_slope(p, "∂loss/∂log π", gradient))
+    return out + flow(parts, width)
+
+
+def _slope(p: Palette, what: str, value: float) -> Line:
+    told = MISSING if value is None else signed(value, 4) if abs(value) >= 5e-4 else number(value)
+    return Line(f"{what} ", p.style("dim")).add(visible(told), p.style("text"))

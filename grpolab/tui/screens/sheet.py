@@ -1,0 +1,191 @@
+"""A whole screen over the lab: the lab's header, boxes, and its own keys. Esc leads back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from grpolab import events as ev
+from grpolab.tui.arrange import Box
+from grpolab.tui.desk import Desk
+from grpolab.tui.keys import SCREENS, Action
+from grpolab.tui.palette import DARK, LIGHT
+from grpolab.tui.panes.base import Canvas, Pane
+from grpolab.tui.panes.header import Header
+from grpolab.tui.screens.boxes import Body
+from grpolab.tui.text import Line
+
+if TYPE_CHECKING:
+    from grpolab.tui.app import LabApp
+    from grpolab.tui.screens.lab import LabScreen
+
+
+def bindings(screen: str) -> list[BindingType]:
+    """The keys of one of `keys.SCREENS`."""
+    return [Binding(a.keys, a.call, a.help, id=a.name, show=False) for a in SCREENS[screen]]
+
+
+class Part(Pane):
+    """One box of a sheet."""
+
+    watches = frozenset({"select"})
+
+    def __init__(self, sheet: Sheet, *, id: str) -> None:
+        super().__init__(sheet.desk, id=id)
+        self.sheet = sheet
+
+    @property
+    def here(self) -> bool:
+        return self.sheet.part == self.id
+
+
+class Sheet(Screen[None]):
+    """Base of the screens over the lab. A subclass gives its parts, where they stand, and what its
+    keys do."""
+
+    key: ClassVar[str] = ""
+    """In `keys.SCREENS`."""
+    heading: ClassVar[str] = ""
+    explains: ClassVar[str] = ""
+    mouse: ClassVar[str] = "click a row, a token, a key below"
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+        self.part = ""  # the box that keys speak to
+        self.parts: tuple[Part, ...] = ()
+
+    def boxes(self, width: int, height: int) -> dict[str, Box]:
+        """The parts in sight and where they stand."""
+        raise NotImplementedError
+
+    def news(self, events: list[ev.Event]) -> None:
+        """What has just happened; called a few times a second also where nothing has."""
+
+    @property
+    def lab(self) -> LabScreen:
+        return cast("LabApp", self.app).lab
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What its keys do, in this mode."""
+        return tuple(a for a in SCREENS[self.key] if self.desk.mode in a.modes)
+
+    def compose(self) -> ComposeResult:
+        yield from (Header(self.desk), Body(*self.parts), Keys(self))
+
+    def on_mount(self) -> None:
+        self._canvases = [c for c in self.query(Canvas)]
+        self.lab.canvases += self._canvases
+        self.lab.guests.append(self)
+        self.relayout()
+
+    def on_unmount(self) -> None:
+        lab = self.lab
+        lab.canvases = [c for c in lab.canvases if c not in self._canvases]
+        lab.guests = [g for g in lab.guests if g is not self]
+
+    def on_resize(self) -> None:
+        self.relayout()
+
+    def relayout(self) -> None:
+        """Decide anew which parts are in sight and where."""
+        if not self.is_mounted:
+            return
+        body = self.query_one(Body)
+        body.boxes = self.boxes(self.size.width, max(0, self.size.height - 3))
+        for part in self.parts:
+            part.display = part.id in body.boxes
+        body.refresh(layout=True)
+        self.again()
+
+    def again(self) -> None:
+        """Something on it changed: show it now."""
+        for canvas in self.query(Canvas):
+            canvas.stale = True
+        self.lab.repaint(at_once=True)
+
+    def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
+        message.stop()
+        what, value = message.hit
+        if what != "run":
+            self.clicked(what, value)
+        elif hasattr(self, "action_" + str(value).partition("(")[0]):
+            self.call_later(self.run_action, str(value))
+
+    def clicked(self, what: str, value: object) -> None:
+        """A click on something that means more than a key."""
+
+    def scrolled(self) -> Part | None:
+        """The part that page keys scroll."""
+        shown = [p for p in self.parts if p.display]
+        return next((p for p in shown if p.id == self.part), shown[0] if shown else None)
+
+    def action_page_down(self) -> None:
+        if part := self.scrolled():
+            part.scroll(max(1, part.size.height - 4))
+
+    def action_page_up(self) -> None:
+        if part := self.scrolled():
+            part.scroll(-max(1, part.size.height - 4))
+
+    def action_theme(self) -> None:
+        self.app.theme = (LIGHT if self.desk.palette.dark else DARK).name
+
+    def action_explain(self) -> None:
+        from grpolab.tui.screens.help import Help
+
+        self.app.push_screen(
+            Help(self.desk, self.heading, self.explains, self.actions, self.mouse)
+        )
+
+    def action_commands(self) -> None:
+        self.app.action_command_palette()
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+    async def action_quit(self) -> None:
+        self.lab.action_quit()
+
+
+class Keys(Canvas):
+    """One row of the sheet's keys; each can be clicked."""
+
+    watches = frozenset({"select"})
+
+    def __init__(self, sheet: Sheet) -> None:
+        super().__init__(sheet.desk, id="keys")
+        self.sheet = sheet
+
+    @property
+    def ground(self) -> str:
+        return "bar"
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        actions = self.sheet.actions
+        last = Line()
+        for action in actions:
+            if action.name in ("explain", "close"):
+                last.join(self._key(action, None))
+        line = Line(" ")
+        for action, following in zip(actions, (*actions[1:], None), strict=False):
+            if not action.label or action.name in ("explain", "close"):
+                continue
+            other = following and following.name.endswith(("_previous", "_back"))
+            part = self._key(action, following if other else None)
+            if line.width + part.width + last.width <= width:
+                line.join(part)
+        return [line.to(width - last.width).join(last)]
+
+    def _key(self, action: Action, back: Action | None) -> Line:
+        p, keymap = self.desk.palette, self.desk.keymap
+        style = p.style("accent", bold=True)
+        line = Line()
+        if back is not None:
+            line.add(keymap.shown(back), style, hit=("run", back.call)).add("/", p.style("dim"))
+        line.add(keymap.shown(action), style, hit=("run", action.call))
+        return line.add(f" {action.label}  ", p.style("dim"), hit=("run", action.call))
