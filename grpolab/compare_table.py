@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist, fmean, stdev
@@ -195,7 +196,8 @@ def _cells(algorithm: Mapping[str, Any], *, wide: bool) -> list[str]:
 
 def fraction(x: float) -> str:
     """Three decimals without the leading zero."""
-    return f"{x:.3f}".replace("0.", ".", 1).replace("-", "−")
+    digits = f"{abs(x):.3f}".removeprefix("0")
+    return f"−{digits}" if x < 0 and digits != ".000" else digits
 
 
 def count(n: int, what: str) -> str:
@@ -223,10 +225,13 @@ def text(result: Result) -> str:
         name = name if len(name) <= room else name[: room - 1] + "…"
         padded = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         lines.append(gap.join([f"{name:{room}}", *padded]))
-    legend = f"at {result['samples']}: the last evaluation with at most so many answers sampled"
+    legend = f"at {result['samples']}: last evaluation with at most so many answers sampled"
     if len(result["seeds"]) > 1:
-        legend += "; ±: 95 % of the mean over seeds"
-    return "\n".join([*lines, "", legend, *result["notes"]])
+        legend += "; ±: 95 % interval over seeds"
+    lines.append("")
+    for note in [legend, *result["notes"]]:
+        lines += textwrap.wrap(note, WIDTH, subsequent_indent="  ")
+    return "\n".join(lines)
 
 
 def markdown(result: Result) -> str:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from grpolab.engine.lane import Lane
 
 
+KEPT_BYTES = 64 * 2**20
+"""Distributions of the rollout policy are kept between measurements up to this size."""
+
+
+FISHER_ROWS = 4
+"""Rows of one piece of the Fisher information."""
+
+
 class Learner:
     """The `Policy` that an algorithm's update sees: one lane and one rollout."""
 
@@ -30,6 +38,7 @@ class Learner:
         self.policy = lane.optimizer.tensors
         self.critic = lane.critic.optimizer.tensors if lane.critic is not None else {}
         self.agreement: float | None = None  # of the newest update's microbatches
+        self._old: dict[int, Tensor] = {}  # distributions of the rollout policy, where they are few
         self._watched = False
 
     @property
@@ -130,13 +139,25 @@ class Learner:
         def work(rows: Tensor) -> float:
             piece, width = part(self.rollout, rows)
             now = distributions(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
-            old = distributions(lane.backbone, lane.snapshot, piece, lane.rollout.temperature)
+            old = self._sampled_from(int(rows[0]), piece, keep=now.nbytes * chunks <= KEPT_BYTES)
             out[rows, :width] = now.gather(-1, piece.tokens.unsqueeze(-1)).squeeze(-1) * piece.mask
             kl = (old.exp() * (old - now)).sum(-1) * piece.mask
             return float(kl.double().sum())
 
-        total = sum(lane.workers.map(work, lane.chunks(len(self.rollout.group))))
+        pieces = lane.chunks(len(self.rollout.group))
+        chunks = len(pieces)
+        total = sum(lane.workers.map(work, pieces))
         return Measured(out, total / max(float(self.rollout.mask.sum()), 1.0))
+
+    def _sampled_from(self, at: int, piece: Rollout, *, keep: bool) -> Tensor:
+        """The rollout policy's log-probs for the piece that starts at row `at`. [n, T, V]."""
+        if at in self._old:
+            return self._old[at]
+        lane = self.lane
+        old = distributions(lane.backbone, lane.snapshot, piece, lane.rollout.temperature)
+        if keep:
+            self._old[at] = old
+        return old
 
     def fisher(self, share: float) -> Callable[[Tensor], Tensor]:
         """Double backward through KL(sg(π_θ)‖π_θ), whose Hessian at θ is the Fisher information.
@@ -156,7 +177,7 @@ class Learner:
             return torch.cat([g.reshape(-1) for g in grads])
 
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
-            slopes = lane.workers.map(slope, rows.split(max(1, min(lane.train.microbatch, 8))))
+            slopes = lane.workers.map(slope, rows.split(FISHER_ROWS))
 
         def product(v: Tensor) -> Tensor:
             def one(g: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ COMMON = {
 CLIP = {"clip_low": 0.2, "clip_high": 0.2, "dual_clip": None}
 GROUP_STD = {"ddof": 0, "std_epsilon": 1e-6}
 KL_IN_REWARD = {"kl_place": "reward", "kl_estimator": "k1"}
-GAE = {"gamma": 1.0, "gae_lambda": 0.95, "whiten": True}
+GAE = {"gamma": 1.0, "gae_lambda": 0.95, "whiten": True, "ddof": 1}
 PPO = GAE | CLIP | KL_IN_REWARD | {"clip_value": 1.0, "value_weight": 1.0}
 PPO_KL = GAE | {"beta": 1.0}
 GRPO = CLIP | GROUP_STD | {"beta": 0.04, "scale": "std"}
@@ -67,7 +67,7 @@ OWN: dict[str, tuple[str, dict]] = {
     "dapo": (TOKEN_MEAN, CLIP | GROUP_STD | {"clip_high": 0.28, "overlong_buffer": 0.2}),
     "gspo": (SEQUENCE, GSPO),
     "gspo-token": (ROW_MEAN, GSPO),
-    "cispo": (TOKEN_MEAN, GROUP_STD | {"clip_low": 1.0, "clip_high": 4.0}),
+    "cispo": (TOKEN_MEAN, GROUP_STD | {"clip_low": None, "clip_high": 4.0}),
     "gmpo": (SEQUENCE, GROUP_STD | {"clip_low": 0.4, "clip_high": 0.4}),
     "sapo": (ROW_MEAN, GROUP_STD | {"tau_positive": 1.0, "tau_negative": 1.05}),
     "kimi-md": (SEQUENCE, {"tau": 0.1}),
@@ -528,7 +528,7 @@ def with_critic(b: Rows, s: dict) -> tuple[PerToken, PerToken]:
     """GAE, whitened if so set, and the returns: unwhitened A + V."""
     A = [gae(row, s["gamma"], s["gae_lambda"]) for row in b.all]
     R = [[a + V for a, V in zip(x, row.V, strict=True)] for x, row in zip(A, b.all, strict=True)]
-    return (whitened(A) if s["whiten"] else A), R
+    return (whitened(A, s["ddof"]) if s["whiten"] else A), R
 
 
 def trpo(b: Rows, s: dict) -> dict:
@@ -556,15 +556,12 @@ def grpo(b: Rows, s: dict) -> dict:
 def grpo_process(b: Rows, s: dict) -> dict:
     A = []
     for group in b.groups:
-        if len(group) == 1:  # nobody to compare with
-            A.append([0.0] * len(group[0]))
-            continue
         pool = [step["reward"] for row in group for step in row.steps]
         m, scale = mean(pool), 1.0
         if s["scale"] == "std":
             scale = sqrt(variance(pool, s["ddof"])) + s["std_epsilon"]
         for row in group:
-            steps = [(step["end"], (step["reward"] - m) / scale) for step in row.steps]
+            steps = [(step["end"], (step["reward"] - m) / (scale or 1.0)) for step in row.steps]
             A.append([fsum(x for end, x in steps if end >= t) for t in range(len(row))])
     return loss(b, s, A, clip_gain)
 
@@ -614,7 +611,7 @@ def decoupled(b: Rows, s: dict, lam: Callable[[Row], float]) -> tuple[PerToken, 
         [a + V for a, V in zip(x, row.V, strict=True)]
         for x, row in zip(for_critic, b.all, strict=True)
     ]
-    return (whitened(A) if s["whiten"] else A), R
+    return (whitened(A, s["ddof"]) if s["whiten"] else A), R
 
 
 def vc_ppo(b: Rows, s: dict) -> dict:
@@ -624,7 +621,7 @@ def vc_ppo(b: Rows, s: dict) -> dict:
 
 def vapo(b: Rows, s: dict) -> dict:
     A, R = decoupled(b, s, lambda row: clamp(1 - 1 / (s["length_alpha"] * len(row)), 0.0, 1.0))
-    positive = [row.r >= s["positive_at"] for row in b.all]
+    positive = [row.raw >= s["positive_at"] for row in b.all]  # as graded
     n = sum(len(row) for row, yes in zip(b.all, positive, strict=True) if yes)
     w = s["imitation_weight"] / n if n else 0.0
     log_likelihood = fsum(

@@ -1,0 +1,150 @@
+"""What algorithms remember from step to step: β under its controllers, the moving baseline, the
+age of a reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from grpolab.algorithms.base import Report, step_metrics
+from tests.algorithms.batches import (
+    NAMES,
+    Tape,
+    advantage,
+    current,
+    make,
+    make_batch,
+    takes,
+    whole_of,
+)
+
+NOTHING = Report()
+
+
+def at_distance(kl: float):
+    """A batch of answers whose k1 against the reference sums to `kl` on average."""
+    batch = make_batch([4, 2], [0, 0], [1.0, 0.0])
+    each = torch.tensor([[kl / 4, kl / 2, 0, 0], [kl, kl / 4, 0, 0]], dtype=torch.float64)
+    return replace(batch, ref_logp=batch.old_logp - each)
+
+
+def moved(algorithm, *kls: float) -> float:
+    for kl in kls:
+        algorithm.observe(at_distance(kl), NOTHING)
+    return algorithm.beta
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("ppo-")])
+def test_ziegler_s_controller_by_hand(name):
+    """β ← β·(1 + K·clip(KL/target − 1, −.2, .2)), 1909.08593 §2.2, KL the sum over an answer."""
+    how = {"beta": 0.1, "kl_controller": "adaptive", "kl_target": 5.0, "kl_gain": 0.1}
+    assert moved(make(name, **how), 5.0) == pytest.approx(0.1)
+    assert moved(make(name, **how), 5.5) == pytest.approx(0.1 * 1.01)
+    assert moved(make(name, **how), 4.75) == pytest.approx(0.1 * 0.995)
+    assert moved(make(name, **how), 500.0) == pytest.approx(0.1 * 1.02)  # not faster than this
+    assert moved(make(name, **how), -3.0) == pytest.approx(0.1 * 0.98)
+    assert moved(make(name, **how), 5.5, 500.0) == pytest.approx(0.1 * 1.01 * 1.02)
+    assert moved(make(name, **(how | {"kl_gain": 0.5})), 5.5) == pytest.approx(0.1 * 1.05)
+    assert moved(make(name, **(how | {"kl_controller": "fixed"})), 500.0) == 0.1
+
+
+def test_the_moved_beta_is_what_counts():
+    batch = at_distance(3.0)
+    for place in ("loss", "reward"):
+        how = {"beta": 0.1, "kl_place": place, "kl_estimator": "k1"}
+        steered, fixed = make("grpo", **how), make("grpo", **(how | {"beta": 0.25}))
+        steered.load_state({"leash": 2.5})
+        a, b = steered.credit(batch), fixed.credit(batch)
+        torch.testing.assert_close(a.advantage, b.advantage)
+        now = current(batch, drift=0.2)
+        both = [x.loss(batch, a, now, whole_of(batch)).total.item() for x in (steered, fixed)]
+        assert both[0] == pytest.approx(both[1])
+        assert step_metrics(steered, batch, a, NOTHING)["beta"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("kls", "beta"),
+    [
+        ([0.016], 2.0),  # 1.5 · .01 is passed
+        ([0.0149], 1.0),
+        ([0.0067], 1.0),
+        ([0.0066], 0.5),  # .01 / 1.5 is not reached
+        ([0.1, 0.1, 0.1], 8.0),
+        ([0.0, 0.0, 0.1], 0.5),
+    ],
+)
+def test_ppo_1_doubles_and_halves_beta(kls, beta):
+    algorithm = make("ppo-adaptive-kl", kl_target=0.01)
+    batch = at_distance(50.0)  # the KL against the reference plays no part
+    for kl in kls:
+        algorithm.observe(batch, Report(extra={"kl_step": kl}))
+    assert algorithm.beta == beta
+
+
+def test_ppo_1_measures_the_kl_itself_and_waits_in_the_critic_s_warm_up():
+    batch = make_batch([4, 2], [0, 0], [1.0, 0.0])
+    algorithm = make("ppo-adaptive-kl", critic_warmup=1)
+    assert algorithm.measures
+    for age, beta in ((0, 1.0), (1, 0.5)):
+        old = replace(batch, critic_age=age)
+        tape = Tape(old, current(old), [[[0, 1]]])
+        report = algorithm.update(tape, old, algorithm.credit(old), 1)
+        assert report.extra == {"kl_step": 0.0, "beta": 1.0}  # β of these updates
+        algorithm.observe(old, report)
+        assert algorithm.beta == beta
+
+
+def test_ppo_1_never_loses_beta_altogether():
+    algorithm = make("ppo-adaptive-kl")
+    for extreme, least, most in ((0.0, 1e-9, 1e-3), (9.0, 1e3, 1e9)):
+        for _ in range(200):
+            algorithm.observe(at_distance(0.0), Report(extra={"kl_step": extreme}))
+        assert least < algorithm.beta < most
+
+
+@pytest.mark.parametrize("name", ["reinforce", "is-pg"])
+def test_baselines_by_hand(name):
+    batch = make_batch([4, 2], [0, 0], [1.0, 0.5])
+    assert advantage(make(name, baseline="none"), batch) == [1.0, 0.5]
+    assert advantage(make(name), batch) == [0.25, -0.25]
+    moving = make(name, baseline="moving", decay=0.75)
+    assert advantage(moving, batch) == [0.25, -0.25]  # starts at the first rollout's mean
+    moving.observe(batch, NOTHING)
+    assert moving.state() == {"leash": 1.0, "moving": 0.75}
+    moving.observe(make_batch([1, 1], [0, 0], [0.0, 0.0]), NOTHING)
+    assert moving.state()["moving"] == 0.5625
+    assert advantage(moving, batch) == [0.4375, -0.0625]
+
+
+def test_the_reference_grows_old():
+    algorithm = make("grpo-iterative", iteration_steps=3)
+    asked = []
+    for _ in range(7):
+        algorithm.observe(at_distance(1.0), NOTHING)
+        asked.append(algorithm.wants_new_reference())
+    assert asked == [False, False, True, False, False, True, False]
+    assert not make("grpo", beta=0.1).wants_new_reference()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_remembered_is_restored(name):
+    settings = [{}, {"baseline": "moving"}, {"kl_controller": "adaptive", "beta": 0.1}]
+    for how in settings:
+        if not takes(name, how):
+            continue
+        if how.get("kl_controller") and name == "ppo-adaptive-kl":
+            continue  # it has no other controller
+        first, second = make(name, **how), make(name, **how)
+        for kl in (1.0, 9.0):
+            first.observe(at_distance(kl), Report(extra={"kl_step": 0.5}))
+        second.load_state(first.state())
+        assert second.state() == first.state()
+        batch = at_distance(2.0)
+        first.observe(batch, Report(extra={"kl_step": 0.5}))
+        second.observe(batch, Report(extra={"kl_step": 0.5}))
+        assert second.state() == first.state() and second.beta == first.beta
+        torch.testing.assert_close(
+            first.credit(batch).advantage, second.credit(batch).advantage, rtol=0, atol=0
+        )
