@@ -148,6 +148,11 @@ def recorded_cues(events: list[Timed]) -> list[dict[str, Any]]:
         elif isinstance(e, ev.Switched) and e.origin == "command":
             algorithm = {"name": e.after, "preset": e.preset} | e.settings
             cues.append({"at": e.step, "do": "switch", "algorithm": algorithm, "lane": e.lane})
+        elif isinstance(e, ev.SettingChanged) and e.key.startswith("task."):
+            # told by every lane, and meant for all of them
+            cue = {"at": e.step, "do": "set", "key": e.key, "value": e.after}
+            if e.origin == "command" and cues[-1:] != [cue]:
+                cues.append(cue)
         elif isinstance(e, ev.SettingChanged) and e.origin == "command":
             cues.append({"at": e.step, "do": "set", "key": e.key, "value": e.after, "lane": e.lane})
         elif isinstance(e, ev.LaneOpened) and e.parent:

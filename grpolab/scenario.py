@@ -187,12 +187,18 @@ def _follow_cue(cue: Cue, lanes: dict[str, Algorithm], task: tasks.Task) -> Algo
     return None
 
 
+FIXED = ("train.steps", "train.checkpoint_every")
+"""Settings that a running lab does not change."""
+
+
 def check_setting(key: str, value: object, algorithm: Algorithm, task: tasks.Task) -> None:
     """Whether `set` may give this value to this key of a lane, or of the task. Raises
     ScenarioError with loc `key` or `value`.
     """
     section, _, field = key.rpartition(".")
     known: dict[str, Any] = {}
+    if key in FIXED:
+        raise ScenarioError(("key",), f"{key} is settled when a run starts")
     if section in ("train", "rollout"):
         model: type[BaseModel] = TrainSection if section == "train" else RolloutSection
     elif section == "task":

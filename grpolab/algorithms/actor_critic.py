@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from grpolab.algorithms.base import Algorithm, Batch, Credit, Forward, Loss, Policy, Settings, Whole
+from grpolab.algorithms.base import (
+    Algorithm,
+    Batch,
+    Credit,
+    Forward,
+    Loss,
+    Policy,
+    Report,
+    Settings,
+    Whole,
+)
 from grpolab.algorithms.pieces import aggregate, gae, reward_to_go, whiten
 from grpolab.algorithms.settings import Aggregation, Gamma
 
@@ -43,7 +53,6 @@ class ActorCritic(Algorithm):
 
     @property
     def value_pretraining(self) -> int:
-        """Rollouts that a new critic learns from before the first step."""
         return self.settings.value_pretraining
 
     def policy_lambda(self, batch: Batch) -> float | Tensor:
@@ -64,8 +73,15 @@ class ActorCritic(Algorithm):
             _, returns = gae(reward, value, mask, s.gamma, self.critic_lambda)
         return Credit(whiten(advantage, mask, s.ddof) if s.whiten else advantage, returns)
 
+    def waits(self, batch: Batch) -> bool:
+        return self.needs_critic and batch.critic_age < self.settings.critic_warmup
+
+    def observe(self, batch: Batch, report: Report) -> None:
+        if not self.waits(batch):  # what has not moved says nothing about β
+            super().observe(batch, report)
+
     def loss(self, batch: Batch, credit: Credit, now: Forward, whole: Whole) -> Loss:
-        if batch.critic_age < self.settings.critic_warmup:
+        if self.waits(batch):
             return self.value_only(batch, credit, now, whole)
         return super().loss(batch, credit, now, whole)
 
@@ -96,8 +112,7 @@ class ActorCritic(Algorithm):
         credit = Credit(returns * 0, returns)
         for epoch in range(epochs):
             for pieces in policy.minibatches(epoch):
-                tokens = sum(int(batch.mask[rows].sum().item()) for rows in pieces)
-                whole = Whole(sum(len(rows) for rows in pieces), tokens, batch.max_tokens)
+                whole = Whole.of(batch, pieces)
 
                 def loss(rows: Tensor, width: int, now: Forward, whole: Whole = whole) -> Loss:
                     assert now.value is not None

@@ -15,7 +15,6 @@ from grpolab.algorithms.explain import Branch, TokenFacts
 from grpolab.algorithms.pieces import (
     aggregate,
     kl_estimate,
-    masked_mean,
     terminal_reward,
     weighted_kl,
 )
@@ -83,8 +82,17 @@ class Algorithm:
         return False
 
     @property
+    def value_pretraining(self) -> int:
+        """Rollouts that a new critic learns from before the first step."""
+        return 0
+
+    def waits(self, batch: Batch) -> bool:
+        """Whether the policy stands still in this step, while its critic warms up."""
+        return False
+
+    @property
     def needs_reference(self) -> bool:
-        """Whether a step must run the reference: only where a KL against it counts."""
+        """Whether its loss or its reward looks at the reference."""
         return self.settings.beta > 0 and self.settings.kl_place != "none"
 
     @property
@@ -131,7 +139,8 @@ class Algorithm:
 
     def shape(self, batch: Batch) -> Batch:
         """The batch with its rewards as this algorithm sees them: less the price of length, less
-        β·KL where the KL counts in the reward. `reward` is the sum of `token_reward`."""
+        β·KL where the KL counts in the reward. `reward` is the sum of `token_reward`; graded steps
+        bear it at the last one."""
         s = self.settings
         reward = batch.reward - self._overlong(batch)
         token_reward = terminal_reward(reward, batch.mask)
@@ -139,7 +148,8 @@ class Algorithm:
             kl = kl_estimate(batch.old_logp, batch.ref_logp, s.kl_estimator)
             token_reward = token_reward - self.beta * kl * batch.mask
             reward = token_reward.sum(1)
-        return replace(batch, reward=reward, token_reward=token_reward)
+        steps = None if batch.steps is None else batch.steps.plus(reward - batch.reward)
+        return replace(batch, reward=reward, token_reward=token_reward, steps=steps)
 
     def credit(self, batch: Batch) -> Credit:
         """Advantage of every token [N, T], and returns where a critic learns."""
@@ -153,6 +163,11 @@ class Algorithm:
 
     def loss(self, batch: Batch, credit: Credit, now: Forward, whole: Whole) -> Loss:
         """This piece's share of the loss."""
+        found = self.policy_loss(batch, credit, now, whole)
+        return replace(found, terms=found.terms | self.other_terms(batch, credit, now, whole))
+
+    def policy_loss(self, batch: Batch, credit: Credit, now: Forward, whole: Whole) -> Loss:
+        """Its terms that move the policy: objective, KL, entropy."""
         s = self.settings
         how = getattr(s, "aggregation", self.aggregation)
         learner = now
@@ -171,7 +186,6 @@ class Algorithm:
         if s.entropy_bonus > 0:
             bonus = aggregate(now.entropy, batch.mask, each, whole)
             terms["entropy"] = -s.entropy_bonus * bonus
-        terms |= self.other_terms(batch, credit, now, whole)
         return Loss(terms, aim.ratio, aim.clipped)
 
     def leash_terms(self, batch: Batch, now: Forward, whole: Whole, how: str) -> dict[str, Tensor]:
@@ -193,13 +207,12 @@ class Algorithm:
         report = Report()
         for epoch in range(epochs):
             for pieces in policy.minibatches(epoch):
-                tokens = sum(int(batch.mask[rows].sum().item()) for rows in pieces)
-                whole = Whole(sum(len(rows) for rows in pieces), tokens, batch.max_tokens)
+                whole = Whole.of(batch, pieces)
 
                 def loss(rows: Tensor, width: int, now: Forward, whole: Whole = whole) -> Loss:
                     return self.loss(batch.rows(rows, width), credit.rows(rows, width), now, whole)
 
-                done = policy.accumulate(pieces, loss)
+                done = policy.accumulate(pieces, loss, critic_only=self.waits(batch))
                 report.grad_norm = policy.step()
                 report.updates += 1
                 report.take(batch, done)
@@ -243,35 +256,3 @@ def _least_certain(batch: Batch, share: float) -> Tensor:
     entropies = batch.entropy[on]
     kept = max(1, math.ceil(share * len(entropies) - 1e-9))
     return on & (batch.entropy >= entropies.topk(kept).values[-1])
-
-
-def step_metrics(
-    algorithm: Algorithm, batch: Batch, credit: Credit, report: Report
-) -> dict[str, float]:
-    """The numbers of a step that mean the same under every algorithm, plus its loss terms."""
-    mask, on = batch.mask, batch.mask.bool()
-    out = {"loss": sum(report.terms.values()), "grad_norm": report.grad_norm}
-    out |= {f"{name}_loss": value for name, value in report.terms.items()}
-    advantage = credit.advantage[on]
-    out["advantage_std"] = float(advantage.std(unbiased=False)) if advantage.numel() else 0.0
-    if report.logp is not None and report.ratio is not None and on.any():
-        ratio = report.ratio[on]
-        out |= {"ratio_max": float(ratio.max()), "ratio_min": float(ratio.min())}
-        out["kl_old"] = float(masked_mean(kl_estimate(batch.old_logp, report.logp, "k3"), mask))
-    if report.entropy is not None:
-        out["entropy"] = float(masked_mean(report.entropy, mask))
-    if report.clipped is not None:
-        out["clip_fraction"] = float(masked_mean(report.clipped.to(mask.dtype), mask))
-    if batch.ref_logp is not None:
-        out["kl_ref"] = float(masked_mean(kl_estimate(batch.old_logp, batch.ref_logp, "k3"), mask))
-    if batch.sampler_logp is not None:
-        gap = (batch.old_logp - batch.sampler_logp).abs()
-        out["sampler_gap"] = float(masked_mean(gap, mask))
-    if algorithm.needs_reference:
-        out["beta"] = algorithm.beta
-    if credit.returns is not None and batch.value is not None:
-        returns, value = credit.returns[on], batch.value[on]
-        spread = float(returns.var(unbiased=False))
-        error = float((returns - value).var(unbiased=False))
-        out["explained_variance"] = 1 - error / spread if spread > 1e-12 else 0.0
-    return out | report.extra

@@ -28,8 +28,8 @@ class Baselined(Algorithm):
         return above - above.mean()
 
     def observe(self, batch: Batch, report: Report) -> None:
+        mean, d = float(self.shape(batch).reward.mean()), self.settings.decay
         super().observe(batch, report)
-        mean, d = float(batch.reward.mean()), self.settings.decay
         self.moving = mean if self.moving is None else d * self.moving + (1 - d) * mean
 
     def state(self) -> dict[str, float]:

@@ -41,7 +41,7 @@ class Cispo(GroupNormed):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "trl-1.16": {"ddof": 1, "std_epsilon": 1e-4},
-        "verl": {"ddof": 1, "std_epsilon": 1e-6, "clip_low": 0.2, "clip_high": 0.2},
+        "verl": {"ddof": 1, "std_epsilon": 1e-6, "clip_high": 0.2},
     }
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:

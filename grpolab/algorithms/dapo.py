@@ -46,10 +46,13 @@ class Dapo(TokenClipped, GroupNormed):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "trl-1.16": {
-            "clip_high": 0.2, "ddof": 1, "std_epsilon": 1e-4, "resample": 0, "overlong_buffer": 0.0,
+            "ddof": 1, "std_epsilon": 1e-4, "resample": 0, "overlong_buffer": 0.0,
         },
         "verl": {"ddof": 1, "std_epsilon": 1e-6, "dual_clip": 10.0},
-        "openrlhf": {"clip_high": 0.27, "ddof": 1, "std_epsilon": 1e-9, "beta": 0.001},
+        "openrlhf": {
+            "clip_high": 0.27, "ddof": 1, "std_epsilon": 1e-9, "beta": 0.001,
+            "overlong_buffer": 0.0,
+        },
     }  # fmt: skip
 
     @property

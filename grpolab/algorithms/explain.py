@@ -13,10 +13,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grpolab.algorithms.pieces import FARTHEST
+
 if TYPE_CHECKING:
     from grpolab.algorithms.base import Algorithm
-
-FARTHEST = 60.0
 
 
 def _held(log_ratio: float) -> float:

@@ -85,6 +85,14 @@ def whiten(x: Tensor, mask: Tensor, ddof: int = 1, epsilon: float = 1e-8) -> Ten
     return (x - mean) * mask / (variance + epsilon).sqrt()
 
 
+def explained_variance(returns: Tensor, value: Tensor, mask: Tensor) -> float:
+    """1 − Var(return − value)/Var(return) over the masked tokens; 0 where returns are all equal."""
+    on = mask.bool()
+    spread = float(returns[on].var(unbiased=False))
+    error = float((returns - value)[on].var(unbiased=False))
+    return 1 - error / spread if spread > 1e-12 else 0.0
+
+
 def terminal_reward(reward: Tensor, mask: Tensor) -> Tensor:
     """Per-token rewards that are 0 but at each row's last token, which gets the row's reward. [N]
     -> [N, T]."""

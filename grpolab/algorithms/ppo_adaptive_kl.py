@@ -38,12 +38,14 @@ class PpoAdaptiveKl(PpoKl):
 
     def update(self, policy: Policy, batch: Batch, credit: Credit, epochs: int) -> Report:
         report = super().update(policy, batch, credit, epochs)
+        if self.waits(batch):
+            return report
         report.extra |= {"kl_step": policy.measure().divergence, "beta": self.beta}
         return report
 
     def observe(self, batch: Batch, report: Report) -> None:
-        if batch.critic_age < self.settings.critic_warmup:
-            return  # the policy did not move
+        if self.waits(batch):
+            return
         moved, target = report.extra["kl_step"], self.settings.kl_target
         if moved > 1.5 * target:
             self.leash = min(2 * self.leash, 2.0**20)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class PpoKlSettings(ActorCriticSettings):
     beta: float = Field(1.0, ge=0, description="weight of the KL between old policy and new")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="which estimate of that KL")  # pyright: ignore[reportIncompatibleVariableOverride]
+    kl_controller: Literal["fixed"] = Field("fixed", description="β stays")  # pyright: ignore[reportIncompatibleVariableOverride]
     kl_place: Literal["loss", "none"] = Field("loss", description="where that KL counts")  # pyright: ignore[reportIncompatibleVariableOverride]
 
 

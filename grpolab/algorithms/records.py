@@ -19,6 +19,12 @@ class Steps:
     reward: Tensor  # [N, S]
     mask: Tensor  # [N, S] 1.0 on steps
 
+    def plus(self, more: Tensor) -> Steps:
+        """With `more` [N] added to the reward of each row's last step."""
+        last = (self.mask.sum(1).long() - 1).clamp(min=0)[:, None]
+        there = self.mask.gather(1, last) * more[:, None]
+        return replace(self, reward=self.reward.scatter_add(1, last, there))
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -95,6 +101,13 @@ class Whole:
     tokens: int
     max_tokens: int
 
+    @staticmethod
+    def of(batch: Batch, pieces: Sequence[Tensor]) -> Whole:
+        """The totals of these microbatches."""
+        lengths = batch.mask.sum(1)
+        tokens = sum(lengths[rows].sum() for rows in pieces)
+        return Whole(sum(len(rows) for rows in pieces), int(tokens), batch.max_tokens)
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -136,6 +149,7 @@ class Measured:
     """The policy as it is now against the policy that sampled, over the whole rollout."""
 
     logp: Tensor  # [N, T]
+    entropy: Tensor  # [N, T]
     divergence: float  # KL(rollout policy ‖ policy now), exact over the vocabulary, mean per token
 
 

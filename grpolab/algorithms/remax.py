@@ -3,7 +3,8 @@
 Paper    Li et al. 2023, ReMax, arXiv 2310.10505, §4, Algorithm 1
 Formula  Â_t = Σ_{u ≥ t} r_u − r(greedy answer)     r_u: −β·k1, and the answer's reward at its end
          L = −1/N Σ_i Σ_t Â_t log π(token)
-Differs  the KL in the reward counts from its token on, as in the authors' code.
+Differs  the KL in the reward counts from its token on, as in verl; the authors' code counts each
+         token's KL at that token alone, clips r − b at ±5, discounts, and takes a token mean.
 """
 
 from __future__ import annotations

@@ -9,12 +9,13 @@ Differs  δ is .001 a token, .01 in the paper's control tasks: an answer has ten
          F is damped, and estimated on a tenth of the rows, as by the authors; Fv is a double
          backward through the exact KL over the vocabulary. With several updates per rollout
          every one is held to δ against the rollout policy. Â is PPO's GAE, or a group's (r − m)/s,
-         which is the paper's `vine` in spirit: several answers from one state.
+         which is the paper's `vine` in spirit: several answers from one state. Learning rate,
+         weight decay and gradient norm of `train` have no say here, only in the critic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -33,7 +34,8 @@ from grpolab.algorithms.base import (
     Whole,
 )
 from grpolab.algorithms.explain import clipped_branch
-from grpolab.algorithms.pieces import masked_mean, standardised, token_ratio
+from grpolab.algorithms.pieces import standardised, token_ratio
+from grpolab.algorithms.records import Measured
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,28 +93,32 @@ class Trpo(ActorCritic):
     def update(self, policy: Policy, batch: Batch, credit: Credit, epochs: int) -> Report:
         """`epochs` natural-gradient steps, each held to δ against the rollout policy. A critic
         takes an ordinary step beside each."""
+        if self.waits(batch):
+            return super().update(policy, batch, credit, epochs)
         report = Report()
         for epoch in range(epochs):
             for pieces in policy.minibatches(epoch):
-                tokens = sum(int(batch.mask[rows].sum().item()) for rows in pieces)
-                whole = Whole(sum(len(rows) for rows in pieces), tokens, batch.max_tokens)
+                whole = Whole.of(batch, pieces)
 
                 def loss(rows: Tensor, width: int, now: Forward, whole: Whole = whole) -> Loss:
                     return self.loss(batch.rows(rows, width), credit.rows(rows, width), now, whole)
+
+                def gain(at: Measured, whole: Whole = whole, pieces=pieces) -> float:
+                    return self._objective_at(at, batch, credit, whole, pieces)
 
                 done = policy.accumulate(pieces, loss)
                 report.take(batch, done)
                 gradient = policy.take_gradient()
                 report.grad_norm = float(gradient.norm())
                 policy.step()  # the critic's; the policy has no gradient left
-                if report.grad_norm > 0 and report.grad_norm < float("inf"):
-                    self._natural_step(policy, batch, credit, gradient, report)
+                if 0 < report.grad_norm < float("inf"):
+                    report.extra |= self._natural_step(policy, gradient, gain)
                 report.updates += 1
         return report
 
     def _natural_step(
-        self, policy: Policy, batch: Batch, credit: Credit, gradient: Tensor, report: Report
-    ) -> None:
+        self, policy: Policy, gradient: Tensor, gain: Callable[[Measured], float]
+    ) -> dict[str, float]:
         s = self.settings
         fisher = policy.fisher(s.fisher_share)
 
@@ -122,27 +128,32 @@ class Trpo(ActorCritic):
         x = conjugate_gradients(damped, -gradient, s.cg_steps)
         curvature = float(x.dot(damped(x)))
         if not 0 < curvature < float("inf"):
-            report.extra |= {"line_search": 0.0}
-            return
+            return {"line_search": 0.0, "surrogate_gain": 0.0}
         step = x * (2 * s.max_kl / curvature) ** 0.5 * policy.share
-        start, before = policy.position(), self._surrogate(policy.measure().logp, batch, credit)
+        start, before = policy.position(), gain(policy.measure())
         for attempt in range(s.backtracks):
             policy.move(start + step * 0.5**attempt)
             now = policy.measure()
-            gain = self._surrogate(now.logp, batch, credit) - before
-            if now.divergence <= s.max_kl and gain > 0:
-                report.extra |= {
+            better = gain(now) - before
+            if now.divergence <= s.max_kl and better > 0:
+                return {
                     "kl_step": now.divergence, "line_search": 0.5**attempt,
-                    "surrogate_gain": gain,
+                    "surrogate_gain": better,
                 }  # fmt: skip
-                return
         policy.move(start)
-        report.extra |= {"line_search": 0.0}
+        return {"line_search": 0.0, "surrogate_gain": 0.0}
 
-    def _surrogate(self, logp: Tensor, batch: Batch, credit: Credit) -> float:
-        """J: mean over the tokens of ρ_t Â_t."""
-        ratio = token_ratio(batch, Forward(logp, logp, None))
-        return float(masked_mean(ratio * credit.advantage, batch.mask))
+    def _objective_at(
+        self, at: Measured, batch: Batch, credit: Credit, whole: Whole, pieces: Sequence[Tensor]
+    ) -> float:
+        """What the step is to improve, on the same rows and with the same terms as its gradient."""
+        total = 0.0
+        for rows in pieces:
+            width = int(batch.mask[rows].sum(1).max().item())
+            now = Forward(at.logp[rows, :width], at.entropy[rows, :width], None)
+            part = batch.rows(rows, width), credit.rows(rows, width)
+            total -= float(self.policy_loss(*part, now, whole).total)
+        return total
 
 
 def conjugate_gradients(

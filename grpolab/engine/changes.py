@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from grpolab import events as ev
 from grpolab import scenario
 from grpolab.engine import kl_bench, live_lens, saving
@@ -49,7 +51,7 @@ def apply(lab: Lab, cue: Cue, origin: str) -> None:
             lab.evaluate()
         elif cue.do == "checkpoint":
             saving.save(lab)
-    except (RequestError, ValueError) as error:
+    except (RequestError, ValueError, torch.OutOfMemoryError) as error:
         lab.emit(ev.Refused(lab.step_number, cue.model_dump(mode="json"), str(error)))
 
 
@@ -99,7 +101,10 @@ def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> N
         lane.algorithm.settings = type(settings).model_validate(
             settings.model_dump() | {name: value}
         )
-        key = name
+        key, had_critic = name, lane.critic
+        lane.match_critic()  # a setting may ask for one, or do without
+        if lane.critic is not had_critic:
+            tell_critic(lab, lane)
     lab.emit(ev.SettingChanged(lab.step_number, lane.name, key, before, value, origin))
 
 
@@ -125,6 +130,8 @@ def fork(lab: Lab, cue: ForkCue) -> None:
     section = cue.algorithm or AlgorithmSection.model_validate(same)
     lane = lab.add_lane(cue.name, section, parent.name)
     lane.copy_from(parent)
+    if lane.critic is not None:
+        tell_critic(lab, lane)
 
 
 def tell_critic(lab: Lab, lane: Lane) -> None:

@@ -20,15 +20,13 @@ WARM_AT = 0.1
 class Critic:
     """V(state) = head(h(state)); the head starts at zero, so a new critic predicts 0 everywhere."""
 
-    def __init__(
-        self, backbone: Backbone, lane: str, seed: int, *, full: bool, weight_decay: float
-    ) -> None:
+    def __init__(self, backbone: Backbone, lane: str, seed: int, *, full: bool) -> None:
         self.backbone = backbone
         self.adapter = f"{lane}/critic"
         backbone.create_adapter(self.adapter, seed, full=full)
         self.weight = torch.zeros(backbone.hidden, device=backbone.device, requires_grad=True)
         self.bias = torch.zeros((), device=backbone.device, requires_grad=True)
-        self.optimizer = AdamW(self.tensors(), weight_decay)
+        self.optimizer = AdamW(self.tensors())
         self.explained: float | None = None  # moving mean of the explained variance
         self.warm = False
         self.age = 0  # steps that it has learned from

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +20,7 @@ from grpolab.engine.score import part
 from grpolab.engine.seeds import python_random
 from grpolab.engine.text import Text
 from grpolab.rewards import Graded
-from grpolab.tasks import Prompt
+from grpolab.tasks import Prompt, Task
 
 if TYPE_CHECKING:
     from grpolab.engine.lab import Lab
@@ -140,8 +139,9 @@ def graded_steps(text: Text, gathered: Gathered) -> list[list[tuple[int, float]]
     whole answer's reward."""
     out = []
     for row, graded in zip(gathered.ids, gathered.graded, strict=True):
-        ends = list(accumulate(len(piece) for piece in text.pieces(row)))  # characters so far
         steps = []
+        prefixes = [row[: t + 1] for t in range(len(row))] if graded.steps else []
+        ends = [len(known) for known in text.decode(prefixes)]  # characters up to each token
         for step in graded.steps:
             at = next((t for t, end in enumerate(ends) if end >= step.end), len(row) - 1)
             steps.append((at, step.score))
@@ -164,11 +164,11 @@ def padded_steps(steps: list[list[tuple[int, float]]], device: torch.device) -> 
     )
 
 
-def greedy_rewards(lab: Lab, lane: Lane, prompts: Sequence[Prompt]) -> list[float]:
-    """The reward of the likeliest answer to each prompt."""
+def greedy_rewards(lab: Lab, lane: Lane, task: Task, prompts: Sequence[Prompt]) -> list[float]:
+    """The reward of the likeliest answer to each prompt of the task."""
     text = lab.backbone.text
     answers = text.decode(row_ids(lane.greedy([text.encode(p.text) for p in prompts])))
     return [
-        rewards.grade(lab.task, lab.parts, p, answer).reward
+        rewards.grade(task, lab.parts, p, answer).reward
         for p, answer in zip(prompts, answers, strict=True)
     ]

@@ -102,6 +102,7 @@ class TransformersBackbone:
         self._names: dict[
             str, str
         ] = {}  # ours to PEFT's: a lane's name may hold dots, PEFT's may not
+        self._made = 0  # adapters so far, the dropped ones too: no name comes twice
         self._full: dict[str, Any] = {}
         self._active: Any = model
         self._positions = "position_ids" in inspect.signature(_body(model).forward).parameters
@@ -156,7 +157,8 @@ class TransformersBackbone:
                 is self._full[name].get_input_embeddings().weight
             )
             return
-        safe = f"a{len(self._names)}_{abs(seed) % 997}"
+        safe = f"a{self._made}"
+        self._made += 1
         lora = self.section.lora
         config = LoraConfig(
             r=lora.rank, lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType]

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from grpolab.engine.lab import Lab
 
 ESTIMATORS = ("k1", "k2", "k3", "unbiased")
-ROWS = 16
-"""Rows of one forward; nine backward passes go through each."""
 
 
 def bench(lab: Lab, lane: Lane) -> ev.KlBenched:
@@ -69,7 +67,7 @@ def bench(lab: Lab, lane: Lane) -> ev.KlBenched:
         return grads, sampled
 
     rows = torch.arange(len(rollout.group), device=lane.backbone.device)
-    done = lane.workers.map(work, rows.split(ROWS))
+    done = lane.workers.map(work, lane.few(rows, rollout.mask.shape[1]))
     total = [torch.stack(parts).sum(0) for parts in zip(*(g for g, _ in done), strict=True)]
     gradient = dict(zip(names, total, strict=True))
     value = {k: torch.cat([s[k] for _, s in done]).double() for k in done[0][1]}

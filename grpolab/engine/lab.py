@@ -3,6 +3,7 @@ prompt."""
 
 from __future__ import annotations
 
+import copy
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ import torch
 
 from grpolab import events as ev
 from grpolab import rewards, scenario
-from grpolab.algorithms.base import Batch, step_metrics
+from grpolab.algorithms.metrics import step_metrics
+from grpolab.algorithms.records import Batch
 from grpolab.engine import changes, saving, value
 from grpolab.engine.backbone import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
@@ -24,7 +26,10 @@ from grpolab.engine.learner import scheduled
 from grpolab.engine.memory import Memory
 from grpolab.engine.record import channels
 from grpolab.engine.workers import Workers
-from grpolab.scenario import Cue, Scenario
+from grpolab.scenario import Cue, KlBenchCue, LensCue, Scenario
+
+LOOKS = (LensCue, KlBenchCue)
+"""Cues that only look."""
 
 Emit = Callable[[ev.Event], None]
 
@@ -138,7 +143,7 @@ class Lab:
         rollout, graded = gathered.rollout, gathered.graded
         greedy = steps = None
         if lane.algorithm.needs_greedy:
-            greedy = greedy_rewards(self, lane, gathered.prompts)
+            greedy = greedy_rewards(self, lane, self.task, gathered.prompts)
         if lane.algorithm.needs_steps:
             steps = graded_steps(self.backbone.text, gathered)
         now = self.clock.add("rollout", now)
@@ -157,10 +162,14 @@ class Lab:
         now = self.clock.add("score", now)
 
         self.phase("updating", lane)
+        judge = copy.copy(lane.algorithm)
         report = lane.update(rollout, batch, credit, number)
         self.clock.add("update", now)
 
-        lane.held = Held(number, gathered, batch, credit, report)
+        lane.held = Held(
+            number, self.task, lane.rollout.temperature, judge, lane.preset, gathered, batch,
+            credit, report,
+        )  # fmt: skip
         lane.digest = saving.chain(lane.digest, gathered.ids, batch.reward, credit.advantage)
         if self.plan.record.tokens:
             pieces = [self.backbone.text.pieces(row) for row in gathered.ids]
@@ -220,16 +229,20 @@ class Lab:
         done = self.step_number >= self.plan.train.steps
         if done or self.step_number % self.plan.evaluate.every == 0:
             self.evaluate()
+        self.apply_cues(LOOKS)  # before the checkpoint: what they look at is not in it
         if done or self.step_number % self.plan.train.checkpoint_every == 0:
             saving.save(self)
 
-    def apply_cues(self) -> list[str]:
-        """Carry out the cues that are due before the next step; the names of what they did."""
+    def apply_cues(self, kinds: tuple[type, ...] = (object,)) -> list[str]:
+        """Carry out the cues that are due before the next step, up to the first of another kind;
+        the names of what they did."""
         did = []
         while (
             self.cues_done < len(self.cues) and self.cues[self.cues_done][0].at <= self.step_number
         ):
             cue, origin = self.cues[self.cues_done]
+            if not isinstance(cue, kinds):
+                break
             self.cues_done += 1
             changes.apply(self, cue, origin)
             did.append(cue.do)

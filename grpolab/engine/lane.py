@@ -29,9 +29,13 @@ from grpolab.scenario import (
     TrainSection,
     make_algorithm,
 )
+from grpolab.tasks import Task
 
 if TYPE_CHECKING:
     from grpolab.engine.gather import Gathered
+
+DISTRIBUTION_BYTES = 128 * 2**20
+"""Largest [n, T, V] that is held in one piece."""
 
 CHUNK = 32
 """Rows that one thread samples or scores together."""
@@ -45,6 +49,10 @@ class Held:
     """The newest step of a lane, kept for whoever looks at it again."""
 
     step: int
+    task: Task
+    temperature: float
+    algorithm: Algorithm  # as it was when it judged the rollout
+    preset: str
     gathered: Gathered
     batch: Batch
     credit: Credit
@@ -66,7 +74,7 @@ class Lane:
         self.rollout: RolloutSection = scenario.rollout
         self.adapter = name
         backbone.create_adapter(name, seed_of(self.seed, "adapter"))
-        self.optimizer = AdamW(backbone.adapter(name), self.train.weight_decay)
+        self.optimizer = AdamW(backbone.adapter(name))
         self.critic: Critic | None = None
         self.preset = section.preset
         self.algorithm: Algorithm = make_algorithm(section)
@@ -173,12 +181,14 @@ class Lane:
 
     def wants_pretraining(self) -> bool:
         """Whether a new critic is to learn before the policy does."""
-        critic = self.critic
-        return critic is not None and critic.age == 0 and critic.pretrained < self._pretraining
+        critic, wanted = self.critic, self.algorithm.value_pretraining
+        return critic is not None and critic.age == 0 and critic.pretrained < wanted
 
-    @property
-    def _pretraining(self) -> int:
-        return getattr(self.algorithm.settings, "value_pretraining", 0)
+    def few(self, rows: Tensor, tokens: int) -> tuple[Tensor, ...]:
+        """Rows in pieces whose distributions over the vocabulary fit into memory together with
+        what is computed from them."""
+        most = DISTRIBUTION_BYTES // (4 * max(tokens, 1) * self.backbone.vocabulary)
+        return rows.split(max(1, min(CHUNK // 2, most)))
 
     def chunks(self, rows: int) -> list[Tensor]:
         """Row indices in pieces that one thread works on at a time."""
@@ -236,6 +246,11 @@ class Lane:
                 mine.copy_(now)
         self.backbone.refresh(name)
 
+    def _forget(self, name: str) -> None:
+        if name in self._copies:
+            self.backbone.drop_adapter(name)
+            self._copies.remove(name)
+
     # --- changes ---
 
     def switch(self, section: AlgorithmSection) -> tuple[list[str], list[str]]:
@@ -243,9 +258,17 @@ class Lane:
         kept = ["policy adapter", "random state", "curves"]
         reset = ["optimizer moments"]
         had_critic, rate = self.critic is not None, self.learning_rate
+        if self.algorithm.state() != type(self.algorithm)(self.algorithm.settings).state():
+            reset.append(f"what {self.algorithm.name} remembered")
         self.algorithm, self.preset = make_algorithm(section), section.preset
-        self.optimizer = AdamW(self.optimizer.tensors, self.train.weight_decay)
+        self.optimizer = AdamW(self.optimizer.tensors)
         self.match_critic()
+        if not self.algorithm.measures:
+            self._forget(self.snapshot)
+        if self.reference is not None:
+            self.reference = BASE
+            self._forget(f"{self.name}/reference")
+            reset.append("reference: the start again")
         if rate != self.learning_rate:
             reset.append(f"learning rate {rate:g} to {self.learning_rate:g}")
         if had_critic and self.critic is None:
@@ -267,7 +290,7 @@ class Lane:
         if self.algorithm.needs_critic and self.critic is None:
             self.critic = Critic(
                 self.backbone, self.name, seed_of(self.seed, "critic"),
-                full=self.model.critic == "full", weight_decay=self.train.weight_decay,
+                full=self.model.critic == "full",
             )  # fmt: skip
         elif not self.algorithm.needs_critic and self.critic is not None:
             self.critic.drop()

@@ -107,10 +107,10 @@ class Learner:
         train, lane = self.lane.train, self.lane
         share = self.share
         rate = share * lane.learning_rate * _warm(lane.optimizer, train)
-        norm = lane.optimizer.step(rate, train.max_grad_norm)
+        norm = lane.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
         if (critic := lane.critic) is not None:
             rate = share * train.critic_learning_rate * _warm(critic.optimizer, train)
-            critic.optimizer.step(rate, train.max_grad_norm)
+            critic.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
         return norm
 
     # --- second order ---
@@ -133,21 +133,25 @@ class Learner:
             tensor.copy_(values.view_as(tensor))
 
     def measure(self) -> Measured:
-        lane, out = self.lane, torch.zeros_like(self.rollout.mask)
+        lane = self.lane
+        logp, entropy = (torch.zeros_like(self.rollout.mask) for _ in range(2))
 
         @torch.no_grad()
         def work(rows: Tensor) -> float:
             piece, width = part(self.rollout, rows)
             now = distributions(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
             old = self._sampled_from(int(rows[0]), piece, keep=now.nbytes * chunks <= KEPT_BYTES)
-            out[rows, :width] = now.gather(-1, piece.tokens.unsqueeze(-1)).squeeze(-1) * piece.mask
+            drawn = now.gather(-1, piece.tokens.unsqueeze(-1)).squeeze(-1)
+            logp[rows, :width] = drawn * piece.mask
+            entropy[rows, :width] = -(now.exp() * now).sum(-1) * piece.mask
             kl = (old.exp() * (old - now)).sum(-1) * piece.mask
             return float(kl.double().sum())
 
-        pieces = lane.chunks(len(self.rollout.group))
+        rows = torch.arange(len(self.rollout.group), device=lane.backbone.device)
+        pieces = lane.few(rows, self.rollout.mask.shape[1])
         chunks = len(pieces)
         total = sum(lane.workers.map(work, pieces))
-        return Measured(out, total / max(float(self.rollout.mask.sum()), 1.0))
+        return Measured(logp, entropy, total / max(float(self.rollout.mask.sum()), 1.0))
 
     def _sampled_from(self, at: int, piece: Rollout, *, keep: bool) -> Tensor:
         """The rollout policy's log-probs for the piece that starts at row `at`. [n, T, V]."""

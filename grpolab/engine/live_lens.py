@@ -30,8 +30,8 @@ def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
         raise ValueError("there is no rollout yet: make a step first")
     lab.phase("scoring", lane, "lens")
     held = lane.held
-    found = lens(as_batch(lab, lane, held))
-    found = {"step": held.step, "lane": lane.name, "current": lane.algorithm.name} | found
+    found = lens(as_batch(lab, lane, held), own=held.algorithm, own_preset=held.preset)
+    found = {"step": held.step, "lane": lane.name, "current": held.algorithm.name} | found
     if parameters:
         found["parameter_cosine"] = _on_parameters(lane, held, found)
     path = lab.run_dir / "lens" / f"{held.step}-{_safe(lane.name)}.json"
@@ -47,10 +47,13 @@ def as_batch(lab: Lab, lane: Lane, held: Held) -> dict[str, Any]:
     """The held step as a lens batch, with the greedy answers and the graded steps that some
     algorithms need."""
     gathered, batch, now = held.gathered, held.batch, held.report.logp
-    text, size = lab.backbone.text, lane.rollout.group_size
+    text, size = lab.backbone.text, len(gathered.ids) // len(gathered.prompts)
     logp = batch.old_logp if now is None else now
     steps = graded_steps(text, gathered)
-    greedy = greedy_rewards(lab, lane, gathered.prompts)
+    if batch.greedy_reward is not None:
+        greedy = batch.greedy_reward[::size].tolist()
+    else:
+        greedy = greedy_rewards(lab, lane, held.task, gathered.prompts)
     entropy = held.report.entropy if batch.entropy is None else batch.entropy
     optional = {
         "ref_logprobs": batch.ref_logp, "values": batch.value, "entropies": entropy,
@@ -98,7 +101,7 @@ def _on_parameters(lane: Lane, held: Held, found: dict[str, Any]) -> dict[str, d
 
     def work(rows: Tensor) -> Tensor:
         piece, width = part(rollout, rows)
-        logp, _ = score(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
+        logp, _ = score(lane.backbone, lane.adapter, piece, held.temperature)
         out = []
         for push in pushes[:, rows, :width]:
             grads = torch.autograd.grad(

@@ -20,9 +20,8 @@ class AdamW:
     gradient fifty times the usual (k3 makes such ones) would otherwise throw the small adapter far.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], weight_decay: float) -> None:
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
-        self.weight_decay = weight_decay
         self.steps = 0
         self.first = {k: torch.zeros_like(v) for k, v in tensors.items()}
         self.second = {k: torch.zeros_like(v) for k, v in tensors.items()}
@@ -31,7 +30,7 @@ class AdamW:
         return sum(t.nbytes for t in (*self.first.values(), *self.second.values()))
 
     @torch.no_grad()
-    def step(self, learning_rate: float, max_grad_norm: float) -> float:
+    def step(self, learning_rate: float, max_grad_norm: float, weight_decay: float = 0.0) -> float:
         """Clip the gradients together to `max_grad_norm`, take one step, clear them; returns the
         norm before.
 
@@ -56,8 +55,8 @@ class AdamW:
         scale = torch._foreach_sqrt(second)
         torch._foreach_div_(scale, (1 - BETA2**self.steps) ** 0.5)
         torch._foreach_add_(scale, 1e-8)
-        if self.weight_decay:
-            torch._foreach_mul_(values, 1 - learning_rate * self.weight_decay)
+        if weight_decay:
+            torch._foreach_mul_(values, 1 - learning_rate * weight_decay)
         torch._foreach_addcdiv_(values, first, scale, -learning_rate / (1 - BETA1**self.steps))
         self.clear()
         return norm

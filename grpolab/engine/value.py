@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from grpolab.algorithms.actor_critic import ActorCritic
+from grpolab.algorithms.pieces import explained_variance
 from grpolab.engine import changes
 from grpolab.engine.gather import gather
 from grpolab.engine.lane import Lane
@@ -39,10 +40,6 @@ def pretrain(lab: Lab, lane: Lane) -> None:
         credit = algorithm.pretrain_critic(learner, batch, PASSES)
         critic.pretrained += 1
         assert batch.value is not None and credit.returns is not None
-        on = batch.mask.bool()
-        returns, values = credit.returns[on], batch.value[on]
-        spread = float(returns.var(unbiased=False))
-        error = float((returns - values).var(unbiased=False))
-        critic.judge(1 - error / spread if spread > 1e-12 else 0.0)
+        critic.judge(explained_variance(credit.returns, batch.value, batch.mask))
         lab.clock.add("update", now)
     changes.tell_critic(lab, lane)

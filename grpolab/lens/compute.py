@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from grpolab.algorithms import ALGORITHMS
-from grpolab.algorithms.base import Batch, Forward
-from grpolab.algorithms.pieces import kl_estimate, masked_mean
+from grpolab.algorithms.base import Algorithm, Batch, Forward
+from grpolab.algorithms.pieces import explained_variance, kl_estimate, masked_mean
 from grpolab.lens.batch_file import checked, samples
 from grpolab.lens.choose import NO_DISTRIBUTION, choose, lacks
 from grpolab.lens.explained import explained
@@ -26,13 +26,16 @@ def lens(
     explain: tuple[int, int, int] | None = None,
     *,
     where: str = "batch",
+    own: Algorithm | None = None,
+    own_preset: str = "paper",
 ) -> dict[str, Any]:
     """What the algorithms make of `batch` (see `batch_file`): their losses, metrics, advantages and
     gradients, and how alike the gradients are.
 
-    Without `names` the whole family looks, and `left_out` says who cannot and why. `explain` is the
-    (group, sample, token) whose objective each algorithm explains. Raises RequestError; what is
-    wrong with the batch begins with `where`.
+    `own` is an algorithm as some lane has it, settings and memory; it looks under its name in place
+    of the preset's. Without `names` the whole family looks, and `left_out` says who cannot and why.
+    `explain` is the (group, sample, token) whose objective each algorithm explains. Raises
+    RequestError; what is wrong with the batch begins with `where`.
 
     {"algorithms": {NAME: {"preset", "settings", "aggregation", "loss", "terms", "metrics",
                            "groups": [{"samples": [{"advantages", "returns", "gradient"}]}],
@@ -42,6 +45,8 @@ def lens(
     """
     data = checked(batch, where)
     algorithms, left_out = choose(names, preset, settings)
+    if own is not None:
+        algorithms[own.name] = own
     if ((settings or {}).get("entropy_bonus") or 0) > 0:
         raise RequestError(f"{where}: an algorithm {NO_DISTRIBUTION}")
     for name, algorithm in list(algorithms.items()):
@@ -59,7 +64,7 @@ def lens(
         found = looks[name]
         _finite(name, found, tensors)
         out[name] = {
-            "preset": preset,
+            "preset": own_preset if algorithm is own else preset,
             "settings": algorithm.settings.model_dump(mode="json"),
             "aggregation": getattr(algorithm.settings, "aggregation", algorithm.aggregation),
             "loss": float(found.loss.total) + 0.0,
@@ -103,10 +108,7 @@ def metrics(batch: Batch, now: Forward, found: Look) -> dict[str, float]:
     if batch.ref_logp is not None:
         out["kl_ref"] = float(masked_mean(kl_estimate(now.logp, batch.ref_logp, "k3"), mask))
     if found.credit.returns is not None and batch.value is not None:
-        returns, value = found.credit.returns[on], batch.value[on]
-        spread = float(returns.var(unbiased=False))
-        error = float((returns - value).var(unbiased=False))
-        out["explained_variance"] = 1 - error / spread if spread > 1e-12 else 0.0
+        out["explained_variance"] = explained_variance(found.credit.returns, batch.value, mask)
     return out
 
 

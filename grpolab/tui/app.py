@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from grpolab.tui.desk import Desk
-from grpolab.tui.keys import ACTIONS, keys_file, load_keymap
+from grpolab.tui.keys import ACTIONS, SCREEN, TRAINING, Action, keys_file, load_keymap
 from grpolab.tui.palette import DARK, LIGHT, PALETTES, Palette
 from grpolab.tui.screens.lab import LabScreen
 from grpolab.tui.source import Engine, Following, Playing
@@ -60,20 +60,25 @@ class LabApp(App[int]):
         self.lab.repaint(at_once=True)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action that this kind of run has, and a picture of the screen."""
-        for action in ACTIONS:
-            if self.desk.mode not in action.modes or action.name == "commands":
-                continue
-            key = self.desk.keymap.shown(action.name)
-            title = f"{action.group}: {action.help}"
-            yield SystemCommand(title, f"key {key}", self._runner(action.call))
+        """Every action that this screen and this kind of run have, and a picture of the screen."""
+        for action in self._actions(screen):
+            if action.name != "commands" and action.help:
+                title = f"{action.group}: {action.help}"
+                run = self._runner(action.call, screen if action.group == SCREEN else self.lab)
+                yield SystemCommand(title, f"key {self.desk.keymap.shown(action)}", run)
         yield SystemCommand("Lab: all themes", "choose one of Textual's", self.action_change_theme)
         yield SystemCommand(
             "Lab: save a picture of the screen", "as SVG", self.action_screenshot_here
         )
 
-    def _runner(self, call: str):
-        return lambda: self.call_later(self.run_action, call, self.lab)
+    def _actions(self, screen: Screen[object]) -> list[Action]:
+        """On a screen over the lab its own actions, and those that steer the training."""
+        own = getattr(screen, "actions", ())
+        lab = [a for a in ACTIONS if self.desk.mode in a.modes]
+        return [*own, *(a for a in lab if a.group == TRAINING)] if own else lab
+
+    def _runner(self, call: str, screen: Screen[Any]):
+        return lambda: self.call_later(self.run_action, call, screen)
 
     def action_screenshot_here(self) -> None:
         """An SVG of the screen, into the run's directory."""

@@ -5,7 +5,10 @@ thread.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grpolab.algorithms import Algorithm
 
 
 @dataclass(frozen=True)
@@ -13,6 +16,8 @@ class Setting:
     name: str
     default: Any
     description: str
+    kind: str  # what it takes, in words: "number ≥ 0 or none"
+    shared: bool  # every algorithm has it
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,13 @@ class Card:
     paper: str
     formula: str
     aggregation: str
-    needs_critic: bool
     settings: tuple[Setting, ...]
     presets: dict[str, dict[str, Any]]
+    needs: dict[str, tuple[str, ...]]  # by preset: what it needs besides the policy
+
+    def values(self, preset: str = "paper") -> dict[str, Any]:
+        """All settings under a preset."""
+        return {s.name: s.default for s in self.settings} | self.presets.get(preset, {})
 
 
 _cards: dict[str, Card] = {}
@@ -40,50 +49,101 @@ def load() -> dict[str, Card]:
     if not _cards:
         from grpolab.algorithms import ALGORITHMS
 
-        found = {
-            name: Card(
-                name, a.title, a.paper, a.formula, a.aggregation, a.needs_critic,
-                tuple(
-                    Setting(key, field.default, field.description or "")
-                    for key, field in a.Settings.model_fields.items()
-                ),
-                dict(a.presets),
-            )
-            for name, a in ALGORITHMS.items()
-        }  # fmt: skip
-        _cards.update(found)
+        _cards.update({name: _card(name, a) for name, a in ALGORITHMS.items()})
     return _cards
 
 
-def parse_setting(algorithm: str, key: str, text: str) -> Any:
-    """The value that a person typed for a setting, validated. Raises ValueError with one readable
-    line.
-    """
-    import json
+def _card(name: str, a: type[Algorithm]) -> Card:
+    from grpolab.algorithms.base import Settings
 
-    from pydantic import ValidationError
+    schema = a.Settings.model_json_schema()["properties"]
+    settings = tuple(
+        Setting(
+            key, field.default, field.description or "", _kind(schema[key]),
+            key in Settings.model_fields,
+        )
+        for key, field in a.Settings.model_fields.items()
+    )  # fmt: skip
+    needs = {}
+    for preset, values in a.presets.items():
+        made = a(a.Settings.model_validate(values))
+        needed = {
+            "a critic": made.needs_critic,
+            "the reference": made.needs_reference,
+            "the greedy answer's reward": made.needs_greedy,
+            "graded steps": made.needs_steps,
+        }
+        needs[preset] = tuple(what for what, yes in needed.items() if yes)
+    return Card(
+        name, a.title, a.paper, a.formula, a.mean(), settings, dict(a.presets), needs
+    )  # fmt: skip
 
+
+def _kind(schema: dict[str, Any]) -> str:
+    """What a setting takes, in words."""
+    if "anyOf" in schema:
+        return " or ".join(_kind(s) for s in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return " | ".join(str(v) for v in schema.get("enum", [schema.get("const")]))
+    words = {"null": "none", "boolean": "yes | no", "integer": "whole number", "array": "list"}
+    name = str(schema.get("type", "any"))
+    kind = words.get(name, name)
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+    return " ".join([kind, *bounds])
+
+
+def word(value: object) -> str:
+    """A setting's value as a person types it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def parse_setting(algorithm: str, key: str, text: str, values: dict[str, Any] | None = None) -> Any:
+    """The value that a person typed for a setting, valid beside the other `values`. Raises
+    ValueError with one readable line."""
     from grpolab.algorithms import ALGORITHMS
 
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = {"none": None, "true": True, "yes": True, "false": False, "no": False}.get(
-            text.lower(), text
-        )
-    model = ALGORITHMS[algorithm].Settings
-    # strict settings do not take 1 where 1.0 is meant; a person may
-    tries = (
-        [value, float(value)]
-        if isinstance(value, int) and not isinstance(value, bool)
-        else [value, text]
-    )
+    known = {k: v for k, v in (values or {}).items() if k != key}
+    return _parsed(ALGORITHMS[algorithm].Settings, key, text, known)
+
+
+def parse_run_setting(key: str, text: str) -> Any:
+    """The same for a setting of the run: `train.…` or `rollout.…`."""
+    from grpolab.sections import RolloutSection, TrainSection
+
+    section, _, name = key.partition(".")
+    return _parsed({"train": TrainSection, "rollout": RolloutSection}[section], name, text, {})
+
+
+def _parsed(model: Any, key: str, text: str, known: dict[str, Any]) -> Any:
+    from pydantic import ValidationError
+
     problem = ""
-    for attempt in tries:
+    for attempt in _meant(text):
         try:
-            made = model.model_validate({key: attempt})
+            made = model.model_validate(known | {key: attempt})
         except ValidationError as error:
-            problem = problem or error.errors()[0]["msg"]
+            mine = [e for e in error.errors() if key in e["loc"]] or error.errors()
+            problem = problem or str(mine[0]["msg"])
         else:
             return getattr(made, key)
     raise ValueError(problem[:1].lower() + problem[1:])
+
+
+def _meant(text: str) -> list[Any]:
+    """What a person may have meant, the likeliest first: strict settings take no 1 for 1.0, and
+    `none` is a word for some and nothing for others."""
+    words = {"none": None, "true": True, "yes": True, "false": False, "no": False}
+    if text.lower() in words:
+        return [words[text.lower()], text.lower()]
+    for number in (int, float):
+        try:
+            value = number(text)
+        except ValueError:
+            continue
+        return [value, float(value)]
+    return [text]

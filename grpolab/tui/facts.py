@@ -6,18 +6,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grpolab.state import RolloutView
+from grpolab.tui.token_rows import shown
 
 if TYPE_CHECKING:
     from grpolab.algorithms import Algorithm
-    from grpolab.algorithms.explain import TokenFacts
+    from grpolab.algorithms.explain import Branch, Term, TokenFacts
+    from grpolab.tui.desk import Desk
 
 FARTHEST = 60.0  # a log-ratio's bound, as the algorithms have it
 
 
-def algorithm(name: str, settings: Mapping[str, Any], beta: float | None = None) -> Algorithm | None:
+@dataclass(frozen=True)
+class Told:
+    """A token explained: the formula's terms with their numbers, and the branch it is on."""
+
+    terms: list[Term]
+    branch: Branch
+    place: str  # which token, in words
+
+
+def selected(desk: Desk, name: str) -> Told | None:
+    """The token selected in the lab, under the algorithm that its step was computed with. None
+    where that is not `name`, or nothing is recorded yet."""
+    view, lane = desk.view, desk.view.lane_state(desk.state)
+    r = view.scored(desk.state)
+    if lane is None or r is None or r.tokens is None or r.algorithm != name:
+        return None
+    done = next((s for s in reversed(lane.steps) if s.step == r.step), None)
+    beta = done.metrics.get("beta") if done else None
+    made, row = algorithm(name, lane.in_force(r.step)[2], beta), view.row(r)
+    advantages = _row(r, "advantage", row)
+    if made is None or advantages is None:
+        return None
+    at = min(view.token, len(advantages) - 1)
+    facts = token_facts(made, r, row, at, advantages, _row(r, "return", row))
+    if facts is None:
+        return None
+    prompt, answer = divmod(row, r.group_size)
+    place = f"token {at + 1} «{shown(r.tokens.pieces[row][at])}» of prompt {prompt + 1}, answer "
+    place += f"{answer + 1}, step {r.step}"
+    return Told(terms(made, facts, r), made.branch(facts), place)
+
+
+def terms(algorithm: Algorithm, facts: TokenFacts, r: RolloutView) -> list[Term]:
+    """The formula's terms with their numbers; none for what the step's events do not have."""
+    from grpolab.algorithms import explain
+
+    found = explain.token_terms(algorithm, facts)
+    if algorithm.needs_steps and r.graded is not None and not r.graded.steps:
+        found = [replace(t, value=None) if t.symbol in ("m", "s", "G") else t for t in found]
+    return found
+
+
+def algorithm(
+    name: str, settings: Mapping[str, Any], beta: float | None = None
+) -> Algorithm | None:
     """An algorithm with these settings, its β as a controller has moved it; None where it is not
     known here or the settings are of another version."""
     from pydantic import ValidationError
@@ -50,13 +97,13 @@ def token_facts(
     Rewards are those that the formula's r stands for: less the price of length, and less the KL in
     the reward where the formula has no r_t or R for it.
     """
-    from grpolab.algorithms.explain import TokenFacts, terms
+    from grpolab.algorithms import explain
 
     old, moved = _row(r, "logprob", row), _moved(r, row)
     n = min(len(old or ()), len(advantages))
     if r.graded is None or not 0 <= token < n or old is None or moved is None:
         return None
-    symbols = {term.symbol for term in terms(type(algorithm))}
+    symbols = {term.symbol for term in explain.terms(type(algorithm))}
     whole = not symbols & {"r_t", "R"}
     gap, value, entropy = (_row(r, name, row) for name in ("ref_gap", "value", "entropy"))
     if "V" not in symbols or returns is None:
@@ -65,7 +112,7 @@ def token_facts(
     if algorithm.needs_steps and r.graded.steps:
         pool = [score for i in r.rows(row // r.group_size) for _, score in r.graded.steps[i]]
     lengths = r.graded.length
-    return TokenFacts(
+    return explain.TokenFacts(
         reward=_reward(algorithm, r, row, whole),
         group=tuple(pool) or (r.graded.reward[row],),
         advantage=advantages[token],

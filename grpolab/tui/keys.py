@@ -97,6 +97,7 @@ SCREENS: dict[str, tuple[Action, ...]] = {
     "lens": (
         Action("row_next", "down", "algorithm", "next algorithm (or token of the list)", SCREEN),
         Action("row_previous", "up", "", "previous one", SCREEN),
+        Action("lens_enter", "enter", "details", "details; in the list: go to the token", SCREEN),
         Action("token_next", "right", "token", "next token", SCREEN),
         Action("token_previous", "left", "", "previous token", SCREEN),
         Action("token_jump", "shift+right", "", "ten tokens on", SCREEN),
@@ -107,7 +108,6 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("prompt_previous", "G,shift+up", "", "previous prompt", SCREEN),
         Action("lens_mark", "c,space", "compare", "compare the others with this one", SCREEN),
         Action("lens_focus", "tab,shift+tab", "list", "to the list of tokens and back", SCREEN),
-        Action("lens_enter", "enter", "details", "details; in the list: go to the token", SCREEN),
         *(
             Action(f"lens_jump_{i}", str(i % 10), "", f"go to token {i} of the list", SCREEN,
                    argument=str(i)) for i in range(1, 11)

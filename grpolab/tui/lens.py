@@ -1,5 +1,5 @@
-"""What the lens has seen, read from the JSON object of `grpolab lens --json`: one rollout under every
-algorithm.
+"""What the lens has seen, read from the JSON object of `grpolab lens --json`: one rollout under
+every algorithm.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Look:
     terms: dict[str, float]
     clipped: float  # share of the tokens
     weight: float  # Σ|gradient|
+    norm: float  # √Σ gradient²
     settings: dict[str, Any]
     gradient: list[list[list[float]]]  # ∂loss/∂log π
     advantages: list[list[list[float]]]
@@ -140,9 +141,10 @@ def _look(name: str, x: dict[str, Any]) -> Look:
     samples = [group["samples"] for group in x["groups"]]
     gradient = [[[float(v) for v in s["gradient"]] for s in group] for group in samples]
     flat = [abs(v) for group in gradient for answer in group for v in answer]
+    clipped = float(x["metrics"].get("clip_fraction", math.nan))
     return Look(
         name, float(x["loss"]), {k: float(v) for k, v in x["terms"].items()},
-        float(x["metrics"].get("clip_fraction", math.nan)), math.fsum(flat), x["settings"],
+        clipped, math.fsum(flat), math.hypot(*flat), x["settings"],
         gradient, [[s["advantages"] for s in group] for group in samples],
         [[s["returns"] for s in group] for group in samples],
     )  # fmt: skip

@@ -53,6 +53,14 @@ def signed(value: float | None, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def directed(value: float | None, digits: int = 3) -> str:
+    """A few significant digits, with the sign always shown: +0.412, −3.1e−5, 0."""
+    if value is None or not value or not math.isfinite(value):
+        return "0" if value == 0 else number(value)
+    told = number(value, digits)
+    return told if value < 0 else f"+{told}"
+
+
 def percent(share: float | None) -> str:
     if share is None or math.isnan(share):
         return MISSING

@@ -45,6 +45,7 @@ async def shoot(
         await pilot.pause(0.6)
         for key in filter(None, keys.split(",")):
             await pilot.press(key)
+            await app.workers.wait_for_complete()  # a lens takes seconds
         await pilot.pause(0.6)
         app.lab.mark({"select"})
         app.lab.repaint(at_once=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from grpolab.events import LensMade
 from grpolab.feed import Follow, Replay, Timed, read
 
 Mode = Literal["live", "watch", "replay"]
@@ -123,6 +124,12 @@ class Playing:
 
     def close(self) -> None:
         pass
+
+    def lens(self, lane: str, step: int) -> LensMade | None:
+        """Whether a step was looked at through the lens, be it later than the clock stands."""
+        events = self.replay.events if self.replay else []
+        made = (e for _, e in events if isinstance(e, LensMade))
+        return next((e for e in made if (e.lane, e.step) == (lane, step)), None)
 
     @property
     def clock(self) -> float:

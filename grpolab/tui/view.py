@@ -5,8 +5,9 @@ unless it is held.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from grpolab.events import CHANNELS, StepDone
+from grpolab.events import CHANNELS, FOR_THE_LENS, StepDone
 from grpolab.state import LabState, LaneState, RolloutView
 
 
@@ -51,6 +52,15 @@ class View:
             return lane.last
         return next((s for s in reversed(lane.steps) if s.step <= self.held.step), None)
 
+    def in_force(self, state: LabState) -> tuple[str, str, dict[str, Any]]:
+        """Algorithm, preset and settings of the held step, or of now."""
+        lane = self.lane_state(state)
+        if lane is None:
+            return "", "", {}
+        if self.held is not None:
+            return lane.in_force(self.held.step)
+        return lane.algorithm, lane.preset, lane.settings
+
     def row(self, rollout: RolloutView) -> int:
         """The selected answer's row in a rollout, whatever its shape."""
         prompt = min(self.prompt, max(0, len(rollout.prompts) - 1))
@@ -69,7 +79,8 @@ class View:
         if rollout is None or rollout.tokens is None:
             return ["advantage"]
         there = rollout.tokens.channels
-        offered = [c for c in CHANNELS if c in there] + [c for c in there if c not in CHANNELS]
+        offered = [c for c in CHANNELS if c in there]
+        offered += [c for c in there if c not in (*CHANNELS, *FOR_THE_LENS)]
         return offered or ["advantage"]
 
     def move_prompt(self, state: LabState, by: int) -> None:

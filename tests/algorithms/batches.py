@@ -220,7 +220,7 @@ class Tape:
         return float(self.gradients[-1][0].norm())
 
     def measure(self) -> Measured:
-        return Measured(self.now.logp.detach(), 0.0)
+        return Measured(self.now.logp.detach(), self.now.entropy.detach(), 0.0)
 
     def take_gradient(self) -> Tensor:
         """None of it, so that a natural gradient has nowhere to go."""

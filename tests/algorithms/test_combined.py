@@ -52,6 +52,15 @@ def test_ppo_reward_carries_the_kl_and_advantages_are_white():
     assert_same(leashed, (plain - 0.2 * later) * batch.mask)
 
 
+def test_in_remax_the_kl_counts_from_its_token_on():
+    batch = two_groups(7)
+    assert batch.ref_logp is not None and batch.greedy_reward is not None
+    k1 = (batch.old_logp - batch.ref_logp) * batch.mask
+    later = k1.flip(1).cumsum(1).flip(1)
+    wanted = (batch.reward - batch.greedy_reward)[:, None] - 0.2 * later
+    assert_same(make("remax", beta=0.2).credit(batch).advantage, wanted * batch.mask)
+
+
 @pytest.mark.parametrize("name", ["rloo", "grpo", "dr-grpo", "maxrl", "opo", "reinforce", "is-pg"])
 def test_an_answer_s_reward_loses_its_kl(name):
     """In those with one advantage an answer, KL in the reward is a smaller reward."""

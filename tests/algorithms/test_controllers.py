@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from grpolab.algorithms.base import Report, step_metrics
+from grpolab.algorithms.base import Report
+from grpolab.algorithms.metrics import step_metrics
 from tests.algorithms.batches import (
     NAMES,
     Tape,
@@ -87,11 +88,12 @@ def test_ppo_1_measures_the_kl_itself_and_waits_in_the_critic_s_warm_up():
     batch = make_batch([4, 2], [0, 0], [1.0, 0.0])
     algorithm = make("ppo-adaptive-kl", critic_warmup=1)
     assert algorithm.measures
+    told = [{}, {"kl_step": 0.0, "beta": 1.0}]  # nothing while it waits; then β of these updates
     for age, beta in ((0, 1.0), (1, 0.5)):
         old = replace(batch, critic_age=age)
         tape = Tape(old, current(old), [[[0, 1]]])
         report = algorithm.update(tape, old, algorithm.credit(old), 1)
-        assert report.extra == {"kl_step": 0.0, "beta": 1.0}  # β of these updates
+        assert report.extra == told[age]
         algorithm.observe(old, report)
         assert algorithm.beta == beta
 
@@ -118,6 +120,17 @@ def test_baselines_by_hand(name):
     assert advantage(moving, batch) == [0.4375, -0.0625]
 
 
+@pytest.mark.parametrize("name", ["reinforce", "is-pg"])
+def test_the_moving_baseline_is_of_the_rewards_that_it_is_taken_from(name):
+    """Those with the KL and the price of length in them."""
+    how = {"beta": 0.5, "kl_place": "reward", "kl_estimator": "k1", "overlong_buffer": 1.0}
+    moving = make(name, baseline="moving", **how)
+    batch = at_distance(4.0)
+    moving.observe(batch, NOTHING)
+    found = moving.credit(batch).advantage[:, 0]
+    assert found.sum().item() == pytest.approx(0, abs=1e-12) and found.abs().min() > 0.1
+
+
 def test_the_reference_grows_old():
     algorithm = make("grpo-iterative", iteration_steps=3)
     asked = []
@@ -134,8 +147,8 @@ def test_what_is_remembered_is_restored(name):
     for how in settings:
         if not takes(name, how):
             continue
-        if how.get("kl_controller") and name == "ppo-adaptive-kl":
-            continue  # it has no other controller
+        if how.get("kl_controller") and name in ("ppo-kl", "ppo-adaptive-kl"):
+            continue  # they have one controller each
         first, second = make(name, **how), make(name, **how)
         for kl in (1.0, 9.0):
             first.observe(at_distance(kl), Report(extra={"kl_step": 0.5}))

@@ -383,6 +383,20 @@ def test_kimi_pulls_the_answer_s_log_ratio_back_to_zero():
     assert_same(without, -found / 6)
 
 
+def test_gmpo_is_a_geometric_mean_clipped_where_the_advantage_pushes():
+    """A praised token counts up to e^ε_high however far below 1 it is, a blamed one down to
+    e^−ε_low however far above."""
+    batch = make_batch([3, 2], [0, 0], [1.0, 0.0])
+    log_rho = torch.tensor([[0.5, -0.9, 0.1], [0.9, -0.6, 0.0]], dtype=torch.float64)
+    now = current(batch)
+    now = replace(now, logp=(batch.old_logp + log_rho).detach().requires_grad_())
+    loss, gradient = loss_and_gradient(make("gmpo", std_epsilon=0.0), batch, now)
+    praised, blamed = math.exp((0.4 - 0.9 + 0.1) / 3), math.exp((0.9 - 0.4) / 2)
+    assert loss == pytest.approx(-(praised - blamed) / 2, abs=TINY)
+    slopes = [[0, -praised / 6, -praised / 6], [blamed / 4, 0, 0]]
+    assert_same(gradient, torch.tensor(slopes, dtype=torch.float64))
+
+
 def test_sapo_is_a_gate_of_slope_one_at_ratio_one():
     batch = two_groups()
     now = current(batch, drift=0.5)
@@ -439,11 +453,11 @@ def test_without_penalty_and_clip_ppo_kl_trpo_and_ppo_are_one_surrogate():
 
 
 def test_vapo_takes_lambda_from_the_length():
-    """λ = 1 − 1/(α·|o|), not below 0: 0.5, 0 and 0.75 at α = ½ and 4, 1 and 8 tokens."""
-    batch = make_batch([4, 1, 8], [0, 0, 0], [1.0, 0.0, 0.5])
-    vapo = make("vapo", length_alpha=0.5, whiten=False)
+    """λ = 1 − 1/(α·|o|), not below 0: 0, 0 (where the formula says −1) and ½ at α = ¼."""
+    batch = make_batch([4, 2, 8], [0, 0, 0], [1.0, 0.0, 0.5])
+    vapo = make("vapo", length_alpha=0.25, whiten=False)
     found = vapo.credit(batch)
-    for row, lam in enumerate((0.5, 0.0, 0.75)):
+    for row, lam in enumerate((0.0, 0.0, 0.5)):
         as_ppo = make("vc-ppo", gae_lambda=lam, whiten=False).credit(batch)
         assert_same(found.advantage[row], as_ppo.advantage[row])
         assert as_ppo.returns is not None and found.returns is not None

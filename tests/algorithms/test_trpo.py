@@ -11,7 +11,7 @@ from torch import Tensor
 from grpolab.algorithms.base import Batch, Credit, Report
 from grpolab.algorithms.trpo import Trpo, conjugate_gradients
 from tests.algorithms.batches import make
-from tests.algorithms.toy import Toy, toy_problem
+from tests.algorithms.toy import Toy, Wavy, toy_problem
 
 EXACT = {"damping": 0.0, "cg_steps": 60, "fisher_share": 1.0}
 
@@ -176,11 +176,12 @@ def test_few_conjugate_gradient_steps_ask_for_few_products():
     share=st.sampled_from([0.2, 1.0]),
     epochs=st.integers(1, 4),
     backtracks=st.sampled_from([1, 3, 10]),
+    kind=st.sampled_from([Toy, Wavy]),
 )
 def test_the_measured_kl_never_passes_its_limit_and_the_surrogate_never_falls(
-    seed, max_kl, sharpness, advantage, damping, share, epochs, backtracks
+    seed, max_kl, sharpness, advantage, damping, share, epochs, backtracks, kind
 ):
-    toy, batch = toy_problem(seed, sharpness=sharpness, rows=9)
+    toy, batch = toy_problem(seed, kind=kind, sharpness=sharpness, rows=9)
     before_all = toy.position().reshape(toy.theta.shape)
     trpo = make(
         "trpo", advantage=advantage, max_kl=max_kl, damping=damping, fisher_share=share,
@@ -214,13 +215,38 @@ def test_the_step_is_halved_until_the_kl_holds():
     assert tried[-1] <= 0.5 and report.extra["kl_step"] == pytest.approx(tried[-1])
 
 
+def test_the_step_is_halved_until_the_surrogate_rises():
+    """With room for any KL, but a surrogate that falls again far away."""
+    halved = 0
+    for seed in range(12):
+        toy, batch = toy_problem(seed, kind=Wavy, states=2, rows=9, sharpness=0.5)
+        credit, start = make("trpo").credit(batch), toy.theta
+        before = surrogate(toy, batch, credit, start)
+        report, _ = step(toy, batch, max_kl=30.0, **EXACT)
+        tries = [surrogate(toy, batch, credit, to.reshape(start.shape)) for to in toy.moves]
+        assert report.extra["line_search"] > 0
+        assert tries[-1] > before and all(value <= before for value in tries[:-1])
+        halved += report.extra["line_search"] < 1
+    assert halved > 2
+
+
 def test_where_no_try_is_good_enough_the_policy_stays():
     toy, batch = toy_problem(5, states=1, actions=3, rows=6, longest=1, group=6, sharpness=6.0)
     start = toy.position()
     settings = {"advantage": "group", "max_kl": 0.5, "backtracks": 1} | EXACT
     report, _ = step(toy, batch, **settings)
-    assert report.extra == {"line_search": 0.0}
+    assert report.extra == {"line_search": 0.0, "surrogate_gain": 0.0}
     assert torch.equal(toy.position(), start) and len(toy.moves) == 2  # there and back
+
+
+def test_what_a_failed_search_reports_is_of_that_search():
+    """After a step that was taken: the KL so far stays, the gain was nothing."""
+    toy, batch = toy_problem(5, states=1, actions=3, rows=6, longest=1, group=6, sharpness=1.0)
+    settings = {"advantage": "group", "max_kl": 1e-4, "backtracks": 2} | EXACT
+    report, _ = step(toy, batch, epochs=6, **settings)
+    assert report.extra["line_search"] == 0.0 == report.extra["surrogate_gain"]
+    assert 0 < report.extra["kl_step"] <= 1e-4
+    assert report.extra["kl_step"] == pytest.approx(float(toy.divergence(toy.theta)))
 
 
 def test_without_a_gradient_nothing_moves():

@@ -100,7 +100,7 @@ class Toy:
     def measure(self) -> Measured:
         n, t = self.mask.shape
         logp = self.logp(self.theta, torch.arange(n), t)
-        return Measured(logp, float(self.divergence(self.theta)))
+        return Measured(logp, torch.zeros_like(logp), float(self.divergence(self.theta)))
 
     def take_gradient(self) -> Tensor:
         taken, self.gradient = self.gradient.reshape(-1), self.gradient * 0
@@ -131,9 +131,17 @@ class Toy:
         self.theta = to.reshape(self.theta.shape).clone()
 
 
+class Wavy(Toy):
+    """The same with logits sin(3θ): far along a direction the surrogate may fall again."""
+
+    def distribution(self, theta: Tensor) -> Tensor:
+        return super().distribution((3 * theta).sin())
+
+
 def toy_problem(
     seed: int,
     *,
+    kind: type[Toy] = Toy,
     states: int = 3,
     actions: int = 3,
     rows: int = 6,
@@ -151,7 +159,7 @@ def toy_problem(
     mask = (torch.arange(width) < lengths[:, None]).double()
     met = torch.randint(0, states, (rows, width), generator=g)
     met[0, :states] = torch.arange(states)
-    toy = Toy(theta, met, torch.zeros_like(met), mask, pieces)
+    toy = kind(theta, met, torch.zeros_like(met), mask, pieces)
     drawn = torch.multinomial(toy.old.exp()[met.reshape(-1)], 1, generator=g)
     toy.actions = drawn.reshape(rows, width)
     reward = torch.randn(rows, generator=g, dtype=torch.float64)

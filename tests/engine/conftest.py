@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from grpolab import events as ev
 from grpolab.engine.lab import Lab
+from grpolab.engine.lane import Lane
 from grpolab.resources import assets_dir
+from grpolab.rewards import Reward
+from grpolab.rewards.base import RewardOptions
 from grpolab.scenario import Scenario, build
 
 POLICY = assets_dir() / "policy"
@@ -51,6 +55,102 @@ def open_lab(tmp_path: Path) -> OpenLab:
         return lab, seen
 
     return make
+
+
+class EveryText(Reward):
+    """A reward that tells the babble of random models apart: how many letters it has."""
+
+    name = "format"  # among the metrics that a step may have
+    description = "share of letters"
+    Options = RewardOptions
+
+    def score(self, prompt: Any, completion: Any, grade: Any, steps: Any) -> float:
+        text = completion.text
+        return sum(c.isalpha() for c in text) / max(len(text), 1)
+
+
+SMALL: dict[str, Any] = {
+    "rollout": {"prompts": 2, "group_size": 4, "max_tokens": 12},
+    "train": {"updates_per_rollout": 2, "microbatch": 3, "learning_rate": 0.02, "warmup_updates": 0}
+    | {"max_grad_norm": 1.0, "schedule": "constant"},
+    "evaluate": {"every": 100, "prompts": 1},
+    "record": {"stream": False},
+}
+
+
+def small(path: Path, **changes: Any) -> Scenario:
+    """A scenario on a model of `random_model`, with steps of milliseconds that move it visibly."""
+    sections: dict[str, Any] = SMALL | {"model": {"path": str(path), "lora": {"rank": 2}}}
+    for key, value in changes.items():
+        merged = isinstance(value, dict) and isinstance(sections.get(key), dict)
+        sections = sections | {key: sections[key] | value if merged else value}
+    return tiny(**sections)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a random model, made once for all tests."""
+    made: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = random_model(kind, tmp_path_factory.mktemp("models"))
+        return made[kind]
+
+    return folder
+
+
+@pytest.fixture
+def open_small(open_lab: OpenLab, model: Callable[[str], Path]) -> OpenLab:
+    """`open_lab` for `small`: an algorithm by name or section, on a random Llama, graded by
+    `EveryText`."""
+
+    def make(algorithm: Any = None, *, kind: str = "llama", threads: int = 1, **how: Any):
+        folder = how.pop("folder", None)
+        if algorithm is not None:
+            how["algorithm"] = algorithm
+        lab, seen = open_lab(small(model(kind), **how), threads=threads, folder=folder)
+        lab.parts = [(EveryText(), 1.0)]
+        return lab, seen
+
+    return make
+
+
+def finish(lab: Lab) -> str:
+    """Run a lab to its end, as the host does; its digest."""
+    from grpolab.engine import saving
+
+    if lab.step_number == 0:
+        lab.evaluate()
+    while True:
+        lab.apply_cues()
+        if lab.step_number >= lab.plan.train.steps:
+            return saving.digest(lab)
+        lab.advance()
+
+
+def only(events: list[ev.Event], kind: type) -> list:
+    return [e for e in events if isinstance(e, kind)]
+
+
+def bytes_of(tensors: dict[str, torch.Tensor]) -> str:
+    h = hashlib.sha256()
+    for name, t in sorted(tensors.items()):
+        h.update(name.encode() + t.detach().contiguous().numpy().tobytes())
+    return h.hexdigest()
+
+
+def state_of(lane: Lane) -> dict[str, str]:
+    """Digests of whatever a lane has: policy, moments, critic, reference and snapshot."""
+    backbone, critic = lane.backbone, lane.critic
+    found = {"policy": bytes_of(lane.optimizer.tensors)}
+    found["moments"] = bytes_of(lane.optimizer.state("x"))
+    if critic is not None:
+        found["critic"] = bytes_of(critic.tensors())
+        found["critic moments"] = bytes_of(critic.optimizer.state("x"))
+    for name in sorted(lane._copies):
+        found[name] = bytes_of(backbone.adapter(name))
+    return found
 
 
 def random_model(kind: str, folder: Path) -> Path:

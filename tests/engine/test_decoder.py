@@ -58,13 +58,13 @@ def test_it_equals_transformers_and_peft(kind, tmp_path):
     torch.testing.assert_close(rollouts[0].logp, rollouts[1].logp, rtol=1e-4, atol=1e-4)
     grads = []
     for b in (own, theirs):
-        scores = score(b, "a.b/c", rollouts[0], 1.0)
-        torch.testing.assert_close(scores.logp.detach(), rollouts[0].logp, rtol=1e-4, atol=1e-4)
-        total = (scores.logp * torch.linspace(-1, 1, scores.logp.shape[1])).sum()
+        logp, _ = score(b, "a.b/c", rollouts[0], 1.0)
+        torch.testing.assert_close(logp.detach(), rollouts[0].logp, rtol=1e-4, atol=1e-4)
+        total = (logp * torch.linspace(-1, 1, logp.shape[1])).sum()
         grads.append(torch.autograd.grad(total, list(b.adapter("a.b/c").values())))
     for mine, other in zip(*grads, strict=True):
         torch.testing.assert_close(mine, other, rtol=2e-3, atol=2e-4)
-    reference = [score(b, BASE, rollouts[0], 1.0).logp.detach() for b in (own, theirs)]
+    reference = [score(b, BASE, rollouts[0], 1.0)[0].detach() for b in (own, theirs)]
     torch.testing.assert_close(reference[0], reference[1], rtol=1e-4, atol=1e-4)
     assert (reference[0] - rollouts[0].logp).abs().max() > 0.01  # the adapter does something
 
@@ -79,7 +79,7 @@ def test_some_linears_only(tmp_path):
     assert len(own.adapter("a.b/c")) == 12
     grads = []
     for b in (own, theirs):
-        loss = score(b, "a.b/c", rollout, 1.0).logp.sum()
+        loss = score(b, "a.b/c", rollout, 1.0)[0].sum()
         grads.append(torch.autograd.grad(loss, list(b.adapter("a.b/c").values())))
     for mine, other in zip(*grads, strict=True):
         torch.testing.assert_close(mine, other, rtol=2e-3, atol=2e-4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -13,36 +12,14 @@ from grpolab.engine import changes, checkpoint, saving
 from grpolab.engine.optimizer import AdamW
 from grpolab.scenario import AlgorithmSection
 from grpolab.state import LabState
-from tests.engine.conftest import OpenLab, random_model, tiny
-
-
-def finish(lab) -> str:
-    """Run a lab to its end, as the host does."""
-    if lab.step_number == 0:
-        lab.evaluate()
-    while True:
-        lab.apply_cues()
-        if lab.step_number >= lab.plan.train.steps:
-            return saving.digest(lab)
-        lab.advance()
-
-
-def only(events: list[ev.Event], kind: type) -> list:
-    return [e for e in events if isinstance(e, kind)]
-
-
-def bytes_of(tensors: dict[str, torch.Tensor]) -> str:
-    h = hashlib.sha256()
-    for name, t in sorted(tensors.items()):
-        h.update(name.encode() + t.detach().contiguous().numpy().tobytes())
-    return h.hexdigest()
+from tests.engine.conftest import OpenLab, bytes_of, finish, only, random_model, tiny
 
 
 def test_adamw_is_torch_s():
     torch.manual_seed(0)
     mine = {k: torch.randn(3, 2).requires_grad_() for k in "ab"}
     theirs = [v.detach().clone().requires_grad_() for v in mine.values()]
-    own = AdamW(mine, 0.01)
+    own = AdamW(mine)
     reference = torch.optim.AdamW(theirs, lr=0.02, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.01)
     for _ in range(7):
         for a, b in zip(mine.values(), theirs, strict=True):
@@ -50,14 +27,14 @@ def test_adamw_is_torch_s():
             b.grad = a.grad.clone()
         norm = torch.nn.utils.clip_grad_norm_(theirs, 1.0)
         reference.step()
-        assert own.step(0.02, 1.0) == pytest.approx(norm.item(), rel=1e-5)
+        assert own.step(0.02, 1.0, 0.01) == pytest.approx(norm.item(), rel=1e-5)
         for a, b in zip(mine.values(), theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_adamw_skips_what_is_not_finite():
     one = {"a": torch.ones(2, requires_grad=True)}
-    optimizer = AdamW(one, 0.0)
+    optimizer = AdamW(one)
     one["a"].grad = torch.tensor([1.0, float("nan")])
     optimizer.step(0.1, 1.0)
     assert one["a"].tolist() == [1.0, 1.0] and one["a"].grad is None and optimizer.steps == 0
@@ -78,7 +55,7 @@ def test_a_step_tells_everything_and_moves_the_adapter(name, open_lab: OpenLab):
     assert [len(p) for p in tokens.pieces] == graded.length
     for text, pieces, done in zip(graded.text, tokens.pieces, graded.finished, strict=True):
         assert "".join(pieces[:-1] if done else pieces) == text
-    wanted = {"advantage", "ratio", "kl", "entropy", "logprob"}
+    wanted = {"advantage", "ratio", "kl", "entropy", "logprob", *ev.FOR_THE_LENS}
     assert set(tokens.channels) == wanted | ({"value", "return"} if name == "ppo" else set())
     view = ev.unpack(tokens.channels["advantage"], graded.length)
     assert [len(r) for r in view] == graded.length

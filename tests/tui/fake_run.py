@@ -317,6 +317,10 @@ class FakeRun:
             out["kl"].append(
                 [abs(rng.gauss(0.004 * step * (2 if d else 0.2), 0.01)) for d in digit]
             )
+        out["log_ratio"] = [[math.log(x) for x in row] for row in out["ratio"]]
+        out["ref_gap"] = [
+            [(-1) ** t * math.sqrt(2 * x) for t, x in enumerate(row)] for row in out["kl"]
+        ]
         return out
 
     def _done(

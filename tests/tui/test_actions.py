@@ -10,13 +10,11 @@ from textual.pilot import Pilot
 
 from grpolab import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.keys import ACTIONS, BY_NAME, Keymap, load_keymap
+from grpolab.tui.keys import ACTIONS, BY_NAME, SCREENS, Keymap, load_keymap
 from grpolab.tui.screens.failure import Failure
 from grpolab.tui.screens.help import Help
 from grpolab.tui.screens.lab import LabScreen
 from grpolab.tui.screens.leaving import Leaving
-from grpolab.tui.screens.picker import Picker
-from grpolab.tui.screens.setting import SettingDialog
 from grpolab.tui.source import Playing
 
 from .conftest import Live, settle, text
@@ -84,30 +82,13 @@ async def test_hold_keeps_the_step_while_training_goes_on(lab: tuple[Live, Pilot
 async def test_moving_through_prompts_answers_tokens_channels(lab: tuple[Live, Pilot[int]]) -> None:
     live, pilot = lab
     view = live.desk.view
-    await press(live, pilot, "j", "j", "k", "l", "down", "up", "right", "right", "left", "c")
+    await press(live, pilot, "g", "g", "G", "down", "down", "up", "right", "right", "left", "c")
     assert (view.prompt, view.answer, view.token, view.channel) == (1, 1, 1, "ratio")
     assert "prompt 2 · answer 2" in text(live.app)
-    await press(live, pilot, "shift+right", "C", "h", "h")
+    await press(live, pilot, "shift+right", "C", "up", "up")
     assert (view.prompt, view.answer, view.token, view.channel) == (0, 7, 0, "advantage")
-    await press(live, pilot, "k", "shift+left")
+    await press(live, pilot, "shift+up", "shift+left")
     assert (view.prompt, view.token) == (7, 0)
-
-
-async def test_picker_sends_the_switch(lab: tuple[Live, Pilot[int]]) -> None:
-    live, pilot = lab
-    await press(live, pilot, "a")
-    assert isinstance(live.app.screen, Picker)
-    shown = text(live.app)
-    for word in ("REINFORCE", "RLOO", "GRPO", "PPO", "in force", "kept", "dropped", "preset"):
-        assert word in shown
-    await press(live, pilot, "up", "up", "right", "enter")
-    assert live.engine.sent == [
-        {"do": "switch", "algorithm": {"name": "grpo", "preset": "trl-1.16"}}
-    ]
-    await press(live, pilot, "a", "up", "down", "escape")
-    assert len(live.engine.sent) == 1
-    await press(live, pilot, "a", "1")
-    assert live.engine.sent[1] == {"do": "switch", "algorithm": {"name": "reinforce"}}
 
 
 async def test_the_switch_says_what_was_kept(lab: tuple[Live, Pilot[int]]) -> None:
@@ -129,26 +110,6 @@ async def test_the_switch_says_what_was_kept(lab: tuple[Live, Pilot[int]]) -> No
     await settle(live.app)
     shown = text(live.app)
     assert "PPO → RLOO" in shown and "dropped" in shown and " RLOO " in shown
-
-
-async def test_setting_is_checked_before_it_is_sent(lab: tuple[Live, Pilot[int]]) -> None:
-    live, pilot = lab
-    await press(live, pilot, "equals_sign")
-    assert isinstance(live.app.screen, SettingDialog)
-    await press(live, pilot, "down", "enter")  # gamma
-    live.app.screen.entry.value = "7"
-    await press(live, pilot, "enter")
-    assert live.engine.sent == []
-    assert "less than or equal to 1" in text(live.app)
-    live.app.screen.entry.value = "1"
-    await press(live, pilot, "enter")
-    assert live.engine.sent == [{"do": "set", "key": "gamma", "value": 1.0}]
-    await press(live, pilot, "equals_sign", "up", "enter")
-    live.app.screen.entry.value = "0.7"
-    await press(live, pilot, "enter")
-    assert live.engine.sent[1] == {"do": "set", "key": "rollout.temperature", "value": 0.7}
-    await press(live, pilot, "equals_sign", "enter", "escape", "escape")
-    assert isinstance(live.app.screen, LabScreen)
 
 
 async def test_evaluate_and_checkpoint(lab: tuple[Live, Pilot[int]]) -> None:
@@ -345,11 +306,75 @@ def test_a_wrong_keys_file_is_named(tmp_path: Path) -> None:
     assert load_keymap(tmp_path / "none.toml")[1] == ""
 
 
-def test_no_key_has_two_meanings() -> None:
+@pytest.mark.parametrize("place", ["lab", *SCREENS])
+def test_no_key_has_two_meanings(place: str) -> None:
+    from grpolab.tui.screens.formula import FormulaScreen
+    from grpolab.tui.screens.kl_bench import KlBenchScreen
+    from grpolab.tui.screens.lens import LensScreen
+
     taken: dict[str, str] = {}
-    for action in ACTIONS:
+    actions = ACTIONS if place == "lab" else SCREENS[place]
+    for action in actions:
         for key in action.keys.split(","):
             assert key not in taken, f"{key}: {action.name} and {taken.get(key)}"
             taken[key] = action.name
-    assert all(hasattr(LabScreen, "action_" + a.call.partition("(")[0]) for a in ACTIONS)
+    known = {s.key: s for s in (LensScreen, FormulaScreen, KlBenchScreen)}
+    screen = LabScreen if place == "lab" else known[place]
+    assert all(hasattr(screen, "action_" + a.call.partition("(")[0]) for a in actions)
+
+
+def test_keys_are_shown_as_they_are_pressed() -> None:
     assert Keymap().shown("explain") == "?" and BY_NAME["quit"].keys.startswith("q")
+
+
+async def test_a_click_on_a_metric_tells_its_meaning(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live, pilot, "6", "z")
+    pane = live.app.lab.panes["algorithm"]
+    y = next(i for i, line in enumerate(pane.plain.split("\n")) if "‖grad‖" in line)
+    await pilot.click("#algorithm", offset=(4, y))
+    await settle(live.app)
+    assert "grad_norm: norm of the gradient before clipping" in text(live.app)
+    await pilot.hover("#algorithm", offset=(4, y))
+    await pilot.pause()
+    assert "norm of the gradient" in str(pane.tooltip)
+    await pilot.hover("#algorithm", offset=(60, y))
+    await pilot.pause()
+    assert pane.tooltip is None
+
+
+async def test_curves_say_what_they_show(replay: LabApp) -> None:
+    async with replay.run_test(size=(200, 60)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+        assert isinstance(replay.desk.source, Playing)
+        replay.desk.source.scrub(6)
+        await settle(replay)
+        told = text(replay)
+        assert "reward: mean reward of the rollout" in told
+        assert "how far the pol" in told
+        pane = replay.lab.panes["kl"]
+        y = next(i for i, line in enumerate(pane.plain.split("\n")) if "own move" in line and i)
+        await pilot.click("#kl", offset=(4, y))
+        await settle(replay)
+        assert "kl_old: how far this step's updates moved it" in text(replay)
+
+
+async def test_the_algorithm_pane_explains_the_selected_token(replay: LabApp) -> None:
+    async with replay.run_test(size=(200, 60)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+        assert isinstance(replay.desk.source, Playing)
+        replay.desk.source.scrub(12)
+        await settle(replay)
+        pane = replay.lab.panes["algorithm"]
+        assert "for token 1 «<think>»" in pane.plain and "min of" in pane.plain
+        assert "pushed" in pane.plain and "λ" in pane.plain
+        before = pane.plain
+        await pilot.press("right", "right")
+        await settle(replay)
+        assert "for token 3" in pane.plain and pane.plain != before
+        await pilot.press("v")
+        replay.desk.source.scrub(6)  # another algorithm by now; what is held stays
+        await settle(replay)
+        assert " PPO " in pane.plain and "gae_lambda" in pane.plain

@@ -13,8 +13,8 @@ from rich.cells import cell_len
 from grpolab import events as ev
 from grpolab.tui.numbers import clock, count, number, percent, signed, size
 from grpolab.tui.palette import level_mark, sign_mark
-from grpolab.tui.token_rows import Scale, layout
 from grpolab.tui.text import clip, tail, visible, wrap
+from grpolab.tui.token_rows import Scale, layout
 
 from .conftest import Live, settle, text
 
@@ -152,7 +152,9 @@ async def test_a_hostile_run_cannot_break_the_screen(live: Live, size: tuple[int
     async with live.app.run_test(size=size) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        for key in (*"123456z", "escape", "question_mark", "escape", "a", "escape"):
+        screens = ("f", "down", "c", "down", "escape", "k", "escape", "l", "escape")
+        dialogs = ("escape", "question_mark", "escape", "a", "escape", "equals_sign", "escape")
+        for key in (*"123456z", *dialogs, *screens):
             await pilot.press(key)
             await pilot.pause()
             assert {cell_len(row) for row in text(live.app).split("\n")} == {size[0]}
@@ -180,7 +182,20 @@ async def test_missing_channels_and_metrics(live: Live) -> None:
     async with live.app.run_test(size=(200, 60)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        for key in ("c", "C", "right", "j", "l", "v"):
+        for key in (
+            "c",
+            "C",
+            "right",
+            "g",
+            "down",
+            "v",
+            "l",
+            "escape",
+            "f",
+            "escape",
+            "k",
+            "escape",
+        ):
             await pilot.press(key)
         await settle(live.app)
         assert "1 Rollouts" in text(live.app)

@@ -39,8 +39,10 @@ async def main():
         source.load()
         source.end()
         await pilot.pause(0.3)
-        for key in "1 2 3 4 5 6 z question_mark escape".split():
+        for key in "1 2 3 4 5 6 z question_mark escape f down escape k escape l".split():
             await pilot.press(key)
+        await app.workers.wait_for_complete()
+        assert app.screen.lens is not None
         await pilot.pause(0.6)
 asyncio.run(main())
 heavy = {"torch", "transformers", "peft", "numpy", "bitsandbytes"} & set(sys.modules)
@@ -74,7 +76,8 @@ async def test_loading_tells_how_far_the_start_is(live: Live) -> None:
         live.write(*events[6:8])
         await settle(live.app)
         assert "✓ first evaluation" in text(live.app)
-        await pilot.press("p", "j", "l", "right", "v", "v", "tab", "z", "z", "comma", "c", "L", "1")
+        await pilot.press("p", "g", "down", "right", "v", "v", "tab", "z", "z", "comma", "c", "L")
+        await pilot.press("l", "escape", "f", "escape", "k", "escape", "1")
         live.write(*events[8:11])
         await settle(live.app)
         shown = text(live.app)

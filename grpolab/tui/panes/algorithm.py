@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from grpolab.events import METRICS
 from grpolab.state import LaneState
-from grpolab.tui.cards import Card, cards
-from grpolab.tui.numbers import MISSING, number, percent
+from grpolab.tui import facts
+from grpolab.tui.cards import Card, Setting, cards, word
+from grpolab.tui.numbers import number, percent
+from grpolab.tui.panes import told
 from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line, clip, flow, visible, wrap
 
@@ -38,12 +41,15 @@ SHARES = {"clip_fraction", "zero_std_groups", "truncated", "format", "accuracy"}
 class Algorithm(Pane):
     index = 6
     title = "Algorithm"
-    watches = frozenset({"step", "switch", "set", "critic", "lane", "resumed", "select", "cards"})
+    watches = frozenset(
+        {"step", "switch", "set", "critic", "lane", "resumed", "select", "cards", "tokens"}
+    )
     period = 0.25
     explains = (
-        "The algorithm in force: its formula, its numbers in the newest step, its critic, and "
-        "its settings (✎ differs from the paper's default). Zoomed, each number has its meaning "
-        "beside it.\n"
+        "The algorithm in force: its formula; what its symbols are worth for the token selected in "
+        "the tokens pane, which branch of min() the token is on and why; the numbers of the newest "
+        "step, its critic, and its settings (✎ differs from the paper's default). Zoomed, symbols "
+        "and numbers have their meaning beside them; a click on a number tells it too.\n"
         "A loss of 0 is normal at ratio 1: centred advantages cancel in the value of the loss, "
         "not in its gradient. Look at ‖grad‖ and at the curves.\n"
         "no signal: share of the groups whose rewards are all equal.\n"
@@ -56,25 +62,22 @@ class Algorithm(Pane):
         done = self.desk.view.done(self.desk.state)
         if lane is None:
             return "", ""
-        name = self._in_force(lane)
-        preset = f" · {lane.preset}" if lane.preset and lane.preset != "paper" else ""
-        return f"{name.upper()}{preset}", f"step {done.step}" if done else ""
-
-    def _in_force(self, lane: LaneState) -> str:
-        held = self.desk.view.held
-        return held.algorithm if held else lane.algorithm
+        name, preset, _ = self.desk.view.in_force(self.desk.state)
+        preset = f" · {visible(preset)}" if preset and preset != "paper" else ""
+        return f"{visible(name).upper()}{preset}", f"step {done.step}" if done else ""
 
     def content(self, width: int, height: int) -> list[Line]:
         p = self.desk.palette
         lane = self.desk.view.lane_state(self.desk.state)
         if lane is None:
             return [Line(), Line("  known when the lane opens", p.style("faint"))]
-        card = cards().get(self._in_force(lane))
+        card = cards().get(self.desk.view.in_force(self.desk.state)[0])
         out = self._formula(card, width, height)
-        out += self._numbers(lane, width, height)
-        out += self._critic(lane, width)
-        out += self._switch(lane, width)
-        out += self._times(width)
+        token = self._token(card, width, height)
+        late = height < 20  # then what the step and the switch did stands first
+        out += ([] if late else token) + self._numbers(lane, width)
+        out += self._critic(lane, width) + self._switch(lane, width)
+        out += (token if late else []) + self._times(width)
         return out + self._settings(lane, card, width, height - len(out) - 1)
 
     def _formula(self, card: Card | None, width: int, height: int) -> list[Line]:
@@ -88,14 +91,25 @@ class Algorithm(Pane):
                     f"  {card.paper}", p.style("faint")
                 )
             )
-        for statement in card.formula.split("\n"):
-            for i, row in enumerate(wrap(statement, width - 4)):
-                out.append(
-                    Line("▌ " if i == 0 else "▌   ", p.style("accent")).add(row, p.style("text"))
-                )
-        return out
+        return out + told.formula(p, card.formula, width)
 
-    def _numbers(self, lane: LaneState, width: int, height: int) -> list[Line]:
+    def _token(self, card: Card | None, width: int, height: int) -> list[Line]:
+        """The formula's symbols with the numbers of the token selected in the tokens pane, and its
+        branch."""
+        p = self.desk.palette
+        found = facts.selected(self.desk, card.name) if card else None
+        if card is None or found is None:
+            return []
+        tall = self.desk.zoom and height >= 44
+        head = Line("── ", p.style("line"))
+        head.add(clip(f"for {found.place} ", max(0, width - 6)), p.style("faint"))
+        head.add("─" * max(0, width - head.width), p.style("line"))
+        rows = told.table(p, found.terms, width) if tall else told.short(p, found.terms, width)
+        out = [head, *rows, *told.branch(p, found.branch, width)]
+        end = Line("── ", p.style("line")).add("the step ", p.style("faint"))
+        return [*out, end.add("─" * max(0, width - end.width), p.style("line"))]
+
+    def _numbers(self, lane: LaneState, width: int) -> list[Line]:
         p = self.desk.palette
         done = self.desk.view.done(self.desk.state)
         if done is None:
@@ -105,23 +119,25 @@ class Algorithm(Pane):
         hints = width >= 90
         columns = 1 if hints else 3 if width >= 57 else 2
         wide = width // columns
-        out = [Line()] if height >= 16 else []
+        out: list[Line] = []
         for i in range(0, len(known), columns):
             line = Line()
             for j, (key, label) in enumerate(known[i : i + columns]):
                 line.to(j * wide)
                 value = done.metrics[key]
+                before = line.width
                 line.cell(visible(label), 11, p.style("dim"))
-                told = percent(value) if key in SHARES else number(value, 3)
+                shown = percent(value) if key in SHARES else number(value, 3)
                 odd = isinstance(value, float) and not math.isfinite(value)
-                line.cell(told, min(wide - 12, 8), p.style("warn" if odd else "text"), right=True)
+                line.cell(shown, min(wide - 12, 8), p.style("warn" if odd else "text"), right=True)
+                line.hits.append((before, line.width, ("metric", key)))
             if hints:
                 line.add("   " + METRICS.get(known[i][0], ""), p.style("faint"))
             out.append(line)
         loss, high = done.metrics.get("loss", math.nan), done.metrics.get("ratio_max", math.nan)
         if abs(loss) < 0.02 and abs(high - 1) < 0.5:
-            told = "loss ≈ 0 is normal near ratio 1: look at ‖grad‖ and the curves"
-            out += [Line(row, p.style("faint")) for row in wrap(told, width)]
+            note = "loss ≈ 0 is normal near ratio 1: look at ‖grad‖ and the curves"
+            out += [Line(row, p.style("faint")) for row in wrap(note, width)]
         return out
 
     def _critic(self, lane: LaneState, width: int) -> list[Line]:
@@ -150,12 +166,12 @@ class Algorithm(Pane):
             f" at step {last.step}, by {'cue' if last.origin == 'cue' else 'hand'}", p.style("dim")
         )
         out = [head]
-        for word, things, colour in (("kept", last.kept, "good"), ("reset", last.reset, "warn")):
+        for verb, things, colour in (("kept", last.kept, "good"), ("reset", last.reset, "warn")):
             rows = wrap(visible(", ".join(things)) or "nothing", width - 9)
             for i, row in enumerate(rows):
                 out.append(
                     Line()
-                    .cell(f"  {word}" if i == 0 else "", 8, p.style(colour))
+                    .cell(f"  {verb}" if i == 0 else "", 8, p.style(colour))
                     .add(row, p.style("text"))
                 )
         return out
@@ -189,9 +205,10 @@ class Algorithm(Pane):
             head.add(f"{key} to change ", p.style("faint"), hit=("run", "setting"))
         out = [head.add("─" * max(0, width - head.width), p.style("line"))]
         changed = {c.key for c in lane.changes}
-        shown = dict(lane.settings) | {
-            c.key: c.after for c in lane.changes if c.key not in lane.settings
+        shown = dict(self.desk.view.in_force(self.desk.state)[2]) | {
+            c.key: c.after for c in lane.changes if "." in c.key
         }
+        shown = _own_first(shown, known)
         below = width < 64 and room > 2 * len(
             shown
         )  # descriptions under their settings, where there is height
@@ -200,11 +217,19 @@ class Algorithm(Pane):
             differs = name in changed or (setting is not None and setting.default != value)
             line = Line("✎ " if differs else "  ", p.style("warn"))
             line.cell(visible(name), 20, p.style("text" if differs else "dim"))
-            told = clip(visible(MISSING if value is None else number(value, 3)), 20)
-            line.add(told, p.style("warn" if differs else "text", bold=differs))
+            line.add(
+                clip(visible(word(value)), 20), p.style("warn" if differs else "text", bold=differs)
+            )
             out.append(line)
             if setting is not None and below:
                 out.append(Line("    " + clip(setting.description, width - 4), p.style("faint")))
             elif setting is not None and width >= 64:
                 line.to(42).add(" " + clip(setting.description, width - 43), p.style("faint"))
         return out
+
+
+def _own_first(values: dict[str, Any], known: dict[str, Setting]) -> dict[str, Any]:
+    """The settings that only some algorithms have stand before those that all have and that are
+    as they mostly are."""
+    usual = [k for k in values if k in known and known[k].shared and known[k].default == values[k]]
+    return {k: v for k, v in values.items() if k not in usual} | {k: values[k] for k in usual}

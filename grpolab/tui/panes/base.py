@@ -6,12 +6,14 @@ import time
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.text import Text
 from textual import events
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from grpolab.events import METRICS
 from grpolab.tui.desk import Desk
 from grpolab.tui.text import Hit, Line, clip
 
@@ -39,6 +41,7 @@ class Canvas(Widget):
         self.desk = desk
         self.stale = True
         self.painted = 0.0
+        self.hint: str | None = None  # of the metric under the mouse
         self._shown: list[Line] = []
         self._strips: list[Strip] = []
         self._built: tuple[int, int] = (-1, -1)
@@ -90,6 +93,14 @@ class Canvas(Widget):
             hit = self._shown[event.y].hit(event.x) or self.elsewhere()
             if hit is not None:
                 self.post_message(self.Clicked(self, hit))
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Over a metric, its meaning."""
+        hit = self._shown[event.y].hit(event.x) if event.y < len(self._shown) else None
+        hint = METRICS.get(str(hit[1])) if hit is not None and hit[0] == "metric" else None
+        if hint != self.hint:
+            self.hint = hint
+            self.tooltip = None if hint is None else Text(hint)
 
     def elsewhere(self) -> Hit | None:
         """What a click on nothing in particular means."""

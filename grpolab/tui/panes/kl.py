@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+from grpolab.events import METRICS
 from grpolab.state import LaneState
 from grpolab.tui import chart
 from grpolab.tui.numbers import number
 from grpolab.tui.panes.curves import Curve, CurvePane
-from grpolab.tui.text import Line, beside
+from grpolab.tui.text import Line, beside, clip
 
 KINDS = (("kl_ref", "to reference", "plus"), ("kl_old", "own move", "heat"))
 
@@ -53,7 +54,7 @@ class Kl(CurvePane):
         wide = (width - 2) // len(curves)
         made = [
             [
-                self._label(c),
+                self._label(c, wide),
                 *self.plot(c.name, lane, [c], wide, height - 1, _limits(c), marks=False),
             ]
             for c in curves
@@ -64,17 +65,20 @@ class Kl(CurvePane):
         out: list[Line] = []
         for i, c in enumerate(curves):
             tall = height // len(curves) if i < len(curves) - 1 else height - len(out)
-            out.append(self._label(c))
+            out.append(self._label(c, width))
             out += self.plot(c.name, lane, [c], width, tall - 1, _limits(c), marks=i == 0)
         return out
 
-    def _label(self, c: Curve) -> Line:
+    def _label(self, c: Curve, width: int) -> Line:
+        """The curve's name and newest value, and where there is room what it measures."""
         p = self.desk.palette
-        return (
-            Line("⣀⠤⠒ ", p.style(c.colour))
-            .add(f"{c.name} ", p.style("dim"))
-            .add(number(c.y[-1], 2), p.style("text"))
-        )
+        key = next(key for key, name, _ in KINDS if name == c.name)
+        line = Line("⣀⠤⠒ ", p.style(c.colour)).add(f"{c.name} ", p.style("dim"))
+        line.add(number(c.y[-1], 2), p.style("text"))
+        room = width - line.width - 3
+        if room >= 30:
+            line.add("   ").add(clip(METRICS[key], room), p.style("faint"))
+        return line.whole(("metric", key), width)
 
     def _bare(self, curves: list[Curve], width: int, height: int) -> list[Line]:
         """Curves without axes, one or a few rows each, where there is no room for a plot."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from grpolab.events import METRICS
 from grpolab.state import LaneState
 from grpolab.tui.numbers import number, percent
 from grpolab.tui.panes.curves import Curve, CurvePane
-from grpolab.tui.text import Line, flow, visible
+from grpolab.tui.text import Line, clip, flow, visible
 
 
 class Learning(CurvePane):
@@ -57,6 +58,9 @@ class Learning(CurvePane):
             flow([self._entry(c) for c in curves if c.name], width, "  ") if height >= 7 else []
         )
         legend += by
+        if height >= 20:
+            told = clip(f"reward: {METRICS['reward']}", width)
+            legend.append(Line(told, p.style("faint")).whole(("metric", "reward"), width))
         return [
             *legend,
             *self.plot("learning", lane, curves, width, height - len(legend), (low, top)),
@@ -81,7 +85,10 @@ class Learning(CurvePane):
         p = self.desk.palette
         glyph = "⠤⠒" if curve.marker == "braille" else curve.marker
         line = Line(f"{glyph} ", p.style(curve.colour)).add(f"{curve.name} ", p.style("dim"))
-        return line.add(number(curve.y[-1], 2) if curve.y else "—", p.style("text"))
+        line.add(number(curve.y[-1], 2) if curve.y else "—", p.style("text"))
+        if curve.name == "reward":
+            line.whole(("metric", "reward"), line.width)
+        return line
 
 
 def number_above(value: float) -> float:

@@ -24,24 +24,23 @@ NO_GRADIENT = (
 BAR = 9
 
 
-class LensTable(Part):
+class LensTable(Part["LensScreen"]):
     title = "Algorithms"
-    sheet: LensScreen
 
     def info(self) -> tuple[str, str]:
         lens = self.sheet.lens
         if lens is None:
             return "", ""
-        return f"step {lens.step} · {len(lens.looks)} of {len(lens.names)} look at it", (
-            f"computed under {visible(lens.current).upper()}"
-        )
+        many = f"step {lens.step} · {len(lens.looks)} of {len(lens.names)} look at it"
+        return many, f"computed under {visible(lens.current).upper()}"
 
     def content(self, width: int, height: int) -> list[Line]:
         p, lens = self.desk.palette, self.sheet.lens
         told = self.sheet.status()
         status = [Line(row, p.style(told[1])) for row in wrap(told[0], width)] if told else []
         if lens is None:
-            return [Line(), *status]
+            about = wrap(self.sheet.explains.replace("\n", "\n\n"), width)
+            return [Line(), *status, Line(), *(Line(row, p.style("faint")) for row in about)]
         foot = status + self._foot(lens, width)
         foot = foot[: max(2, height - 6)]
         room = max(1, height - 1 - len(foot))
@@ -56,10 +55,14 @@ class LensTable(Part):
         cosines; 0: no bar."""
         two = lens.parameters is not None
         terms = width >= (98 if two else 88)
-        rest = width - 4 - 8 - 6 - 8 - (3 * 9 if terms else 0) - (15 if two else 7)
-        bars = BAR if rest - (2 if two else 1) * BAR >= 14 else 0
-        second = bars if two else 0
-        return max(8, min(22, rest - bars - second)), terms, bars, second
+        rest = width - 4 - 8 - 6 - 8 - 7 - (3 * 9 if terms else 0) - (8 if two else 0)
+        bar = BAR if rest >= 14 + BAR else 0
+        names = max(8, min(22, rest - bar))
+        rest -= names + bar
+        second = BAR if two and rest >= BAR else 0
+        if bar and rest - second >= BAR - 1:
+            bar += BAR - 1
+        return names, terms, bar, second
 
     def _head(self, lens: Lens, width: int) -> Line:
         p = self.desk.palette
@@ -120,7 +123,8 @@ class LensTable(Part):
             out += [Line(row, p.style("warn")) for row in wrap(told, width)]
         else:
             out += flow(self._terms(look), width, "  ")
-            out += self._settings(lens, look, width)
+            told = _otherwise(self.sheet, lens, look)
+            out += [Line(row, p.style("dim")) for row in wrap(told, width) if row]
         if lens.no_gradient:
             out += [Line(row, p.style("warn")) for row in wrap(NO_GRADIENT, width)]
         elif lens.no_loss or lens.cancelled():
@@ -138,18 +142,18 @@ class LensTable(Part):
             )
         return parts
 
-    def _settings(self, lens: Lens, look: Look, width: int) -> list[Line]:
-        """Whether the lane's algorithm runs with other settings than those it looks with."""
-        if look.name != lens.current or self.sheet.rollout is None:
-            return []
-        lane = self.desk.state.lanes.get(lens.lane)
-        name, _, settings = lane.in_force(lens.step) if lane else ("", "", {})
-        other = [k for k, v in settings.items() if k in look.settings and look.settings[k] != v]
-        if name != look.name or not other:
-            return []
-        told = "All look with their paper's settings; in the lane it has another "
-        rows = wrap(told + ", ".join(map(visible, other)), width)
-        return [Line(row, self.desk.palette.style("dim")) for row in rows]
+
+def _otherwise(sheet: LensScreen, lens: Lens, look: Look) -> str:
+    """Whether the lane's algorithm runs with other settings than those that it looks with."""
+    lane = sheet.desk.state.lanes.get(lens.lane)
+    if look.name != lens.current or lane is None:
+        return ""
+    name, _, settings = lane.in_force(lens.step)
+    other = [k for k, v in settings.items() if k in look.settings and look.settings[k] != v]
+    if name != look.name or not other:
+        return ""
+    told = "All look with their paper's settings; in the lane it has another "
+    return told + ", ".join(map(visible, other))
 
 
 def cosine_bar(value: float | None, width: int) -> str:

@@ -4,12 +4,13 @@ branch its objective takes at one token. Used by the algorithm pane, the lens an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from grpolab.tui.numbers import MISSING, number, signed
+from grpolab.tui.numbers import directed, number
 from grpolab.tui.palette import Palette
-from grpolab.tui.text import Line, flow, visible, wrap
+from grpolab.tui.text import Line, flow, wrap
 
 if TYPE_CHECKING:
     from grpolab.algorithms.explain import Branch, Term
@@ -28,11 +29,12 @@ def formula(p: Palette, text: str, width: int) -> list[Line]:
 def table(p: Palette, terms: Sequence[Term], width: int, *, numbers: bool = True) -> list[Line]:
     """One symbol a row: what it is worth now, and what it means."""
     out = []
+    wide = max([6, *(len(term.symbol) + 1 for term in terms)])
     for term in terms:
-        line = Line("  ").cell(term.symbol, 6, p.style("text", bold=True))
+        line = Line("  ").cell(term.symbol, wide, p.style("text", bold=True))
         if numbers:
             known = term.value is not None
-            line.cell(number(term.value, 4), 9, p.style("text" if known else "faint"), right=True)
+            line.cell(_told(term.value), 9, p.style("text" if known else "faint"), right=True)
         line.add("  ")
         rows = wrap(term.meaning, max(8, width - line.width))
         at = line.width
@@ -45,7 +47,7 @@ def short(p: Palette, terms: Sequence[Term], width: int) -> list[Line]:
     """The symbols that have a number, one after another."""
     known = [t for t in terms if t.value is not None]
     parts = [
-        Line(f"{t.symbol} ", p.style("dim")).add(number(t.value, 4), p.style("text")) for t in known
+        Line(f"{t.symbol} ", p.style("dim")).add(_told(t.value), p.style("text")) for t in known
     ]
     return flow(parts, width, "  ")
 
@@ -59,7 +61,7 @@ def branch(p: Palette, b: Branch, width: int, gradient: float | None = None) -> 
         for i, (what, value) in enumerate(b.candidates):
             here = i == won
             part = Line(f"{what} ", p.style("text" if here else "dim", bold=here))
-            part.add(number(value, 4), p.style("text" if here else "dim", bold=here))
+            part.add(_told(value), p.style("text" if here else "dim", bold=here))
             parts.append(part.add(" ◂ wins" if here else "", p.style("accent")))
         out += flow(parts, width)
     sign = "✂ " if b.clipped else ""
@@ -69,9 +71,17 @@ def branch(p: Palette, b: Branch, width: int, gradient: float | None = None) -> 
     parts = [line, _slope(p, "∂gain/∂log π", b.slope)]
     if gradient is not None:
         parts.append(_slope(p, "∂loss/∂log π", gradient))
+        if gradient and not b.slope:
+            parts.append(Line("by the KL or another term", p.style("dim")))
     return out + flow(parts, width)
 
 
+def _told(value: float | None) -> str:
+    """Four significant digits where that is short, nothing that only looks exact."""
+    if value is None or not math.isfinite(value) or not 1e-3 <= abs(value) < 1e4:
+        return "0" if value == 0 else number(value, 4)
+    return f"{value:.4g}".replace("-", "−")
+
+
 def _slope(p: Palette, what: str, value: float) -> Line:
-    told = MISSING if value is None else signed(value, 4) if abs(value) >= 5e-4 else number(value)
-    return Line(f"{what} ", p.style("dim")).add(visible(told), p.style("text"))
+    return Line(f"{what} ", p.style("dim")).add(directed(value, 4), p.style("text"))

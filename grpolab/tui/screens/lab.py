@@ -32,6 +32,8 @@ CLOCK = 0.25
 class Guest(Protocol):
     """A screen over the lab that wants to know what happens."""
 
+    canvases: list[Canvas]
+
     def news(self, events: list[ev.Event]) -> None:
         """Events that are in the state already; called a few times a second without any."""
         ...
@@ -98,17 +100,17 @@ class LabScreen(Actions, Screen[int]):
 
     def mark(self, marks: set[str]) -> None:
         """Something of these kinds happened: whoever watches it is stale."""
-        for canvas in self.canvases:
-            if canvas.watches & marks:
-                canvas.stale = True
+        for screen in (self, *self.guests):
+            for canvas in screen.canvases:
+                if canvas.watches & marks:
+                    canvas.stale = True
 
     def repaint(self, at_once: bool = False) -> None:
         """Paint the stale canvases in sight. `at_once`: even if painted a moment ago."""
         now = time.monotonic()
         seen = next((s for s in reversed(self.app.screen_stack) if not s.is_modal), self)
-        for canvas in self.canvases:
-            if canvas.is_mounted and canvas.screen is not seen:
-                continue
+        guest = next((g for g in self.guests if g is seen), None)
+        for canvas in self.canvases if guest is None else guest.canvases:
             if canvas.due(now) or (
                 at_once and canvas.stale and canvas.display and canvas.is_mounted
             ):
@@ -162,11 +164,13 @@ class LabScreen(Actions, Screen[int]):
                 desk.say(f"refused: {event.reason}", "bad")
             case ev.LensMade():
                 desk.answered("lens", event.lane)
-                desk.say(f"lens on step {event.step}: {desk.keymap.shown('lens')} shows it")
+                if not self.guests:
+                    desk.say(f"lens on step {event.step}: {desk.keymap.shown('lens')} shows it")
             case ev.KlBenched():
                 desk.answered("kl-bench", event.lane)
-                key = desk.keymap.shown("kl_bench")
-                desk.say(f"KL bench at step {event.step}: {key} shows it")
+                if not self.guests:
+                    key = desk.keymap.shown("kl_bench")
+                    desk.say(f"KL bench at step {event.step}: {key} shows it")
             case ev.SettingChanged():
                 desk.say(f"{event.key}: {event.before} → {event.after}", "accent")
             case ev.Checkpointed():

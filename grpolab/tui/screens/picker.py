@@ -9,29 +9,29 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 
 from grpolab.tui import cards
+from grpolab.tui.cards import Card, word
 from grpolab.tui.desk import Desk
-from grpolab.tui.numbers import number
-from grpolab.tui.panes.base import Canvas
-from grpolab.tui.screens.dialog import Dialog
-from grpolab.tui.text import Line, wrap
+from grpolab.tui.panes import told
+from grpolab.tui.screens.chooser import Chooser
+from grpolab.tui.text import Line, clip, flow, wrap
 
 
-class Picker(Dialog[dict[str, Any]]):
+class Picker(Chooser[dict[str, Any]]):
     """Gives the `algorithm` section of a switch command, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,space", "choose", "switch", show=False),
-        Binding("left,h", "preset(-1)", "preset", show=False),
-        Binding("right,l", "preset(1)", "preset", show=False),
+        Binding("left", "preset(-1)", "preset", show=False),
+        Binding("right", "preset(1)", "preset", show=False),
         *(Binding(str(i), f"pick({i})", show=False) for i in range(1, 10)),
     ]
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self.cards = list(cards.load().values())
+        self.cards = cards.load()
         lane = desk.view.lane_state(desk.state)
         self.now = lane.algorithm if lane else ""
-        names = [c.name for c in self.cards]
+        self.critic = bool(lane and lane.critic and lane.critic.state != "gone")
+        names = list(self.cards)
         self.at = (names.index(self.now) + 1) % len(names) if self.now in names else 0
         self.preset = 0
 
@@ -39,101 +39,80 @@ class Picker(Dialog[dict[str, Any]]):
         return "Switch the algorithm"
 
     def keys_text(self) -> str:
-        return "↑↓ choose · ←→ preset · ↵ switch · 1–9 switch at once · esc stay"
+        return "↑↓ choose · ←→ preset · ↵ switch · 1–9 at once · esc stay"
 
-    def rows(self, width: int) -> list[Line]:
-        p = self.desk.palette
-        out: list[Line] = []
-        for i, card in enumerate(self.cards):
-            here = i == self.at
-            line = Line("▸ " if here else "  ", p.style("accent")).add(f"{i + 1}  ", p.style("dim"))
-            line.cell(card.name.upper(), 12, p.style("accent" if here else "text", bold=True))
-            line.cell(card.title, max(10, width - 26), p.style("text" if here else "dim"))
-            line.cell("in force" if card.name == self.now else "", 9, p.style("good"), right=True)
-            line.to(width).whole(("choose", i), width)
-            out.append(line.on(p.style("", "raised")) if here else line)
-        card = self.cards[self.at]
+    def names(self) -> list[str]:
+        return list(self.cards)
+
+    def typing(self, char: str) -> bool:
+        return super().typing(char) and not char.isdigit()
+
+    def entry(self, name: str, here: bool, width: int) -> Line:
+        p, card = self.desk.palette, self.cards[name]
+        number = self.left.index(name) + 1
+        line = Line("▸ " if here else "  ", p.style("accent"))
+        line.cell(str(number) if number < 10 else "", 3, p.style("dim"))
+        line.cell(name.upper(), 22, p.style("accent" if here else "text", bold=True))
+        room = max(0, width - line.width - 9)
+        line.cell(clip(card.title, room), room, p.style("text" if here else "dim"))
+        return line.cell("in force" if name == self.now else "", 9, p.style("good"), right=True)
+
+    def about(self, name: str, width: int) -> list[Line]:
+        p, card = self.desk.palette, self.cards[name]
+        preset = list(card.presets)[self.preset % len(card.presets)]
+        line = Line(clip(card.paper, max(0, width - 30)), p.style("faint"))
+        out = [Line(), line.add(f"   mean: {card.aggregation}", p.style("faint"))]
+        out += told.formula(p, card.formula, width)
+        parts = [Line("preset", p.style("dim"))]
+        for i, known in enumerate(card.presets):
+            style = p.style("ground", "accent") if known == preset else p.style("dim")
+            parts.append(Line().add(f" {known} ", style, hit=("preset", i)))
+        out += [Line(), *flow(parts, width, " ")]
+        changed = ", ".join(f"{k} = {word(v)}" for k, v in card.presets[preset].items())
         out += [
-            Line(),
-            Line(card.paper, p.style("faint")).add(
-                f"   aggregation: {card.aggregation}", p.style("faint")
-            ),
+            Line(f"  {row}", p.style("faint")) for row in wrap(changed or "the defaults", width)
         ]
-        for statement in card.formula.split("\n"):
-            out += [
-                Line("▌ ", p.style("accent")).add(row, p.style("text"))
-                for row in wrap(statement, width - 2)
-            ]
-        presets = list(card.presets)
-        line = Line("preset  ", p.style("dim"))
-        for i, name in enumerate(presets):
-            style = p.style("ground", "accent") if i == self.preset else p.style("dim")
-            line.add(f" {name} ", style, hit=("preset", i))
-        out += [Line(), line]
-        changed = [f"{k} = {number(v)}" for k, v in card.presets[presets[self.preset]].items()]
-        out += [
-            Line("        " + row, p.style("faint"))
-            for row in wrap(", ".join(changed) or "the defaults", width - 8)
-        ]
-        out.append(Line())
-        for word, text, colour in self._effects(card):
+        for verb, text, colour in self._effects(card, preset):
             for i, row in enumerate(wrap(text, width - 9)):
-                out.append(
-                    Line()
-                    .cell(word if i == 0 else "", 9, p.style(colour))
-                    .add(row, p.style("text"))
-                )
+                head = Line().cell(verb if i == 0 else "", 9, p.style(colour))
+                out.append(head.add(row, p.style("text")))
         return out
 
-    def _effects(self, card: cards.Card) -> list[tuple[str, str, str]]:
-        before = cards.cards().get(self.now)
+    def _effects(self, card: Card, preset: str) -> list[tuple[str, str, str]]:
+        needs = card.needs[preset]
         out = [("kept", "the policy and what it learned, the random state, the curves", "good")]
-        if card.needs_critic and not (before and before.needs_critic):
-            out.append(
-                (
-                    "new",
-                    "a critic, cold at first: its forecasts mean little until it explains variance",
-                    "warn",
-                )
-            )
-        if before and before.needs_critic and not card.needs_critic:
+        if "a critic" in needs and not self.critic:
+            out.append(("new", "a critic, cold: its forecasts mean little at first", "warn"))
+        if self.critic and "a critic" not in needs:
             out.append(("dropped", "the critic and its memory", "warn"))
-        out.append(("when", "after the step that is running now", "dim"))
-        return out
-
-    def action_down(self) -> None:
-        self._go(self.at + 1)
-
-    def action_up(self) -> None:
-        self._go(self.at - 1)
+        if others := [what for what in needs if what != "a critic"]:
+            out.append(("needs", ", ".join(others), "dim"))
+        return [*out, ("when", "after the step that is running now", "dim")]
 
     def action_pick(self, number: int) -> None:
-        """By its number: switch at once, as its first preset says."""
-        if number <= len(self.cards):
+        """By its number in the list: switch at once, as its first preset says."""
+        if number <= len(self.left):
             self.at, self.preset = number - 1, 0
             self.action_choose()
 
-    def _go(self, at: int) -> None:
-        self.at, self.preset = at % len(self.cards), 0
-        self.again()
+    def chosen(self) -> None:
+        self.preset = 0
 
     def action_preset(self, by: int) -> None:
-        self.preset = (self.preset + by) % len(self.cards[self.at].presets)
-        self.again()
+        if self.name_here is not None:
+            self.preset = (self.preset + by) % len(self.cards[self.name_here].presets)
+            self.again()
 
     def action_choose(self) -> None:
-        card = self.cards[self.at]
+        if self.name_here is None:
+            return
+        card = self.cards[self.name_here]
         preset = list(card.presets)[self.preset]
         self.dismiss({"name": card.name} | ({"preset": preset} if preset != "paper" else {}))
 
-    def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
-        message.stop()
-        what, value = message.hit
-        if what == "preset" and isinstance(value, int):
-            self.preset = value
+    def clicked(self, what: str, value: Any) -> None:
+        if what == "preset":
+            self.preset = int(value)
             self.again()
-        elif what == "choose" and isinstance(value, int):
-            if self.at == value:
-                self.action_choose()
-            else:
-                self._go(value)
+        else:
+            super().clicked(what, value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -28,12 +29,15 @@ def bindings(screen: str) -> list[BindingType]:
     return [Binding(a.keys, a.call, a.help, id=a.name, show=False) for a in SCREENS[screen]]
 
 
-class Part(Pane):
+Of = TypeVar("Of", bound="Sheet")
+
+
+class Part(Pane, Generic[Of]):
     """One box of a sheet."""
 
     watches = frozenset({"select"})
 
-    def __init__(self, sheet: Sheet, *, id: str) -> None:
+    def __init__(self, sheet: Of, *, id: str) -> None:
         super().__init__(sheet.desk, id=id)
         self.sheet = sheet
 
@@ -56,7 +60,8 @@ class Sheet(Screen[None]):
         super().__init__()
         self.desk = desk
         self.part = ""  # the box that keys speak to
-        self.parts: tuple[Part, ...] = ()
+        self.parts: tuple[Part[Any], ...] = ()
+        self.canvases: list[Canvas] = []
 
     def boxes(self, width: int, height: int) -> dict[str, Box]:
         """The parts in sight and where they stand."""
@@ -65,7 +70,7 @@ class Sheet(Screen[None]):
     def news(self, events: list[ev.Event]) -> None:
         """What has just happened; called a few times a second also where nothing has."""
 
-    @property
+    @cached_property
     def lab(self) -> LabScreen:
         return cast("LabApp", self.app).lab
 
@@ -75,36 +80,51 @@ class Sheet(Screen[None]):
         return tuple(a for a in SCREENS[self.key] if self.desk.mode in a.modes)
 
     def compose(self) -> ComposeResult:
-        yield from (Header(self.desk), Body(*self.parts), Keys(self))
+        body = Body(*self.parts)
+        self.place(body, self.app.size.width, self.app.size.height)
+        yield from (Header(self.desk), body, Keys(self))
 
     def on_mount(self) -> None:
-        self._canvases = [c for c in self.query(Canvas)]
-        self.lab.canvases += self._canvases
+        self.canvases = list(self.query(Canvas))
         self.lab.guests.append(self)
         self.relayout()
+        self.opened()
+
+    def opened(self) -> None:
+        """It stands on the screen."""
 
     def on_unmount(self) -> None:
-        lab = self.lab
-        lab.canvases = [c for c in lab.canvases if c not in self._canvases]
-        lab.guests = [g for g in lab.guests if g is not self]
+        self.lab.guests = [g for g in self.lab.guests if g is not self]
 
     def on_resize(self) -> None:
         self.relayout()
 
     def relayout(self) -> None:
         """Decide anew which parts are in sight and where."""
-        if not self.is_mounted:
-            return
-        body = self.query_one(Body)
-        body.boxes = self.boxes(self.size.width, max(0, self.size.height - 3))
+        if self.is_mounted:
+            self.again()
+
+    def place(self, body: Body, width: int, height: int) -> bool:
+        """Give the parts their boxes; True where something moved."""
+        boxes = self.boxes(width, max(0, height - 3))
+        if boxes == body.boxes:
+            return False
+        body.boxes = boxes
         for part in self.parts:
-            part.display = part.id in body.boxes
+            part.display = part.id in boxes
         body.refresh(layout=True)
-        self.again()
+        return True
+
+    def touch(self, part: Part[Any]) -> None:
+        """Something small in one part changed."""
+        part.stale = True
+        self.lab.repaint()
 
     def again(self) -> None:
         """Something on it changed: show it now."""
-        for canvas in self.query(Canvas):
+        if self.is_mounted:
+            self.place(self.query_one(Body), self.size.width, self.size.height)
+        for canvas in self.canvases:
             canvas.stale = True
         self.lab.repaint(at_once=True)
 
@@ -119,7 +139,7 @@ class Sheet(Screen[None]):
     def clicked(self, what: str, value: object) -> None:
         """A click on something that means more than a key."""
 
-    def scrolled(self) -> Part | None:
+    def scrolled(self) -> Part[Any] | None:
         """The part that page keys scroll."""
         shown = [p for p in self.parts if p.display]
         return next((p for p in shown if p.id == self.part), shown[0] if shown else None)
@@ -138,9 +158,7 @@ class Sheet(Screen[None]):
     def action_explain(self) -> None:
         from grpolab.tui.screens.help import Help
 
-        self.app.push_screen(
-            Help(self.desk, self.heading, self.explains, self.actions, self.mouse)
-        )
+        self.app.push_screen(Help(self.desk, self.heading, self.explains, self.actions, self.mouse))
 
     def action_commands(self) -> None:
         self.app.action_command_palette()
