@@ -216,6 +216,8 @@ class Algorithm:
                 report.grad_norm = policy.step()
                 report.updates += 1
                 report.take(batch, done)
+        if self.waits(batch):
+            report.entropy = None  # the policy was not run
         return report
 
     def observe(self, batch: Batch, report: Report) -> None:

@@ -553,15 +553,21 @@ def grpo(b: Rows, s: dict) -> dict:
     return loss(b, s, group_advantage(b, s), clip_gain)
 
 
+def step_rewards(row: Row) -> list[tuple[int, float]]:
+    """(end, reward) of each step; the last bears what length and KL cost the row."""
+    *before, last = [(step["end"], step["reward"]) for step in row.steps]
+    return [*before, (last[0], last[1] + row.total - row.raw)]
+
+
 def grpo_process(b: Rows, s: dict) -> dict:
     A = []
     for group in b.groups:
-        pool = [step["reward"] for row in group for step in row.steps]
+        pool = [reward for row in group for _, reward in step_rewards(row)]
         m, scale = mean(pool), 1.0
         if s["scale"] == "std":
             scale = sqrt(variance(pool, s["ddof"])) + s["std_epsilon"]
         for row in group:
-            steps = [(step["end"], (step["reward"] - m) / (scale or 1.0)) for step in row.steps]
+            steps = [(end, (reward - m) / (scale or 1.0)) for end, reward in step_rewards(row)]
             A.append([fsum(x for end, x in steps if end >= t) for t in range(len(row))])
     return loss(b, s, A, clip_gain)
 

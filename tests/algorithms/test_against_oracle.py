@@ -144,8 +144,6 @@ def settings_of(name: str) -> list[dict]:
             for s in common
             if s.get("kl_place") != "reward" and s.get("kl_estimator") != "unbiased"
         ]
-    if name == "grpo-process":  # the row's reward plays no part
-        common = [s for s in common if s.get("kl_place") != "reward" and "overlong_buffer" not in s]
     own = OF_ITS_OWN.get(name, [])
     if OWN[name][0] == SEQUENCE:
         return [*common, *own]

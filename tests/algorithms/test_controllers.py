@@ -98,6 +98,15 @@ def test_ppo_1_measures_the_kl_itself_and_waits_in_the_critic_s_warm_up():
         assert algorithm.beta == beta
 
 
+@pytest.mark.parametrize("name", ["ppo", "vapo", "trpo"])
+def test_beta_waits_for_the_critic_too(name):
+    how = {"beta": 0.1, "kl_controller": "adaptive", "kl_target": 5.0, "critic_warmup": 2}
+    algorithm = make(name, **how)
+    for age, beta in ((0, 0.1), (1, 0.1), (2, 0.1 * 1.02)):
+        algorithm.observe(replace(at_distance(500.0), critic_age=age), NOTHING)
+        assert algorithm.beta == pytest.approx(beta)
+
+
 def test_ppo_1_never_loses_beta_altogether():
     algorithm = make("ppo-adaptive-kl")
     for extreme, least, most in ((0.0, 1e-9, 1e-3), (9.0, 1e3, 1e9)):

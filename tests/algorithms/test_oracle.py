@@ -492,7 +492,7 @@ def test_neither_the_order_of_rows_nor_of_groups_matters(name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name not in ("ppo-kl", "ppo-adaptive-kl", "grpo-process")]
+    "name", [name for name in NAMES if name not in ("ppo-kl", "ppo-adaptive-kl")]
 )
 def test_in_the_reward_kl_acts_through_the_advantage_alone(name):
     batch = random_batch(23)

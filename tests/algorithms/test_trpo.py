@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -223,11 +225,35 @@ def test_the_step_is_halved_until_the_surrogate_rises():
         credit, start = make("trpo").credit(batch), toy.theta
         before = surrogate(toy, batch, credit, start)
         report, _ = step(toy, batch, max_kl=30.0, **EXACT)
-        tries = [surrogate(toy, batch, credit, to.reshape(start.shape)) for to in toy.moves]
-        assert report.extra["line_search"] > 0
-        assert tries[-1] > before and all(value <= before for value in tries[:-1])
-        halved += report.extra["line_search"] < 1
+        values = [surrogate(toy, batch, credit, to.reshape(start.shape)) for to in toy.moves]
+        if report.extra["line_search"] == 0:  # where the Fisher is nearly flat: all too far
+            assert all(value <= before for value in values)
+            continue
+        assert values[-1] > before and all(value <= before for value in values[:-1])
+        halved += len(values) > 1
     assert halved > 2
+
+
+def test_what_the_line_search_improves_is_what_the_gradient_is_of():
+    """The surrogate with its entropy bonus, whose natural gradient is taken too."""
+    toy, batch = toy_problem(4, states=4, actions=4, rows=9)
+    start, fisher = toy.theta, toy.dense_fisher(torch.arange(9))
+    credit = make("trpo").credit(batch)
+
+    def aim(theta: Tensor) -> Tensor:
+        logp = toy.distribution(theta)
+        entropy = -(logp.exp() * logp).sum(1)[toy.states] * batch.mask
+        return surrogate(toy, batch, credit, theta) + 0.7 * entropy.sum() / batch.mask.sum()
+
+    theta = start.clone().requires_grad_()
+    (g,) = torch.autograd.grad(aim(theta), [theta])
+    x = torch.linalg.solve(fisher, g.reshape(-1))
+    whole = x * (2 * 1e-4 / (x @ fisher @ x)).sqrt()
+    report, _ = step(toy, batch, max_kl=1e-4, entropy_bonus=0.7, **EXACT)
+    moved = toy.position() - start.reshape(-1)
+    torch.testing.assert_close(moved, whole * report.extra["line_search"], rtol=1e-3, atol=1e-7)
+    gain = (aim(toy.theta) - aim(start)).item()
+    assert report.extra["surrogate_gain"] == pytest.approx(gain, abs=1e-12)
 
 
 def test_where_no_try_is_good_enough_the_policy_stays():
@@ -252,10 +278,21 @@ def test_what_a_failed_search_reports_is_of_that_search():
 def test_without_a_gradient_nothing_moves():
     toy, batch = toy_problem(0)
     start = toy.position()
-    batch = Batch(**(vars(batch) | {"reward": batch.reward * 0 + 0.7}))
+    batch = replace(batch, reward=batch.reward * 0 + 0.7)
     report, _ = step(toy, batch, advantage="group", epochs=2, **EXACT)
     assert report.grad_norm == 0.0 and report.updates == 2 and report.extra == {}
     assert torch.equal(toy.position(), start) and toy.moves == [] and toy.products == 0
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_moves_nothing(reward):
+    toy, batch = toy_problem(0)
+    start = toy.position()
+    broken = batch.reward.clone()
+    broken[0] = reward
+    report, _ = step(toy, replace(batch, reward=broken), advantage="group", **EXACT)
+    assert not report.grad_norm < float("inf")
+    assert torch.equal(toy.position(), start) and toy.moves == []
 
 
 # ---------------------------------------------------------------- beside it

@@ -99,8 +99,10 @@ class Toy:
 
     def measure(self) -> Measured:
         n, t = self.mask.shape
+        everything = self.distribution(self.theta)
+        entropy = -(everything.exp() * everything).sum(1)[self.states] * self.mask
         logp = self.logp(self.theta, torch.arange(n), t)
-        return Measured(logp, torch.zeros_like(logp), float(self.divergence(self.theta)))
+        return Measured(logp, entropy, float(self.divergence(self.theta)))
 
     def take_gradient(self) -> Tensor:
         taken, self.gradient = self.gradient.reshape(-1), self.gradient * 0

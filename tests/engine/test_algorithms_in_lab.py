@@ -19,6 +19,7 @@ from grpolab.algorithms import ALGORITHMS
 from grpolab.algorithms.base import Batch, Forward, Loss, Whole
 from grpolab.engine import changes, checkpoint, saving, value
 from grpolab.engine import lane as lane_module
+from grpolab.engine import learner as learner_module
 from grpolab.engine.backbone import Prompts
 from grpolab.engine.gather import gather
 from grpolab.engine.lane import Lane
@@ -405,7 +406,11 @@ def test_adapters_made_after_others_were_dropped_are_new_ones(open_small: OpenLa
 
 
 @pytest.mark.parametrize("name", ["ppo", "trpo", "vapo", "ppo-adaptive-kl"])
-def test_in_the_critic_s_warm_up_the_policy_waits(name, open_small: OpenLab):
+def test_in_the_critic_s_warm_up_the_policy_waits(name, open_small: OpenLab, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        learner_module, "score", lambda *a, **k: asked.append(a[1]) or score(*a, **k)
+    )
     algorithm = section(name, critic_warmup=2)
     lab, seen = open_small(algorithm, rollout={"max_tokens": 6}, train={"weight_decay": 0.1})
     lane = lab.lanes["main"]
@@ -418,8 +423,12 @@ def test_in_the_critic_s_warm_up_the_policy_waits(name, open_small: OpenLab):
         if name != "trpo":  # which has no moments
             assert (after["moments"] == before["moments"]) is waits
         assert after["critic"] != before["critic"]
-        terms = {k for k in only(seen, ev.StepDone)[-1].metrics if k.endswith("_loss")}
-        assert ("policy_loss" in terms) is not waits and "value_loss" in terms
+        metrics = only(seen, ev.StepDone)[-1].metrics
+        assert ("policy_loss" in metrics) is not waits and "value_loss" in metrics
+        # nor is it run: there is no entropy to tell
+        assert (asked == []) is waits and ("entropy" in metrics) is not waits
+        channels = only(seen, ev.Tokens)[-1].channels
+        assert ("entropy" in channels) is not waits and {"value", "advantage"} <= set(channels)
     if name == "ppo-adaptive-kl":
         assert lane.algorithm.beta in (0.5, 2.0)  # moved once
 

@@ -20,6 +20,7 @@ from tests.engine.conftest import OpenLab, bytes_of, only, state_of
 
 PROMPTS = [[20, 21, 22], [23, 24]]
 LENGTHS = [4, 1, 3, 2, 4, 2, 1, 3]
+MANY = 20  # rows: more than are measured in one piece
 
 
 def stir(lane: Lane, size: float, seed: int = 0) -> None:
@@ -39,16 +40,17 @@ class Bench:
     size: int  # parameters
 
 
-def bench(open_small: OpenLab, kind: str, threads: int = 1) -> Bench:
-    """A lane with a very small adapter, a rollout of eight ragged answers, and its learner."""
+def bench(open_small: OpenLab, kind: str, threads: int = 1, rows: int = 8) -> Bench:
+    """A lane with a very small adapter, a rollout of ragged answers, and its learner."""
     lab, _ = open_small(
-        "trpo", kind=kind, threads=threads, rollout={"max_tokens": 4, "temperature": 0.8},
+        "trpo", kind=kind, threads=threads,
+        rollout={"max_tokens": 4, "temperature": 0.8, "group_size": rows // 2},
         model={"lora": {"rank": 1, "targets": ["q_proj", "down_proj"]}},
     )  # fmt: skip
     lane = lab.lanes["main"]
     stir(lane, 0.3)
     rollout = lane.sample([*PROMPTS], ("test",))
-    mask = (torch.arange(4) < torch.tensor(LENGTHS)[:, None]).float() * rollout.mask
+    mask = (torch.arange(4) < torch.tensor((LENGTHS * 3)[:rows])[:, None]).float() * rollout.mask
     rollout = replace(rollout, mask=mask, logp=rollout.logp * mask)
     learner = Learner(lane, rollout, 1)
     return Bench(lane, rollout, learner, len(learner.position()))
@@ -125,21 +127,26 @@ def test_fisher_products_leave_no_trace(open_small: OpenLab):
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])
 def test_divergence_by_direct_summation(kind, open_small: OpenLab):
-    b = bench(open_small, kind, threads=2)
+    b = bench(open_small, kind, threads=2, rows=MANY)
     lane = b.lane
+    assert len(lane.few(torch.arange(MANY), 4)) > 1
     lane._remember(lane.snapshot)
     assert b.learner.measure().divergence == pytest.approx(0, abs=1e-7)
     for seed in (1, 2):  # also a second time, from another place
         stir(lane, 0.1, seed)
         total = 0.0
         found = b.learner.measure()
-        for row in range(8):
+        for row in range(MANY):
             new, old = (logits_of(b, row, a).log_softmax(1) for a in (lane.adapter, lane.snapshot))
             total += float((old.exp() * (old - new)).sum())
             n = len(new)
             drawn = new.gather(1, b.rollout.tokens[row, :n, None])[:, 0]
             torch.testing.assert_close(found.logp[row, :n].double(), drawn, rtol=1e-4, atol=1e-4)
-            assert found.logp[row, n:].abs().sum() == 0
+            entropy = -(new.exp() * new).sum(1)
+            torch.testing.assert_close(
+                found.entropy[row, :n].double(), entropy, rtol=1e-3, atol=1e-4
+            )
+            assert found.logp[row, n:].abs().sum() == 0 == found.entropy[row, n:].abs().sum()
         direct = total / float(b.rollout.mask.sum())
         assert found.divergence == pytest.approx(direct, rel=1e-3) and direct > 1e-3
 

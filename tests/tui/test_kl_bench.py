@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from grpolab import events as ev
+from grpolab.plain import describe
 from grpolab.state import LabState
 from grpolab.tui.app import LabApp
 from grpolab.tui.desk import Desk
@@ -48,7 +49,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
                      "none ∅", "exact ✓", "≈ +2e−4 ± 0.0010"):  # fmt: skip
             assert word in told, told
         more = await press(live.app, pilot, "pagedown")
-        assert "holds nothing back" in told + more
+        assert "nothing back" in told + more
         assert "measures after" not in told
         assert {cell_len(row) for row in told.split("\n")} == {size[0]}
 
@@ -153,3 +154,14 @@ def test_the_state_keeps_what_was_asked_for() -> None:
     assert lane.in_force(9)[0] == "ppo"
     state.apply(ev.Resumed(1))
     assert lane.in_force(9)[0] == "grpo" and not lane.benches
+
+
+def test_plain_progress_has_a_line_for_each() -> None:
+    state = LabState()
+    assert describe(benched(4), state) == (
+        "step 4  KL bench: exact 0.0123 a token; k1 0.0125, k2 0.0173, k3 0.012, unbiased 0.012"
+    )
+    made = ev.LensMade(3, "main", "lens/3-main.json", True, {"grpo": 0.0, "ppo": 1.0})
+    assert describe(made, state) == (
+        "step 3  lens: 2 algorithms, on the parameters too, in lens/3-main.json"
+    )

@@ -443,3 +443,29 @@ def test_a_lens_with_other_tokens_is_refused(run_dir: Path) -> None:
     found["algorithms"]["grpo"]["groups"][0]["samples"][0]["gradient"].pop()
     with pytest.raises(ValueError, match="grpo has other tokens"):
         parse(json.dumps(found), 2, "main", "grpo")
+
+
+async def test_the_lab_below_follows_a_resize(looked: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = looked
+    await pilot.resize_terminal(200, 60)
+    await press(live.app, pilot, "c", "down")
+    for size in ((80, 24), (200, 60), (120, 36)):
+        await pilot.resize_terminal(*size)
+        await press(live.app, pilot)
+        assert {cell_len(row) for row in text(live.app).split("\n")} == {size[0]}
+    live.write(ev.PhaseChanged("sampling", 4), ev.Sampled(4, "main", 3, [(0, "xyz")], []))
+    told = await press(live.app, pilot, "escape")
+    assert isinstance(live.app.screen, LabScreen)
+    assert "5 Memory ─" in told and {cell_len(row) for row in told.split("\n")} == {120}
+
+
+async def test_quitting_from_the_lens(looked: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = looked
+    await press(live.app, pilot, "ctrl+q")
+    assert live.engine.stopped and "finishing the step" in text(live.app)
+    await press(live.app, pilot, "escape")
+    live.write(ev.Failed(3, "out of memory", "updating"))
+    live.engine.code = 1
+    for _ in range(3):
+        live.app.lab.tick()
+        await pilot.pause()

@@ -76,7 +76,7 @@ class Kl(CurvePane):
         line = Line("⣀⠤⠒ ", p.style(c.colour)).add(f"{c.name} ", p.style("dim"))
         line.add(number(c.y[-1], 2), p.style("text"))
         room = width - line.width - 3
-        if room >= 30:
+        if room >= 24:
             line.add("   ").add(clip(METRICS[key], room), p.style("faint"))
         return line.whole(("metric", key), width)
 

@@ -159,7 +159,7 @@ class LensApart(Part["LensScreen"]):
             return [Line(row, p.style("faint")) for row in wrap(told, width)]
         wide = 9 if width < 70 else 14
         faint = p.style("faint")
-        head = Line("  # ").cell("  place", 13, faint)
+        head = Line(" #   ", faint).cell("place", 11, faint)
         for name in s.pair:
             head.cell(clip(visible(name), wide), wide + 1, faint, right=True)
         head.add("  token in its place", faint)

@@ -32,6 +32,7 @@ class Chooser(Dialog[Result], inherit_bindings=False):
         Binding("backspace", "erase", "erase", show=False),
         Binding("ctrl+c", "dismiss(None)", "close", show=False, priority=True),
     ]
+    scrolls = "pgdn"
     least = 5
     """Rows that the list has at the least, however much there is to say below it."""
 
@@ -75,7 +76,7 @@ class Chooser(Dialog[Result], inherit_bindings=False):
     def rows(self, width: int) -> list[Line]:
         p, left, here = self.desk.palette, self.left, self.name_here
         more = self.about(here, width) if here is not None else []
-        room = self.app.size.height - 7 - len(more)
+        room = self.app.size.height * 9 // 10 - 5 - len(more)  # as high as a card may be
         tall = min(len(self.names()), max(self.least, room))
         out = [self._filter(len(left), width)]
         for i in window(len(left), min(self.at, len(left) - 1), tall):

@@ -47,7 +47,7 @@ class Card(Canvas):
             out.append(line.to(width - 1).add("│", edge))
         hint = f" {self.dialog.keys_text()} "
         if len(rows) > room:
-            hint = f" ↑↓ {self.top + room}/{len(rows)} ·{hint}"
+            hint = f" {self.dialog.scrolls} {self.top + room}/{len(rows)} ·{hint}"
         hint = clip(hint, width - 4)
         out.append(
             Line("╰", edge)
@@ -69,6 +69,9 @@ class Dialog(ModalScreen[Result]):
         Binding("pageup", "page(-1)", "page up", show=False),
         Binding("ctrl+c", "close", "close", show=False, priority=True),
     ]
+
+    scrolls: ClassVar[str] = "↑↓"
+    """The keys that scroll what is too long."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()

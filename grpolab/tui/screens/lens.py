@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grpolab import events as ev
 from grpolab.state import RolloutView
@@ -19,7 +19,7 @@ from grpolab.tui.palette import SPINNER
 from grpolab.tui.panes.lens_table import LensTable
 from grpolab.tui.panes.lens_tokens import LensApart, LensExplained, LensTokens
 from grpolab.tui.screens.lens_keys import LensKeys
-from grpolab.tui.screens.sheet import Sheet, bindings
+from grpolab.tui.screens.sheet import Part, Sheet, bindings
 from grpolab.tui.source import Playing
 from grpolab.tui.text import visible
 
@@ -215,6 +215,10 @@ class LensScreen(LensKeys, Sheet):
         terms = facts.terms(algorithm, token, self.rollout)
         return algorithm.formula, terms, algorithm.branch(token)
 
+    def scrolled(self) -> Part[Any] | None:
+        explained = self.parts[2]
+        return explained if explained.display else super().scrolled()
+
     def moved(self) -> None:
         """Another token, another explanation: read it from its first line."""
         for part in self.parts:
@@ -236,7 +240,7 @@ class LensScreen(LensKeys, Sheet):
         left = 62 if width < 130 else round(width * 0.52)
         if height >= 48:
             return self._tall(left, width - left, height)
-        right, apart = width - left, min(15, max(8, round(height * 0.3)))
+        right, apart = width - left, min(15, max(8, round(height * 0.27)))
         above = min(round(height * 0.35), 24)
         return {
             "table": Box(0, 0, left, height),
