@@ -94,7 +94,8 @@ class Toy:
         norm = float(self.gradient.norm())
         self.theta = self.theta - 0.5 * self.gradient
         self.value = self.value - 0.5 * self.value_gradient
-        self.gradient, self.value_gradient = self.gradient * 0, self.value_gradient * 0
+        self.gradient = torch.zeros_like(self.gradient)
+        self.value_gradient = torch.zeros_like(self.value_gradient)
         return norm
 
     def measure(self) -> Measured:
