@@ -106,7 +106,7 @@ class Toy:
         return Measured(logp, entropy, float(self.divergence(self.theta)))
 
     def take_gradient(self) -> Tensor:
-        taken, self.gradient = self.gradient.reshape(-1), self.gradient * 0
+        taken, self.gradient = self.gradient.reshape(-1), torch.zeros_like(self.gradient)
         return taken
 
     def fisher(self, share: float) -> Callable[[Tensor], Tensor]:
