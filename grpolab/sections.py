@@ -26,6 +26,10 @@ class ModelSection(Strict):
     quantize: Literal["none", "nf4", "int8"] = Field(
         default="none", description="weights of the frozen backbone"
     )
+    copy_weights: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="nf4 on a GPU: keep a dequantized bf16 copy, which is faster, or never (lean)",
+    )
     lora: LoraSection = LoraSection()
     critic: Literal["adapter", "full"] = Field(
         default="adapter", description="second adapter, or a whole second model"

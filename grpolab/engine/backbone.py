@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -68,12 +68,21 @@ class Backbone(Protocol):
     architecture: str
     backend: str
     parallel: bool  # whether several threads may use it at once
-    note: str
     parameters: int
     vocabulary: int
     layers: int
     hidden: int
     dtype: str
+
+    @property
+    def note(self) -> str:
+        """What the user should know about how it runs."""
+        ...
+
+    @property
+    def head_weight(self) -> Tensor | None:
+        """[V, H] of the frozen head, where it is nothing but a product."""
+        ...
 
     def create_adapter(self, name: str, seed: int, *, full: bool = False) -> None:
         """A new adapter that changes nothing yet. `full`: a whole trainable copy of the backbone
@@ -105,13 +114,6 @@ class Backbone(Protocol):
         """Logits of hidden states. [..., H] -> [..., V]."""
         ...
 
-    def decode(
-        self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int
-    ) -> tuple[Session, Tensor]:
-        """Read each prompt once; a session with one row for each entry of `group` and its first
-        logits [R, V]."""
-        ...
-
     def prepare(self, adapter: str | None) -> None:
         """Make whatever `decode` derives from the adapter, once, before threads ask for it."""
         ...
@@ -123,6 +125,29 @@ class Backbone(Protocol):
     def backbone_bytes(self) -> int: ...
 
 
+class Stepwise(Backbone, Protocol):
+    """A backbone that is sampled from one position at a time, by the loop in `sample`."""
+
+    def decode(
+        self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int
+    ) -> tuple[Session, Tensor]:
+        """Read each prompt once; a session with one row for each entry of `group` and its first
+        logits [R, V]."""
+        ...
+
+
+@runtime_checkable
+class Looping(Protocol):
+    """A backbone that brings its own sampling loop."""
+
+    def rollout(
+        self, adapter: str | None, prompts: Prompts, group: Tensor, *, max_tokens: int,
+        temperature: float, top_p: float, seed: int, greedy: Tensor | None, listener: Any,
+    ) -> Any:  # fmt: skip
+        """A `sample.Rollout`; the arguments are those of `sample.sample`."""
+        ...
+
+
 class ModelError(RuntimeError):
     """The model cannot be loaded as asked; the message says what to do."""
 
@@ -132,7 +157,7 @@ def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
     from grpolab.engine import decoder, folder
     from grpolab.resources import assets_dir
 
-    path = assets_dir() / "policy" if section.path == "embedded" else Path(section.path)
+    path = assets_dir() / "policy" if section.path == "embedded" else _local(section.path)
     config_file = path / "config.json"
     if section.path == "embedded" or config_file.exists():
         try:
@@ -140,6 +165,10 @@ def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
         except (OSError, ValueError) as error:
             raise ModelError(f"{config_file}: cannot be read ({error})") from None
         reason = folder.unsupported(config, section)
+        if reason is None and (device.type != "cpu" or section.quantize != "none"):
+            from grpolab.engine.gpu.backbone import HalfBackbone
+
+            return HalfBackbone(path, config, section, device)
         if reason is None:
             return decoder.NativeBackbone(path, config, section, device)
     else:
@@ -149,3 +178,18 @@ def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
     return TransformersBackbone(
         section, str(path) if config_file.exists() else section.path, device, reason
     )
+
+
+def _local(path: str) -> Path:
+    """A model's folder: the path itself, or where the hub's copy of it lies after a download."""
+    folder = Path(path)
+    if folder.exists() or path.count("/") != 1 or path.startswith((".", "/", "~")):
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    try:
+        return Path(snapshot_download(path, allow_patterns=wanted))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
+        return folder

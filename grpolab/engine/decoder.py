@@ -139,6 +139,10 @@ class NativeBackbone:
         x = rms_norm(x, weights["model.norm.weight"], self.shape.eps)
         return plan.gather_states(x)
 
+    @property
+    def head_weight(self) -> Tensor:
+        return self.weights["lm_head.weight"]
+
     def head(self, states: Tensor) -> Tensor:
         return F.linear(states, self.weights["lm_head.weight"])
 

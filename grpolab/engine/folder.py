@@ -19,16 +19,25 @@ from grpolab.scenario import ModelSection
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 
 
+ROPES = ("default", "linear", "llama3", "yarn")
+"""Rotary positions whose frequencies do not change with the length of the text."""
+
+
+def rope_type(config: dict[str, Any]) -> str:
+    """The kind of rotary positions that a config names."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return rope.get("rope_type", rope.get("type", "default"))
+
+
 def unsupported(config: dict[str, Any], section: ModelSection) -> str | None:
     """Why this model must go through transformers, or None."""
     kind = config.get("model_type", "?")
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if section.quantize != "none":
-        return f"weights quantized to {section.quantize}"
+    if section.quantize == "int8":
+        return "weights quantized to int8"
     if kind not in ARCHITECTURES:
         return f"architecture {kind!r}"
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        return "scaled rotary positions"
+    if rope_type(config) not in ROPES:
+        return f"rotary positions scaled by {rope_type(config)!r}"
     if config.get("use_sliding_window") or (kind == "mistral" and config.get("sliding_window")):
         return "sliding-window attention"
     if config.get("attention_bias") and kind != "qwen2":
@@ -50,6 +59,7 @@ class Shape:
     eps: float
     theta: float
     longest: int
+    scaled: dict[str, Any] | None = None  # the config, where rotary positions are scaled
 
     @staticmethod
     def of(c: dict[str, Any]) -> Shape:
@@ -64,6 +74,7 @@ class Shape:
             eps=c.get("rms_norm_eps", 1e-6),
             theta=rope.get("rope_theta", c.get("rope_theta", 10000.0)),
             longest=c.get("max_position_embeddings", 4096),
+            scaled=None if rope_type(c) == "default" else c,
         )
 
 
@@ -80,13 +91,29 @@ def read_text(path: Path, config: dict[str, Any]) -> Text:
     return hub_text(str(path))
 
 
-def rotary(shape: Shape, device: torch.device) -> tuple[Tensor, Tensor]:
+def rotary(shape: Shape, device: torch.device, longest: int | None = None) -> tuple[Tensor, Tensor]:
     """cos and sin by position, [longest, D] each, laid out for `layout.rotate`."""
     d = shape.head_dim
-    frequency = 1.0 / shape.theta ** (torch.arange(0, d, 2, device=device, dtype=torch.float32) / d)
-    angle = torch.outer(torch.arange(shape.longest, device=device, dtype=torch.float32), frequency)
-    cos, sin = angle.cos(), angle.sin()
+    if shape.scaled is None:
+        steps = torch.arange(0, d, 2, device=device, dtype=torch.float32)
+        frequency, factor = 1.0 / shape.theta ** (steps / d), 1.0
+    else:
+        frequency, factor = _scaled(shape.scaled, device)
+    positions = torch.arange(longest or shape.longest, device=device, dtype=torch.float32)
+    angle = torch.outer(positions, frequency)
+    cos, sin = angle.cos() * factor, angle.sin() * factor
     return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+
+
+def _scaled(config: dict[str, Any], device: torch.device) -> tuple[Tensor, float]:
+    """Frequencies [D / 2] and the attention factor of scaled rotary positions, as transformers
+    makes them."""
+    from transformers import AutoConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    kind = config["model_type"]
+    made = AutoConfig.for_model(kind, **{k: v for k, v in config.items() if k != "model_type"})
+    return ROPE_INIT_FUNCTIONS[rope_type(config)](made, device)
 
 
 def adapted(section: ModelSection) -> set[str] | None:

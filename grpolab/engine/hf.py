@@ -105,7 +105,9 @@ class TransformersBackbone:
         self._made = 0  # adapters so far, the dropped ones too: no name comes twice
         self._full: dict[str, Any] = {}
         self._active: Any = model
-        self._positions = "position_ids" in inspect.signature(_body(model).forward).parameters
+        takes = inspect.signature(_body(model).forward).parameters
+        self._positions = "position_ids" in takes
+        self._cache = "cache" if "cache" in takes else "past_key_values"  # before 5.2x
         self._check_head()
 
     def _load(self, *, trainable: bool = False) -> Any:
@@ -129,7 +131,7 @@ class TransformersBackbone:
                 # or else bitsandbytes packs the weights anew for AVX512-BF16: in that format
                 # widths under 64 fail, and whatever the dtype asked for, it computes in bf16
                 if hasattr(module, "support_avx512bf16_for_cpu"):
-                    module.support_avx512bf16_for_cpu = False
+                    module.support_avx512bf16_for_cpu = False  # pyright: ignore[reportArgumentType]
         if quantize == "none":
             model.to(self.device)  # pyright: ignore[reportArgumentType]
         return model
@@ -252,6 +254,12 @@ class TransformersBackbone:
         out = _body(model)(input_ids=ids, use_cache=False, **self._inputs(seen))
         return out.last_hidden_state[:, prompts.ids.shape[1] - 1 :]
 
+    @property
+    def head_weight(self) -> Tensor | None:
+        head: Any = self.model.get_output_embeddings()
+        plain = type(head) is torch.nn.Linear and head.bias is None
+        return head.weight if plain else None
+
     def head(self, states: Tensor) -> Tensor:
         head: Any = self.model.get_output_embeddings()
         return head(states.to(head.weight.dtype))
@@ -288,7 +296,7 @@ class _Session:
         if "position_ids" in more:
             more["position_ids"] = more["position_ids"][:, -1:]
         out = self.body(
-            input_ids=tokens[:, None], past_key_values=self.cache, use_cache=True, **more
+            input_ids=tokens[:, None], use_cache=True, **{self.owner._cache: self.cache}, **more
         )
         self._peak = max(self._peak, _cache_bytes(self.cache))
         return self.owner.head(out.last_hidden_state[:, -1])

@@ -4,6 +4,7 @@ algorithms the Fisher information of the policy."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -180,7 +181,8 @@ class Learner:
             grads = torch.autograd.grad(kl, tensors, create_graph=True, materialize_grads=True)
             return torch.cat([g.reshape(-1) for g in grads])
 
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
+        twice = getattr(lane.backbone, "differentiable_twice", nullcontext)
+        with sdpa_kernel(SDPBackend.MATH), twice():  # fused kernels have no second derivative
             slopes = lane.workers.map(slope, rows.split(FISHER_ROWS))
 
         def product(v: Tensor) -> Tensor:

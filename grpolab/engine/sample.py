@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from grpolab.engine.backbone import Backbone, Prompts
+from grpolab.engine.backbone import Backbone, Looping, Prompts, Stepwise
 
 COMPACT_EVERY = 8
 """Positions between removals of finished rows, and between streamed texts."""
@@ -50,6 +51,11 @@ def sample(
 
     log-probs are those of softmax(logits / temperature).
     """
+    if isinstance(backbone, Looping):
+        return backbone.rollout(
+            adapter, prompts, group, max_tokens=max_tokens, temperature=temperature, top_p=top_p,
+            seed=generator.initial_seed(), greedy=greedy, listener=listener,
+        )  # fmt: skip
     device, count = backbone.device, len(group)
     ends = torch.tensor(sorted(backbone.text.eos), device=device)
     tokens = torch.full((count, max_tokens), backbone.text.pad, device=device)
@@ -57,7 +63,7 @@ def sample(
     lengths = torch.full((count,), max_tokens, device=device)
     finished = torch.zeros(count, dtype=torch.bool, device=device)
     live = torch.arange(count, device=device)
-    session, logits = backbone.decode(adapter, prompts, group, max_tokens)
+    session, logits = cast(Stepwise, backbone).decode(adapter, prompts, group, max_tokens)
     for t in range(max_tokens):
         scores = torch.log_softmax(logits.float() / temperature, -1)
         noise = torch.empty(count, scores.shape[-1], device=device).exponential_(

@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 
 from grpolab.engine.backbone import Backbone
+from grpolab.engine.head import token_logp
 from grpolab.engine.sample import Rollout
+
+SMALL = 1024
+"""Vocabularies up to this size are scored in one piece."""
 
 
 def part(rollout: Rollout, rows: Tensor) -> tuple[Rollout, int]:
@@ -38,11 +42,26 @@ def score(
 ) -> tuple[Tensor, Tensor]:
     """Log-prob and entropy of each token of whole rows, 0 on padding; gradients reach the adapter
     if they are on, through the entropy only if asked for. [n, T] each."""
+    weight = backbone.head_weight
+    if weight is not None and len(weight) > SMALL:
+        return _tiled(backbone, adapter, rollout, temperature, weight, entropy_grad)
     everything = distributions(backbone, adapter, rollout, temperature)
     logp = everything.gather(-1, rollout.tokens.unsqueeze(-1)).squeeze(-1) * rollout.mask
     with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
         entropy = -(everything.exp() * everything).sum(-1) * rollout.mask
     return logp, entropy
+
+
+def _tiled(
+    backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float, weight: Tensor,
+    entropy_grad: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """`score` where the vocabulary is too large for [n, T, V]."""
+    states = states_only(backbone, adapter, rollout)
+    real = rollout.mask.bool()
+    flat = token_logp(states[real], weight, rollout.tokens[real], temperature)
+    logp, entropy = (torch.zeros_like(rollout.mask).masked_scatter(real, x) for x in flat)
+    return logp, entropy if entropy_grad else entropy.detach()
 
 
 def states_only(backbone: Backbone, adapter: str | None, rollout: Rollout) -> Tensor:

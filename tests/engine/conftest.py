@@ -153,6 +153,12 @@ def state_of(lane: Lane) -> dict[str, str]:
     return found
 
 
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 32,
+}  # fmt: skip
+
+
 def random_model(kind: str, folder: Path) -> Path:
     """A small random model of an architecture, with a character tokenizer, saved as transformers
     saves it."""
@@ -171,6 +177,7 @@ def random_model(kind: str, folder: Path) -> Path:
         "llama": lambda: tf.LlamaForCausalLM(
             tf.LlamaConfig(**llama_like, tie_word_embeddings=False)
         ),
+        "llama3": lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**llama_like, rope_parameters=LLAMA3)),
         "mistral": lambda: tf.MistralForCausalLM(
             tf.MistralConfig(**llama_like, sliding_window=None)
         ),

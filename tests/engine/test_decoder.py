@@ -108,12 +108,17 @@ def test_a_second_derivative_is_right():
     assert torch.autograd.gradgradcheck(lambda x, w: rms_norm(x, w, 1e-5), (x, weight))
 
 
-def test_other_architectures_and_quantized_weights_go_through_transformers(tmp_path):
+def test_other_architectures_and_8_bit_go_through_transformers(tmp_path):
     path = random_model("gpt2", tmp_path)
     backbone = load_backbone(ModelSection(path=str(path)), CPU)
     assert backbone.backend == "transformers" and "gpt2" in backbone.note
+    eight_bit = load_backbone(ModelSection(path=str(POLICY), quantize="int8"), CPU)
+    assert eight_bit.backend == "transformers" and "int8" in eight_bit.note
+
+
+def test_4_bit_is_the_own_decoders(tmp_path):
     four_bit = load_backbone(ModelSection(path=str(POLICY), quantize="nf4"), CPU)
-    assert four_bit.backend == "transformers" and "nf4" in four_bit.note
+    assert four_bit.backend == "native" and "4 bit" in four_bit.note
     assert four_bit.backbone_bytes() < 0.3 * 4 * four_bit.parameters
 
 

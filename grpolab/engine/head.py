@@ -1,0 +1,107 @@
+"""Log-probs and entropies from hidden states without ever holding [tokens, vocabulary]: the head
+is applied to a tile of tokens at a time, and again in the backward. The head is frozen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from grpolab.engine.gpu.ops import fused, kernels
+
+TILE_BYTES = 192 * 2**20
+"""Largest tile of logits in fp32."""
+
+
+def tile_rows(vocabulary: int) -> int:
+    """Tokens of one tile."""
+    return max(16, TILE_BYTES // (4 * vocabulary))
+
+
+class _TokenLogp(torch.autograd.Function):
+    @staticmethod
+    def forward(  # pyright: ignore
+        ctx, states: Tensor, weight: Tensor, tokens: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        logp, lse, entropy = (states.new_empty(len(states), dtype=torch.float32) for _ in range(3))
+        for at in _tiles(states, weight):
+            _stats(
+                _logits(states[at], weight), tokens[at], 1 / temperature,
+                logp[at], lse[at], entropy[at],
+            )  # fmt: skip
+        ctx.save_for_backward(states, weight, tokens, lse, entropy)
+        ctx.temperature = temperature
+        return logp, entropy
+
+    @staticmethod
+    def backward(ctx, dlogp: Tensor, dentropy: Tensor):  # pyright: ignore
+        states, weight, tokens, lse, entropy = ctx.saved_tensors
+        dlogp, dentropy = dlogp.contiguous(), dentropy.contiguous()
+        out = torch.empty_like(states)
+        for at in _tiles(states, weight):
+            slope = _slope(
+                _logits(states[at], weight), tokens[at], lse[at], entropy[at],
+                dlogp[at], dentropy[at], 1 / ctx.temperature, weight.dtype,
+            )  # fmt: skip
+            torch.mm(slope, weight, out=out[at])
+        return out, None, None, None
+
+
+def token_logp(
+    states: Tensor, weight: Tensor, tokens: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """log p(token) and the entropy of each distribution softmax(states · weightᵀ / temperature).
+
+    states [M, H], weight [V, H] of the same dtype, tokens [M] -> two of [M], fp32. Once
+    differentiable, with respect to the states.
+    """
+    return _TokenLogp.apply(states, weight, tokens, temperature)  # pyright: ignore
+
+
+def _tiles(states: Tensor, weight: Tensor) -> list[slice]:
+    size = tile_rows(len(weight))
+    return [slice(at, at + size) for at in range(0, len(states), size)]
+
+
+def fp32_logits(states: Tensor, weight: Tensor) -> Tensor:
+    """states · weightᵀ, summed and kept in fp32. [m, V]."""
+    if states.is_cuda and states.dtype != torch.float32:
+        return torch.mm(states, weight.t(), out_dtype=torch.float32)
+    return torch.mm(states, weight.t()).float()
+
+
+_logits = fp32_logits
+
+
+def _stats(
+    logits: Tensor, tokens: Tensor, inverse: float, logp: Tensor, lse: Tensor, entropy: Tensor
+) -> None:
+    rows, vocabulary = logits.shape
+    if fused(logits):
+        kernels().head_stats[(rows,)](
+            logits, tokens, logp, lse, entropy, vocabulary, inverse, BLOCK=4096, num_warps=8
+        )
+        return
+    everything = torch.log_softmax(logits * inverse, -1)
+    logp.copy_(everything.gather(1, tokens[:, None]).squeeze(1))
+    lse.copy_((logits[:, 0] * inverse) - everything[:, 0])
+    entropy.copy_(-(everything.exp() * everything).sum(-1))
+
+
+def _slope(
+    logits: Tensor, tokens: Tensor, lse: Tensor, entropy: Tensor, dlogp: Tensor, dentropy: Tensor,
+    inverse: float, dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
+    rows, vocabulary = logits.shape
+    if fused(logits):
+        out = logits.new_empty(rows, vocabulary, dtype=dtype)
+        kernels().head_gradient[(rows, -(-vocabulary // 4096))](
+            logits, tokens, lse, entropy, dlogp, dentropy, out, vocabulary, inverse, BLOCK=4096,
+            num_warps=8,
+        )  # fmt: skip
+        return out
+    logp = logits * inverse - lse[:, None]
+    p = logp.exp()
+    push = -p * dlogp[:, None]
+    push.scatter_add_(1, tokens[:, None], dlogp[:, None])
+    push -= dentropy[:, None] * p * (logp + entropy[:, None])
+    return (push * inverse).to(dtype)

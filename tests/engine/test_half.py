@@ -1,0 +1,195 @@
+"""The decoder in half precision and 4 bit computes what transformers, PEFT and bitsandbytes do:
+every architecture, with the dequantized copy and without, states, samples and gradients; and its
+kernels compute what the plain operations do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from grpolab.engine.backbone import BASE, Prompts
+from grpolab.engine.gpu.backbone import HalfBackbone
+from grpolab.engine.hf import TransformersBackbone
+from grpolab.engine.sample import Rollout, sample
+from grpolab.engine.score import score
+from grpolab.scenario import ModelSection
+from grpolab.sections import LoraSection
+from tests.engine.conftest import random_model
+
+CPU = torch.device("cpu")
+PROMPTS = ["12+34=", "(4+5)*7=", "x", "some-longer-prompt:"]
+GROUP = [0, 0, 1, 2, 2, 3]
+
+
+def pair(
+    path: Path, device: torch.device = CPU, **section
+) -> tuple[HalfBackbone, TransformersBackbone]:
+    """Both backbones on one folder, with one adapter of the same values."""
+    how = ModelSection(path=str(path), lora=LoraSection(rank=4, alpha=8.0), **section)
+    config = json.loads((path / "config.json").read_text())
+    own = HalfBackbone(path, config, how, device)
+    theirs = TransformersBackbone(how, str(path), device, "test")
+    g = torch.Generator().manual_seed(1)
+    for backbone in (own, theirs):
+        backbone.create_adapter("a.b/c", 3)
+    mine, other = own.adapter("a.b/c"), theirs.adapter("a.b/c")
+    assert mine.keys() == other.keys()
+    with torch.no_grad():
+        for key, tensor in mine.items():
+            tensor.copy_(torch.randn(tensor.shape, generator=g) * 0.1)
+            other[key].copy_(tensor)
+    return own, theirs
+
+
+def rollout(backbone, *, greedy: bool = False, seed: int = 5, tokens: int = 21) -> Rollout:
+    device = backbone.device
+    ids = [backbone.text.encode(p) for p in PROMPTS]
+    return sample(
+        backbone, "a.b/c", Prompts.pad(ids, backbone.text.pad, device),
+        torch.tensor(GROUP, device=device), max_tokens=tokens, temperature=1.0, top_p=1.0,
+        generator=torch.Generator(device).manual_seed(seed),
+        greedy=torch.ones(len(GROUP), dtype=torch.bool, device=device) if greedy else None,
+    )  # fmt: skip
+
+
+def pull(backbone, seen: Rollout, **how) -> list[torch.Tensor]:
+    """Gradients of a weighted sum of log-probs."""
+    logp, _ = score(backbone, "a.b/c", seen, 1.0)
+    total = (logp * torch.linspace(-1, 1, logp.shape[1], device=logp.device)).sum()
+    return list(torch.autograd.grad(total, list(backbone.adapter("a.b/c").values()), **how))
+
+
+CASES = [
+    ("llama", {}), ("mistral", {}), ("qwen2", {}), ("qwen3", {}), ("llama3", {}),
+    ("qwen2", {"quantize": "nf4"}), ("qwen3", {"quantize": "nf4", "copy_weights": "never"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "how"), CASES)
+def test_it_equals_transformers_peft_and_bitsandbytes(kind, how, tmp_path):
+    own, theirs = pair(random_model(kind, tmp_path), **how)
+    assert own.parameters == theirs.parameters
+    assert own.lean == (how != {"quantize": "nf4"})
+    greedy = [rollout(b, greedy=True) for b in (own, theirs)]
+    assert torch.equal(greedy[0].tokens, greedy[1].tokens)
+    torch.testing.assert_close(greedy[0].logp, greedy[1].logp, rtol=1e-4, atol=1e-4)
+    seen = rollout(own)
+    for b in (own, theirs):
+        logp, _ = score(b, "a.b/c", seen, 1.0)
+        torch.testing.assert_close(logp.detach(), seen.logp, rtol=1e-4, atol=1e-4)
+    want = pull(theirs, seen)
+    with own.differentiable_twice():
+        twice = pull(own, seen, create_graph=True)
+    for mine, plain, other in zip(pull(own, seen), twice, want, strict=True):
+        torch.testing.assert_close(mine, other, rtol=2e-3, atol=2e-4)
+        torch.testing.assert_close(plain.detach(), other, rtol=2e-3, atol=2e-4)
+    assert sum(g.square().sum() for g in twice).requires_grad
+    reference = [score(b, BASE, seen, 1.0)[0].detach() for b in (own, theirs)]
+    torch.testing.assert_close(reference[0], reference[1], rtol=1e-4, atol=1e-4)
+    assert (reference[0] - seen.logp).abs().max() > 0.01  # the adapter does something
+
+
+def test_checkpointing_changes_nothing(tmp_path):
+    own, _ = pair(random_model("qwen2", tmp_path))
+    seen = rollout(own)
+    want = pull(own, seen)
+    own.checkpointing = True
+    for mine, other in zip(pull(own, seen), want, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_two_adapters_in_one_backward_keep_apart(tmp_path):
+    """Their values take turns in the room beside the weights; each gradient finds its own."""
+    own, _ = pair(random_model("llama", tmp_path))
+    own.copy_adapter("a.b/c", "other")
+    with torch.no_grad():
+        for tensor in own.adapter("other").values():
+            tensor.mul_(-2)
+    seen = rollout(own)
+    alone = [
+        torch.autograd.grad(score(own, name, seen, 1.0)[0].sum(), list(own.adapter(name).values()))
+        for name in ("a.b/c", "other")
+    ]
+    both = [score(own, name, seen, 1.0)[0].sum() for name in ("a.b/c", "other")]
+    wrt = [*own.adapter("a.b/c").values(), *own.adapter("other").values()]
+    together = torch.autograd.grad(both[0] + both[1], wrt)
+    for mine, other in zip(together, [*alone[0], *alone[1]], strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_a_changed_adapter_is_seen_at_once(tmp_path):
+    own, _ = pair(random_model("llama", tmp_path))
+    seen = rollout(own)
+    before = score(own, "a.b/c", seen, 1.0)[0].detach()
+    with torch.no_grad():
+        torch._foreach_mul_(list(own.adapter("a.b/c").values()), 0.0)
+    after, base = (score(own, name, seen, 1.0)[0].detach() for name in ("a.b/c", BASE))
+    torch.testing.assert_close(after, base)
+    assert (after - before).abs().max() > 0.01
+
+
+def test_noise_depends_on_row_and_place_alone(tmp_path):
+    """Dropping finished rows changes nothing for the others."""
+    own, _ = pair(random_model("llama", tmp_path))
+    eos = own.text.eos
+    with_ends = rollout(own, tokens=40)
+    own.text.eos = frozenset()  # pyright: ignore
+    own.sampler.forget()
+    without = rollout(own, tokens=40)
+    own.text.eos = eos  # pyright: ignore
+    for row, length in enumerate(with_ends.lengths.tolist()):
+        assert torch.equal(with_ends.tokens[row, :length], without.tokens[row, :length])
+
+
+def test_the_kernels_compute_what_the_plain_operations_do(tmp_path):
+    """Triton's interpreter runs them on the CPU, in a process that is told so before it starts."""
+    pytest.importorskip("triton")
+    path = random_model("qwen3", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED, str(path)], capture_output=True, text=True,
+        env=os.environ | {"TRITON_INTERPRET": "1"}, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+INTERPRETED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, ".")
+from tests.engine.test_half import check_kernels
+check_kernels(Path(sys.argv[1]))
+"""
+
+
+def check_kernels(path: Path) -> None:
+    from grpolab.engine.gpu import ops
+
+    assert ops.INTERPRETED and ops.fused(torch.zeros(1))
+    own, theirs = pair(path)
+    greedy = [rollout(b, greedy=True, tokens=8) for b in (own, theirs)]
+    assert torch.equal(greedy[0].tokens, greedy[1].tokens)
+    seen = rollout(own, tokens=8)
+    logp, _ = score(own, "a.b/c", seen, 1.0)
+    torch.testing.assert_close(logp.detach(), seen.logp, rtol=1e-4, atol=1e-4)
+    for mine, other in zip(pull(own, seen), pull(theirs, seen), strict=True):
+        torch.testing.assert_close(mine, other, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("kind", "how"), CASES)
+def test_on_a_gpu_it_stays_within_rounding_of_transformers(kind, how, tmp_path):
+    own, theirs = pair(random_model(kind, tmp_path), torch.device("cuda"), **how)
+    seen = rollout(own, tokens=64)
+    logps = [score(b, "a.b/c", seen, 1.0)[0].detach() for b in (own, theirs)]
+    tokens = seen.mask.sum()
+    assert (seen.logp - logps[0]).sum().abs() / tokens < 1e-3
+    assert (seen.logp - logps[0]).abs().sum() / tokens < 5e-3
+    assert (logps[1] - logps[0]).abs().sum() / tokens < 1e-2
+    mine, other = (torch.cat([g.flatten() for g in pull(b, seen)]) for b in (own, theirs))
+    assert torch.nn.functional.cosine_similarity(mine, other, dim=0) > 0.998
