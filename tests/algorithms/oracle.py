@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, exp, expm1, fsum, sqrt
 
-LIMIT = 60.0  # what is exponentiated stays within ±LIMIT
+LIMIT = 300.0  # what is exponentiated stays within ±LIMIT
 
 
 # ---------------------------------------------------------------- settings and their defaults
