@@ -87,10 +87,12 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def whiten(x: Tensor, mask: Tensor, ddof: int = 1, epsilon: float = 1e-8) -> Tensor:
-    """Mean 0 and variance 1 over all masked tokens, ε under the root; padding stays 0. [N, T]."""
-    mean = masked_mean(x, mask)
-    variance = (((x - mean) * mask) ** 2).sum() / (mask.sum() - ddof).clamp(min=1)
-    return (x - mean) * mask / (variance + epsilon).sqrt()
+    """Mean 0 and variance 1 over all masked tokens, ε under the root; padding stays 0, and equal
+    numbers become exactly 0. [N, T]."""
+    above = (x - x.masked_fill(mask == 0, float("inf")).min()) * mask
+    d = (above - masked_mean(above, mask)) * mask
+    variance = (d**2).sum() / (mask.sum() - ddof).clamp(min=1)
+    return d / (variance + epsilon).sqrt()
 
 
 def explained_variance(returns: Tensor, value: Tensor, mask: Tensor) -> float:

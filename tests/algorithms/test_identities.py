@@ -133,7 +133,7 @@ def test_a_near_tie_shows_what_epsilon_alone_does():
 
 
 @pytest.mark.parametrize("reward", [0.0, 0.1, 0.7, -3.3])
-@pytest.mark.parametrize("name", [*GROUP_BASELINE, "reinforce", "is-pg"])
+@pytest.mark.parametrize("name", [*GROUP_BASELINE, "reinforce", "is-pg", "reinforce++"])
 def test_equal_rewards_in_a_group_give_exactly_no_gradient(name, reward):
     batch = make_batch([5, 3, 7, 2, 4], [0, 0, 0, 1, 1], [reward] * 5)
     batch = with_equal_steps(batch, reward)
