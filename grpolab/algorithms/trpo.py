@@ -76,7 +76,7 @@ class Trpo(ActorCritic):
     def advantage(self, batch: Batch) -> Tensor | Credit:
         if self.needs_critic:
             return super().advantage(batch)
-        return standardised(batch.reward, batch.group, 0, 1e-6)
+        return standardised(batch.reward, batch.group, 0, 0.0)
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
         ratio = token_ratio(batch, now)
