@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grpolab.algorithms.pieces import FARTHEST
 
@@ -177,14 +177,29 @@ def token_terms(algorithm: Algorithm, token: TokenFacts) -> list[Term]:
         "ε": getattr(s, "clip_high", None),
         "ε_low": getattr(s, "clip_low", None),
         "ε_high": getattr(s, "clip_high", None),
-        "λ_policy": getattr(s, "gae_lambda", None),
+        "λ_policy": _policy_lambda(s, token),
         "λ_critic": getattr(s, "critic_lambda", None),
         "α": getattr(s, "length_alpha", None),
         "μ": getattr(s, "imitation_weight", None),
         "δ_max": getattr(s, "max_kl", None),
-        "τ": getattr(s, "tau", getattr(s, "tau_positive", None)),
+        "τ": _tau(s, token),
     }
     return [Term(t.symbol, t.meaning, values.get(t.symbol)) for t in terms(type(algorithm))]
+
+
+def _policy_lambda(settings: Any, token: TokenFacts) -> float | None:
+    """Of this answer: the setting, or what the answer's length makes of it."""
+    fixed, alpha = getattr(settings, "gae_lambda", None), getattr(settings, "length_alpha", None)
+    if fixed is not None or alpha is None:
+        return fixed
+    return max(0.0, 1 - 1 / (alpha * max(token.length, 1)))
+
+
+def _tau(settings: Any, token: TokenFacts) -> float | None:
+    """The one of τ₊ and τ₋ that this token's advantage chooses, or the only one there is."""
+    if token.advantage > 0 and hasattr(settings, "tau_positive"):
+        return settings.tau_positive
+    return getattr(settings, "tau_negative", getattr(settings, "tau", None))
 
 
 # --- the branches that objectives have ---

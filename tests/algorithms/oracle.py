@@ -76,7 +76,8 @@ OWN: dict[str, tuple[str, dict]] = {
     "vapo": (
         TOKEN_MEAN,
         VC_PPO
-        | {"clip_high": 0.28, "length_alpha": 0.05, "imitation_weight": 0.1, "positive_at": 1.0},
+        | {"clip_high": 0.28, "gae_lambda": None, "length_alpha": 0.05}
+        | {"imitation_weight": 0.1, "positive_at": 1.0},
     ),
     "opo": (ROW_SUM, {}),
     "maxrl": (TOKEN_MEAN, CLIP),
@@ -110,13 +111,13 @@ def mean(xs: list[float]) -> float:
     return xs[0] if min(xs) == max(xs) else fsum(xs) / len(xs)
 
 
-def variance(xs: list[float], ddof: int) -> float:
 def above_mean(xs: list[float]) -> list[float]:
     """x − m in rationals, so that nearly equal numbers keep their difference."""
     m = sum(map(Fraction, xs)) / len(xs)
     return [float(Fraction(x) - m) for x in xs]
 
 
+def variance(xs: list[float], ddof: int) -> float:
     return 0.0 if len(xs) <= ddof else fsum(a * a for a in above_mean(xs)) / (len(xs) - ddof)
 
 
@@ -631,7 +632,12 @@ def vc_ppo(b: Rows, s: dict) -> dict:
 
 
 def vapo(b: Rows, s: dict) -> dict:
-    A, R = decoupled(b, s, lambda row: clamp(1 - 1 / (s["length_alpha"] * len(row)), 0.0, 1.0))
+    def policy_lambda(row: Row) -> float:
+        if s["gae_lambda"] is not None:
+            return s["gae_lambda"]
+        return clamp(1 - 1 / (s["length_alpha"] * len(row)), 0.0, 1.0)
+
+    A, R = decoupled(b, s, policy_lambda)
     positive = [row.raw >= s["positive_at"] for row in b.all]  # as graded
     n = sum(len(row) for row, yes in zip(b.all, positive, strict=True) if yes)
     w = s["imitation_weight"] / n if n else 0.0

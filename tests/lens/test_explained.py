@@ -103,6 +103,25 @@ def test_terms_have_the_numbers_of_the_token() -> None:
     assert set(told["branch"]) == {"gain", "slope", "why", "clipped", "candidates"}
 
 
+def test_numbers_that_depend_on_the_token_or_its_answer() -> None:
+    data = random_batch(6, groups=1, lengths=(21, 60), max_tokens=400)  # no price of length
+    found = lens(data, ["sapo", "vapo"], explain=(0, 0, 0))["algorithms"]
+    lengths = [len(s["logprobs"]) for s in data["groups"][0]["samples"]]
+    praised = [s["advantages"][0] > 0 for s in found["sapo"]["groups"][0]["samples"]]
+    assert set(praised) == {True, False}
+    for s, (n, good) in enumerate(zip(lengths, praised, strict=True)):
+        found = lens(data, ["sapo", "vapo"], explain=(0, s, 0))["algorithms"]
+        told = {
+            name: {term["symbol"]: term["value"] for term in one["explain"]["terms"]}
+            for name, one in found.items()
+        }
+        assert told["sapo"]["τ"] == (1.0 if good else 1.05)
+        assert told["vapo"]["λ_policy"] == pytest.approx(1 - 1 / (0.05 * n))
+    fixed = lens(data, ["vapo"], settings={"gae_lambda": 0.9}, explain=(0, 0, 0))
+    terms = fixed["algorithms"]["vapo"]["explain"]["terms"]
+    assert {t["symbol"]: t["value"] for t in terms}["λ_policy"] == 0.9
+
+
 def test_the_formulas_r_m_and_s_give_its_advantage() -> None:
     """Also where the price of length is in r, and where m and s are over steps."""
     data = random_batch(5, lengths=(3, 8), max_tokens=8)
