@@ -284,7 +284,7 @@ def test_who_does_not_take_a_setting_is_left_out() -> None:
     assert set(answer["algorithms"]) | set(answer["left_out"]) == set(ALGORITHMS)
     assert not set(answer["algorithms"]) & set(answer["left_out"])
     answer = lens(random_batch(1), preset="trl-1.16")
-    assert answer["left_out"]["ppo"] == "has no preset 'trl-1.16'"
+    assert answer["left_out"]["vapo"] == "has no preset 'trl-1.16'"
     assert "grpo" in answer["algorithms"]
 
 
