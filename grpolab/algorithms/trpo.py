@@ -62,6 +62,7 @@ class Trpo(ActorCritic):
         "step = √(2 δ_max / xᵀ F x) x, F x = −∇L"
     )
     lineage = (("is-pg", "the step is bounded by the KL, measured in the policy's own geometry"),)
+    metrics = ("kl_step", "line_search", "surrogate_gain")
     Settings = TrpoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 

@@ -49,6 +49,7 @@ class Vapo(VcPpo):
         ("dapo", "takes its higher upper clip and token mean"),
     )
     learning_rate = 8e-4  # short answers have a small λ, and lean on a critic that knows little
+    metrics = ("imitation_loss",)
     Settings = VapoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 
