@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
-from grpolab.algorithms import ALGORITHMS
+from grpolab.algorithms import ALGORITHMS, explain
 from grpolab.algorithms.base import Algorithm
 from grpolab.lens.choose import choose
 from grpolab.lens.compute import lens
@@ -101,6 +102,25 @@ def test_terms_have_the_numbers_of_the_token() -> None:
     assert all(term["meaning"] for term in told["terms"])
     assert told["push"] in ("up", "down", "nowhere")
     assert set(told["branch"]) == {"gain", "slope", "why", "clipped", "candidates"}
+
+
+WORDS = {
+    "mean", "rows", "tokens", "group", "others", "right", "over", "std", "all", "rewards",
+    "step", "steps", "of", "the", "greedy", "answer", "if", "is", "highest", "else", "at",
+    "last", "token", "and", "subject", "to", "min", "max", "clip", "log", "exp", "sigmoid",
+    "const", "every", "few", "with", "gradient", "later", "t", "L", "Σ", "½",
+}  # fmt: skip
+"""What a reader knows without being told."""
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_no_symbol_of_a_formula_is_without_its_meaning(name: str) -> None:
+    told = {term.symbol for term in explain.terms(ALGORITHMS[name])}
+    formula = ALGORITHMS[name].formula.replace("xᵀ", "x")
+    for word in re.findall(r"[^\W\d]\w*′?(?:_\w+)?", formula):
+        if word not in told:
+            parts = {part for part in word.split("_") if part and not part.isdigit()}
+            assert parts <= WORDS or (word == "o" and "|o|" in told), word
 
 
 def test_numbers_that_depend_on_the_token_or_its_answer() -> None:
