@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from grpolab.algorithms import ALGORITHMS, Algorithm, explain
+from grpolab.events import METRICS
 from grpolab.problems import RequestError, nearest
 from grpolab.resources import shipped_scenarios
 
@@ -63,6 +64,7 @@ def _algorithm(a: type[Algorithm]) -> dict[str, Any]:
         ],
         "aggregation": a.mean(),
         "needs": _needs(a),
+        "metrics": metric_hints(a),
         "presets": a.presets,
         "settings": {
             s["name"]: {k: v for k, v in s.items() if k != "name"} for s in _settings(a.Settings)
@@ -81,6 +83,24 @@ def _needs(a: type[Algorithm]) -> list[str]:
         "graded steps": default.needs_steps,
     }
     return [name for name, needed in needs.items() if needed]
+
+
+def metric_hints(a: type[Algorithm]) -> dict[str, str]:
+    """The metrics that its steps carry under the default settings, each with its hint."""
+    default = a(a.Settings.model_validate({}))
+    s = default.settings
+    some = dict.fromkeys((m for other in ALGORITHMS.values() for m in other.metrics), False) | {
+        "value_loss": default.needs_critic,
+        "explained_variance": default.needs_critic,
+        "beta": default.needs_reference,
+        "kl_loss": default.needs_reference and s.kl_place == "loss",
+        "entropy_loss": s.entropy_bonus > 0,
+        "sampler_gap": default.needs_sampler_gap,
+        "groups_replaced": default.resample > 0,
+        "process": default.needs_steps,
+    }
+    some |= dict.fromkeys(a.metrics, True)  # the others are everybody's
+    return {name: hint for name, hint in METRICS.items() if some.get(name, True)}
 
 
 def _difference(a: type[Algorithm], b: type[Algorithm]) -> str:
@@ -201,6 +221,10 @@ def _card(a: type[Algorithm]) -> str:
         lines.append(
             f"  {name:{name_width}}  {value:{value_width}}  {s['description']}  [{s['type']}]"
         )
+    lines += ["", "metrics"]
+    told = metric_hints(a)
+    metric_width = max(map(len, told))
+    lines += [f"  {name:{metric_width}}  {hint}" for name, hint in told.items()]
     if a.lineage:
         lines += ["", "from", *(f"  {ancestor}: {change}" for ancestor, change in a.lineage)]
     lines += ["", "presets"]

@@ -49,6 +49,7 @@ class Algorithm:
     formula: ClassVar[str]  # readable in a terminal, one statement a line, each `symbol = …`
     lineage: ClassVar[tuple[tuple[str, str], ...]] = ()  # (ancestor, what was changed in it)
     aggregation: ClassVar[str] = ""  # where it is not a setting
+    metrics: ClassVar[tuple[str, ...]] = ()  # of its steps, which not everybody's carry
     learning_rate: ClassVar[float] = 1.5e-3  # of a small adapter, where the scenario names none
     Settings: ClassVar[type[Settings]]
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}

@@ -40,7 +40,7 @@ class Cispo(GroupNormed):
     Settings = CispoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "trl-1.16": {"ddof": 1, "std_epsilon": 1e-4},
+        "trl-1.16": {"kl_estimator": "unbiased", "ddof": 1, "std_epsilon": 1e-4},
         "verl": {"ddof": 1, "std_epsilon": 1e-6, "clip_high": 0.2},
     }
 

@@ -46,7 +46,8 @@ class Dapo(TokenClipped, GroupNormed):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "trl-1.16": {
-            "ddof": 1, "std_epsilon": 1e-4, "resample": 0, "overlong_buffer": 0.0,
+            "kl_estimator": "unbiased", "ddof": 1, "std_epsilon": 1e-4, "resample": 0,
+            "overlong_buffer": 0.0,
         },
         "verl": {"ddof": 1, "std_epsilon": 1e-6, "dual_clip": 10.0},
         "openrlhf": {

@@ -40,7 +40,7 @@ class DrGrpo(TokenClipped):
     Settings = DrGrpoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "trl-1.16": {},
+        "trl-1.16": {"kl_estimator": "unbiased"},
         "verl": {"dual_clip": 3.0},
         "openrlhf": {"aggregation": "token-mean"},
     }

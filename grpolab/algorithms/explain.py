@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grpolab.algorithms.pieces import FARTHEST
 
@@ -106,9 +106,15 @@ SYMBOLS: dict[str, str] = {
     "G": "answers in the group",
     "Â": "advantage: how much better than expected",
     "V": "the critic's value of the state before the token",
+    "GAE": "surprises r_t + γ V_next − V from this token on, weighted with (γ λ)^k",
+    "whiten_batch": "shifted and scaled to mean 0 and variance 1 over all tokens of the batch",
+    "L_V": "loss of the critic",
+    "V_clip": "V, held within clip_value of what it was when the answer was sampled",
     "δ": "surprise of the critic at this token: r_t + γ V_next − V",
     "π": "probability of the token under the policy now",
     "ρ": "ratio: probability now / probability when sampled",
+    "π_ref": "the reference policy: where the KL is measured from",
+    "ρ′": "has the value of ρ_seq, and changes with the token's own probability",
     "ρ_seq": "the answer's ratio: geometric mean of its token ratios",
     "ρ_ans": "the answer's ratio: product of its token ratios",
     "β": "weight of the KL",
@@ -129,6 +135,8 @@ SYMBOLS: dict[str, str] = {
     "μ": "weight of imitating right answers",
     "δ_max": "largest KL that a step may have",
     "τ": "temperature of the gate, or weight of the squared log-ratio",
+    "target": "the KL that a step should have, mean per token",
+    "x": "the natural gradient: F⁻¹ times the gradient",
     "F": "Fisher information: how much a change of parameters changes the distributions",
 }
 """Every symbol that a formula may use. A formula's terms are those that occur in it."""
@@ -162,6 +170,8 @@ def token_terms(algorithm: Algorithm, token: TokenFacts) -> list[Term]:
         "Â": token.advantage,
         "V": token.value,
         "π": math.exp(min(token.logp, 0.0)),
+        "π_ref": None if token.ref_logp is None else math.exp(min(token.ref_logp, 0.0)),
+        "ρ′": token.sequence_ratio,
         "ρ": token.ratio,
         "ρ_seq": token.sequence_ratio,
         "ρ_ans": token.answer_ratio,
@@ -177,14 +187,30 @@ def token_terms(algorithm: Algorithm, token: TokenFacts) -> list[Term]:
         "ε": getattr(s, "clip_high", None),
         "ε_low": getattr(s, "clip_low", None),
         "ε_high": getattr(s, "clip_high", None),
-        "λ_policy": getattr(s, "gae_lambda", None),
+        "λ_policy": _policy_lambda(s, token),
         "λ_critic": getattr(s, "critic_lambda", None),
         "α": getattr(s, "length_alpha", None),
         "μ": getattr(s, "imitation_weight", None),
         "δ_max": getattr(s, "max_kl", None),
-        "τ": getattr(s, "tau", getattr(s, "tau_positive", None)),
+        "target": s.kl_target,
+        "τ": _tau(s, token),
     }
     return [Term(t.symbol, t.meaning, values.get(t.symbol)) for t in terms(type(algorithm))]
+
+
+def _policy_lambda(settings: Any, token: TokenFacts) -> float | None:
+    """Of this answer: the setting, or what the answer's length makes of it."""
+    fixed, alpha = getattr(settings, "gae_lambda", None), getattr(settings, "length_alpha", None)
+    if fixed is not None or alpha is None:
+        return fixed
+    return max(0.0, 1 - 1 / (alpha * max(token.length, 1)))
+
+
+def _tau(settings: Any, token: TokenFacts) -> float | None:
+    """The one of τ₊ and τ₋ that this token's advantage chooses, or the only one there is."""
+    if token.advantage > 0 and hasattr(settings, "tau_positive"):
+        return settings.tau_positive
+    return getattr(settings, "tau_negative", getattr(settings, "tau", None))
 
 
 # --- the branches that objectives have ---

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, TokenFacts
 from grpolab.algorithms.group_normed import GroupNormed, GroupNormedSettings
-from grpolab.algorithms.pieces import FARTHEST
+from grpolab.algorithms.pieces import held
 
 
 class GmpoSettings(GroupNormedSettings):
@@ -49,10 +49,10 @@ class Gmpo(GroupNormed):
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
         low, high = self._bounds()
         rho, praised = (now.logp - batch.old_logp) * batch.mask, credit.advantage > 0
-        held = rho.clamp(max=high).where(praised, rho.clamp(min=low))
-        clipped = (held != rho) & (credit.advantage != 0)
+        h = rho.clamp(max=high).where(praised, rho.clamp(min=low))
+        clipped = (h != rho) & (credit.advantage != 0)
         lengths = batch.mask.sum(1, keepdim=True).clamp(min=1)
-        ratio = (held.sum(1, keepdim=True) / lengths).clamp(-FARTHEST, FARTHEST).exp()
+        ratio = held(h.sum(1, keepdim=True) / lengths).exp()
         return Objective(credit.advantage[:, :1] * ratio, ratio.expand(rho.shape), clipped)
 
     def branch(self, token: TokenFacts) -> Branch:

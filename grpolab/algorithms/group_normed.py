@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 class GroupNormedSettings(Settings):
     ddof: Ddof = 0
-    std_epsilon: StdEpsilon = 1e-6
+    std_epsilon: StdEpsilon = 0.0
 
 
 class GroupNormed(Algorithm):
-    """Â = (r − m)/(s + ε), m and s over the answers to one prompt (2402.03300 §4.1.2)."""
+    """Â = (r − m)/(s + ε), m and s over the answers to one prompt (2402.03300 §4.1.2). The papers
+    have no ε; where s is 0, so is Â."""
 
     def advantage(self, batch: Batch) -> Tensor:
         s = self.settings

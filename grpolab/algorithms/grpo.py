@@ -1,11 +1,11 @@
 """GRPO with outcome rewards: a group of answers is its own baseline.
 
 Paper    Shao et al. 2024, DeepSeekMath, arXiv 2402.03300, §4.1.2, eq. 3 and 4
-Formula  Â_i,t = (r_i − mean r) / (std r + ε_std)              over the G answers to one prompt
+Formula  Â_i,t = (r_i − mean r) / std r                        over the G answers to one prompt
          J = 1/G Σ_i 1/|o_i| Σ_t { min(ρ_t Â, clip(ρ_t, 1−ε, 1+ε) Â) − β·k3(π‖π_ref) }
-Differs  the paper leaves the std's ddof and ε open: population std (ddof 0) and 1e-6 here;
-         `trl-1.16`, `verl` and `openrlhf` are presets (the last without its default KL, which is
-         added to the reward behind the baseline). ε may differ below and above 1.
+Differs  the paper leaves the std's ddof open: population std (ddof 0) here. Others add an ε to the
+         std, `std_epsilon`: see the presets `trl-1.16`, `verl` and `openrlhf` (the last without
+         its default KL, which it adds to the advantage). ε may differ below and above 1.
 """
 
 from __future__ import annotations

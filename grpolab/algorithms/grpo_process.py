@@ -2,7 +2,7 @@
 all later steps.
 
 Paper    Shao et al. 2024, DeepSeekMath, arXiv 2402.03300, §4.1.3
-Formula  r̃_j = (r_j − mean) / (std + ε_std)        over all steps of all G answers to one prompt
+Formula  r̃_j = (r_j − mean) / std                  over all steps of all G answers to one prompt
          Â_i,t = Σ_{steps j of answer i with end(j) ≥ t} r̃_j
          J as in GRPO
 Differs  nothing; where an answer has its steps from is the task's affair. In the lab the answer's

@@ -48,6 +48,7 @@ class KimiMd(Algorithm):
     )
     aggregation = "sequence-mean"
     learning_rate = 8e-4
+    metrics = ("kl_loss",)
     Settings = KimiMdSettings
 
     def advantage(self, batch: Batch) -> Tensor:

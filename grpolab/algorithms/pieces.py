@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 
     from grpolab.algorithms.records import Batch, Forward, Whole
 
-FARTHEST = 60.0
-"""Log-ratios are held within ±this before exp, so that nothing overflows in float32."""
+FARTHEST = 300.0
+"""Log-ratios are held within ±this before exp: e^300 may still be squared in float64."""
+FARTHEST_SHORT = 60.0
+"""The same in float32 and shorter numbers."""
+
+
+def held(log_ratio: Tensor) -> Tensor:
+    """The log-ratio, not so far from 0 that its exp overflows. Any shape."""
+    bound = FARTHEST if log_ratio.dtype.itemsize == 8 else FARTHEST_SHORT
+    return log_ratio.clamp(-bound, bound)
 
 
 # --- groups ---
@@ -79,10 +87,12 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def whiten(x: Tensor, mask: Tensor, ddof: int = 1, epsilon: float = 1e-8) -> Tensor:
-    """Mean 0 and variance 1 over all masked tokens, ε under the root; padding stays 0. [N, T]."""
-    mean = masked_mean(x, mask)
-    variance = (((x - mean) * mask) ** 2).sum() / (mask.sum() - ddof).clamp(min=1)
-    return (x - mean) * mask / (variance + epsilon).sqrt()
+    """Mean 0 and variance 1 over all masked tokens, ε under the root; padding stays 0, and equal
+    numbers become exactly 0. [N, T]."""
+    above = (x - x.masked_fill(mask == 0, float("inf")).min()) * mask
+    d = (above - masked_mean(above, mask)) * mask
+    variance = (d**2).sum() / (mask.sum() - ddof).clamp(min=1)
+    return d / (variance + epsilon).sqrt()
 
 
 def explained_variance(returns: Tensor, value: Tensor, mask: Tensor) -> float:
@@ -135,7 +145,7 @@ def gae(
 
 def log_ratio(batch: Batch, now: Forward) -> Tensor:
     """log ρ_t = log π − log π_old, 0 on padding. [n, T]."""
-    return ((now.logp - batch.old_logp) * batch.mask).clamp(-FARTHEST, FARTHEST)
+    return held((now.logp - batch.old_logp) * batch.mask)
 
 
 def token_ratio(batch: Batch, now: Forward) -> Tensor:
@@ -146,7 +156,7 @@ def token_ratio(batch: Batch, now: Forward) -> Tensor:
 def answer_ratio(batch: Batch, now: Forward) -> Tensor:
     """π(answer)/π_old(answer), the product of the token ratios. [n, 1]."""
     whole = ((now.logp - batch.old_logp) * batch.mask).sum(1, keepdim=True)
-    return whole.clamp(-FARTHEST, FARTHEST).exp()
+    return held(whole).exp()
 
 
 def sequence_ratio(batch: Batch, now: Forward) -> Tensor:
@@ -154,7 +164,7 @@ def sequence_ratio(batch: Batch, now: Forward) -> Tensor:
     [n, 1]."""
     lengths = batch.mask.sum(1, keepdim=True).clamp(min=1)
     mean = ((now.logp - batch.old_logp) * batch.mask).sum(1, keepdim=True) / lengths
-    return mean.clamp(-FARTHEST, FARTHEST).exp()
+    return held(mean).exp()
 
 
 def clipped_surrogate(
@@ -199,7 +209,7 @@ def kl_estimate(logp: Tensor, ref_logp: Tensor, estimator: str) -> Tensor:
     if estimator == "k2":
         return 0.5 * d**2
     if estimator in ("k3", "unbiased"):
-        d = d.clamp(-FARTHEST, FARTHEST)
+        d = held(d)
         return d.exp() - 1 - d
     raise ValueError(f"unknown KL estimator {estimator!r}")
 

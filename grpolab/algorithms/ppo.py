@@ -46,6 +46,7 @@ class Ppo(TokenClipped, ActorCritic):
     Settings = PpoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "trl-1.16": {"beta": 0.05, "clip_value": 0.2, "value_weight": 0.1},
         "verl": {"beta": 0.0, "gae_lambda": 1.0, "dual_clip": 3.0, "clip_value": 0.5},
         "openrlhf": {"gae_lambda": 1.0, "ddof": 0, "clip_value": 0.5},
     }

@@ -29,6 +29,7 @@ class PpoAdaptiveKl(PpoKl):
     paper = "arXiv 1707.06347, §4"
     formula = PpoKl.formula + "\nβ = 2β if KL > 1.5 target, β/2 if KL < target/1.5"
     lineage = (("ppo-kl", "β doubles where a step went too far, halves where it was timid"),)
+    metrics = ("kl_loss", "kl_step", "beta")
     Settings = PpoAdaptiveKlSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 

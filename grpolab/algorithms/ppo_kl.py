@@ -42,6 +42,7 @@ class PpoKl(ActorCritic):
         ("trpo", "the KL is a penalty in the loss, not a constraint of the step"),
         ("is-pg", "a penalty holds the ratio near 1; a critic gives the advantage"),
     )
+    metrics = ("kl_loss",)
     Settings = PpoKlSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 

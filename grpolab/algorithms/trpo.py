@@ -62,6 +62,7 @@ class Trpo(ActorCritic):
         "step = √(2 δ_max / xᵀ F x) x, F x = −∇L"
     )
     lineage = (("is-pg", "the step is bounded by the KL, measured in the policy's own geometry"),)
+    metrics = ("kl_step", "line_search", "surrogate_gain")
     Settings = TrpoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 
@@ -76,7 +77,7 @@ class Trpo(ActorCritic):
     def advantage(self, batch: Batch) -> Tensor | Credit:
         if self.needs_critic:
             return super().advantage(batch)
-        return standardised(batch.reward, batch.group, 0, 1e-6)
+        return standardised(batch.reward, batch.group, 0, 0.0)
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
         ratio = token_ratio(batch, now)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 class VapoSettings(VcPpoSettings):
     clip_high: ClipHigh = 0.28
+    gae_lambda: float | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        None, ge=0, le=1, description="λ_policy of all answers; none: it follows the length"
+    )
     length_alpha: float = Field(0.05, gt=0, description="α: λ_policy = 1 − 1/(α · length)")
     imitation_weight: float = Field(0.1, ge=0, description="μ: weight of imitating right answers")
     positive_at: float = Field(1.0, description="reward from which an answer counts as right")
@@ -46,11 +49,15 @@ class Vapo(VcPpo):
         ("dapo", "takes its higher upper clip and token mean"),
     )
     learning_rate = 8e-4  # short answers have a small λ, and lean on a critic that knows little
+    metrics = ("imitation_loss",)
     Settings = VapoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 
     def policy_lambda(self, batch: Batch) -> float | Tensor:
-        return (1 - 1 / (self.settings.length_alpha * batch.mask.sum(1).clamp(min=1))).clamp(min=0)
+        s = self.settings
+        if s.gae_lambda is not None:
+            return s.gae_lambda
+        return (1 - 1 / (s.length_alpha * batch.mask.sum(1).clamp(min=1))).clamp(min=0)
 
     def credit(self, batch: Batch) -> Credit:
         credit = super().credit(batch)

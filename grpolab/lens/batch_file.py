@@ -5,8 +5,9 @@
     "logprobs": [], "old_logprobs": [], "ref_logprobs": [], "values": [],
     "sampler_logprobs": [], "entropies": []}]}]}
 
-All but `reward`, `logprobs` and `old_logprobs` may be missing from the samples, then from all of
-them; `null` counts as missing. Natural logarithms; all arrays of a sample have the same length.
+All but `reward`, `logprobs` and `old_logprobs` may be missing from samples, and `null` counts as
+missing; what one sample lacks, no algorithm can use. Natural logarithms; all arrays of a sample
+have the same length.
 What is wrong is told in one line with the place:
 
 batch.json: groups[0].samples[1].logprobs[3]: NaN is not a log-probability
@@ -88,6 +89,18 @@ def samples(batch: Mapping[str, Any]) -> Iterator[tuple[int, int, dict[str, Any]
             yield g, s, sample
 
 
+def missing(batch: Mapping[str, Any], key: str) -> str | None:
+    """Who lacks an optional key, as the end of a sentence; None where nobody does."""
+    if key in GROUP:
+        parts = [(f"groups[{g}]", group) for g, group in enumerate(batch["groups"])]
+    else:
+        parts = [(f"groups[{g}].samples[{s}]", sample) for g, s, sample in samples(batch)]
+    lacking = [place for place, part in parts if part.get(key) is None]
+    if not lacking:
+        return None
+    return "the batch has none" if len(lacking) == len(parts) else f"{lacking[0]} has none"
+
+
 class _Checked:
     """One pass over a batch; `place` is the path of keys to where it is."""
 
@@ -110,9 +123,7 @@ class _Checked:
         groups = self.items(batch["groups"], "groups", "group")
         for g, group in enumerate(groups):
             self.group(group, f"groups[{g}]")
-        self.agree([(f"groups[{g}]", group) for g, group in enumerate(groups)], ("greedy_reward",))
         rows = [(f"groups[{g}].samples[{s}]", sample) for g, s, sample in samples(batch)]
-        self.agree(rows, OPTIONAL)
         place, longest = max(rows, key=lambda row: len(row[1]["logprobs"]))
         length = len(longest["logprobs"])
         if length > limit:
@@ -214,14 +225,6 @@ class _Checked:
         if x > LARGEST_COUNT:
             self.wrong(place, f"{_short(x)} is too large to compute with")
         return x
-
-    def agree(self, parts: Sequence[tuple[str, dict[str, Any]]], keys: Sequence[str]) -> None:
-        """Every part has an optional key, or none has it."""
-        for key in keys:
-            having = [place for place, part in parts if part.get(key) is not None]
-            lacking = [place for place, part in parts if part.get(key) is None]
-            if having and lacking:
-                self.wrong(lacking[0], f"has no {key}, although {having[0]} has")
 
 
 def _below(place: str, key: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from grpolab.algorithms import ALGORITHMS, Algorithm
-from grpolab.lens.batch_file import samples
+from grpolab.lens.batch_file import missing
 from grpolab.problems import RequestError, ScenarioError, nearest, validated
 
 
@@ -102,24 +102,16 @@ def lacks(algorithm: Algorithm, batch: Mapping[str, Any]) -> str | None:
     """What the algorithm needs and the batch does not have, or None."""
     if algorithm.settings.entropy_bonus > 0:
         return NO_DISTRIBUTION
-    _, _, first = next(samples(batch))
+    s = algorithm.settings
     needs = {
-        "values": (algorithm.needs_critic, first, "for its critic"),
-        "ref_logprobs": (
-            algorithm.needs_reference,
-            first,
-            f"its KL counts, with beta {algorithm.settings.beta:g}",
-        ),
-        "greedy_reward": (algorithm.needs_greedy, batch["groups"][0], "as its baseline"),
-        "step_rewards": (algorithm.needs_steps, first, "of the single steps"),
-        "entropies": (
-            algorithm.needs_entropy,
-            first,
-            f"top_entropy is {algorithm.settings.top_entropy:g}",
-        ),
-        "sampler_logprobs": (algorithm.needs_sampler_gap, first, "tis_cap is set"),
+        "values": (algorithm.needs_critic, "for its critic"),
+        "ref_logprobs": (algorithm.needs_reference, f"its KL counts, with beta {s.beta:g}"),
+        "greedy_reward": (algorithm.needs_greedy, "as its baseline"),
+        "step_rewards": (algorithm.needs_steps, "of the single steps"),
+        "entropies": (algorithm.needs_entropy, f"top_entropy is {s.top_entropy:g}"),
+        "sampler_logprobs": (algorithm.needs_sampler_gap, "tis_cap is set"),
     }
-    for key, (needed, part, why) in needs.items():
-        if needed and part.get(key) is None:
-            return f"needs {key} ({why}), and the batch has none"
+    for key, (needed, why) in needs.items():
+        if needed and (who := missing(batch, key)):
+            return f"needs {key} ({why}), and {who}"
     return None

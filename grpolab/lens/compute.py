@@ -17,6 +17,8 @@ from grpolab.lens.explained import explained
 from grpolab.lens.tensors import Look, from_json, look
 from grpolab.problems import RequestError
 
+OVERFLOWS = "cannot be computed: with these numbers and settings it overflows float64"
+
 
 def lens(
     batch: dict[str, Any],
@@ -59,10 +61,14 @@ def lens(
 
     tensors, now = from_json(data)
     looks = look(tensors, now, algorithms)
+    for name in [name for name, found in looks.items() if not _finite(found, tensors)]:
+        left_out[name] = OVERFLOWS
+        del algorithms[name], looks[name]
+        if names or not algorithms:
+            raise RequestError(f"{where}: {name} {OVERFLOWS}")
     out: dict[str, Any] = {}
     for name, algorithm in algorithms.items():
         found = looks[name]
-        _finite(name, found, tensors)
         out[name] = {
             "preset": own_preset if algorithm is own else preset,
             "settings": algorithm.settings.model_dump(mode="json"),
@@ -146,12 +152,11 @@ def _row(data: Mapping[str, Any], place: tuple[int, int, int]) -> int:
     raise RequestError(f"no sample {s} in group {g}; valid: 0 to {last}")
 
 
-def _finite(name: str, found: Look, batch: Batch) -> None:
-    """JSON has no infinity. Raises RequestError where settings were so large that numbers
-    overflowed."""
+def _finite(found: Look, batch: Batch) -> bool:
+    """JSON has no infinity: whether there is none in what was found."""
     parts = [found.gradient, found.credit.advantage * batch.mask, *found.loss.terms.values()]
-    if not all(bool(part.isfinite().all()) for part in parts):
-        raise RequestError(f"{name}: the settings are so large that its numbers overflow")
+    parts += [found.loss.total]
+    return all(bool(part.isfinite().all()) for part in parts)
 
 
 def _zero_std(data: Mapping[str, Any]) -> dict[str, int]:

@@ -3,6 +3,7 @@ objective is on."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from grpolab.algorithms import explain
 from grpolab.algorithms.base import Algorithm, Batch, Forward
 from grpolab.algorithms.explain import TokenFacts
-from grpolab.algorithms.pieces import FARTHEST, log_ratio, reward_to_go
+from grpolab.algorithms.pieces import reward_to_go
 from grpolab.lens.tensors import Look
 
 
@@ -43,7 +44,7 @@ def token_facts(
     single = symbols & {"r_t", "R"}
     reward = algorithm.shape(replace(batch, ref_logp=None)).reward if single else shaped.reward
     group = _pool(algorithm, batch, reward, row)
-    rho = log_ratio(batch, now)[row]
+    rho = (now.logp - batch.old_logp)[row] * batch.mask[row]
     length = int(batch.mask[row].sum().item())
     return TokenFacts(
         reward=float(reward[row]),
@@ -89,7 +90,7 @@ def _mean_clipped(
     if not {"clip_low", "clip_high"} <= set(type(s).model_fields):
         return None
     praised = found.credit.advantage[row] > 0
-    high = FARTHEST if s.clip_high is None else s.clip_high
-    low = FARTHEST if s.clip_low is None else s.clip_low
+    high = math.inf if s.clip_high is None else s.clip_high
+    low = math.inf if s.clip_low is None else s.clip_low
     held = rho.clamp(max=high).where(praised, rho.clamp(min=-low))
     return float(held.sum()) / max(length, 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from grpolab.algorithms.base import Algorithm, Batch, Credit, Forward, Loss, Whole
 from grpolab.algorithms.records import Steps
-from grpolab.lens.batch_file import samples
+from grpolab.lens.batch_file import missing, samples
 
 WARM = 1 << 30
 """Age of the critic in a batch from a file: nobody's warm-up is longer."""
@@ -71,11 +71,12 @@ def from_json(data: Mapping[str, Any]) -> tuple[Batch, Forward]:
         return out
 
     def optional(key: str) -> Tensor | None:
-        return table([row[key] for row in rows]) if rows[0].get(key) is not None else None
+        return None if missing(data, key) else table([row[key] for row in rows])
 
     logp = table([row["logprobs"] for row in rows])
     value, entropy = optional("values"), optional("entropies")
     greedy = [data["groups"][g].get("greedy_reward") for g, _, _ in found]
+    steps = None if missing(data, "step_rewards") else [row["step_rewards"] for row in rows]
     batch = Batch(
         mask=table([[1.0] * len(row["logprobs"]) for row in rows]),
         group=torch.tensor([g for g, _, _ in found]),
@@ -84,8 +85,8 @@ def from_json(data: Mapping[str, Any]) -> tuple[Batch, Forward]:
         ref_logp=optional("ref_logprobs"),
         value=value,
         max_tokens=data["max_tokens"],
-        greedy_reward=None if greedy[0] is None else column(greedy),
-        steps=_steps([row.get("step_rewards") for row in rows]),
+        greedy_reward=None if missing(data, "greedy_reward") else column(greedy),
+        steps=None if steps is None else _steps(steps),
         entropy=entropy,
         sampler_logp=optional("sampler_logprobs"),
         critic_age=WARM,
@@ -93,17 +94,14 @@ def from_json(data: Mapping[str, Any]) -> tuple[Batch, Forward]:
     return batch, Forward(logp, torch.zeros_like(logp) if entropy is None else entropy, value)
 
 
-def _steps(rows: Sequence[Sequence[Mapping[str, Any]] | None]) -> Steps | None:
-    if rows[0] is None:
-        return None
-    given = [row or [] for row in rows]
-    shape = (len(rows), max(1, *map(len, given)))
+def _steps(rows: Sequence[Sequence[Mapping[str, Any]]]) -> Steps:
+    shape = (len(rows), max(1, *map(len, rows)))
     steps = Steps(
         end=torch.zeros(shape, dtype=torch.long),
         reward=torch.zeros(shape, dtype=torch.float64),
         mask=torch.zeros(shape, dtype=torch.float64),
     )
-    for i, row in enumerate(given):
+    for i, row in enumerate(rows):
         for j, step in enumerate(row):
             steps.end[i, j], steps.reward[i, j], steps.mask[i, j] = step["end"], step["reward"], 1
     return steps

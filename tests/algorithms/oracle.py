@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from math import ceil, exp, expm1, fsum, sqrt
 
-LIMIT = 60.0  # what is exponentiated stays within ±LIMIT
+LIMIT = 300.0  # what is exponentiated stays within ±LIMIT
 
 
 # ---------------------------------------------------------------- settings and their defaults
@@ -30,7 +31,7 @@ COMMON = {
     "tis_cap": None,
 }
 CLIP = {"clip_low": 0.2, "clip_high": 0.2, "dual_clip": None}
-GROUP_STD = {"ddof": 0, "std_epsilon": 1e-6}
+GROUP_STD = {"ddof": 0, "std_epsilon": 0.0}
 KL_IN_REWARD = {"kl_place": "reward", "kl_estimator": "k1"}
 GAE = {"gamma": 1.0, "gae_lambda": 0.95, "whiten": True, "ddof": 1}
 PPO = GAE | CLIP | KL_IN_REWARD | {"clip_value": 1.0, "value_weight": 1.0}
@@ -75,7 +76,8 @@ OWN: dict[str, tuple[str, dict]] = {
     "vapo": (
         TOKEN_MEAN,
         VC_PPO
-        | {"clip_high": 0.28, "length_alpha": 0.05, "imitation_weight": 0.1, "positive_at": 1.0},
+        | {"clip_high": 0.28, "gae_lambda": None, "length_alpha": 0.05}
+        | {"imitation_weight": 0.1, "positive_at": 1.0},
     ),
     "opo": (ROW_SUM, {}),
     "maxrl": (TOKEN_MEAN, CLIP),
@@ -109,9 +111,14 @@ def mean(xs: list[float]) -> float:
     return xs[0] if min(xs) == max(xs) else fsum(xs) / len(xs)
 
 
+def above_mean(xs: list[float]) -> list[float]:
+    """x − m in rationals, so that nearly equal numbers keep their difference."""
+    m = sum(map(Fraction, xs)) / len(xs)
+    return [float(Fraction(x) - m) for x in xs]
+
+
 def variance(xs: list[float], ddof: int) -> float:
-    m = mean(xs)
-    return 0.0 if len(xs) <= ddof else fsum((x - m) ** 2 for x in xs) / (len(xs) - ddof)
+    return 0.0 if len(xs) <= ddof else fsum(a * a for a in above_mean(xs)) / (len(xs) - ddof)
 
 
 def kl_estimate(estimator: str, p: float, q: float) -> tuple[float, float]:
@@ -208,15 +215,14 @@ def over_tokens(b: Rows, A: list[float]) -> PerToken:
 
 def minus_group_mean(b: Rows) -> list[float]:
     """r − m."""
-    return [
-        row.total - mean([other.total for other in group]) for group in b.groups for row in group
-    ]
+    return [a for group in b.groups for a in above_mean([row.total for row in group])]
 
 
 def standardised(b: Rows, ddof: int, eps: float) -> list[float]:
-    """(r − m) / (s + eps)."""
+    """(r − m) / (s + eps), 0 where all rewards are equal."""
     s = [sqrt(variance([row.total for row in group], ddof)) for group in b.groups for _ in group]
-    return [a / (deviation + eps) for a, deviation in zip(minus_group_mean(b), s, strict=True)]
+    scale = [deviation + eps or 1.0 for deviation in s]
+    return [a / x for a, x in zip(minus_group_mean(b), scale, strict=True)]
 
 
 def group_advantage(b: Rows, s: dict) -> PerToken:
@@ -534,7 +540,7 @@ def with_critic(b: Rows, s: dict) -> tuple[PerToken, PerToken]:
 def trpo(b: Rows, s: dict) -> dict:
     """The surrogate, whose gradient the natural gradient step starts from."""
     if s["advantage"] == "group":
-        return loss(b, s, over_tokens(b, standardised(b, 0, 1e-6)), ratio_gain)
+        return loss(b, s, over_tokens(b, standardised(b, 0, 0.0)), ratio_gain)
     A, R = with_critic(b, s)
     return loss(b, s, A, ratio_gain, returns=R)
 
@@ -563,11 +569,11 @@ def grpo_process(b: Rows, s: dict) -> dict:
     A = []
     for group in b.groups:
         pool = [reward for row in group for _, reward in step_rewards(row)]
-        m, scale = mean(pool), 1.0
+        above, scale = iter(above_mean(pool)), 1.0
         if s["scale"] == "std":
             scale = sqrt(variance(pool, s["ddof"])) + s["std_epsilon"]
         for row in group:
-            steps = [(end, (reward - m) / (scale or 1.0)) for end, reward in step_rewards(row)]
+            steps = [(end, next(above) / (scale or 1.0)) for end, _ in step_rewards(row)]
             A.append([fsum(x for end, x in steps if end >= t) for t in range(len(row))])
     return loss(b, s, A, clip_gain)
 
@@ -626,7 +632,12 @@ def vc_ppo(b: Rows, s: dict) -> dict:
 
 
 def vapo(b: Rows, s: dict) -> dict:
-    A, R = decoupled(b, s, lambda row: clamp(1 - 1 / (s["length_alpha"] * len(row)), 0.0, 1.0))
+    def policy_lambda(row: Row) -> float:
+        if s["gae_lambda"] is not None:
+            return s["gae_lambda"]
+        return clamp(1 - 1 / (s["length_alpha"] * len(row)), 0.0, 1.0)
+
+    A, R = decoupled(b, s, policy_lambda)
     positive = [row.raw >= s["positive_at"] for row in b.all]  # as graded
     n = sum(len(row) for row, yes in zip(b.all, positive, strict=True) if yes)
     w = s["imitation_weight"] / n if n else 0.0

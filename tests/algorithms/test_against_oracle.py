@@ -238,7 +238,7 @@ def loss_scale(batch: dict, want: dict) -> float:
             reach = max(reach, abs(math.fsum(log_rho)), *map(abs, log_rho))
             size = max(size, -math.fsum(row["logprobs"]))
     A = max(abs(a) for group in want["advantages"] for row in group for a in row)
-    return A * max(math.exp(min(reach, 60.0)), size)
+    return A * max(math.exp(min(reach, 300.0)), size)
 
 
 def all_agree(batch: dict, names: list[str]) -> None:

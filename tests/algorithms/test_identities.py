@@ -133,7 +133,7 @@ def test_a_near_tie_shows_what_epsilon_alone_does():
 
 
 @pytest.mark.parametrize("reward", [0.0, 0.1, 0.7, -3.3])
-@pytest.mark.parametrize("name", [*GROUP_BASELINE, "reinforce", "is-pg"])
+@pytest.mark.parametrize("name", [*GROUP_BASELINE, "reinforce", "is-pg", "reinforce++"])
 def test_equal_rewards_in_a_group_give_exactly_no_gradient(name, reward):
     batch = make_batch([5, 3, 7, 2, 4], [0, 0, 0, 1, 1], [reward] * 5)
     batch = with_equal_steps(batch, reward)
@@ -417,9 +417,7 @@ def test_sapo_is_a_gate_of_slope_one_at_ratio_one():
 def test_gae_with_gamma_and_lambda_one_telescopes(name):
     batch = two_groups()
     assert batch.value is not None
-    # vapo's λ_policy comes from the length: long enough makes it 1
-    settings = {"length_alpha": 1e12} if name == "vapo" else {"gae_lambda": 1.0}
-    algorithm = make(name, beta=0.0, gamma=1.0, whiten=False, **settings)
+    algorithm = make(name, beta=0.0, gamma=1.0, gae_lambda=1.0, whiten=False)
     credit, whole = algorithm.credit(batch), batch.reward[:, None] * batch.mask
     assert credit.returns is not None
     assert_same(credit.advantage, whole - batch.value, 1e-9)
@@ -462,6 +460,8 @@ def test_vapo_takes_lambda_from_the_length():
         assert_same(found.advantage[row], as_ppo.advantage[row])
         assert as_ppo.returns is not None and found.returns is not None
         assert_same(found.returns, as_ppo.returns)  # the critic's λ stays
+        fixed = make("vapo", gae_lambda=lam, whiten=False).credit(batch)
+        assert_same(fixed.advantage, as_ppo.advantage)
 
 
 def test_vapo_imitates_what_was_graded_right():

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,8 +104,61 @@ def test_the_worked_example_of_an_algorithm_trains(praise: str, tmp_path: Path) 
     assert [e.algorithm for e in steps] == ["praise", "praise"]
 
 
-def test_the_worked_example_of_an_algorithm_is_listed(
-    praise: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["algorithms", praise]) == 0
-    assert "no answer is blamed" in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package in which somebody did what the README says, and nothing else."""
+    root = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(
+        ROOT / "grpolab", root / "grpolab", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for folder in ("assets", "scenarios"):
+        (root / folder).symlink_to(ROOT / folder)
+    file = root / "grpolab/algorithms/praise.py"
+    file.write_text(block("python", "class Praise"), encoding="utf-8")
+    table = root / "grpolab/algorithms/__init__.py"
+    line = re.search(r"^from .* import Praise$", block("python", "MaxRl, Praise)"), re.M)
+    assert line is not None
+    text = table.read_text(encoding="utf-8")
+    before = "from grpolab.algorithms.raft import Raft"
+    assert text.count(before) == 1 and text.count("    MaxRl,\n)") == 1
+    text = text.replace(before, f"{line[0]}\n{before}")
+    text = text.replace("    MaxRl,\n)", "    MaxRl, Praise,\n)")
+    table.write_text(text, encoding="utf-8")
+    return root
+
+
+def grpolab(root: Path, *arguments: str) -> dict[str, Any]:
+    """What the command in that copy answers, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "grpolab", *arguments], cwd=root, check=False,
+        env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_with_the_worked_example_every_command_knows_it(checkout: Path) -> None:
+    (card,) = grpolab(checkout, "algorithms", "praise", "--json")["algorithms"]
+    assert card["lineage"][0]["change"] == "no answer is blamed"
+    assert Path(card["source"]) == checkout / "grpolab/algorithms/praise.py"
+    assert [t["symbol"] for t in card["terms"]] == ["m", "r", "Â", "π"]
+    schema = json.dumps(grpolab(checkout, "check", "default", "--schema"))
+    assert '"praise"' in schema
+    sample = {"logprobs": [-1.0], "old_logprobs": [-1.0]}
+    samples = [sample | {"reward": 1.0}, sample | {"reward": 0.0}]
+    batch = {"format": "grpolab.batch/1", "max_tokens": 1, "groups": [{"samples": samples}]}
+    (checkout / "batch.json").write_text(json.dumps(batch))
+    answer = grpolab(checkout, "lens", "batch.json", "--explain", "0,0,0", "--json")
+    assert answer["algorithms"]["praise"]["loss"] == 0.25
+    assert answer["algorithms"]["praise"]["explain"]["push"] == "up"
+    assert "dr-grpo" in answer["cosine"]["praise"]
+
+
+def test_with_the_worked_example_it_runs_by_name(checkout: Path) -> None:
+    small = ["rollout.prompts=2", "rollout.group_size=2", "rollout.max_tokens=8"]
+    small += ["evaluate.prompts=2", "train.updates_per_rollout=1"]
+    told = grpolab(
+        checkout, "run", "default", "--algorithm", "praise", "--steps", "1", "--headless",
+        "--json", "--out", str(checkout / "run"), *(x for s in small for x in ("--set", s)),
+    )  # fmt: skip
+    assert (told["algorithm"], told["steps"], told["updates"]) == ("praise", 1, 1)

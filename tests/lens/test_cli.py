@@ -307,7 +307,7 @@ def test_the_difference_of_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert "- aggregation = seq-mean-token-mean" in lines
     assert "+ aggregation = seq-mean-token-sum-norm" in lines
     assert "- beta = 0.04" in lines
-    assert "- std_epsilon = 1e-06" in lines
+    assert "- std_epsilon = 0.0" in lines
     assert all(line[:2] in ("- ", "+ ", "  ", "") for line in lines)
     same = listed(capsys, "grpo", "--diff", "grpo").splitlines()[2:]
     assert not any(line.startswith(("-", "+")) for line in same)

@@ -264,7 +264,7 @@ def test_the_spellings_that_are_promised() -> None:
         ),
         (None, "paper", {"entropy_bonus": 0.1}, "here: an algorithm cannot have an entropy_bonus"),
         (["ppo"], "paper", {"entropy_bonus": 0.1}, "here: an algorithm cannot have an entropy_b"),
-        (["grpo"], "paper", {"beta": float("inf")}, "grpo: the settings are so large that its"),
+        (["grpo"], "paper", {"beta": float("inf")}, "here: grpo cannot be computed: with these"),
         (["grpo"], "paper", {"beta": float("nan")}, "grpo does not take beta=nan: expected"),
     ],
 )
@@ -284,7 +284,7 @@ def test_who_does_not_take_a_setting_is_left_out() -> None:
     assert set(answer["algorithms"]) | set(answer["left_out"]) == set(ALGORITHMS)
     assert not set(answer["algorithms"]) & set(answer["left_out"])
     answer = lens(random_batch(1), preset="trl-1.16")
-    assert answer["left_out"]["ppo"] == "has no preset 'trl-1.16'"
+    assert answer["left_out"]["vapo"] == "has no preset 'trl-1.16'"
     assert "grpo" in answer["algorithms"]
 
 
@@ -318,6 +318,67 @@ def test_one_that_was_named_says_what_it_needs(
         answer = lens(batch)
         assert answer["left_out"][name].startswith(f"needs {key} ")
         assert name not in answer["algorithms"]
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "name"),
+    [
+        ("values", "groups[1].samples[2]", "ppo"),
+        ("ref_logprobs", "groups[0].samples[0]", "grpo"),
+        ("step_rewards", "groups[1].samples[0]", "grpo-process"),
+        ("greedy_reward", "groups[1]", "remax"),
+    ],
+)
+def test_what_one_sample_lacks_nobody_can_use(key: str, place: str, name: str) -> None:
+    batch = random_batch(1)
+    numbers = [int(part.partition("]")[0]) for part in place.split("[")[1:]]
+    part = batch["groups"][numbers[0]]
+    part = part["samples"][numbers[1]] if numbers[1:] else part
+    del part[key]
+    answer = lens(batch)
+    assert answer["left_out"][name].startswith(f"needs {key} (")
+    assert answer["left_out"][name].endswith(f", and {place} has none")
+    whole = random_batch(1)
+    for other in whole["groups"]:
+        other.pop(key, None)
+        for sample in other["samples"]:
+            sample.pop(key, None)
+    assert answer["algorithms"] == lens(whole)["algorithms"]
+    with pytest.raises(RequestError, match=f"b.json: {name} needs {key}"):
+        lens(batch, [name], where="b.json")
+
+
+def test_tokens_of_some_samples_are_enough() -> None:
+    batch = random_batch(1)
+    del batch["groups"][0]["samples"][1]["tokens"]
+    answer = lens(batch)
+    assert set(answer["algorithms"]) == set(ALGORITHMS)
+    assert answer["groups"][0]["samples"][1]["tokens"] is None
+    texts = [one["text"] for one in disagreements(answer, "grpo", "ppo", 10_000)]
+    assert texts.count(None) == len(batch["groups"][0]["samples"][1]["logprobs"])
+
+
+def test_who_overflows_is_left_out_and_the_others_are_not() -> None:
+    batch = random_batch(1)
+    batch["groups"][0]["samples"][0]["logprobs"][0] = -1e90  # its square, times a reward …
+    batch["groups"][0]["samples"][0]["reward"] = 1e99
+    answer = lens(batch, settings={"beta": 1e200})
+    assert answer["left_out"]["grpo"].startswith("cannot be computed: ")
+    assert {"raft", "opo"} <= set(answer["left_out"]) | set(answer["algorithms"])
+    assert answer["algorithms"]
+    with pytest.raises(RequestError, match=r"^here: grpo cannot be computed"):
+        lens(batch, ["grpo"], settings={"beta": 1e200}, where="here")
+
+
+def test_ratios_are_exact_up_to_hundreds_of_nats() -> None:
+    sample = {"logprobs": [-1.0, -2.0], "old_logprobs": [-251.0, -2.0], "reward": 0.0}
+    other = {"logprobs": [-1.0], "old_logprobs": [-1.0], "reward": 1.0}
+    batch = {
+        "format": "grpolab.batch/1", "max_tokens": 2, "groups": [{"samples": [sample, other]}],
+    }  # fmt: skip
+    found = lens(batch, ["dr-grpo"])["algorithms"]["dr-grpo"]
+    gradient = found["groups"][0]["samples"][0]["gradient"]
+    assert gradient == pytest.approx([0.5 * math.exp(250) / (2 * 2), 0.5 / (2 * 2)], rel=1e-12)
 
 
 def test_a_bare_batch_is_enough_for_most() -> None:

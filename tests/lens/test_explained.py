@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
-from grpolab.algorithms import ALGORITHMS
+from grpolab.algorithms import ALGORITHMS, explain
 from grpolab.algorithms.base import Algorithm
 from grpolab.lens.choose import choose
 from grpolab.lens.compute import lens
@@ -95,7 +96,7 @@ def test_terms_have_the_numbers_of_the_token() -> None:
     std = math.sqrt(math.fsum((r - mean) ** 2 for r in rewards) / len(rewards))
     assert values["m"] == pytest.approx(mean)
     assert values["s"] == pytest.approx(std)
-    assert values["Â"] == pytest.approx((row["reward"] - mean) / (std + 1e-6))
+    assert values["Â"] == pytest.approx((row["reward"] - mean) / std)
     assert values["ρ"] == pytest.approx(math.exp(row["logprobs"][0] - row["old_logprobs"][0]))
     assert values["|o|"] == len(row["logprobs"])
     assert all(term["meaning"] for term in told["terms"])
@@ -103,12 +104,50 @@ def test_terms_have_the_numbers_of_the_token() -> None:
     assert set(told["branch"]) == {"gain", "slope", "why", "clipped", "candidates"}
 
 
+WORDS = {
+    "mean", "rows", "tokens", "group", "others", "right", "over", "std", "all", "rewards",
+    "step", "steps", "of", "the", "greedy", "answer", "if", "is", "highest", "else", "at",
+    "last", "token", "and", "subject", "to", "min", "max", "clip", "log", "exp", "sigmoid",
+    "const", "every", "few", "with", "gradient", "later", "t", "L", "Σ", "½",
+}  # fmt: skip
+"""What a reader knows without being told."""
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_no_symbol_of_a_formula_is_without_its_meaning(name: str) -> None:
+    told = {term.symbol for term in explain.terms(ALGORITHMS[name])}
+    formula = ALGORITHMS[name].formula.replace("xᵀ", "x")
+    for word in re.findall(r"[^\W\d]\w*′?(?:_\w+)?", formula):
+        if word not in told:
+            parts = {part for part in word.split("_") if part and not part.isdigit()}
+            assert parts <= WORDS or (word == "o" and "|o|" in told), word
+
+
+def test_numbers_that_depend_on_the_token_or_its_answer() -> None:
+    data = random_batch(6, groups=1, lengths=(21, 60), max_tokens=400)  # no price of length
+    found = lens(data, ["sapo", "vapo"], explain=(0, 0, 0))["algorithms"]
+    lengths = [len(s["logprobs"]) for s in data["groups"][0]["samples"]]
+    praised = [s["advantages"][0] > 0 for s in found["sapo"]["groups"][0]["samples"]]
+    assert set(praised) == {True, False}
+    for s, (n, good) in enumerate(zip(lengths, praised, strict=True)):
+        found = lens(data, ["sapo", "vapo"], explain=(0, s, 0))["algorithms"]
+        told = {
+            name: {term["symbol"]: term["value"] for term in one["explain"]["terms"]}
+            for name, one in found.items()
+        }
+        assert told["sapo"]["τ"] == (1.0 if good else 1.05)
+        assert told["vapo"]["λ_policy"] == pytest.approx(1 - 1 / (0.05 * n))
+    fixed = lens(data, ["vapo"], settings={"gae_lambda": 0.9}, explain=(0, 0, 0))
+    terms = fixed["algorithms"]["vapo"]["explain"]["terms"]
+    assert {t["symbol"]: t["value"] for t in terms}["λ_policy"] == 0.9
+
+
 def test_the_formulas_r_m_and_s_give_its_advantage() -> None:
     """Also where the price of length is in r, and where m and s are over steps."""
     data = random_batch(5, lengths=(3, 8), max_tokens=8)
     for name, of in {
-        "dapo": lambda v: (v["r"] - v["m"]) / (v["s"] + 1e-6),
-        "grpo-iterative": lambda v: (v["r"] - v["m"]) / (v["s"] + 1e-6),
+        "dapo": lambda v: (v["r"] - v["m"]) / v["s"],
+        "grpo-iterative": lambda v: (v["r"] - v["m"]) / v["s"],
         "dr-grpo": lambda v: v["r"] - v["m"],
         "maxrl": lambda v: (v["r"] - v["m"]) / v["m"] if v["m"] > 0 else 0.0,
     }.items():
