@@ -174,23 +174,25 @@ class Bench:
     def growth(self) -> None:
         """Step time over rows, and over tokens, on answers that all have their full length."""
         sizes = {
-            "rows": (("rollout.prompts", n // 8, n) for n in (16, 32, 64, 96, 128, 192, 256)),
-            "tokens": (("rollout.max_tokens", t, t) for t in (16, 32, 48, 64, 96, 128)),
+            "rows": [("rollout.prompts", n // 8, n) for n in (16, 32, 64, 96, 128, 192, 256)],
+            "tokens": [("rollout.max_tokens", t, t) for t in (16, 32, 48, 64, 96, 128)],
         }
         for name, settings in sizes.items():
             with self.ours(scenario(str(self.endless))) as ours:
-                points: list[tuple[int, float]] = []
-                for key, value, size in settings:
+
+                def timed(key: str, value: int, ours: Side = ours) -> float:
                     ours.call("set", key, value)
-                    (seconds,) = alternate(
-                        max(3, self.o.repeats // 4), lambda i, o=ours: o.call("step")["seconds"]
-                    )
-                    points.append((size, statistics.median(seconds)))
+                    return ours.call("step")["seconds"]
+
+                found = alternate(
+                    max(3, self.o.repeats // 4),
+                    *(lambda i, k=key, v=value: timed(k, v) for key, value, _ in settings),
+                )
+            points = [
+                (size, statistics.median(f)) for (*_, size), f in zip(settings, found, strict=True)
+            ]
             start, slope, worst = line(points)
-            self.report.note(f"step time over {name}, s", dict(points))
-            self.report.note(
-                f"fit over {name}", f"{start * 1e3:.1f} ms + {slope * 1e3:.3f} ms each"
-            )
+            self.report.note(f"CPU: step time over {name}, s", {x: round(y, 4) for x, y in points})
             self.report.add(
                 Row(
                     f"CPU: step time over {name}, {points[0][0]} to {points[-1][0]}: largest "

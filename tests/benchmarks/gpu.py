@@ -15,7 +15,7 @@ from typing import Any
 from grpolab import launch
 from grpolab.tasks import Prompt
 from tests.benchmarks import floor
-from tests.benchmarks.models import SHAPES, number_prompts
+from tests.benchmarks.models import SHAPES, text_prompts
 from tests.benchmarks.pair import OURS, PEER, Pair, compare_algorithms, lanes
 from tests.benchmarks.report import Report, Row, Spread, Target
 from tests.benchmarks.sides import Side, SideError, chosen
@@ -173,7 +173,7 @@ class Bench:
         options = {"name": name, "folder": self.folder, "device": self.o.device}
         with Side("tests.benchmarks.models:random_model", {}, options):
             path = self.folder / name
-        prompts = number_prompts(name, 8 * 16, SHORTEST, LONGEST)
+        prompts = text_prompts(8 * 16, SHORTEST, LONGEST)
         tokens = self.o.tokens or TOKENS[name]
         plan = self.scenario(name, path, tokens)
         if any(p in wanted for p in ("start", *IN_PAIR)):
@@ -269,7 +269,7 @@ class Bench:
     def lean(self, name: str, path: Path) -> None:
         """Peak memory of a step without a bf16 copy, with prompts that fill the context."""
         tokens = self.o.tokens or 256
-        prompts = number_prompts(name, 8, CONTEXT - tokens, CONTEXT - tokens)
+        prompts = text_prompts(8, CONTEXT - tokens, CONTEXT - tokens)
         plan = with_settings(self.scenario(name, path, tokens), [("model.copy", "none")])
         with self.ours(plan, prompts) as ours:
             ours.call("forget_peak")

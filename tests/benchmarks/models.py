@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from grpolab.tasks import Grade, Prompt, Task, TaskOptions
 
 END = "<never>"
 """A token whose id is just past the embedding: it ends an answer and is never sampled."""
+
+PAD = "<pad>"
 
 SHAPES: dict[str, dict[str, Any]] = {
     "0.5b": {"hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14,
@@ -40,8 +43,7 @@ def random_model(name: str, folder: Path, device: str) -> Path:
     """The folder of a Qwen2 model of this shape, in bf16, made if it is not there yet. Drawn on
     `device`, which for billions of parameters should be a GPU."""
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from transformers import Qwen2Config, Qwen2ForCausalLM
 
     path = folder / name
     if (path / "done").exists():
@@ -66,16 +68,26 @@ def random_model(name: str, folder: Path, device: str) -> Path:
     model.generation_config.eos_token_id = shape["vocab_size"]
     model.generation_config.pad_token_id = 0
     model.save_pretrained(path)
-    words = Tokenizer(
-        models.WordLevel({str(i): i for i in range(shape["vocab_size"])}, unk_token="0")
-    )
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, eos_token=END, pad_token="0", padding_side="left",
-        model_max_length=POSITIONS, clean_up_tokenization_spaces=False,
-    ).save_pretrained(path)  # fmt: skip
+    _tokenizer(shape["vocab_size"]).save_pretrained(path)
     (path / "done").write_text("")
     return path
+
+
+def _tokenizer(vocabulary: int) -> Any:
+    """Bytes, each a token, as transformers' Qwen2 tokenizer splits them; the other ids are words
+    with their number in it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    known = [PAD, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    known += [f"w{i}" for i in range(len(known), vocabulary)]
+    words = Tokenizer(models.BPE({word: i for i, word in enumerate(known)}, []))
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token=END, pad_token=PAD, unk_token=PAD, padding_side="left",
+        model_max_length=POSITIONS, clean_up_tokenization_spaces=False,
+    )  # fmt: skip
 
 
 def endless(source: Path, target: Path) -> Path:
@@ -133,12 +145,11 @@ class Sevens(Reward):
         return completion.text.count("7") / max(len(completion.text), 1)
 
 
-def number_prompts(name: str, count: int, shortest: int, longest: int) -> list[Prompt]:
-    """Prompts of that many random words each, the first as long as any."""
-    rng, words = random.Random(0), SHAPES[name]["vocab_size"]
-    found = []
+def text_prompts(count: int, shortest: int, longest: int) -> list[Prompt]:
+    """Prompts of that many random letters, each a token; the first is as long as any."""
+    rng, found = random.Random(0), list[Prompt]()
     for i in range(count):
         length = rng.randint(shortest, longest) if i else longest
-        text = " ".join(str(rng.randrange(1, words)) for _ in range(length))
+        text = "".join(rng.choices(string.ascii_lowercase, k=length))
         found.append(Prompt("given", text, f"given {i}", {}, "medium"))
     return found

@@ -58,6 +58,9 @@ class Pair:
         names = [side.call("fill_adapter", active=True) for side in (self.ours, self.peer)]
         if names[0] != names[1]:
             return [parity.Check("adapter", False, "its tensors have other names on the two sides")]
+        texts = [p.text for p in self.prompts]
+        if self.ours.call("encode", texts) != self.peer.call("encode", texts):
+            return [parity.Check("prompts", False, "the two sides read other tokens in them")]
         self.hand_over()
         mean, bias, norm = HALF if self.half else FULL
         found = self.ours.call("logprobs")

@@ -145,6 +145,10 @@ class Peer:
 
     # --- rollouts ---
 
+    def encode(self, prompts: list[str]) -> list[list[int]]:
+        """As the trainer reads its data set's prompts."""
+        return self.trainer.processing_class(text=prompts)["input_ids"]
+
     def rollout(self, prompts: list[list[int]], group_size: int) -> dict[str, float]:
         """`generate` on the trainer's model with its adapter: `group_size` answers to each
         prompt."""

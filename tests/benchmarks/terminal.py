@@ -23,8 +23,13 @@ from grpolab.feed import Timed, read
 
 COLUMNS, LINES = 120, 36
 ROOT = Path(__file__).parents[2]
-PAINTED = re.compile(rb"Rollouts")
-"""A word of the first pane: the screen has been drawn."""
+ESCAPE = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|[PX\]^_][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
+
+
+def painted(screen: bytearray) -> bool:
+    """Whether the first line has been drawn: the lab's name and the step."""
+    shown = ESCAPE.sub(b"", screen)
+    return b"grpolab" in shown and b"step " in shown
 
 
 def command(run: Path, steps: int, *more: str) -> list[str]:
@@ -46,7 +51,7 @@ def start(steps: int, patience: float = 120.0) -> dict[str, float]:
     found: dict[str, float] = {}
 
     def look(screen: bytearray, marked: bool, since: float) -> bool:
-        if "frame" not in found and PAINTED.search(screen):
+        if "frame" not in found and painted(screen):
             found["frame"] = since
         if marked:
             found["step"] = since
