@@ -26,12 +26,15 @@ from grpolab.plain import Plain
 from grpolab.scenario import build
 from grpolab.state import LabState
 from tests.benchmarks.pair import line
-from tests.benchmarks.report import Report, Row, Spread
+from tests.benchmarks.report import Report, Row, Spread, Target
 
 PARTS = 10
 """Deciles of the run."""
 
 MIB = 2**20
+
+FLAT = Target("≤", 1.1)
+"""The last tenth against the first."""
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -159,6 +162,7 @@ def compare(report: Report, work: str, unit: str, first: Sequence[float], last: 
     told = f"first tenth {a.median:.4g} {unit}, last {b.median:.4g} {unit}"
     report.add(
         Row(f"long run: {work}, last tenth against first", unit, b, None, b.median / a.median,
+            target=FLAT,
             note=f"{told}{'; ' + note if note else ''}")
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -120,8 +121,8 @@ def test_a_random_model_loads_and_its_end_is_out_of_reach(tmp_path: Path) -> Non
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = models.random_model("tiny", tmp_path, "cpu")
-    model = AutoModelForCausalLM.from_pretrained(path)
-    words = AutoTokenizer.from_pretrained(path)
+    model: Any = AutoModelForCausalLM.from_pretrained(path)
+    words: Any = AutoTokenizer.from_pretrained(path)
     vocabulary = models.SHAPES["tiny"]["vocab_size"]
     assert model.dtype == torch.bfloat16
     assert model.get_input_embeddings().weight.shape[0] == vocabulary
