@@ -210,8 +210,7 @@ class Peer:
         self.wait()
         start = time.perf_counter()
         for some in self.inputs:
-            loss = trainer.compute_loss(model, some)
-            trainer.accelerator.backward(loss * self.accumulation)  # which divides by it
+            trainer.accelerator.backward(trainer.compute_loss(model, some))
         self.wait()
         seconds = time.perf_counter() - start
         grads = [p.grad for p in model.parameters() if p.grad is not None]
