@@ -139,7 +139,7 @@ class Pair:
             warm=warm,
         )
         self.report.note(f"{self.prefix}tokens of a step", [statistics.fmean(t) for t in tokens])
-        split = {k: round(statistics.median(p[k] for p in phases), 4) for k in phases[0]}
+        split = {k: round(statistics.median(p[k] for p in phases[warm:]), 4) for k in phases[0]}
         self.report.note(f"{self.prefix}grpolab's step by phase, s", split)
         mine, theirs = Spread.of(a), Spread.of(b)
         goal = Target("≥", target)
