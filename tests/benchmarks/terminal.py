@@ -1,0 +1,148 @@
+"""The lab as a user opens it: `grpolab run` in a terminal of its own, timed from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from grpolab import events as ev
+from grpolab.feed import Timed, read
+
+COLUMNS, LINES = 120, 36
+ROOT = Path(__file__).parents[2]
+ESCAPE = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|[PX\]^_][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
+
+
+def painted(screen: bytearray) -> bool:
+    """Whether the first line has been drawn: the lab's name and the step."""
+    shown = ESCAPE.sub(b"", screen)
+    return b"grpolab" in shown and b"step " in shown
+
+
+def command(run: Path, steps: int, *more: str) -> list[str]:
+    """`grpolab run default` into this directory."""
+    return [
+        sys.executable, "-m", "grpolab", "run", "default", "--steps", str(steps), "--out", str(run),
+        *more,
+    ]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    more = {"PYTHONPATH": os.pathsep.join(paths), "TERM": "xterm-256color"}
+    return os.environ | more | {"COLORTERM": "truecolor"}
+
+
+def start(steps: int, patience: float = 120.0) -> dict[str, float]:
+    """Seconds from the start of the process to the first frame and to the first finished step."""
+    found: dict[str, float] = {}
+
+    def look(screen: bytearray, marked: bool, since: float) -> bool:
+        if "frame" not in found and painted(screen):
+            found["frame"] = since
+        if marked:
+            found["step"] = since
+        return len(found) == 2
+
+    with tempfile.TemporaryDirectory() as folder:
+        _in_terminal(Path(folder) / "run", steps, '"kind":"step"', look, 0.005, patience)
+    return found
+
+
+def attached(run: Path, steps: int, patience: float = 600.0) -> float:
+    """Tokens a second of a run with its screen."""
+    _in_terminal(run, steps, '"kind":"end"', lambda screen, marked, since: marked, 0.25, patience)
+    return throughput(read(run / "events.jsonl"))
+
+
+def headless(run: Path, steps: int, patience: float = 600.0) -> float:
+    """Tokens a second of a run without one."""
+    subprocess.run(
+        command(run, steps, "--headless"), env=environment(), cwd=run.parent, check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=patience,
+    )  # fmt: skip
+    return throughput(read(run / "events.jsonl"))
+
+
+def throughput(events: list[Timed]) -> float:
+    """Tokens a second between the ends of the first and the last step."""
+    steps = [(t, e) for t, e in events if isinstance(e, ev.StepDone)]
+    if len(steps) < 2:
+        raise ValueError("at least two steps are needed")
+    return sum(e.tokens for _, e in steps[1:]) / (steps[-1][0] - steps[0][0])
+
+
+def _in_terminal(
+    run: Path, steps: int, mark: str, look: Callable[[bytearray, bool, float], bool],
+    every: float, patience: float,
+) -> None:  # fmt: skip
+    """Run it in a pseudo-terminal until `look`, told the newest bytes, whether `mark` stands in
+    the run file, and the seconds so far, has seen enough. It is asked `every` so many seconds."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command(run, steps), stdin=follower, stdout=follower, stderr=follower,
+        env=environment(), cwd=run.parent, start_new_session=True, close_fds=True,
+    )  # fmt: skip
+    os.close(follower)
+    screen, marked, due = bytearray(), Marked(run / "events.jsonl", mark), 0.0
+    try:
+        while (since := time.perf_counter() - began) < patience:
+            if select.select([leader], [], [], every)[0]:
+                screen += os.read(leader, 1 << 16)
+            if since >= due:
+                due = since + every
+                if look(screen, marked(), time.perf_counter() - began):
+                    return
+            del screen[: -(1 << 18)]
+        raise TimeoutError(f"{run}: not done after {patience:.0f} s")
+    finally:
+        with contextlib.suppress(OSError):
+            os.write(leader, b"q")
+        _drain(leader, process, 5.0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        os.close(leader)
+
+
+def _drain(leader: int, process: subprocess.Popen[bytes], patience: float) -> None:
+    """Read on, so that it can end, until it has."""
+    until = time.perf_counter() + patience
+    while process.poll() is None and time.perf_counter() < until:
+        if select.select([leader], [], [], 0.05)[0]:
+            try:
+                os.read(leader, 1 << 16)
+            except OSError:
+                return
+
+
+class Marked:
+    """Whether a text is in a file that grows, and may not be there yet."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self.file, self.text, self.found = file, text.encode(), False
+        self._at, self._tail = 0, b""
+
+    def __call__(self) -> bool:
+        if not self.found and self.file.exists():
+            with self.file.open("rb") as file:
+                file.seek(self._at)
+                new = self._tail + file.read()
+                self._at = file.tell()
+            self.found, self._tail = self.text in new, new[-len(self.text) :]
+        return self.found
