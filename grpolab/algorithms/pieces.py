@@ -73,9 +73,14 @@ def group_std(x: Tensor, group: Tensor, ddof: int) -> Tensor:
 
 
 def standardised(x: Tensor, group: Tensor, ddof: int, epsilon: float) -> Tensor:
-    """(r − m) / (s + ε), 0 where all rewards of the group are equal. [N] -> [N]."""
-    spread = group_std(x, group, ddof) + epsilon
-    return centred(x, group) / spread.masked_fill(spread == 0, 1.0)
+    """(r − m) / (s + ε), 0 where all rewards of the group are equal. [N] -> [N].
+
+    In float32, equal to 1e-6: a KL in the reward differs by rounding where nothing else does, and
+    that is not to be blown up to a full-size advantage.
+    """
+    std = group_std(x, group, ddof)
+    equal = std <= (1e-6 if x.element_size() <= 4 else 0.0)
+    return centred(x, group).masked_fill(equal, 0.0) / (std + epsilon).masked_fill(equal, 1.0)
 
 
 # --- tokens ---

@@ -94,7 +94,7 @@ def _batch(started: ev.RolloutStarted, graded: ev.Graded, tokens: ev.Tokens) -> 
         sample: dict[str, Any] = {"tokens": pieces, "reward": graded.reward[i]}
         if graded.steps:
             sample["step_rewards"] = [{"end": e, "reward": r} for e, r in graded.steps[i]]
-        sample |= _logprobs(old[i], drift[i], None if gap is None else gap[i])
+        sample |= logprobs(old[i], drift[i], None if gap is None else gap[i])
         if value is not None:
             sample["values"] = value[i]
         if entropy is not None:
@@ -109,7 +109,7 @@ def _batch(started: ev.RolloutStarted, graded: ev.Graded, tokens: ev.Tokens) -> 
     return {"format": FORMAT, "max_tokens": max(started.max_tokens, *lengths), "groups": groups}
 
 
-def _logprobs(
+def logprobs(
     old: Sequence[float], drift: Sequence[float], gap: Sequence[float] | None
 ) -> dict[str, list[float]]:
     """The three log-probabilities of one answer. Where rounding would lift one above 0, all of its

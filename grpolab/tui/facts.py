@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grpolab.algorithms.explain import Branch, Term, TokenFacts
     from grpolab.tui.desk import Desk
 
-FARTHEST = 60.0  # a log-ratio's bound, as the algorithms have it
+FARTHEST = 60.0  # a log-ratio's bound in float32, as the algorithms have it
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ def token_facts(
     the reward where the formula has no r_t or R for it.
     """
     from grpolab.algorithms import explain
+    from grpolab.lens import recorded
 
     old, moved = _row(r, "logprob", row), _moved(r, row)
     n = min(len(old or ()), len(advantages))
@@ -112,18 +113,19 @@ def token_facts(
     if algorithm.needs_steps and r.graded.steps:
         pool = [score for i in r.rows(row // r.group_size) for _, score in r.graded.steps[i]]
     lengths = r.graded.length
+    given = recorded.logprobs([old[token]], [moved[token]], gap and [gap[token]])
     return explain.TokenFacts(
         reward=_reward(algorithm, r, row, whole),
         group=tuple(pool) or (r.graded.reward[row],),
         advantage=advantages[token],
-        logp=old[token] + moved[token],
-        old_logp=old[token],
+        logp=given["logprobs"][0],
+        old_logp=given["old_logprobs"][0],
         length=len(old),
         answer_log_ratio=math.fsum(moved),
         rows=len(lengths),
         tokens=sum(lengths),
         max_tokens=max(r.max_tokens, *lengths),
-        ref_logp=None if gap is None else old[token] - gap[token],
+        ref_logp=given["ref_logprobs"][0] if gap else None,
         value=None if value is None else value[token],
         returns=returns[token] if token < len(returns) else None,
         entropy=None if entropy is None else entropy[token],

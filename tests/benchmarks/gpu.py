@@ -56,9 +56,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--settle", type=float, default=60.0, metavar="SECONDS",
         help="longest wait until grpolab's steps take equally long")  # fmt: skip
     add("--lean", action="store_true",
-        help=f"measure memory at context {CONTEXT} with model.copy: none")  # fmt: skip
+        help=f"measure memory at context {CONTEXT} with model.copy_weights: never")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE",
-        help="of grpolab's scenario, such as model.copy=auto; the value in JSON")  # fmt: skip
+        help="of grpolab's scenario, such as model.copy_weights=auto; the value in JSON")  # fmt: skip
     add("--folder", type=Path, metavar="DIR", help="keep the models here, to use them again")
     add("--device", default="cuda", choices=("cuda", "cpu"), help="cpu only to try it out")
     add("--json", type=Path, metavar="FILE", help="everything that was found")
@@ -270,7 +270,7 @@ class Bench:
         """Peak memory of a step without a bf16 copy, with prompts that fill the context."""
         tokens = self.o.tokens or 256
         prompts = text_prompts(8, CONTEXT - tokens, CONTEXT - tokens)
-        plan = with_settings(self.scenario(name, path, tokens), [("model.copy", "none")])
+        plan = with_settings(self.scenario(name, path, tokens), [("model.copy_weights", "never")])
         with self.ours(plan, prompts) as ours:
             ours.call("forget_peak")
             steps = [ours.call("step") for _ in range(2)]
