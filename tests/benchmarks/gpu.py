@@ -56,7 +56,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--settle", type=float, default=60.0, metavar="SECONDS",
         help="longest wait until grpolab's steps take equally long")  # fmt: skip
     add("--lean", action="store_true",
-        help=f"measure memory at context {CONTEXT} with model.copy_weights: never")  # fmt: skip
+        help=f"memory at context {CONTEXT} with model.copy_weights: never")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE",
         help="of grpolab's scenario, such as model.copy_weights=auto; the value in JSON")  # fmt: skip
     add("--folder", type=Path, metavar="DIR", help="keep the models here, to use them again")
