@@ -122,6 +122,10 @@ class Backbone(Protocol):
 
     def backbone_bytes(self) -> int: ...
 
+    def holdings(self) -> dict[str, object]:
+        """What lasts of it, by owner (see `events.OWNERS`): nests of tensors, adapters left out."""
+        ...
+
 
 class ModelError(RuntimeError):
     """The model cannot be loaded as asked; the message says what to do."""
