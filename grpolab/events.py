@@ -70,6 +70,8 @@ class RunStarted(Event):
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = ""
     started: str = ""  # ISO 8601, UTC
+    # bytes by phase and owner, as predicted before anything was loaded
+    predicted_memory: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

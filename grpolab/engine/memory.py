@@ -2,8 +2,8 @@
 
 What lasts is counted from its storages whenever a phase ends. What comes and goes inside a phase is
 counted by a `Tally` the first time that a phase is seen (on a CPU the second: the first step shall
-not wait), when it has grown, and now and then; in between, the last count stands. The peak of every phase is what the allocator says (see `gauge`);
-what no owner answers for is `other`, and is shown.
+not wait), when it has grown, and now and then; in between, the last count stands. The peak of every
+phase is what the allocator says (see `gauge`); what no owner answers for is `other`, and is shown.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ def _found(window: _Window, tally: Tally, held: dict[str, int], now: Reading) ->
     for part, peak in tally.peaks.items():
         owners = peak.by_owner()
         passing[part] = {k: n for k, v in owners.items() if (n := v - held.get(k, 0)) > 0}
-        free[part] = peak.free
+        free[part] = peak.kept
     kept = 0 if now.outside is not None else now.free
     return _Seen(passing, free, window.parts, max(0, now.held - tally.total - kept), window.highest)
 

@@ -37,18 +37,18 @@ class Held:
 
 @dataclass
 class Peak:
-    """The highest moment of a part of the work."""
+    """The moment of a part of the work at which owners held most."""
 
-    resident: int = 0  # what the process held
     total: int = 0  # bytes of all storages known
     held: list[Held] = field(default_factory=list)
-    free: int = 0  # what the allocator held free then
+    resident: int = 0  # what the process held then
+    free: int = 0  # what the allocator kept free then
+    highest: int = 0  # the most that the process held at any moment seen
 
-    def below(self, resident: int, total: int) -> bool:
-        """Whether this is a higher moment: more resident, or as much with more of it in use."""
-        if resident > self.resident * CLOSE:
-            return True
-        return resident * CLOSE >= self.resident and total > self.total * CLOSE
+    @property
+    def kept(self) -> int:
+        """Free in the allocator where the process held most: that moment had no more in use."""
+        return self.free + self.highest - self.resident
 
     def by_owner(self) -> dict[str, int]:
         out: dict[str, int] = {}
@@ -127,10 +127,10 @@ class Tally:
             self._refs[key] = weakref.ref(storage, lambda ref: self._gone(key, ref))
             self.total += size
             peak, resident = self.peaks.setdefault(self.part, Peak()), self._resident()
-            if peak.below(resident, self.total):
-                self.peaks[self.part] = Peak(
-                    resident, self.total, list(self._live.values()), self._free()
-                )
+            peak.highest = max(peak.highest, resident)
+            if self.total > peak.total * CLOSE:
+                peak.total, peak.held = self.total, list(self._live.values())
+                peak.resident, peak.free = resident, self._free()
 
     def _gone(self, key: int, ref: Any) -> None:
         with self._lock:
