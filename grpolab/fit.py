@@ -58,9 +58,7 @@ class Prediction:
         return max(sum(owners.values()) for owners in self.phases.values())
 
 
-def predict(
-    scenario: Scenario, device: str, threads: int, room: int | None = None
-) -> Prediction:
+def predict(scenario: Scenario, device: str, threads: int, room: int | None = None) -> Prediction:
     """What `scenario` will take on "cpu" or "cuda". `room`: bytes of a GPU, which decide whether a
     bf16 copy of the backbone is kept. Raises RequestError where the model is not at hand."""
     config = read_config(scenario.model.path)

@@ -172,16 +172,14 @@ def tokens(load: Load, rows: int) -> int:
 
 def activations(m: ModelShape, load: Load) -> int:
     """What the backward of the microbatches in the works needs, for each token and layer: the
-    residual stream and its norm before attention and MLP, queries, the attended twice (as the
-    kernel's and laid flat), gate and up, the gate's silu and their product; keys and values for
-    prompt and answer of every row. With a critic twice."""
-    rows = load.micro_rows
+    residual stream and its norm before attention and MLP; queries and keys as projected (with the
+    values) and as rotated, queries by row, the attended by row and laid flat; gate and up, the
+    gate's silu and their product; keys and values for prompt and answer of every row. With a critic
+    twice."""
+    rows, q, kv = load.micro_rows, m.heads * m.head_dim, m.kv_heads * m.head_dim
     inner = (4 if m.gated else 2) * m.inner
-    flat = tokens(load, rows) * (4 * m.hidden + 3 * m.heads * m.head_dim + inner)
-    keys = rows * (load.prompt + load.answer) * 2 * m.kv_heads * m.head_dim
-    if not load.cuda and m.kv_heads != m.heads:  # the CPU's kernel takes no shared heads
-        keys = keys * m.heads // m.kv_heads
-        keys += rows * m.heads * load.answer * (load.prompt + load.answer)
+    flat = tokens(load, rows) * (4 * m.hidden + 5 * q + 3 * kv + inner)
+    keys = rows * (load.prompt + load.answer) * 2 * kv
     return m.layers * (flat + keys) * load.width * (2 if load.critic else 1)
 
 
@@ -222,7 +220,7 @@ def outside(load: Load) -> int:
     """Interpreter and libraries, as measured: on a CPU in the process; on a GPU the context."""
     if load.cuda:
         return 520 * MIB
-    return 340 * MIB if load.native else 700 * MIB
+    return 290 * MIB if load.native else 510 * MIB
 
 
 def fragmentation(load: Load, passing: int) -> int:

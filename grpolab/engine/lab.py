@@ -23,8 +23,9 @@ from grpolab.engine.evaluate import evaluate, held_out
 from grpolab.engine.gather import Gathered, gather, graded_steps, greedy_rewards, padded_steps
 from grpolab.engine.lane import Held, Lane
 from grpolab.engine.learner import scheduled
-from grpolab.engine.memory import Memory, Traits
+from grpolab.engine.memory import Memory
 from grpolab.engine.record import channels
+from grpolab.engine.traits import Traits
 from grpolab.engine.workers import Workers
 from grpolab.scenario import Cue, KlBenchCue, LensCue, Scenario
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch import Tensor
 from grpolab.engine.gauge import Reading, gauge
 from grpolab.engine.holdings import tensors_in
 from grpolab.engine.tally import Tally
+from grpolab.engine.traits import Traits, owner_of
 from grpolab.events import OWNERS
 
 Work = TypeVar("Work", bound=Callable)
@@ -32,30 +33,6 @@ GROWN = 1.03
 
 UNTALLIED = ("load", "rollout", "evaluate")
 """Phases that are not tallied on a GPU, where captured graphs and compiled code run in them."""
-
-
-@dataclass(frozen=True)
-class Traits:
-    """By what a tensor is known."""
-
-    vocabulary: int
-    kv_heads: int
-    head_dim: int
-    trainable: frozenset[tuple[int, ...]]  # shapes of what learns
-
-    @staticmethod
-    def of(backbone: Any, learns: Iterable[Mapping[str, Tensor]]) -> Traits:
-        """Of a `backbone.Backbone` and the tensors that learn on it."""
-        shape = getattr(backbone, "shape", None)  # of the own decoder
-        if shape is not None:
-            kv_heads, head_dim = shape.kv_heads, shape.head_dim
-        else:
-            c = backbone.model.config.get_text_config()
-            heads = c.num_attention_heads
-            kv_heads = getattr(c, "num_key_value_heads", None) or heads
-            head_dim = getattr(c, "head_dim", None) or c.hidden_size // heads
-        shapes = frozenset(tuple(t.shape) for tensors in learns for t in tensors.values())
-        return Traits(backbone.vocabulary, kv_heads, head_dim, shapes - {(), (backbone.hidden,)})
 
 
 @dataclass
@@ -291,19 +268,3 @@ def _found(window: _Window, tally: Tally, held: dict[str, int], now: Reading) ->
 
 def _phase_name(name: str, part: str, seen: _Seen) -> str:
     return part if len(seen.passing) > 1 else name
-
-
-def owner_of(tensor: Tensor, traits: Traits, phase: str, backward: bool) -> str:
-    """The owner of a tensor that was made inside a phase, by its shape."""
-    shape = tuple(tensor.shape)
-    if len(shape) > 1 and shape[-1] == traits.vocabulary:
-        return "loss_tiles"
-    if phase in ("rollout", "evaluate"):
-        if len(shape) >= 4 and (shape[-3], shape[-1]) == (traits.kv_heads, traits.head_dim):
-            return "kv_cache"
-    elif shape in traits.trainable:
-        if phase == "step":
-            return "optimizer"
-        if backward:
-            return "gradients"
-    return "workspace"

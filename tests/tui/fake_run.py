@@ -131,7 +131,13 @@ class FakeRun:
         }
         yield self._at(
             ev.RunStarted(
-                ev.SCHEMA, "2031-05-04-switch-midway", scenario, self.seed, "cpu", 1, self.steps,
+                ev.SCHEMA,
+                "2031-05-04-switch-midway",
+                scenario,
+                self.seed,
+                "cpu",
+                1,
+                self.steps,
                 predicted_memory=_phases(PREDICTED),
             )
         )

@@ -55,11 +55,10 @@ class Memory(Pane):
         owners, phases = self._owners(lane.steps), self._phases(lane.steps, done)
         stack = self._bar(done.memory, sum(done.memory.values()), width, named=True)
         if height < len(owners) + 2:
-            entries = flow([self._entry(done.memory, o) for o in owners], width, "  ")
-            if len(entries) >= height:  # what is less than a hundredth is least missed
-                small = sum(done.memory.values()) / 100
-                large = [o for o in owners if done.memory.get(o, 0) >= small or o == "critic"]
-                entries = flow([self._entry(done.memory, o) for o in large], width, "  ")
+            entries = self._entries(done.memory, owners, width)
+            while len(entries) >= height and len(owners) > 1:  # the smallest is least missed
+                owners.remove(min(owners, key=lambda o: done.memory.get(o, 0)))
+                entries = self._entries(done.memory, owners, width)
             where = self._phase_line(phases, width)
             return [stack, *entries, *(where if len(entries) + len(where) < height else [])]
         rows = [self._row(lane.steps, done, o, width) for o in owners]
@@ -84,9 +83,9 @@ class Memory(Pane):
         if not self._predicted():
             return [Line(), waiting]
         held = at_the_peak(self._predicted())
-        entries = [self._entry(held, o) for o in OWNERS if held[o]]
+        entries = self._entries(held, [o for o in OWNERS if held[o]], width)
         bar = self._bar(held, sum(held.values()), width, named=True)
-        return [bar, *flow(entries, width, "  "), Line(), waiting]
+        return [bar, *entries, Line(), waiting]
 
     def _owners(self, steps: list[StepDone]) -> list[str]:
         """Those that hold anything, or did: the critic's place stays when it is gone."""
@@ -115,6 +114,9 @@ class Memory(Pane):
             label = name.center(cells) if named and cells > len(name) + 1 else " " * cells
             line.add(label, p.style("#10141a", self._colour(owner)))
         return line
+
+    def _entries(self, held: dict[str, int], owners: list[str], width: int) -> list[Line]:
+        return flow([self._entry(held, o) for o in owners], width, "  ")
 
     def _entry(self, held: dict[str, int], owner: str) -> Line:
         p = self.desk.palette
