@@ -22,7 +22,7 @@ import torch
 class Reading:
     """One moment, in bytes."""
 
-    held: int  # on a CPU the resident set, on a GPU what the allocator has given out
+    held: int  # on a CPU the resident set, on a GPU what tensors asked of the allocator
     free: int  # kept by the allocator and given to nobody
     outside: int | None  # held by others than the allocator; None: not told apart from `held`
 
@@ -53,8 +53,9 @@ def gauge(device: torch.device) -> Gauge:
 
 
 class CudaGauge:
-    """torch's caching allocator on one GPU. Outside it: the CUDA context, libraries, and whatever
-    other processes hold on this card."""
+    """torch's caching allocator on one GPU, by the bytes that were asked for: what it adds to a
+    block counts as free. Outside it: the CUDA context, libraries, and whatever other processes hold
+    on this card."""
 
     exact = True
 
@@ -64,8 +65,8 @@ class CudaGauge:
         self._outside = 0
 
     def now(self) -> Reading:
-        held = torch.cuda.memory_allocated(self.device)
-        reserved = torch.cuda.memory_reserved(self.device)
+        stats = torch.cuda.memory_stats(self.device)
+        held, reserved = self._asked(stats, "current"), stats.get("reserved_bytes.all.current", 0)
         if reserved != self._reserved:  # a driver call, so only when something has changed
             free, total = torch.cuda.mem_get_info(self.device)
             self._reserved, self._outside = reserved, max(0, total - free - reserved)
@@ -78,7 +79,11 @@ class CudaGauge:
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def highest(self) -> int:
-        return torch.cuda.max_memory_allocated(self.device)
+        return self._asked(torch.cuda.memory_stats(self.device), "peak")
+
+    def _asked(self, stats: dict[str, int], when: str) -> int:
+        asked = stats.get(f"requested_bytes.all.{when}", 0)  # not every backend counts them
+        return asked or stats.get(f"allocated_bytes.all.{when}", 0)
 
 
 class HostGauge:

@@ -165,7 +165,11 @@ class Memory:
 
         parts = self.parts and phase == "update"
         g = self.gauge
-        tally = Tally(classify, g.resident, lambda: g.now().free, parts=parts, turned=turned)
+
+        def free() -> int:
+            return 0 if g.exact else g.now().free
+
+        tally = Tally(classify, g.resident, free, parts=parts, turned=turned)
         tally.know(self.held())
         return tally
 
@@ -202,8 +206,8 @@ class Memory:
             old = self.phases.get(phase)
             if old is None or sum(old.values()) < sum(account.values()):
                 self.phases[phase] = account
-        reserve = window.highest if not self.gauge.exact else window.highest + now.free
-        self.peak = max(self.peak, reserve)
+        reserve = now.held + now.free if self.gauge.exact else 0
+        self.peak = max(self.peak, window.highest, reserve)
 
     def _tallied(
         self, window: _Window, part: str, seen: _Seen, held: dict[str, int], now: Reading
