@@ -59,7 +59,7 @@ class Load:
     @property
     def chunk_rows(self) -> int:
         """Rows that are sampled or scored at a time."""
-        return min(self.rows, CHUNK * self.at_once) if self.at_once > 1 else self.rows
+        return self.rows if self.cuda or not self.native else min(self.rows, CHUNK * self.at_once)
 
 
 # --- what lasts ---

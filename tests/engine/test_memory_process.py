@@ -23,18 +23,22 @@ SHAPES: dict[str, dict[str, Any]] = {
 SCENARIO: dict[str, Any] = {
     "name": "memory", "task": "slots", "algorithm": "grpo",
     "rollout": {"prompts": 4, "group_size": 8, "max_tokens": 40},
-    "train": {"steps": 4, "microbatch": 16, "updates_per_rollout": 1},
+    "train": {"steps": 4, "microbatch": 32, "updates_per_rollout": 1},
     "record": {"stream": False, "tokens": False},
 }  # fmt: skip
 
 
 @cache
-def measured(name: str, folder: Path, device: str = "cpu", quantize: str = "none") -> dict:
-    """A small lab in a process of its own, on a model made by another one."""
+def measured(
+    name: str, folder: Path, threads: int = 1, device: str = "cpu", quantize: str = "none"
+) -> dict[str, Any]:
+    """A small lab in a process of its own, on a model made by another one. On several threads it is
+    chance how far the peaks of two microbatches meet."""
     root = Path(__file__).resolve().parents[2]
     paths = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     model = folder / name
-    ask = SHAPES[name] | {"path": str(model), "scenario": SCENARIO, "steps": 3, "threads": 2}
+    ask = SHAPES[name] | {"path": str(model), "scenario": SCENARIO, "steps": 3}
+    ask |= {"threads": threads}
     ask |= {"device": device, "model": {"quantize": quantize}}
     make = "import json, sys; from pathlib import Path; from tests.engine.memory_child import *; "
     make += "make_model(Path(sys.argv[2]), json.loads(sys.argv[1]))"
@@ -60,7 +64,7 @@ def named(owners: dict[str, int]) -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a phase is Linux's to tell")
 def test_the_named_owners_are_the_process_s_peak(models: Path):
-    told = measured("512x8", models)
+    told = measured("512x8", models, threads=2)
     for phases in told["phases"][1:]:  # on a CPU the second step is the first that is tallied
         for phase, owners in phases.items():
             assert named(owners) == pytest.approx(sum(owners.values()), rel=0.03), phase
@@ -78,11 +82,11 @@ def test_the_prediction_is_within_a_tenth_of_the_process_s_peak(models: Path, na
     told = measured(name, models)
     predicted = max(sum(owners.values()) for owners in told["predicted"].values())
     assert predicted == pytest.approx(told["peak"], rel=0.10)
-    update = told["phases"][-1]["update"]
+    update = told["phases"][-1]["forward"]
     for owner in ("backbone", "backbone_copy", "adapters", "optimizer"):
         assert told["predicted"]["update"][owner] == pytest.approx(update[owner], rel=0.02), owner
     assert told["predicted"]["update"]["activations"] == pytest.approx(
-        update["activations"], rel=0.15
+        update["activations"], rel=0.10
     )
 
 
@@ -90,7 +94,7 @@ def test_the_prediction_is_within_a_tenth_of_the_process_s_peak(models: Path, na
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_on_a_gpu_the_named_owners_are_the_allocator_s_peak(models: Path, name: str, quantize: str):
-    told = measured(name, models, "cuda", quantize)
+    told = measured(name, models, device="cuda", quantize=quantize)
     for phases in told["phases"]:
         for phase, owners in phases.items():
             inside = sum(owners.values()) - owners["outside"]
