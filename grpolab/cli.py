@@ -203,16 +203,38 @@ def parser() -> Parser:
     lens.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     check = commands.add_parser(
-        "check", help="validate a scenario without running it",
-        description="Validate a scenario without running it.",
+        "check", help="validate a scenario without running it, and predict its memory",
+        description="Validate a scenario without running it, and predict what memory it takes: by "
+        "owner, at the peak,\nwhether it fits here, and which setting would free the most.",
     )  # fmt: skip
     check.add_argument("scenario", nargs="?", metavar="SCENARIO")
     check.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of scenario files"
     )
+    _device(check)
     check.add_argument(
-        "--json", action="store_true", help="print the complete scenario, defaults filled in"
+        "--json", action="store_true",
+        help="print the complete scenario, defaults filled in, and the prediction under `memory`",
+    )  # fmt: skip
+
+    doctor = commands.add_parser(
+        "doctor", help="what this machine has, what will be used, and whether a scenario fits",
+        description="What this machine has, what will be used, and whether a scenario fits before "
+        "its model is loaded.\nExit 1: it does not fit.",
+    )  # fmt: skip
+    doctor.add_argument(
+        "scenario", nargs="?", metavar="SCENARIO", help="file or shipped name; default: `default`"
     )
+    doctor.add_argument("--model", metavar="PATH", help="another model: a folder or a hub id")
+    doctor.add_argument(
+        "--quantize", choices=("none", "nf4", "int8"), help="weights of the frozen backbone"
+    )
+    doctor.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="change any key of the scenario; may be repeated",
+    )  # fmt: skip
+    _device(doctor)
+    doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     for name, what in (("algorithms", "formula, settings and source"), ("scenarios", "contents")):
         lists = commands.add_parser(
@@ -245,6 +267,12 @@ def parser() -> Parser:
 def _output(command: argparse.ArgumentParser, headless: str) -> None:
     command.add_argument("--headless", action="store_true", help=headless)
     command.add_argument("--json", action="store_true", help="headless; one JSON object on stdout")
+
+
+def _device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
+    )
 
 
 def _count(text: str) -> int:

@@ -156,14 +156,33 @@ def check(args: Namespace) -> int:
     from grpolab.scenario_file import load
 
     scenario = load(args.scenario)
+    from grpolab import doctor
+
+    verdict, problem = None, ""
+    try:
+        verdict = doctor.judge(scenario, args.device)
+    except RequestError as error:  # a model that is not here yet is no mistake of the scenario
+        problem = str(error)
     if args.json:
-        print(json.dumps(scenario.complete(), indent=2, ensure_ascii=False))
+        out = scenario.complete()
+        out["memory"] = verdict.data if verdict is not None else {"problem": problem}
+        print(json.dumps(out, indent=2, ensure_ascii=False))
         return 0
     lanes = ", ".join(f"{lane.name} ({lane.algorithm.name})" for lane in scenario.lanes)
     length = f"{scenario.train.steps} steps"
     length += f", {len(scenario.cues)} cues" if scenario.cues else ""
     print(f"{args.scenario}: ok: task {scenario.task.name}, lanes {lanes}, {length}")
+    print("\n".join(doctor.verdict_lines(verdict) if verdict is not None else [problem]))
     return 0
+
+
+def doctor(args: Namespace) -> int:
+    from grpolab import doctor as examination
+    from grpolab.scenario_file import changes, load
+
+    options = {k: getattr(args, k) for k in ("model", "quantize") if getattr(args, k) is not None}
+    scenario = load(args.scenario or "default", changes(**options, settings=args.settings))
+    return examination.doctor(scenario, device=args.device, as_json=args.json)
 
 
 def lens(args: Namespace) -> int:

@@ -26,9 +26,21 @@ FOR_THE_LENS = ("log_ratio", "ref_gap")
 from them the lens computes a recorded rollout again."""
 
 OWNERS = (
-    "backbone", "adapters", "critic", "optimizer", "gradients", "kv_cache", "activations", "other",
+    "backbone", "backbone_copy", "adapters", "critic", "reference", "optimizer", "gradients",
+    "kv_cache", "activations", "loss_tiles", "workspace", "fragmentation", "outside", "other",
 )  # fmt: skip
-"""Who holds memory, in the order in which viewers stack them."""
+"""Who holds memory, in the order in which viewers stack them.
+
+backbone: the weights as loaded. backbone_copy: the weights again, as sampling wants them (adapter
+folded in, or dequantized). reference: adapters that only remember. loss_tiles: whatever is as wide
+as the vocabulary. workspace: what operations need while they run. fragmentation: kept free by the
+allocator. outside: not torch's: interpreter, libraries, on a GPU the context and other processes.
+other: what no owner answers for.
+"""
+
+MEMORY_PHASES = ("load", "evaluate", "rollout", "score", "update", "forward", "backward", "step")
+"""Phases of which the memory is told, in their order. Where microbatches run one after another,
+`forward` and `backward` stand in the place of `update`."""
 
 PHASES = (
     "starting", "loading", "evaluating", "sampling", "grading", "scoring", "updating", "waiting",
@@ -58,6 +70,8 @@ class RunStarted(Event):
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = ""
     started: str = ""  # ISO 8601, UTC
+    # bytes by phase and owner, as predicted before anything was loaded
+    predicted_memory: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -185,9 +199,11 @@ class StepDone(Event):
     seconds: dict[str, float]  # rollout, score, update
     updates: int  # optimizer steps made in this step
     tokens: int  # answer tokens sampled in this step
-    memory: dict[str, int]  # bytes by owner, now
+    memory: dict[str, int]  # bytes by owner at this step's peak
     peak_memory: int  # bytes, highest so far in this run
     digest: str  # running sha256, hex
+    # bytes by phase and owner, at each phase's peak; `memory` is the phase that held most
+    memory_phases: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -447,6 +463,15 @@ def decode(line: str | bytes) -> tuple[float, Event] | None:
     if cls is KlBenched:
         known["estimates"] = [KlEstimate(**_restore(e)) for e in known["estimates"]]
     return t, cls(**known)
+
+
+def at_the_peak(phases: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Bytes by owner of the phase that held most; every owner is named. Of phases within a
+    hundredth of it, the one with most in use: a CPU's allocator keeps what it once had."""
+    most = max((sum(owners.values()) for owners in phases.values()), default=0)
+    high = [owners for owners in phases.values() if sum(owners.values()) >= 0.99 * most]
+    used = max(high, key=lambda o: sum(o.values()) - o.get("fragmentation", 0), default={})
+    return dict.fromkeys(OWNERS, 0) | used
 
 
 def pack(values: bytes) -> str:

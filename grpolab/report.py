@@ -38,6 +38,8 @@ def report(state: LabState, run: Path) -> dict[str, Any]:
         "eval": _evaluations(first) if first else [],
         "peak_memory_bytes": max((s.peak_memory for lane in lanes for s in lane.steps), default=0),
         "memory": _memory(first),
+        "memory_phases": _memory_phases(first),
+        "predicted_memory_phases": state.predicted_memory,
         "switches": _switches(first) if first else [],
         "digest": digest(state),
     }
@@ -89,6 +91,7 @@ def _lane(lane: LaneState) -> dict[str, Any]:
         "tokens": sum(s.tokens for s in lane.steps),
         "eval": _evaluations(lane),
         "memory": _memory(lane),
+        "memory_phases": _memory_phases(lane),
         "switches": _switches(lane),
         "digest": lane.last.digest if lane.last else "",
     }
@@ -108,5 +111,15 @@ def _switches(lane: LaneState) -> list[dict[str, Any]]:
 
 
 def _memory(lane: LaneState | None) -> dict[str, int]:
+    """Bytes by owner at the peak of the newest step."""
     held = lane.last.memory if lane is not None and lane.last is not None else {}
     return {owner: held.get(owner, 0) for owner in ev.OWNERS}
+
+
+def _memory_phases(lane: LaneState | None) -> dict[str, dict[str, int]]:
+    """The same at the peak of each phase, as last seen; loading and evaluation come between
+    steps."""
+    out: dict[str, dict[str, int]] = {}
+    for done in lane.steps if lane is not None else ():
+        out |= done.memory_phases
+    return {phase: out[phase] for phase in ev.MEMORY_PHASES if phase in out}

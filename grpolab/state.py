@@ -130,6 +130,11 @@ class LabState:
         """Steps the run is to make."""
         return self.run.steps if self.run else 0
 
+    @property
+    def predicted_memory(self) -> dict[str, dict[str, int]]:
+        """Bytes by phase and owner, as predicted before the model was loaded; empty in old runs."""
+        return self.run.predicted_memory if self.run else {}
+
     def apply(self, event: ev.Event, t: float = 0.0) -> None:
         """Take in one event. Events of a kind or lane not known are ignored."""
         self.version += 1

@@ -124,6 +124,10 @@ class Backbone(Protocol):
 
     def backbone_bytes(self) -> int: ...
 
+    def holdings(self) -> dict[str, object]:
+        """What lasts of it, by owner (see `events.OWNERS`): nests of tensors, adapters left out."""
+        ...
+
 
 class Stepwise(Backbone, Protocol):
     """A backbone that is sampled from one position at a time, by the loop in `sample`."""

@@ -114,6 +114,11 @@ class NativeBackbone:
         }
         return sum(storages.values())
 
+    def holdings(self) -> dict[str, object]:
+        """What lasts of the backbone, by owner: nests of tensors."""
+        weights = (self.weights, self.cos, self.sin)
+        return {"backbone": weights, "backbone_copy": self._fused}
+
     def _modules(self) -> list[str]:
         return [
             f"model.layers.{i}.{name}"

@@ -221,6 +221,11 @@ class TransformersBackbone:
                 own += state.absmax.nbytes + (state.state2.absmax.nbytes if state.nested else 0)
         return own
 
+    def holdings(self) -> dict[str, object]:
+        """What lasts of the backbone, by owner: nests of tensors."""
+        named = (*self.model.named_parameters(), *self.model.named_buffers())
+        return {"backbone": [t for k, t in named if "lora_" not in k]}
+
     def _activate(self, adapter: str | None) -> Any:
         """The model to call, with this adapter on and all others off."""
         if adapter in self._full:

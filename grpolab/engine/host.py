@@ -18,9 +18,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from grpolab import events as ev
-from grpolab import feed, rundir, scenario, scenario_file
+from grpolab import feed, fit, rundir, scenario, scenario_file
 from grpolab.engine import changes, checkpoint, saving
 from grpolab.engine.lab import Lab, machine
+from grpolab.problems import RequestError
 from grpolab.scenario import Cue, Scenario
 
 CUE: TypeAdapter[Cue] = TypeAdapter(Cue)
@@ -170,6 +171,7 @@ class Host:
                 ev.SCHEMA, self.run_dir.resolve().name, plan.complete(), plan.seed, device.type,
                 self.threads, plan.train.steps, _versions(), machine(),
                 datetime.now(UTC).isoformat(timespec="seconds"),
+                _predicted(plan, device, self.threads),
             )
         )  # fmt: skip
         self.emit(ev.PhaseChanged("starting", 0))
@@ -207,6 +209,17 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("--device cuda: torch sees no CUDA device here; use --device cpu")
     return torch.device(name)
+
+
+def _predicted(plan: Scenario, device: torch.device, threads: int) -> dict[str, dict[str, int]]:
+    """Bytes by phase and owner before anything is loaded; empty where that cannot be told."""
+    room = None
+    if device.type == "cuda":
+        room = torch.cuda.get_device_properties(device).total_memory
+    try:
+        return fit.predict(plan, device.type, threads, room).phases
+    except RequestError:
+        return {}
 
 
 def _versions() -> dict[str, str]:

@@ -25,6 +25,7 @@ from grpolab.engine.lane import Held, Lane
 from grpolab.engine.learner import scheduled
 from grpolab.engine.memory import Memory
 from grpolab.engine.record import channels
+from grpolab.engine.traits import Traits
 from grpolab.engine.workers import Workers
 from grpolab.scenario import Cue, KlBenchCue, LensCue, Scenario
 
@@ -74,7 +75,7 @@ class Lab:
         )
         self.cues_done = 0
         self.parts = [scenario.make_reward(r) for r in plan.rewards]
-        self.memory = Memory(device)
+        self.memory = Memory(device, self.holdings, self.traits)
         self.lanes: dict[str, Lane] = {}
         self.evaluated: tuple[int, int] = (-1, 0)  # step and lanes of the newest evaluation
         self.saved = -1
@@ -85,9 +86,12 @@ class Lab:
         """Load the model and make the lanes."""
         start = time.perf_counter()
         self.emit(ev.PhaseChanged("loading", self.step_number, detail=self.plan.model.path))
-        self.backbone = load_backbone(self.plan.model, self.device)
+        with self.memory.phase("load"):
+            self.backbone = load_backbone(self.plan.model, self.device)
         b = self.backbone
         self.workers = Workers(self.threads, parallel=b.parallel and self.device.type == "cpu")
+        self.workers.around = self.memory.watched
+        self.memory.parts = self.workers.at_once == 1
         self.emit(
             ev.ModelLoaded(
                 b.name, b.architecture, b.parameters, b.vocabulary, b.layers, b.hidden, b.dtype,
@@ -139,13 +143,14 @@ class Lab:
             before, now = dict(self.clock.seconds), time.perf_counter()
 
         self.phase("sampling", lane)
-        gathered = gather(self, lane, number)
-        rollout, graded = gathered.rollout, gathered.graded
-        greedy = steps = None
-        if lane.algorithm.needs_greedy:
-            greedy = greedy_rewards(self, lane, self.task, gathered.prompts)
-        if lane.algorithm.needs_steps:
-            steps = graded_steps(self.backbone.text, gathered)
+        with self.memory.phase("rollout", lane.doing):
+            gathered = gather(self, lane, number)
+            rollout, graded = gathered.rollout, gathered.graded
+            greedy = steps = None
+            if lane.algorithm.needs_greedy:
+                greedy = greedy_rewards(self, lane, self.task, gathered.prompts)
+            if lane.algorithm.needs_steps:
+                steps = graded_steps(self.backbone.text, gathered)
         now = self.clock.add("rollout", now)
         self.emit(
             ev.Graded(
@@ -157,13 +162,15 @@ class Lab:
         )  # fmt: skip
 
         self.phase("scoring", lane)
-        batch = self.score(lane, gathered, greedy, steps)
-        credit = lane.algorithm.credit(batch)
+        with self.memory.phase("score", lane.doing):
+            batch = self.score(lane, gathered, greedy, steps)
+            credit = lane.algorithm.credit(batch)
         now = self.clock.add("score", now)
 
         self.phase("updating", lane)
         judge = copy.copy(lane.algorithm)
-        report = lane.update(rollout, batch, credit, number)
+        with self.memory.phase("update", lane.doing):
+            report = lane.update(rollout, batch, credit, number)
         self.clock.add("update", now)
 
         lane.held = Held(
@@ -179,10 +186,11 @@ class Lab:
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
         metrics["tokens_per_second"] = gathered.tokens / max(spent["rollout"], 1e-9)
         metrics["learning_rate"] = lane.learning_rate * scheduled(lane.train, number)
+        phases = self.memory.take()
         self.emit(
             ev.StepDone(
                 number, lane.name, lane.algorithm.name, metrics, spent, report.updates,
-                gathered.tokens, self.owners(), self.memory.peak, lane.digest,
+                gathered.tokens, ev.at_the_peak(phases), self.memory.peak, lane.digest, phases,
             )
         )  # fmt: skip
         explained = metrics.get("explained_variance")
@@ -211,13 +219,15 @@ class Lab:
     def phase(self, name: str, lane: Lane | None = None, detail: str = "") -> None:
         self.emit(ev.PhaseChanged(name, self.step_number + 1, lane.name if lane else "", detail))
 
-    def owners(self) -> dict[str, int]:
-        """Bytes by owner over all lanes."""
-        total = dict.fromkeys(ev.OWNERS[:-2], 0) | {"backbone": self.backbone.backbone_bytes()}
-        for lane in self.lanes.values():
-            for owner, size in lane.owners().items():
-                total[owner] += size
-        return self.memory.by_owner(total)
+    def holdings(self) -> dict[str, object]:
+        """What lasts, by owner, over backbone and lanes: nests of tensors."""
+        parts = [self.backbone.holdings()] if hasattr(self, "backbone") else []
+        parts += [lane.holdings() for lane in self.lanes.values()]
+        return {owner: [p.get(owner) for p in parts] for owner in ev.OWNERS}
+
+    def traits(self) -> Traits:
+        """By what the memory account knows a tensor's owner."""
+        return Traits.of(self.backbone, [lane.learns() for lane in self.lanes.values()])
 
     # --- the loop ---
 
@@ -255,7 +265,9 @@ class Lab:
         start = time.perf_counter()
         for lane in self.lanes.values():
             self.emit(ev.PhaseChanged("evaluating", self.step_number, lane.name))
-            self.emit(evaluate(lane, self.task, self.parts, self.test_prompts, self.step_number))
+            with self.memory.phase("evaluate", lane.doing):
+                found = evaluate(lane, self.task, self.parts, self.test_prompts, self.step_number)
+            self.emit(found)
         self.evaluated = (self.step_number, len(self.lanes))
         self.clock.add("eval", start)
 

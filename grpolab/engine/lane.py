@@ -80,8 +80,6 @@ class Lane:
         self.algorithm: Algorithm = make_algorithm(section)
         self.reference: str | None = BASE
         self._copies: set[str] = set()  # adapters of this lane that only remember
-        self.cache_bytes = 0
-        self.gradient_bytes = 0
         self.digest = ""
         self.held: Held | None = None
         self.match_critic()
@@ -116,7 +114,7 @@ class Lane:
         rollout = join(
             padded, group, self.workers.map(work, enumerate(chunks)), self.backbone.text.pad
         )
-        self.cache_bytes = rollout.cache_bytes
+        self.memory.note("kv_cache", rollout.cache_bytes)
         return rollout
 
     def greedy(self, prompts: Sequence[Sequence[int]]) -> Rollout:
@@ -285,6 +283,11 @@ class Lane:
         given = self.train.learning_rate
         return self.algorithm.learning_rate if given is None else given
 
+    @property
+    def doing(self) -> str:
+        """By what the memory account tells works of one phase apart."""
+        return f"{self.name}/{self.algorithm.name}"
+
     def match_critic(self) -> None:
         """Create or drop the critic, as the algorithm wants it."""
         if self.algorithm.needs_critic and self.critic is None:
@@ -311,17 +314,21 @@ class Lane:
             self.renew_reference()
             self.set_reference(other.backbone.adapter(other.reference))
 
-    def owners(self) -> dict[str, int]:
-        """Bytes that this lane holds."""
-        critic = self.critic
+    def learns(self) -> dict[str, Tensor]:
+        """Everything that learns, the critic's under names of its own."""
+        critic = self.critic.optimizer.tensors if self.critic is not None else {}
+        return self.optimizer.tensors | {f"critic/{k}": v for k, v in critic.items()}
+
+    def holdings(self) -> dict[str, object]:
+        """What lasts of this lane, by owner: nests of tensors."""
+        learns = [self.optimizer] + ([self.critic.optimizer] if self.critic is not None else [])
         return {
-            "adapters": sum(t.nbytes for t in self.optimizer.tensors.values())
-            * (1 + len(self._copies)),
-            "critic": critic.bytes() if critic is not None else 0,
-            "optimizer": self.optimizer.bytes()
-            + (critic.optimizer.bytes() if critic is not None else 0),
-            "gradients": self.gradient_bytes,
-            "kv_cache": self.cache_bytes,
+            "adapters": self.optimizer.tensors,
+            "critic": [o.tensors for o in learns[1:]],
+            "reference": [self.backbone.adapter(name) for name in self._copies],
+            "optimizer": [(o.first, o.second) for o in learns],
+            "gradients": [[t.grad for t in o.tensors.values()] for o in learns],
+            "workspace": self.held,
         }
 
 

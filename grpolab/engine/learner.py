@@ -40,7 +40,6 @@ class Learner:
         self.critic = lane.critic.optimizer.tensors if lane.critic is not None else {}
         self.agreement: float | None = None  # of the newest update's microbatches
         self._old: dict[int, Tensor] = {}  # distributions of the rollout policy, where they are few
-        self._watched = False
 
     @property
     def share(self) -> float:
@@ -86,32 +85,24 @@ class Learner:
             seen = Forward(logp.detach(), entropy.detach(), None)
             return Piece(rows, seen, done), grads
 
-        def watched(rows: Tensor) -> tuple[Piece, tuple[Tensor | None, ...]]:
-            with lane.memory.watching(min(len(pieces), lane.workers.at_once)):
-                return work(rows)
-
-        # one microbatch of each step is watched: enough to know what activations take
-        first, self._watched = not self._watched, True
-        results = lane.workers.map(
-            lambda item: (watched if first and item[0] == 0 else work)(item[1]), enumerate(pieces)
-        )
+        results = lane.workers.map(work, pieces)
         for _, grads in results:
             for tensor, grad in zip(tensors, grads, strict=True):
                 if grad is not None:
                     tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
         if len(results) > 1 and not critic_only:
             self.agreement = _agreement([grads[: len(self.policy)] for _, grads in results])
-        lane.gradient_bytes = sum(t.nbytes for t in tensors)
         return [piece for piece, _ in results]
 
     def step(self) -> float:
         train, lane = self.lane.train, self.lane
         share = self.share
         rate = share * lane.learning_rate * _warm(lane.optimizer, train)
-        norm = lane.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
-        if (critic := lane.critic) is not None:
-            rate = share * train.critic_learning_rate * _warm(critic.optimizer, train)
-            critic.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
+        with lane.memory.phase("step", lane.doing):
+            norm = lane.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
+            if (critic := lane.critic) is not None:
+                rate = share * train.critic_learning_rate * _warm(critic.optimizer, train)
+                critic.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
         return norm
 
     # --- second order ---

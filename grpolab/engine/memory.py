@@ -1,63 +1,274 @@
-"""Who holds how many bytes. Owners are counted from their storages; what remains of the process is
-`other`."""
+"""Who holds how many bytes, phase by phase.
+
+What lasts is counted from its storages whenever a phase ends. What comes and goes inside a phase is
+counted by a `Tally` the first time that a phase is seen (on a CPU the second: the first step shall
+not wait), when it has grown, and now and then; in between, the last count stands. The peak of every
+phase is what the allocator says (see `gauge`); what no owner answers for is `other`, and is shown.
+"""
 
 from __future__ import annotations
 
-import resource
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from grpolab.engine.gauge import Reading, gauge
+from grpolab.engine.holdings import tensors_in
+from grpolab.engine.tally import Tally
+from grpolab.engine.traits import Traits, owner_of
+from grpolab.events import OWNERS
+
+Work = TypeVar("Work", bound=Callable)
+
+EVERY = 100
+"""A phase is tallied again after so many times: a tally doubles the time of a small model's phase
+on a CPU."""
+
+GROWN = 1.03
+"""And when its peak has grown by this factor."""
+
+UNTALLIED = ("load", "rollout", "evaluate")
+"""Phases that are not tallied on a GPU, where captured graphs and compiled code run in them."""
+
+
+@dataclass
+class _Seen:
+    """What a tally found in a phase. Bytes."""
+
+    passing: dict[str, dict[str, int]]  # by part of the phase and owner: held at the peak only
+    free: dict[str, int]  # by part: what lay free in the allocator then
+    peaks: dict[str, int]  # by part: the allocator's, 0 where not measured
+    unseen: int  # held at the phase's end by nobody known
+    highest: int
+    age: int = 0
+
+
+@dataclass
+class _Window:
+    name: str
+    of: str
+    start: Reading
+    lasting: int  # bytes that owners held when it began
+    highest: int = 0
+    parts: dict[str, int] = field(default_factory=dict)  # the allocator's peak in forward, backward
+    noted: dict[str, int] = field(default_factory=dict)
+    tally: Tally | None = None
+
 
 class Memory:
-    """Bytes by owner, the latest and the largest seen."""
+    """Watches one device. `holdings` gives whatever lasts, by owner, as nests of tensors."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        holdings: Callable[[], Mapping[str, object]] = dict,
+        traits: Callable[[], Traits] | None = None,
+    ) -> None:
         self.device = device
-        self.peak = 0
-        self.activations = 0
+        self.gauge = gauge(device)
+        self.peak = 0  # of the whole run, in bytes: the process, or a GPU allocator's reserve
+        self.parts = True  # forward and backward follow each other; in parallel threads they mix
+        self.phases: dict[str, dict[str, int]] = {}  # since `take`, by phase and owner
+        self._holdings, self._traits = holdings, traits
+        self._open: list[_Window] = []
+        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._times: dict[tuple[str, str], int] = {}  # of phases that no tally has seen
+        self._baseline = self.gauge.now().held  # interpreter and libraries, on a CPU
+
+    # --- phases ---
 
     @contextmanager
-    def watching(self, at_once: int) -> Iterator[None]:
-        """Count the distinct storages that autograd keeps for a backward made inside; the largest
-        count stays."""
-        seen: dict[int, int] = {}
-
-        def keep(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            seen[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            yield
-        self.activations = max(self.activations, sum(seen.values()) * at_once)
-
-    def by_owner(self, owners: dict[str, int]) -> dict[str, int]:
-        """Complete the counted owners with activations and the rest of what the process (or the
-        GPU) holds."""
-        now = self.now()
-        known = owners | {"activations": self.activations}
-        known["other"] = max(0, now - sum(known.values()))
-        self.peak = max(self.peak, self.highest(), now)
-        self.activations = 0
-        return known
-
-    def now(self) -> int:
-        """Bytes held now: the allocator's reserve on a GPU, the resident set on a CPU."""
-        if self.device.type == "cuda":
-            return torch.cuda.memory_reserved(self.device)
+    def phase(self, name: str, of: str = "") -> Iterator[None]:
+        """Account for what is done inside as phase `name`; `of` tells apart works of one phase,
+        such as those of two algorithms. A phase inside another one is taken out of it."""
+        outer = self._open[-1] if self._open else None
+        if outer is not None:
+            self._mark(outer)
+            if outer.tally is not None:
+                outer.tally.paused = True
+        window = _Window(name, of, self.gauge.now(), sum(_sizes(self.held()).values()))
+        self._open.append(window)
+        self.gauge.reset()
         try:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            return pages * resource.getpagesize()
-        except OSError:
-            return self.highest()
+            with ExitStack() as stack:
+                if self._wants(name, of):
+                    window.tally = self._tally(window)
+                    stack.enter_context(window.tally.watching())
+                yield
+        finally:
+            self._mark(window)
+            self._close(window)
+            self._open.pop()
+            self.gauge.reset()
+            if outer is not None and outer.tally is not None:
+                outer.tally.know(self.held())
+                outer.tally.paused = False
 
-    def highest(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_reserved(self.device)
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+    def watched(self, work: Work) -> Work:
+        """`work` for another thread: counted if the present phase is tallied."""
+        tally = self._open[-1].tally if self._open else None
+        if tally is None:
+            return work
+
+        def counted(*args, **kwargs):
+            with tally.watching():
+                return work(*args, **kwargs)
+
+        return counted  # pyright: ignore[reportReturnType]
+
+    def note(self, owner: str, size: int) -> None:
+        """An owner's bytes in the present phase, where no tally can see them."""
+        if self._open:
+            self._open[-1].noted[owner] = max(self._open[-1].noted.get(owner, 0), size)
+
+    def take(self) -> dict[str, dict[str, int]]:
+        """The phases since the last call, by owner at each one's peak; their sum is that peak."""
+        taken, self.phases = self.phases, {}
+        return taken
+
+    def held(self) -> dict[str, list[Tensor]]:
+        """What lasts, by owner; every storage once, at the first owner that names it."""
+        taken: set[int] = set()
+        out: dict[str, list[Tensor]] = {}
+        for owner, nest in self._holdings().items():
+            mine = out.setdefault(owner, [])
+            for tensor in tensors_in(nest):
+                if (key := tensor.untyped_storage()._cdata) not in taken:
+                    taken.add(key)
+                    mine.append(tensor)
+        return out
+
+    def _wants(self, name: str, of: str) -> bool:
+        if self._traits is None or name == "load":
+            return False
+        if self.device.type == "cuda" and name in UNTALLIED:
+            return False
+        if (seen := self._seen.get((name, of))) is not None:
+            return seen.age >= EVERY
+        times = self._times[name, of] = self._times.get((name, of), 0) + 1
+        return self.gauge.exact or times > 1
+
+    def _tally(self, window: _Window) -> Tally:
+        assert self._traits is not None
+        traits, phase = self._traits(), window.name
+
+        def classify(tensor: Tensor, backward: bool) -> str:
+            return owner_of(tensor, traits, phase, backward)
+
+        def turned(part: str) -> None:
+            self._mark(window, part)
+            self.gauge.reset()
+
+        parts = self.parts and phase == "update"
+        g = self.gauge
+
+        def free() -> int:
+            return 0 if g.exact else g.now().free
+
+        tally = Tally(classify, g.resident, free, parts=parts, turned=turned)
+        tally.know(self.held())
+        return tally
+
+    def _mark(self, window: _Window, part: str | None = None) -> None:
+        """Take the gauge's highest into the window."""
+        highest = self.gauge.highest()
+        window.highest = max(window.highest, highest)
+        if window.tally is not None:
+            part = part or window.tally.part
+            window.parts[part] = max(window.parts.get(part, 0), highest)
+
+    # --- accounts ---
+
+    def _close(self, window: _Window) -> None:
+        tensors = self.held()
+        held = _sizes(tensors)
+        now, key = self.gauge.now(), (window.name, window.of)
+        if (tally := window.tally) is not None:
+            tally.know(tensors)
+            self._seen[key] = _found(window, tally, held, now)
+            tally.close()
+        seen = self._seen.get(key)
+        if seen is None:
+            accounts = {window.name: self._untallied(window, held, now)}
+        else:
+            seen.age += 1
+            if window.highest > seen.highest * GROWN:
+                seen.age = EVERY
+            accounts = {
+                _phase_name(window.name, part, seen): self._tallied(window, part, seen, held, now)
+                for part in seen.passing
+            }
+        for phase, account in accounts.items():
+            old = self.phases.get(phase)
+            if old is None or sum(old.values()) < sum(account.values()):
+                self.phases[phase] = account
+        reserve = now.held + now.free if self.gauge.exact else 0
+        self.peak = max(self.peak, window.highest, reserve)
+
+    def _tallied(
+        self, window: _Window, part: str, seen: _Seen, held: dict[str, int], now: Reading
+    ) -> dict[str, int]:
+        owners = dict.fromkeys(OWNERS, 0) | held
+        highest = window.highest
+        if len(seen.passing) > 1 and seen.highest:  # the share that this part had of the phase
+            highest = round(highest * seen.peaks.get(part, seen.highest) / seen.highest)
+        passing = seen.passing[part]
+        if self.gauge.exact:
+            owners["workspace"] += seen.unseen
+        else:
+            owners["outside"] += seen.unseen
+            free = seen.free[part]
+            if window.tally is None:  # what was free at the start, less what came, plus new pages
+                came = sum(held.values()) + sum(passing.values()) - window.lasting
+                free = window.start.free - came + highest - window.start.held
+            owners["fragmentation"] += max(0, free)
+        rest = highest - sum(owners.values()) - sum(passing.values())
+        if rest < 0 and (total := sum(passing.values())):  # smaller than when it was tallied
+            scale = max(0.0, 1 + rest / total)
+            passing = {k: round(v * scale) for k, v in passing.items()}
+            rest = highest - sum(owners.values()) - sum(passing.values())
+        for owner, size in passing.items():
+            owners[owner] = owners.get(owner, 0) + size
+        owners["other"] += max(0, rest)
+        return self._around(owners, window, now)
+
+    def _untallied(self, window: _Window, held: dict[str, int], now: Reading) -> dict[str, int]:
+        """A phase that only the allocator has seen. What is neither lasting nor noted was
+        workspace where tensors alone are counted."""
+        owners = dict.fromkeys(OWNERS, 0) | held
+        for owner, size in window.noted.items():
+            owners[owner] = max(owners.get(owner, 0), size)
+        if not self.gauge.exact:
+            owners["outside"] += min(self._baseline, window.highest)
+        rest = "workspace" if self.gauge.exact else "other"
+        owners[rest] += max(0, window.highest - sum(owners.values()))
+        return self._around(owners, window, now)
+
+    def _around(self, owners: dict[str, int], window: _Window, now: Reading) -> dict[str, int]:
+        """On a GPU: what lies around the tensors."""
+        if self.gauge.exact:
+            owners["fragmentation"] += max(0, now.held + now.free - window.highest)
+            owners["outside"] += now.outside or 0
+        return owners
+
+
+def _sizes(tensors: Mapping[str, Iterable[Tensor]]) -> dict[str, int]:
+    return {k: sum(t.untyped_storage().nbytes() for t in v) for k, v in tensors.items()}
+
+
+def _found(window: _Window, tally: Tally, held: dict[str, int], now: Reading) -> _Seen:
+    passing, free = {}, {}
+    for part, peak in tally.peaks.items():
+        owners = peak.by_owner()
+        passing[part] = {k: n for k, v in owners.items() if (n := v - held.get(k, 0)) > 0}
+        free[part] = peak.kept
+    kept = 0 if now.outside is not None else now.free
+    return _Seen(passing, free, window.parts, max(0, now.held - tally.total - kept), window.highest)
+
+
+def _phase_name(name: str, part: str, seen: _Seen) -> str:
+    return part if len(seen.passing) > 1 else name

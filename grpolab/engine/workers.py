@@ -25,11 +25,13 @@ class Workers:
         self.parallel = parallel
         torch.set_num_threads(1 if parallel else threads)
         self.at_once = threads if parallel else 1
+        self.around: Callable[[Callable], Callable] = lambda work: work  # see `memory.watched`
         self._pool = ThreadPoolExecutor(threads) if parallel and threads > 1 else None
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """`work` of every item, results in the order of the items. The first exception is
         raised."""
+        work = self.around(work)
         if self._pool is None:
             return [work(item) for item in items]
         return list(self._pool.map(work, items))

@@ -366,7 +366,8 @@ def test_what_an_algorithm_alone_needs_goes_with_it(open_small: OpenLab):
     lab, seen = open_small(section("trpo"), rollout={"max_tokens": 5})
     lane = lab.lanes["main"]
     lab.step(lane)
-    held = only(seen, ev.StepDone)[-1].memory["adapters"]
+    first = only(seen, ev.StepDone)[-1].memory_phases["update"]
+    assert first["reference"] == first["adapters"]
     for value_, critic in (("group", "gone"), ("gae", "cold")):
         cue = changes.SetCue(at=1, do="set", key="advantage", value=value_)
         changes.apply(lab, cue, "command")
@@ -376,7 +377,8 @@ def test_what_an_algorithm_alone_needs_goes_with_it(open_small: OpenLab):
     changes.apply(lab, changes.SwitchCue.model_validate(TO_GRPO), "command")
     assert not lane._copies
     lab.step(lane)
-    assert only(seen, ev.StepDone)[-1].memory["adapters"] == held / 2
+    last = only(seen, ev.StepDone)[-1].memory_phases["update"]
+    assert last["reference"] == 0 and last["adapters"] == first["adapters"]
     with pytest.raises(KeyError):
         lab.backbone.adapter(lane.snapshot)
 

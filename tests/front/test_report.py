@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +17,32 @@ PROMISED = {
     "run", "scenario", "algorithm", "seed", "device", "steps", "updates", "tokens", "seconds",
     "eval", "peak_memory_bytes", "memory", "switches", "digest",
 }  # fmt: skip
+
+
+def test_events_from_before_memory_had_phases_still_fold() -> None:
+    (done,) = [e for e in step_events(1) if isinstance(e, ev.StepDone)]
+    line = json.loads(ev.encode(done, 1.0))
+    del line["memory_phases"]
+    opening = json.loads(ev.encode(started(), 0.0))
+    del opening["predicted_memory"]
+    old = [ev.decode(json.dumps(record)) for record in (opening, line)]
+    found = [e for pair in old if pair is not None for e in pair[1:]]
+    assert len(found) == 2 and found[1] == done
+    state = folded([found[0], ev.LaneOpened("main", "grpo", "paper", {}, 0), found[1]])
+    assert state.predicted_memory == {} and report(state, Path("x"))["memory_phases"] == {}
+
+
+def test_phases_are_reported_as_last_seen() -> None:
+    steps = [e for n in (1, 2) for e in step_events(n)]
+    phases = [{"load": {"backbone": 1}, "rollout": {"backbone": 2}}, {"rollout": {"backbone": 3}}]
+    done = [
+        dataclasses.replace(e, memory_phases=phases.pop(0)) if isinstance(e, ev.StepDone) else e
+        for e in steps
+    ]
+    state = folded([started(), ev.LaneOpened("main", "grpo", "paper", {}, 0), *done])
+    assert report(state, Path("x"))["memory_phases"] == {
+        "load": {"backbone": 1}, "rollout": {"backbone": 3},
+    }  # fmt: skip
 
 
 def folded(events: Iterable[ev.Event]) -> LabState:

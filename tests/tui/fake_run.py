@@ -131,7 +131,14 @@ class FakeRun:
         }
         yield self._at(
             ev.RunStarted(
-                ev.SCHEMA, "2031-05-04-switch-midway", scenario, self.seed, "cpu", 1, self.steps
+                ev.SCHEMA,
+                "2031-05-04-switch-midway",
+                scenario,
+                self.seed,
+                "cpu",
+                1,
+                self.steps,
+                predicted_memory=_phases(PREDICTED),
             )
         )
         yield self._at(ev.PhaseChanged("loading", 0, detail="libraries"), 0.1)
@@ -393,7 +400,25 @@ class FakeRun:
             memory,
             max(60 * MB, sum(memory.values())),
             self.digest,
+            _phases(memory),
         )
+
+
+PREDICTED = {
+    "backbone": 13 * MB, "adapters": int(1.4 * MB), "optimizer": int(2.8 * MB), "kv_cache": 5 * MB,
+    "gradients": int(1.4 * MB), "activations": 23 * MB, "outside": 3 * MB,
+}  # fmt: skip
+
+
+def _phases(memory: dict[str, int]) -> dict[str, dict[str, int]]:
+    """What each phase held, if `memory` is the update's."""
+    lasting = {k: v for k, v in memory.items() if k not in ("activations", "gradients", "kv_cache")}
+    return {
+        "rollout": lasting | {"kv_cache": 6 * MB, "workspace": MB, "fragmentation": 2 * MB},
+        "score": lasting | {"workspace": 3 * MB, "loss_tiles": MB, "fragmentation": 5 * MB},
+        "update": memory,
+        "step": lasting | {"gradients": int(1.4 * MB), "fragmentation": 20 * MB},
+    }
 
 
 def main() -> None:

@@ -1,96 +1,165 @@
-"""Who holds memory, now and over the steps."""
+"""Who holds memory: at the peak, in each phase, over the steps, and as it was predicted."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import groupby
 
-from grpolab.events import OWNERS, StepDone
+from grpolab.events import MEMORY_PHASES, OWNERS, StepDone, at_the_peak
 from grpolab.tui.numbers import size
 from grpolab.tui.palette import level_mark
 from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line, flow
 
-NAMES = {"kv_cache": "KV cache"}
+NAMES = {"kv_cache": "KV cache", "backbone_copy": "weight copy", "loss_tiles": "loss tiles"}
+
+RECENT = 60
+"""Steps in which a phase that does not come with each step, such as evaluation, is looked for."""
+
+Phases = dict[str, dict[str, int]]
 
 
 class Memory(Pane):
     index = 5
     title = "Memory"
-    watches = frozenset({"step", "critic", "lane", "resumed", "select"})
+    watches = frozenset({"step", "critic", "lane", "resumed", "select", "run"})
     period = 0.5
     explains = (
-        "Bytes by owner after the newest step, their share, and each owner's history on its own "
-        "scale. Backbone: the frozen model. Adapters: what the policy learns. Critic: PPO's "
-        "second adapter and value head; it comes with PPO and goes with it. Optimizer: AdamW's "
-        "two moments. Gradients, KV cache and activations: what a step needs while it runs. "
-        "Other: the libraries and everything that no owner answers for.\n"
-        "Above, where there is room: all of it over the steps, stacked from the bottom in the "
-        "order of the list."
+        "Bytes by owner at the newest step's peak, their share, what was predicted before the "
+        "model was loaded, and each owner's history on its own scale. Backbone: the frozen model. "
+        "Weight copy: the weights again, as sampling wants them. Adapters: what the policy learns. "
+        "Critic: PPO's second adapter and value head; it comes with PPO and goes with it. "
+        "Reference: adapters that only remember. Optimizer: AdamW's two moments. Gradients, "
+        "KV cache and activations: what a step needs while it runs. Loss tiles: whatever is as "
+        "wide as the vocabulary. Workspace: what single operations need. Fragmentation: kept free "
+        "by the allocator. Outside: interpreter and libraries, on a GPU the context. Other: what "
+        "no owner answers for.\n"
+        "Below, each phase of a step at its own peak, stacked by owner. Above, where there is "
+        "room: all of it over the steps, stacked from the bottom in the order of the list."
     )
 
     def info(self) -> tuple[str, str]:
         done = self.desk.view.done(self.desk.state)
+        told = f"predicted {size(_total(self._predicted()))}" if self._predicted() else ""
         if done is None:
-            return "", ""
-        return size(sum(done.memory.values())), f"peak {size(done.peak_memory)}"
+            return "", told
+        peak = f"peak {size(done.peak_memory)}"
+        return size(sum(done.memory.values())), f"{peak}, {told}" if told else peak
 
     def content(self, width: int, height: int) -> list[Line]:
         p = self.desk.palette
         lane = self.desk.view.lane_state(self.desk.state)
         done = self.desk.view.done(self.desk.state)
         if lane is None or done is None:
-            return [Line(), Line("  measured with each step", p.style("faint"))]
-        owners = self._owners(lane.steps)
-        stack = self._stack(done, owners, width)
+            return self._before(width)
+        owners, phases = self._owners(lane.steps), self._phases(lane.steps, done)
+        stack = self._bar(done.memory, sum(done.memory.values()), width, named=True)
         if height < len(owners) + 2:
-            return [stack, *flow([self._entry(done, o) for o in owners], width, "  ")]
+            entries = self._entries(done.memory, owners, width)
+            while len(entries) >= height and len(owners) > 1:  # the smallest is least missed
+                owners.remove(min(owners, key=lambda o: done.memory.get(o, 0)))
+                entries = self._entries(done.memory, owners, width)
+            where = self._phase_line(phases, width)
+            return [stack, *entries, *(where if len(entries) + len(where) < height else [])]
         rows = [self._row(lane.steps, done, o, width) for o in owners]
+        if self._predicted():
+            head = Line("", None).to(31).add("predicted", p.style("faint"))
+            rows = [head, *rows]
+        if phases and height >= len(rows) + len(phases) + 3:
+            rows += [Line(), *(self._phase_row(phases, name, width) for name in phases)]
+        elif phases and height >= len(rows) + 2:
+            rows += self._phase_line(phases, width)[:1]
         room = height - len(rows) - 3
         past = self._past(lane.steps, owners, width, room) if room >= 3 else []
-        return [*past, stack, Line(), *rows] if past else [stack, Line(), *rows]
+        return [*past, stack, *([Line()] if len(rows) + 2 <= height else []), *rows]
+
+    def _predicted(self) -> Phases:
+        return self.desk.state.predicted_memory
+
+    def _before(self, width: int) -> list[Line]:
+        """No step is done yet: the prediction, where there is one."""
+        p = self.desk.palette
+        waiting = Line("  measured with each step", p.style("faint"))
+        if not self._predicted():
+            return [Line(), waiting]
+        held = at_the_peak(self._predicted())
+        entries = self._entries(held, [o for o in OWNERS if held[o]], width)
+        bar = self._bar(held, sum(held.values()), width, named=True)
+        return [bar, *entries, Line(), waiting]
 
     def _owners(self, steps: list[StepDone]) -> list[str]:
         """Those that hold anything, or did: the critic's place stays when it is gone."""
         held = {o for s in (*steps[:1], *steps[-200:]) for o, n in s.memory.items() if n}
         return [o for o in OWNERS if o in held or o == "critic"] + sorted(held - set(OWNERS))
 
+    def _phases(self, steps: list[StepDone], done: StepDone) -> Phases:
+        """Each phase's owners at its peak, as last seen at this step; empty in old runs."""
+        seen: Phases = {}
+        at = bisect_right(steps, done.step, key=lambda s: s.step)
+        for s in steps[max(0, at - RECENT) : at]:
+            seen |= s.memory_phases
+        return {name: seen[name] for name in MEMORY_PHASES if name in seen and name != "load"}
+
     def _colour(self, owner: str) -> str:
         return self.desk.palette.owners.get(owner, "dim")
 
-    def _stack(self, done: StepDone, owners: list[str], width: int) -> Line:
+    def _bar(self, held: dict[str, int], top: int, width: int, *, named: bool = False) -> Line:
+        """Owners side by side; `top` bytes would fill the width."""
         p = self.desk.palette
-        total = sum(done.memory.values()) or 1
         line, at = Line(), 0.0
-        for owner in owners:
-            at += done.memory.get(owner, 0) / total * width
+        for owner in (*OWNERS, *sorted(set(held) - set(OWNERS))):
+            at += held.get(owner, 0) / (top or 1) * width
             cells = round(at) - line.width
             name = NAMES.get(owner, owner)
-            label = (
-                name.center(cells)
-                if cells > len(name) + 1
-                else "·".join([""] * (cells + 1)).replace("·", " ")
-            )
-            line.add(label[:cells], p.style("#10141a", self._colour(owner)))
+            label = name.center(cells) if named and cells > len(name) + 1 else " " * cells
+            line.add(label, p.style("#10141a", self._colour(owner)))
         return line
 
-    def _entry(self, done: StepDone, owner: str) -> Line:
+    def _entries(self, held: dict[str, int], owners: list[str], width: int) -> list[Line]:
+        return flow([self._entry(held, o) for o in owners], width, "  ")
+
+    def _entry(self, held: dict[str, int], owner: str) -> Line:
         p = self.desk.palette
-        n = done.memory.get(owner, 0)
+        n = held.get(owner, 0)
         line = Line("■ " if n else "□ ", p.style(self._colour(owner)))
         line.add(f"{NAMES.get(owner, owner)} ", p.style("dim"))
-        return line.add(
-            size(n).replace(" ", "").removesuffix("B") if n else "none",
-            p.style("text" if n else "faint"),
-        )
+        return line.add(_short(n) if n else "none", p.style("text" if n else "faint"))
+
+    def _phase_line(self, phases: Phases, width: int) -> list[Line]:
+        return flow([self._phase_entry(phases, name) for name in phases], width, "  ")
+
+    def _phase_entry(self, phases: Phases, name: str) -> Line:
+        p = self.desk.palette
+        line = Line(f"{name} ", p.style("dim"))
+        highest = name == _highest(phases)
+        return line.add(_short(sum(phases[name].values())) + "▲" * highest, p.style("text"))
 
     def _row(self, steps: list[StepDone], done: StepDone, owner: str, width: int) -> Line:
         p = self.desk.palette
         n, total = done.memory.get(owner, 0), sum(done.memory.values()) or 1
         line = Line("■ " if n else "□ ", p.style(self._colour(owner)))
-        line.cell(NAMES.get(owner, owner), 12, p.style("text" if n else "faint"))
+        line.cell(NAMES.get(owner, owner), 14, p.style("text" if n else "faint"))
         line.cell(size(n) if n else "none", 9, p.style("text" if n else "faint"), right=True)
-        line.cell(f"{100 * n / total:.0f}%" if n else "", 5, p.style("dim"), right=True).add("  ")
+        line.cell(f"{100 * n / total:.0f}%" if n else "", 5, p.style("dim"), right=True)
+        if self._predicted():
+            told = at_the_peak(self._predicted()).get(owner, 0)
+            line.cell(size(told) if told else "—", 10, p.style("dim"), right=True)
+        line.add("  ")
         return line.join(self._history(steps, owner, width - line.width))
+
+    def _phase_row(self, phases: Phases, name: str, width: int) -> Line:
+        """A phase's peak, stacked by owner on the scale of the highest."""
+        p = self.desk.palette
+        highest = name == _highest(phases)
+        line = Line("▲ " if highest else "  ", p.style("accent"))
+        line.cell(name, 14, p.style("text"))
+        line.cell(size(sum(phases[name].values())), 9, p.style("text"), right=True).add(" " * 5)
+        if self._predicted():
+            same = "update" if name in ("forward", "backward") else name
+            told = sum(self._predicted().get(same, {}).values())
+            line.cell(size(told) if told else "—", 10, p.style("dim"), right=True)
+        line.add("  ")
+        return line.join(self._bar(phases[name], _total(phases), width - line.width))
 
     def _history(self, steps: list[StepDone], owner: str, width: int) -> Line:
         """An owner's bytes on its own scale: a critic may be small, but it comes and goes."""
@@ -138,3 +207,17 @@ class Memory(Pane):
         first, last = columns[0].step, columns[-1].step
         label = f"step {first} to {last}, top {size(top)}"
         return [*out, Line(label, p.style("faint"))]
+
+
+def _highest(phases: Phases) -> str:
+    """The phase that held most."""
+    return max(phases, key=lambda name: sum(phases[name].values()), default="")
+
+
+def _total(phases: Phases) -> int:
+    """The peak over all phases, in bytes."""
+    return max((sum(owners.values()) for owners in phases.values()), default=0)
+
+
+def _short(n: int) -> str:
+    return size(n).replace(" ", "").removesuffix("B")

@@ -1,0 +1,228 @@
+"""How many bytes each owner takes: one formula a function. No torch here.
+
+Each says what it counts; `fit` puts them together. `Load` is what the engine is asked to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from grpolab.model_shape import ModelShape
+
+MIB = 2**20
+
+TILE = 2048
+"""Tokens of one tile of the loss at large vocabularies."""
+
+LARGE_VOCABULARY = 1000
+"""From here on the loss works in tiles."""
+
+CHUNK = 32
+"""Rows that one CPU thread samples or scores together."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """One lane's work on one device. N rows in K groups."""
+
+    cuda: bool
+    native: bool  # the own decoder; else transformers and PEFT
+    quantize: str
+    copy: bool  # on a GPU: a bf16 copy of the dequantized backbone
+    rank: int
+    targets: Collection[str] | None  # linears with an adapter; None: all
+    groups: int  # K
+    rows: int  # N
+    prompt: int  # P, tokens
+    answer: int  # T, tokens
+    microbatch: int  # rows
+    threads: int
+    critic: str | None  # adapter, full, or none
+    remembers: int  # adapters that only remember
+
+    @property
+    def width(self) -> int:
+        """Bytes of one number in the forward."""
+        return 2 if self.cuda else 4
+
+    @property
+    def at_once(self) -> int:
+        """Pieces of the rows that are worked on at a time."""
+        return self.threads if self.native and not self.cuda else 1
+
+    @property
+    def micro_rows(self) -> int:
+        """Rows of all microbatches that are in the works at a time."""
+        return min(self.rows, self.microbatch * self.at_once)
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows that are sampled or scored at a time."""
+        return self.rows if self.cuda or not self.native else min(self.rows, CHUNK * self.at_once)
+
+
+# --- what lasts ---
+
+
+def backbone(m: ModelShape, load: Load) -> int:
+    """The weights as loaded: fp32 on a CPU, bf16 on a GPU; NF4 double-quantised: 4 bit, one byte of
+    scale for each 64 and four more bytes for each 256 of those; int8: a byte and a scale for each
+    output. Embeddings, norms and head are never quantised. And the rotary tables."""
+    linears = m.in_linears * load.width
+    if load.quantize == "nf4":
+        linears = m.in_linears // 2 + m.in_linears // 64 + m.in_linears // (64 * 256) * 4
+    elif load.quantize == "int8":
+        linears = m.in_linears + 4 * m.layers * sum(o for _, o in m.linears.values())
+    rotary = 2 * m.longest * m.head_dim * 4 if load.native else 0
+    return linears + m.elsewhere * load.width + rotary
+
+
+def backbone_copy(m: ModelShape, load: Load) -> int:
+    """What sampling multiplies by. CPU: every stacked group that has an adapter, with the adapter
+    folded in, fp32. GPU: [out, in + ranks rounded up to 64] in bf16 for every group, or, lean, one
+    scratch as large as the largest group."""
+    if not load.native:
+        return 0
+    sizes = []
+    for names in m.groups:
+        inputs, outputs = m.linears[names[0]][0], sum(m.linears[n][1] for n in names)
+        ranks = load.rank * len(adapted(names, load))
+        if not load.cuda:
+            sizes.append(inputs * outputs * 4 if ranks else 0)
+        else:
+            sizes.append(outputs * (inputs + -(-ranks // 64) * 64) * 2)
+    if not load.cuda or load.copy:
+        return m.layers * sum(sizes)
+    return max(sizes) if load.quantize != "none" else 0
+
+
+def adapted(names: Collection[str], load: Load) -> list[str]:
+    """Those of the linears that have an adapter."""
+    return [n for n in names if load.targets is None or n in load.targets]
+
+
+def adapter_parameters(m: ModelShape, load: Load) -> int:
+    """A [r, in] and B [out, r] of every adapted linear."""
+    return m.layers * load.rank * sum(sum(m.linears[n]) for n in adapted(m.linears, load))
+
+
+def adapters(m: ModelShape, load: Load) -> int:
+    """The policy's A and B: fp32 masters, and a bf16 shadow where a GPU computes with them."""
+    return adapter_parameters(m, load) * (6 if load.cuda and load.native else 4)
+
+
+def critic_parameters(m: ModelShape, load: Load) -> int:
+    """A second adapter, or a whole second model without its head, and the value head."""
+    if load.critic is None:
+        return 0
+    if load.critic == "adapter":
+        return adapter_parameters(m, load) + m.hidden + 1
+    return m.parameters - (0 if m.tied else m.vocabulary * m.hidden) + m.hidden + 1
+
+
+def critic(m: ModelShape, load: Load) -> int:
+    """What the critic learns, fp32; an adapter has a bf16 shadow on a GPU as the policy's has."""
+    shadow = 2 if load.cuda and load.native and load.critic == "adapter" else 0
+    return critic_parameters(m, load) * (4 + shadow)
+
+
+def reference(m: ModelShape, load: Load) -> int:
+    """Frozen copies of the policy's adapter."""
+    return load.remembers * adapters(m, load)
+
+
+def trainable(m: ModelShape, load: Load) -> int:
+    """Parameters that learn."""
+    return adapter_parameters(m, load) + critic_parameters(m, load)
+
+
+def optimizer(m: ModelShape, load: Load) -> int:
+    """AdamW's two moments, fp32."""
+    return 2 * 4 * trainable(m, load)
+
+
+# --- what comes and goes ---
+
+
+def gradients(m: ModelShape, load: Load) -> int:
+    """fp32 gradients of what learns: one set; in parallel threads one for every two of them more,
+    as not all are at the end of their backward at once."""
+    return 4 * trainable(m, load) * (1 + load.at_once) // 2
+
+
+def kv_cache(m: ModelShape, load: Load) -> int:
+    """Keys and values of every layer. GPU: prompts once for each group, [K, kv, P, D], and answers,
+    [N, kv, T, D]. CPU and transformers: [rows, kv, P + T, D] of the rows sampled at a time."""
+    one = 2 * m.layers * m.kv_heads * m.head_dim * load.width
+    if load.cuda and load.native:
+        return one * (load.groups * load.prompt + load.rows * load.answer)
+    return one * load.chunk_rows * (load.prompt + load.answer)
+
+
+def tokens(load: Load, rows: int) -> int:
+    """Tokens in the forward of so many rows: padded and with its prompt in every row under
+    transformers, else each prompt once for the rows of its group, and answers but their last
+    token."""
+    if not load.native:
+        return rows * (load.prompt + load.answer - 1)
+    groups = min(load.groups, -(-rows * load.groups // load.rows))
+    return groups * load.prompt + rows * (load.answer - 1)
+
+
+def activations(m: ModelShape, load: Load) -> int:
+    """What the backward of the microbatches in the works needs, for each token and layer: the
+    residual stream and its norm before attention and MLP; queries and keys as projected (with the
+    values) and as rotated, queries by row, the attended by row and laid flat; gate and up, the
+    gate's silu and their product; keys and values for prompt and answer of every row. With a critic
+    twice."""
+    rows, q, kv = load.micro_rows, m.heads * m.head_dim, m.kv_heads * m.head_dim
+    inner = (4 if m.gated else 2) * m.inner
+    flat = tokens(load, rows) * (4 * m.hidden + 5 * q + 3 * kv + inner)
+    keys = rows * (load.prompt + load.answer) * 2 * kv
+    return m.layers * (flat + keys) * load.width * (2 if load.critic else 1)
+
+
+def loss_tiles(m: ModelShape, load: Load) -> int:
+    """fp32 over the vocabulary: three of a tile of tokens, or three of all answer tokens of the
+    microbatches in the works where the vocabulary is small."""
+    count = load.micro_rows * load.answer
+    if m.vocabulary > LARGE_VOCABULARY:
+        count = min(count, TILE * load.at_once)
+    return 3 * 4 * count * m.vocabulary
+
+
+def sampling_tiles(m: ModelShape, load: Load) -> int:
+    """Logits, log-probs, noise and their sum for one token of every row, fp32."""
+    return 4 * 4 * load.chunk_rows * m.vocabulary
+
+
+def update_workspace(m: ModelShape, load: Load) -> int:
+    """Temporaries of one layer's backward: three as wide as the MLP for every token, and twice its
+    largest weights with the adapter folded in (CPU) or dequantized."""
+    largest = max(sum(m.linears[n][0] * m.linears[n][1] for n in g) for g in m.groups)
+    weights = 2 * largest * load.width * load.at_once
+    return 3 * tokens(load, load.micro_rows) * m.inner * load.width + weights
+
+
+def score_workspace(m: ModelShape, load: Load) -> int:
+    """Temporaries of a forward that keeps nothing: the MLP's four, the stream's three."""
+    width = (4 if m.gated else 2) * m.inner + 3 * m.hidden
+    return tokens(load, load.chunk_rows) * width * load.width
+
+
+def step_workspace(m: ModelShape, load: Load) -> int:
+    """The optimizer's denominator: one more of what learns."""
+    return 4 * trainable(m, load)
+
+
+def outside(load: Load) -> int:
+    """Interpreter and libraries, as measured: on a CPU in the process; on a GPU the context."""
+    if load.cuda:
+        return 520 * MIB
+    return 290 * MIB if load.native else 510 * MIB
+
+
+def fragmentation(load: Load, passing: int) -> int:
+    """What the allocator keeps free at the peak, of what comes and goes: as measured."""
+    return round(passing * (0.08 if load.cuda else 0.25))

@@ -1,0 +1,307 @@
+"""Memory by owner and phase: lasting storages, the tally, the gauges."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from grpolab import events as ev
+from grpolab.engine import memory as memory_module
+from grpolab.engine.gauge import HostGauge, Reading
+from grpolab.engine.holdings import tensors_in
+from grpolab.engine.memory import Memory
+from grpolab.engine.tally import Tally
+from grpolab.engine.traits import Traits, owner_of
+from tests.engine.conftest import OpenLab, finish, only
+
+MB = 2**20
+TRAITS = Traits(vocabulary=97, kv_heads=2, head_dim=8, trainable=frozenset({(4, 32)}))
+
+
+def distinct(tensors: Any) -> int:
+    """Bytes of the distinct storages, by address."""
+    return sum(
+        {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values()
+    )
+
+
+# --- owners, from storages ---
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2"])
+def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
+    lab, seen = open_small("ppo", kind=kind, rollout={"max_tokens": 5})
+    lane = lab.lanes["main"]
+    lab.step(lane)
+    lane.renew_reference()
+    lab.step(lane)
+    owners = only(seen, ev.StepDone)[-1].memory_phases["score"]
+    backbone: Any = lab.backbone
+    if kind == "gpt2":
+        frozen = [p for k, p in backbone.model.named_parameters() if "lora_" not in k]
+        frozen += [b for k, b in backbone.model.named_buffers() if "lora_" not in k]
+    else:
+        frozen = [*backbone.weights.values(), backbone.cos, backbone.sin]
+    policy = backbone.adapter("main").values()
+    assert lane.critic is not None
+    critic = lane.critic.tensors().values()
+    learns = distinct(policy) + distinct(critic)
+    assert owners["backbone"] == distinct(frozen)
+    assert owners["adapters"] == distinct(policy)
+    assert owners["critic"] == distinct(critic)
+    assert owners["reference"] == distinct(policy)
+    assert owners["optimizer"] == 2 * learns
+    assert set(ev.OWNERS) <= set(owners)
+    if kind != "gpt2":
+        backbone.prepare("main")
+        layers = backbone._fused["main"].layers
+        folded = distinct(t for x in layers for t in (x.qkv, x.out, x.gate_up, x.down))
+        assert owners["backbone_copy"] == folded
+
+
+def test_a_full_critic_is_counted_whole(open_small: OpenLab):
+    lab, seen = open_small("ppo", model={"critic": "full"}, rollout={"max_tokens": 5})
+    lab.step(lab.lanes["main"])
+    owners = only(seen, ev.StepDone)[-1].memory_phases["score"]
+    critic = lab.lanes["main"].critic
+    assert critic is not None
+    assert owners["critic"] == distinct(critic.tensors().values()) > owners["backbone"] / 2
+
+
+def test_a_storage_counts_once_at_its_first_owner():
+    whole = torch.zeros(100)
+    memory = Memory(torch.device("cpu"), lambda: {"backbone": [whole], "critic": (whole[:10],)})
+    assert [len(v) for v in memory.held().values()] == [1, 0]
+
+
+def test_a_four_bit_weight_brings_its_scales():
+    weight: Any = torch.nn.Parameter(torch.zeros(8, dtype=torch.uint8), requires_grad=False)
+
+    class State:
+        absmax, offset, code, state2 = torch.zeros(3), None, torch.zeros(16), None
+
+    weight.quant_state = State()
+    assert distinct(tensors_in({"w": [weight]})) == 8 + 12 + 64
+
+
+# --- the tally ---
+
+
+def tally(phase: str = "update", *, parts: bool = False) -> Tally:
+    return Tally(
+        lambda t, back: owner_of(t, TRAITS, phase, back), lambda: 0, lambda: 0, parts=parts
+    )
+
+
+def test_the_peak_is_the_highest_moment_and_no_more():
+    counted = tally()
+    with counted.watching():
+        a = torch.zeros(MB // 4)
+        b = a + 1
+        del a
+        c = b * 2
+        view = c[10:].view(-1)  # no storage of its own
+        c.add_(1)
+    assert counted.peaks["forward"].total == 2 * MB
+    assert counted.total == 2 * MB
+    del b, c
+    assert counted.total == MB
+    del view
+    gc.collect()
+    assert counted.total == 0
+
+
+def test_owners_are_told_apart_by_what_is_known_of_them():
+    weight = torch.randn(4, 32, requires_grad=True)
+    x = torch.randn(500, 32)
+    counted = tally(parts=True)
+    counted.know({"adapters": [weight]})
+    with counted.watching():
+        hidden = (x @ weight.t()).sigmoid()  # kept: [500, 4]
+        logits = hidden @ torch.ones(4, 97)  # [500, 97]
+        logits.square().mean().backward()
+    forward = counted.peaks["forward"].by_owner()
+    assert forward["adapters"] == weight.nbytes
+    assert forward["activations"] >= 500 * 4 * 4
+    assert forward["loss_tiles"] >= 500 * 97 * 4
+    assert weight.grad is not None
+    backward = counted.peaks["backward"].by_owner()
+    assert backward["loss_tiles"] >= 2 * 500 * 97 * 4
+    assert {"gradients", "activations"} & set(backward)
+
+
+def test_threads_add_up():
+    counted, ready = tally(), threading.Barrier(3)
+    kept: list[Tensor] = []
+
+    def work() -> None:
+        with counted.watching():
+            kept.append(torch.zeros(MB // 4))
+            ready.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert counted.total == counted.peaks["forward"].total == 3 * MB
+
+
+@pytest.mark.parametrize(
+    "shape, phase, backward, owner",
+    [
+        ((7, 97), "update", False, "loss_tiles"), ((97,), "update", False, "workspace"),
+        ((3, 2, 50, 8), "rollout", False, "kv_cache"), ((3, 2, 50, 8), "update", 0, "workspace"),
+        ((4, 32), "update", True, "gradients"), ((4, 32), "step", False, "optimizer"),
+        ((4, 32), "update", False, "workspace"), ((4, 32), "rollout", False, "workspace"),
+    ],
+)  # fmt: skip
+def test_owner_of(shape, phase, backward, owner):
+    assert owner_of(torch.empty(shape), TRAITS, phase, bool(backward)) == owner
+
+
+def test_counting_changes_no_result(open_small: OpenLab, tmp_path: Path, monkeypatch):
+    digests = []
+    for often in (1, 10**9):
+        monkeypatch.setattr(memory_module, "EVERY", often)
+        lab, _ = open_small("trpo", folder=tmp_path / str(often), train={"steps": 3}, threads=2)
+        digests.append(finish(lab))
+    assert digests[0] == digests[1]
+
+
+# --- phases ---
+
+
+class FakeGauge:
+    """A gauge that is told what to say."""
+
+    exact = True
+
+    def __init__(self) -> None:
+        self.held = self.most = 0
+
+    def now(self) -> Reading:
+        return Reading(self.held, 50, 7)
+
+    def resident(self) -> int:
+        return 0
+
+    def reset(self) -> None:
+        self.most = self.held
+
+    def highest(self) -> int:
+        return self.most
+
+    def reach(self, most: int) -> None:
+        self.most = max(self.most, most)
+
+
+def with_gauge(holdings: dict[str, object]) -> tuple[Memory, FakeGauge]:
+    memory = Memory(torch.device("cpu"), lambda: holdings)
+    memory.gauge = fake = FakeGauge()
+    fake.held = 400
+    return memory, fake
+
+
+def test_an_inner_phase_is_taken_out_of_the_outer():
+    memory, gauge = with_gauge({"backbone": [torch.zeros(100)]})
+    with memory.phase("update"):
+        gauge.reach(600)
+        with memory.phase("step"):
+            gauge.reach(900)
+        gauge.reach(700)
+    phases = memory.take()
+    assert phases["update"]["workspace"] == 300 and phases["step"]["workspace"] == 500
+    assert phases["step"]["outside"] == 7 and phases["step"]["backbone"] == 400
+    assert memory.take() == {}
+    assert memory.peak == 900
+    gauge.held = 1000
+    with memory.phase("step"):
+        pass
+    assert memory.peak == 1050  # the allocator's reserve
+
+
+def test_the_highest_of_several_stretches_of_a_phase_counts():
+    memory, gauge = with_gauge({})
+    for most in (500, 900, 600):
+        with memory.phase("rollout"):
+            memory.note("kv_cache", most // 10)
+            gauge.reach(most)
+    account = memory.take()["rollout"]
+    assert account["kv_cache"] == 90 and account["workspace"] == 810
+
+
+def test_a_phase_that_fails_is_closed():
+    memory, _ = with_gauge({})
+    with pytest.raises(RuntimeError), memory.phase("score"):
+        raise RuntimeError
+    assert memory._open == []
+
+
+@pytest.mark.parametrize("threads, parts", [(1, {"forward", "backward"}), (2, {"update"})])
+def test_forward_and_backward_are_told_apart_where_they_do_not_mix(
+    threads: int, parts: set[str], open_small: OpenLab
+):
+    lab, seen = open_small("grpo", threads=threads, rollout={"max_tokens": 6})
+    for _ in range(3):
+        lab.step(lab.lanes["main"])
+    third = only(seen, ev.StepDone)[-1]
+    assert set(third.memory_phases) == {"rollout", "score", "step"} | parts
+    assert set(third.memory_phases) <= set(ev.MEMORY_PHASES)
+    assert third.memory in third.memory_phases.values()
+    assert third.peak_memory >= max(sum(o.values()) for o in third.memory_phases.values()) * 0.99
+
+
+def test_loading_and_evaluating_are_told_with_the_next_step(open_small: OpenLab):
+    lab, seen = open_small("grpo", rollout={"max_tokens": 5})
+    lab.evaluate()
+    lab.step(lab.lanes["main"])
+    assert {"load", "evaluate"} <= set(only(seen, ev.StepDone)[0].memory_phases)
+
+
+# --- gauges ---
+
+
+def test_the_host_s_gauge_sees_a_peak_that_is_gone():
+    gauge = HostGauge()
+    gauge.reset()
+    before = gauge.now().held
+    torch.ones(64 * MB // 4).sum().item()
+    assert gauge.highest() - before > 50 * MB or not gauge.resets
+    gauge.reset()
+    assert gauge.highest() < before + 50 * MB or not gauge.resets
+
+
+def test_without_procfs_and_glibc_a_gauge_still_tells_something():
+    gauge = HostGauge()
+    gauge._statm, gauge.resets, gauge._heaps = -1, False, None
+    gauge.reset()
+    assert gauge.now().held == gauge.highest() > 10 * MB and gauge.now().free == 0
+
+
+# --- on a GPU ---
+
+
+@pytest.mark.gpu
+def test_the_caching_allocator_is_accounted_for():
+    device = torch.device("cuda")
+    lasting = torch.zeros(8 * MB, device=device)
+    weight = torch.randn(4, 32, device=device, requires_grad=True)
+    held = {"backbone": [lasting], "adapters": [weight]}
+    memory = Memory(device, lambda: held, lambda: TRAITS)
+    for _ in range(2):
+        with memory.phase("update"):
+            x = torch.randn(200_000, 32, device=device)
+            ((x @ weight.t()).sigmoid() @ torch.ones(4, 97, device=device)).sum().backward()
+            weight.grad = None
+        for account in memory.take().values():
+            inside = sum(account.values()) - account["outside"]
+            assert account["backbone"] == 32 * MB
+            assert account["other"] <= 0.03 * inside
+            assert account["outside"] > 100 * MB

@@ -1,0 +1,229 @@
+"""The prediction of memory, `doctor` and `check`."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grpolab import cli, doctor, fit
+from grpolab import fit_formulas as f
+from grpolab.events import MEMORY_PHASES, OWNERS
+from grpolab.machine import Gpu, machine
+from grpolab.model_shape import ModelShape, read_config
+from grpolab.problems import RequestError
+from grpolab.resources import assets_dir
+from grpolab.scenario import build
+
+QWEN: dict[str, Any] = {
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "vocab_size": 151936,
+    "hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14,
+    "num_key_value_heads": 2, "intermediate_size": 4864, "max_position_embeddings": 32768,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+LOAD = f.Load(
+    cuda=True, native=True, quantize="nf4", copy=True, rank=16, targets=None, groups=8, rows=64,
+    prompt=100, answer=256, microbatch=16, threads=2, critic=None, remembers=0,
+)  # fmt: skip
+
+
+def test_parameters_are_those_of_the_file():
+    with (assets_dir() / "policy" / "model.safetensors").open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    header.pop("__metadata__", None)
+    stored = 0
+    for tensor in header.values():
+        count = 1
+        for n in tensor["shape"]:
+            count *= n
+        stored += count
+    assert ModelShape.of(read_config("embedded")).parameters == stored
+
+
+def test_known_parameter_counts():
+    assert ModelShape.of(QWEN).parameters == 494_032_768  # as published: 0.49 B
+    gpt2 = {"n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "model_type": "gpt2"}
+    assert ModelShape.of(gpt2).parameters == pytest.approx(124e6, rel=0.01)
+
+
+def test_four_bits_and_their_scales():
+    m = ModelShape.of(QWEN)
+    linears = sum(i * o for i, o in m.linears.values()) * 24
+    scales = linears // 64 + linears // (64 * 256) * 4
+    rest = (494_032_768 - linears) * 2
+    rotary = 2 * 32768 * 64 * 4
+    assert f.backbone(m, LOAD) == linears // 2 + scales + rest + rotary
+    assert f.backbone(m, replace(LOAD, quantize="none", native=False)) == 494_032_768 * 2
+    assert (
+        f.backbone(m, replace(LOAD, quantize="none", native=False, cuda=False)) == 494_032_768 * 4
+    )
+
+
+def test_a_copy_has_room_for_the_adapters_and_lean_mode_for_one_layer():
+    m = ModelShape.of(QWEN)
+    layer = (896 + 256) * 960 + 896 * 960 + 9728 * 960 + 896 * 4928
+    assert f.backbone_copy(m, LOAD) == 24 * layer * 2
+    assert f.backbone_copy(m, replace(LOAD, copy=False)) == 9728 * 960 * 2
+
+
+def test_what_learns():
+    m = ModelShape.of(QWEN)
+    one = 16 * sum(i + o for i, o in m.linears.values()) * 24
+    assert f.adapters(m, LOAD) == one * 6 and f.optimizer(m, LOAD) == one * 8
+    some = replace(LOAD, targets=["q_proj"])
+    assert f.adapter_parameters(m, some) == 24 * 16 * (896 + 896)
+    assert f.critic(m, LOAD) == 0
+    full = replace(LOAD, critic="full")
+    assert f.critic(m, full) == (494_032_768 + 897) * 4
+
+
+def test_the_cache_holds_prompts_once():
+    m = ModelShape.of(QWEN)
+    assert f.kv_cache(m, LOAD) == 2 * 24 * 2 * 64 * 2 * (8 * 100 + 64 * 256)
+    cpu = replace(LOAD, cuda=False, quantize="none")
+    assert f.kv_cache(m, cpu) == 2 * 24 * 2 * 64 * 4 * 64 * 356
+
+
+def test_a_large_vocabulary_is_tiled():
+    m = ModelShape.of(QWEN)
+    assert f.loss_tiles(m, LOAD) == 12 * 2048 * 151936
+    assert f.loss_tiles(replace(m, vocabulary=500), LOAD) == 12 * 16 * 256 * 500
+
+
+def scenario(**changes: Any):
+    return build({"task": "sums", "algorithm": "grpo"} | changes)
+
+
+def test_every_phase_names_owners_that_there_are():
+    found = fit.predict(scenario(), "cpu", 2)
+    assert set(found.phases) <= set(MEMORY_PHASES)
+    for owners in found.phases.values():
+        assert set(owners) <= set(OWNERS) and min(owners.values()) >= 0
+    assert found.peak == sum(found.memory.values())
+
+
+def test_more_work_takes_more():
+    peak = fit.predict(scenario(), "cpu", 2).peak
+    for more in (
+        {"algorithm": "ppo"}, {"model": {"lora": {"rank": 256}}}, {"train": {"microbatch": 32}},
+        {"cues": [{"at": 1, "do": "fork", "name": "b", "algorithm": "ppo"}]},
+        {"cues": [{"at": 1, "do": "switch", "algorithm": "ppo"}]},
+    ):  # fmt: skip
+        assert fit.predict(scenario(**more), "cpu", 2).peak > peak, more
+
+
+@pytest.fixture
+def qwen(tmp_path: Path) -> Path:
+    (tmp_path / "config.json").write_text(json.dumps(QWEN))
+    return tmp_path
+
+
+def test_the_copy_is_kept_where_it_fits(qwen: Path):
+    plan = scenario(model={"path": str(qwen), "quantize": "nf4"}, rollout={"max_tokens": 256})
+    roomy, tight = (fit.predict(plan, "cuda", 2, room) for room in (80 * 2**30, 2 * 2**30))
+    assert roomy.copy and not tight.copy and roomy.peak > tight.peak
+    assert roomy.backend == "native" and roomy.dtype == "bfloat16"
+
+
+def test_the_saving_is_what_the_change_frees(qwen: Path):
+    plan = scenario(model={"path": str(qwen), "critic": "full"}, algorithm="ppo")
+    found = fit.predict(plan, "cuda", 2)
+    assert found.saving is not None and found.saving.key == "model.critic"
+    changed = scenario(model={"path": str(qwen), "critic": "adapter"}, algorithm="ppo")
+    assert found.peak - fit.predict(changed, "cuda", 2).peak == found.saving.bytes
+
+
+def test_a_cached_hub_model_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(RequestError, match="not in the hub's cache"):
+        read_config("some/model")
+    folder = tmp_path / "models--some--model"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc\n")
+    (folder / "snapshots" / "abc" / "config.json").write_text(json.dumps(QWEN))
+    assert read_config("some/model")["hidden_size"] == 896
+
+
+@pytest.mark.parametrize("text, word", [("{", "cannot be read"), ("[]", "not a model's config")])
+def test_a_broken_config_is_said(tmp_path: Path, text: str, word: str):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RequestError, match=word):
+        read_config(str(tmp_path))
+
+
+def test_a_missing_size_is_named():
+    with pytest.raises(RequestError, match="hidden_size"):
+        ModelShape.of({"model_type": "llama"})
+
+
+# --- the commands ---
+
+
+def told(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = cli.main(argv)
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_check_predicts(capsys: pytest.CaptureFixture[str]):
+    code, out, _ = told(capsys, "check", "ppo", "--device", "cpu")
+    assert code == 0 and "ok: task sums" in out
+    for word in ("peak ", "activations", "fits     yes", "saving   ", "instead of"):
+        assert word in out
+    found = json.loads(told(capsys, "check", "ppo", "--json")[1])
+    assert found["seed"] == 0 and found["memory"]["memory"]["critic"] > 0
+    assert found["memory"]["fits"] is True
+
+
+def test_check_of_a_model_that_is_not_here(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    file = tmp_path / "far.yaml"
+    file.write_text("model: {path: some/where}\n")
+    code, out, _ = told(capsys, "check", str(file))
+    assert code == 0 and "ok: task sums" in out and "cannot be predicted" in out
+    found = json.loads(told(capsys, "check", str(file), "--json")[1])
+    assert "some/where" in found["memory"]["problem"]
+
+
+def test_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str]):
+    code, out, _ = told(capsys, "doctor")
+    assert code == 0
+    for word in ("system ", "CPU ", "memory ", "GPU ", "packages grpolab", "device ", "peak "):
+        assert word in out
+    found = json.loads(told(capsys, "doctor", "task-slots", "--json")[1])
+    assert found["machine"]["cores"] >= 1 and found["machine"]["memory"] > 0
+    assert found["scenario"] == "task-slots" and found["prediction"]["peak_memory_bytes"] > 0
+
+
+def test_doctor_says_what_does_not_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, qwen: Path
+):
+    small = replace(machine(), gpus=(Gpu("Small", 2**31, 2**30),), available=2**30)
+    monkeypatch.setattr(doctor, "machine", lambda: small)
+    code, out, _ = told(capsys, "doctor", "--model", str(qwen), "--device", "cuda")
+    assert code == 1 and "fits     NO" in out and "saving   train.microbatch: 8" in out
+
+
+@pytest.mark.parametrize(
+    "argv, line",
+    [
+        (["doctor", "defualt"], "did you mean 'default'?"),
+        (["doctor", "--set", "model.lora.rnak=4"], "did you mean 'rank'?"),
+    ],
+)
+def test_wrong_requests(capsys: pytest.CaptureFixture[str], argv: list[str], line: str):
+    code, out, err = told(capsys, *argv)
+    assert code == 2 and line in err and len(err.splitlines()) == 1 and out == ""
+
+
+def test_no_torch_is_imported():
+    script = "import sys; from grpolab import cli; cli.main(['doctor']); "
+    script += "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
