@@ -373,7 +373,7 @@ METRICS: dict[str, str] = {
     "format": "share of the answers whose tags are all in place",
     "length": "mean answer length in tokens",
     "truncated": "share of the answers cut at max_tokens",
-    "zero_std_groups": "groups with equal rewards, in a step their share: nothing to learn from them",
+    "zero_std_groups": "groups with equal rewards (in a step, their share): they teach nothing",
     "loss": "total loss of the last update; it may be 0 at ratio 1 although the gradient is not",
     "policy_loss": "the surrogate; 0 at ratio 1 when advantages are centred, whatever the gradient",
     "kl_loss": "β times the KL estimate, where the algorithm puts it in the loss",
