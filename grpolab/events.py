@@ -334,6 +334,16 @@ class Refused(Event):
 
 
 @dataclass(frozen=True)
+class Relieved(Event):
+    """Memory ran out, and what was done about it; the run goes on."""
+
+    kind: ClassVar[str] = "relieved"
+    step: int
+    lane: str
+    what: str
+
+
+@dataclass(frozen=True)
 class Failed(Event):
     """The work failed. `where` is the phase; `trace` stands in engine.log too."""
 
@@ -362,7 +372,7 @@ KINDS: dict[str, type[Event]] = {
     for cls in (
         RunStarted, Resumed, PhaseChanged, ModelLoaded, LaneOpened, RolloutStarted, Sampled,
         Graded, Tokens, StepDone, Evaluated, Switched, SettingChanged, CriticChanged, LensMade,
-        KlBenched, Checkpointed, Paused, Continued, Refused, Failed, Ended,
+        KlBenched, Checkpointed, Paused, Continued, Refused, Relieved, Failed, Ended,
     )
 }  # fmt: skip
 

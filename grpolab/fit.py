@@ -85,21 +85,17 @@ def _settled(
     """The lanes' loads, with a copy of the backbone where it fits, and the phases."""
     loads = _loads(scenario, config, shape, prompt, device, threads)
     phases = by_phase(shape, loads)
-    if device == "cuda" and loads[0].native:
+    if loads[0].half and scenario.model.copy_weights != "never":
         with_copy = [replace(load, copy=True) for load in loads]
-        more = by_phase(shape, with_copy)
-        if room is None or _highest(more) <= 0.9 * room:
-            return with_copy, more
+        size = f.backbone_copy(shape, with_copy[0])
+        if room is None or size <= room // 2 or scenario.model.copy_weights == "always":
+            return with_copy, by_phase(shape, with_copy)
     return loads, phases
 
 
-def is_native(config: Mapping[str, Any], scenario: Scenario, device: str) -> bool:
-    """Whether the own decoder takes the model; quantised weights only on a GPU."""
-    if config.get("model_type") not in NATIVE:
-        return False
-    return scenario.model.quantize == "none" or (
-        device == "cuda" and scenario.model.quantize == "nf4"
-    )
+def is_native(config: Mapping[str, Any], scenario: Scenario) -> bool:
+    """Whether the own decoder takes the model."""
+    return config.get("model_type") in NATIVE and scenario.model.quantize != "int8"
 
 
 def prompt_tokens(scenario: Scenario, shape: ModelShape) -> int:
@@ -130,17 +126,25 @@ def _loads(
         made = [make_algorithm(s) for s in sections]
         loads.append(
             Load(
-                cuda=device == "cuda", native=is_native(config, scenario, device),
+                cuda=device == "cuda", native=is_native(config, scenario),
                 quantize=model.quantize, copy=False, rank=model.lora.rank, targets=named,
                 groups=rollout.prompts, rows=rollout.prompts * rollout.group_size, prompt=prompt,
                 answer=min(rollout.max_tokens, max(1, shape.longest - prompt)),
-                microbatch=scenario.train.microbatch, threads=threads,
+                microbatch=_rows(scenario, device), threads=threads,
                 critic=model.critic if any(a.needs_critic for a in made) else None,
                 remembers=int(any(a.measures for a in made))
                 + any(s.name == "grpo-iterative" for s in sections),
             )
         )  # fmt: skip
     return loads
+
+
+def _rows(scenario: Scenario, device: str) -> int:
+    """Rows of a microbatch; `auto` takes all of them on a GPU, and fewer only where memory ends."""
+    if scenario.train.microbatch != "auto":
+        return scenario.train.microbatch
+    rollout = scenario.rollout
+    return rollout.prompts * rollout.group_size if device == "cuda" else f.CPU_MICROBATCH
 
 
 def by_phase(shape: ModelShape, loads: list[Load]) -> Phases:
@@ -212,10 +216,10 @@ def _saving(
 
 
 def _choices(scenario: Scenario, device: str) -> list[tuple[str, Any, Any]]:
-    model, rollout, train = scenario.model, scenario.rollout, scenario.train
+    model, rollout = scenario.model, scenario.rollout
     out: list[tuple[str, Any, Any]] = []
     for key, value in (
-        ("train.microbatch", train.microbatch), ("rollout.max_tokens", rollout.max_tokens),
+        ("train.microbatch", _rows(scenario, device)), ("rollout.max_tokens", rollout.max_tokens),
         ("model.lora.rank", model.lora.rank),
     ):  # fmt: skip
         if value > 1:

@@ -12,11 +12,14 @@ from grpolab.model_shape import ModelShape
 
 MIB = 2**20
 
-TILE = 2048
-"""Tokens of one tile of the loss at large vocabularies."""
+TILE_BYTES = 192 * MIB
+"""Logits of one tile of the loss at large vocabularies, fp32."""
 
-LARGE_VOCABULARY = 1000
-"""From here on the loss works in tiles."""
+LARGE_VOCABULARY = 1024
+"""Above it the loss works in tiles."""
+
+CPU_MICROBATCH = 16
+"""Rows of one forward and backward where nothing else is asked."""
 
 CHUNK = 32
 """Rows that one CPU thread samples or scores together."""
@@ -40,6 +43,11 @@ class Load:
     threads: int
     critic: str | None  # adapter, full, or none
     remembers: int  # adapters that only remember
+
+    @property
+    def half(self) -> bool:
+        """The own decoder with the adapter beside frozen weights: on a GPU, and for 4 bit."""
+        return self.native and (self.cuda or self.quantize == "nf4")
 
     @property
     def width(self) -> int:
@@ -88,13 +96,13 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     for names in m.groups:
         inputs, outputs = m.linears[names[0]][0], sum(m.linears[n][1] for n in names)
         ranks = load.rank * len(adapted(names, load))
-        if not load.cuda:
+        if not load.half:
             sizes.append(inputs * outputs * 4 if ranks else 0)
         else:
-            sizes.append(outputs * (inputs + -(-ranks // 64) * 64) * 2)
-    if not load.cuda or load.copy:
-        return m.layers * sum(sizes)
-    return max(sizes) if load.quantize != "none" else 0
+            sizes.append(outputs * (inputs + -(-ranks // 64) * 64) * load.width)
+    if load.half and load.quantize == "none":
+        return 0  # the weights themselves are the copy
+    return m.layers * sum(sizes) if load.copy or not load.half else max(sizes)
 
 
 def adapted(names: Collection[str], load: Load) -> list[str]:
@@ -155,8 +163,9 @@ def kv_cache(m: ModelShape, load: Load) -> int:
     """Keys and values of every layer. GPU: prompts once for each group, [K, kv, P, D], and answers,
     [N, kv, T, D]. CPU and transformers: [rows, kv, P + T, D] of the rows sampled at a time."""
     one = 2 * m.layers * m.kv_heads * m.head_dim * load.width
-    if load.cuda and load.native:
-        return one * (load.groups * load.prompt + load.rows * load.answer)
+    if load.half:
+        padded = -(-load.prompt // 64) * 64
+        return one * ((load.groups + 1) * padded + (load.rows + 1) * load.answer)
     return one * load.chunk_rows * (load.prompt + load.answer)
 
 
@@ -177,10 +186,24 @@ def activations(m: ModelShape, load: Load) -> int:
     gate's silu and their product; keys and values for prompt and answer of every row. With a critic
     twice."""
     rows, q, kv = load.micro_rows, m.heads * m.head_dim, m.kv_heads * m.head_dim
+    if load.half:
+        return _half_activations(m, load, rows, q, kv)
     inner = (4 if m.gated else 2) * m.inner
     flat = tokens(load, rows) * (4 * m.hidden + 5 * q + 3 * kv + inner)
     keys = rows * (load.prompt + load.answer) * 2 * kv
     return m.layers * (flat + keys) * load.width * (2 if load.critic else 1)
+
+
+def _half_activations(m: ModelShape, load: Load, rows: int, q: int, kv: int) -> int:
+    """For each token and layer of the half-precision decoder: normed rows and products' inputs
+    before attention and MLP, queries, keys and values as rotated, the attended twice, gate and up,
+    and their product; the adapter's part of four inputs; the keys and values of every row again.
+    And the stream in fp32, its sum and its gradient, for one layer."""
+    wide = 4 * m.hidden + 3 * q + 2 * kv + 3 * m.inner + 4 * 64
+    flat = tokens(load, rows)
+    keys = rows * (load.prompt + load.answer) * 2 * kv
+    kept = m.layers * (flat * wide + keys) * load.width * (2 if load.critic else 1)
+    return kept + 3 * 4 * flat * m.hidden
 
 
 def loss_tiles(m: ModelShape, load: Load) -> int:
@@ -188,18 +211,31 @@ def loss_tiles(m: ModelShape, load: Load) -> int:
     microbatches in the works where the vocabulary is small."""
     count = load.micro_rows * load.answer
     if m.vocabulary > LARGE_VOCABULARY:
-        count = min(count, TILE * load.at_once)
+        rows = max(16, TILE_BYTES // (4 * m.vocabulary))
+        slope = 6 if load.cuda else 12  # logits and their gradient, with temporaries on a CPU
+        return slope * min(count, rows * load.at_once) * m.vocabulary
     return 3 * 4 * count * m.vocabulary
 
 
 def sampling_tiles(m: ModelShape, load: Load) -> int:
-    """Logits, log-probs, noise and their sum for one token of every row, fp32."""
+    """Logits, log-probs, noise and their sum for one token of every row, fp32; on a GPU the logits
+    alone, and at the start those of the prompts."""
+    if load.cuda and load.native:
+        return 4 * (2 * load.rows + load.groups) * m.vocabulary
     return 4 * 4 * load.chunk_rows * m.vocabulary
+
+
+def update_bytes(m: ModelShape, load: Load) -> int:
+    """All that comes and goes in an update."""
+    parts = (gradients, activations, loss_tiles, update_workspace)
+    return sum(part(m, load) for part in parts)
 
 
 def update_workspace(m: ModelShape, load: Load) -> int:
     """Temporaries of one layer's backward: three as wide as the MLP for every token, and twice its
     largest weights with the adapter folded in (CPU) or dequantized."""
+    if load.half and load.copy:
+        return 2 * tokens(load, load.micro_rows) * (2 * m.inner + m.hidden) * load.width
     largest = max(sum(m.linears[n][0] * m.linears[n][1] for n in g) for g in m.groups)
     weights = 2 * largest * load.width * load.at_once
     return 3 * tokens(load, load.micro_rows) * m.inner * load.width + weights

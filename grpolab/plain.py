@@ -161,6 +161,8 @@ def describe(event: ev.Event, state: LabState) -> str | None:
             return f"{at}  paused (by {event.origin})"
         case ev.Refused():
             return f"{at}  refused {event.command.get('do', 'command')}: {event.reason}"
+        case ev.Relieved():
+            return f"{at}  {event.what}"
         case ev.Failed():
             return f"{at}  failed while {event.where}: {event.error}"
         case _:

@@ -65,7 +65,10 @@ class TrainSection(Strict):
     max_grad_norm: float = Field(
         default=0.1, gt=0, description="gradients are scaled down to this norm"
     )
-    microbatch: int = Field(default=16, ge=1, description="rows of one forward and backward")
+    microbatch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="rows of one forward and backward; auto: on a GPU as many as fit, else 16",
+    )
     checkpoint_every: int = Field(default=10, ge=1, description="steps between checkpoints")
 
 

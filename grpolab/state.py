@@ -114,6 +114,7 @@ class LabState:
     failed: ev.Failed | None = None
     ended: ev.Ended | None = None
     refused: ev.Refused | None = None
+    relieved: ev.Relieved | None = None
     checkpoint: ev.Checkpointed | None = None
     time: float = 0.0
     version: int = 0
@@ -269,6 +270,9 @@ class LabState:
 
     def _on_refused(self, e: ev.Refused) -> None:
         self.refused = e
+
+    def _on_relieved(self, e: ev.Relieved) -> None:
+        self.relieved = e
 
     def _on_failed(self, e: ev.Failed) -> None:
         self.failed = e

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -123,6 +124,15 @@ class Backbone(Protocol):
         ...
 
     def backbone_bytes(self) -> int: ...
+
+    def give_up(self) -> str | None:
+        """Give up something that only makes it faster, when memory has run out: what it was, in
+        words, or None if there is nothing left."""
+        ...
+
+    def differentiable_twice(self) -> AbstractContextManager[None]:
+        """Inside, `states` can be differentiated any number of times."""
+        ...
 
     def holdings(self) -> dict[str, object]:
         """What lasts of it, by owner (see `events.OWNERS`): nests of tensors, adapters left out."""

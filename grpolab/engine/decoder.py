@@ -11,6 +11,7 @@ sees rows. Sampling: `cache.NativeSession`, with the adapter folded into fused f
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,13 @@ class NativeBackbone:
             for w in self.weights.values()
         }
         return sum(storages.values())
+
+    def give_up(self) -> None:
+        """Nothing here only makes it faster."""
+
+    def differentiable_twice(self) -> AbstractContextManager[None]:
+        """States can be, always."""
+        return nullcontext()
 
     def holdings(self) -> dict[str, object]:
         """What lasts of the backbone, by owner: nests of tensors."""

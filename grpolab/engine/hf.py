@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -220,6 +221,13 @@ class TransformersBackbone:
             if state is not None:
                 own += state.absmax.nbytes + (state.state2.absmax.nbytes if state.nested else 0)
         return own
+
+    def give_up(self) -> None:
+        """Nothing here only makes it faster."""
+
+    def differentiable_twice(self) -> AbstractContextManager[None]:
+        """States can be, always."""
+        return nullcontext()
 
     def holdings(self) -> dict[str, object]:
         """What lasts of the backbone, by owner: nests of tensors."""

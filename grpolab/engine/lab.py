@@ -110,6 +110,7 @@ class Lab:
 
     def add_lane(self, name: str, section: scenario.AlgorithmSection, parent: str = "") -> Lane:
         lane = Lane(name, section, self.plan, self.backbone, self.workers, self.memory)
+        lane.relief.tell = lambda what: self.emit(ev.Relieved(self.step_number + 1, name, what))
         self.lanes[name] = lane
         self.announce(lane, parent)
         return lane

@@ -17,7 +17,9 @@ from grpolab.engine.backbone import BASE, Backbone, Prompts
 from grpolab.engine.critic import Critic
 from grpolab.engine.learner import Learner
 from grpolab.engine.memory import Memory
+from grpolab.engine.microbatch import shape_of
 from grpolab.engine.optimizer import AdamW
+from grpolab.engine.relief import Relief
 from grpolab.engine.sample import Rollout, sample
 from grpolab.engine.score import part, score
 from grpolab.engine.seeds import seed_of, torch_generator
@@ -80,6 +82,8 @@ class Lane:
         self.algorithm: Algorithm = make_algorithm(section)
         self.reference: str | None = BASE
         self._copies: set[str] = set()  # adapters of this lane that only remember
+        self.model_shape = shape_of(scenario.model.path)
+        self.relief = Relief(backbone.give_up, lambda what: None)
         self.digest = ""
         self.held: Held | None = None
         self.match_critic()
@@ -202,7 +206,12 @@ class Lane:
             with torch.no_grad():
                 return rows, of(part(rollout, rows)[0])
 
-        found = self.workers.map(work, self.chunks(len(rollout.group)))
+        chunks = self.chunks(len(rollout.group))
+        found = [
+            piece
+            for done in self.workers.map(lambda rows: self.relief.run(work, rows), chunks)
+            for piece in done
+        ]
         out = tuple(torch.zeros_like(rollout.mask) for _ in found[0][1])
         for rows, values in found:
             for whole, value in zip(out, values, strict=True):

@@ -4,7 +4,6 @@ algorithms the Fisher information of the policy."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from grpolab.algorithms.records import Forward, LossOf, Measured, Piece
+from grpolab.engine.microbatch import rows_at_once
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.sample import Rollout
 from grpolab.engine.score import distributions, part, score
@@ -58,7 +58,7 @@ class Learner:
             rows = torch.cat([rows[self.rollout.group == g] for g in order])
         size = -(-len(rows) // train.minibatches)
         for batch in rows.split(size):
-            yield batch.split(train.microbatch)
+            yield self.lane.relief.pieces(batch, rows_at_once(self.lane, self.rollout))
 
     def accumulate(
         self, pieces: Sequence[Tensor], loss: LossOf, *, critic_only: bool = False
@@ -85,7 +85,8 @@ class Learner:
             seen = Forward(logp.detach(), entropy.detach(), None)
             return Piece(rows, seen, done), grads
 
-        results = lane.workers.map(work, pieces)
+        done = lane.workers.map(lambda rows: lane.relief.run(work, rows), pieces)
+        results = [result for some in done for result in some]
         for _, grads in results:
             for tensor, grad in zip(tensors, grads, strict=True):
                 if grad is not None:
@@ -172,8 +173,8 @@ class Learner:
             grads = torch.autograd.grad(kl, tensors, create_graph=True, materialize_grads=True)
             return torch.cat([g.reshape(-1) for g in grads])
 
-        twice = getattr(lane.backbone, "differentiable_twice", nullcontext)
-        with sdpa_kernel(SDPBackend.MATH), twice():  # fused kernels have no second derivative
+        # fused kernels have no second derivative
+        with sdpa_kernel(SDPBackend.MATH), lane.backbone.differentiable_twice():
             slopes = lane.workers.map(slope, rows.split(FISHER_ROWS))
 
         def product(v: Tensor) -> Tensor:

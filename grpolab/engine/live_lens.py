@@ -12,6 +12,7 @@ from torch import Tensor
 from grpolab import events as ev
 from grpolab.engine.gather import graded_steps, greedy_rewards
 from grpolab.engine.lane import Held, Lane
+from grpolab.engine.microbatch import rows_at_once
 from grpolab.engine.score import part, score
 from grpolab.lens.compute import cosine, lens
 
@@ -111,7 +112,7 @@ def _on_parameters(lane: Lane, held: Held, found: dict[str, Any]) -> dict[str, d
         return torch.stack(out).double()
 
     rows = torch.arange(len(rollout.group), device=lane.backbone.device)
-    total = torch.stack(lane.workers.map(work, rows.split(lane.train.microbatch))).sum(0)
+    total = torch.stack(lane.workers.map(work, rows.split(rows_at_once(lane, rollout)))).sum(0)
     return cosine(dict(zip(names, total, strict=True)))
 
 

@@ -58,7 +58,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--lean", action="store_true",
         help=f"memory at context {CONTEXT} with model.copy_weights: never")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE",
-        help="of grpolab's scenario, such as model.copy_weights=auto; the value in JSON")  # fmt: skip
+        help="of grpolab's scenario, as model.copy_weights=auto; the value in JSON")  # fmt: skip
     add("--folder", type=Path, metavar="DIR", help="keep the models here, to use them again")
     add("--device", default="cuda", choices=("cuda", "cpu"), help="cpu only to try it out")
     add("--json", type=Path, metavar="FILE", help="everything that was found")

@@ -110,11 +110,36 @@ class HalfBackbone:
         self.lean = lean
 
     def backbone_bytes(self) -> int:
+        """Of the weights as loaded."""
         return self.frozen.nbytes()[0]
 
-    def copy_bytes(self) -> int:
-        """Bytes of the dequantized copy."""
-        return self.frozen.nbytes()[1]
+    def holdings(self) -> dict[str, object]:
+        """What lasts, by owner; the room for B beside the weights counts as theirs."""
+        packed = [m.packed or [] for m in self.frozen.matrices()]
+        wide = [m.wide for m in self.frozen.matrices()]
+        quantized = self.section.quantize == "nf4"
+        return {
+            "backbone": [
+                self.frozen.singles(), [m.bias for m in self.frozen.matrices()],
+                [] if quantized else wide, [(p.data, p.scales()) for some in packed for p in some],
+                self.cos, self.sin,
+            ],
+            "backbone_copy": [wide if quantized else [], self.frozen.scratch.room],
+            "adapters": [[m.a, m.b] for m in self.frozen.matrices()],
+            "kv_cache": self.sampler.caches(),
+            "workspace": self.sampler.buffers(),
+        }  # fmt: skip
+
+    def give_up(self) -> str | None:
+        """First the dequantized copy, then kept activations."""
+        self.sampler.forget()
+        if not self.lean and self.section.quantize == "nf4":
+            self.set_lean(True)
+            return "the bf16 copy of the weights is given up"
+        if not self.checkpointing:
+            self.checkpointing = True
+            return "activations are computed again in the backward"
+        return None
 
     # --- adapters ---
 

@@ -38,6 +38,10 @@ class Draw:
         self._part = zeros(rows, self.blocks, 4, dtype=torch.float32)
         self._index = zeros(rows, self.blocks, dtype=torch.int32)
 
+    def tensors(self) -> list[Tensor]:
+        """Every buffer."""
+        return [t for t in vars(self).values() if isinstance(t, Tensor)]
+
     def begin(self, seed: int, greedy: Tensor | None) -> None:
         """A new rollout."""
         self.lengths.fill_(self.max_tokens + 1)

@@ -39,6 +39,7 @@ class Frozen:
     norm: Tensor
     head: Tensor
     adapted: frozenset[str]  # names of the linears that get an adapter
+    scratch: Scratch
 
     def matrices(self) -> Iterator[Matrix]:
         for layer in self.layers:
@@ -56,6 +57,10 @@ class Frozen:
             if layer.q_norm is not None and layer.k_norm is not None:
                 yield f"{at}.self_attn.q_norm.weight", layer.q_norm
                 yield f"{at}.self_attn.k_norm.weight", layer.k_norm
+
+    def singles(self) -> list[Tensor]:
+        """Embedding, head and norms."""
+        return [t for _, t in self._singles()]
 
     @property
     def parameters(self) -> int:
@@ -143,5 +148,5 @@ def load(
         head = maybe("lm_head.weight")
         return Frozen(
             layers, embed, get("model.norm.weight"), embed if head is None else head,
-            frozenset(names_adapted),
+            frozenset(names_adapted), scratch,
         )  # fmt: skip

@@ -52,11 +52,15 @@ class Packed:
         else:
             out.copy_(bnb.dequantize_4bit(self.data, self.state))
 
+    def scales(self) -> list[Tensor]:
+        """Scales, the scales of these, and the tables that both are looked up in."""
+        s = self.state
+        more = [s.state2.absmax, s.state2.code, s.offset] if s.nested else []
+        return [s.absmax, s.code, *more]
+
     @property
     def nbytes(self) -> int:
-        s = self.state
-        nested = s.state2.absmax.nbytes if s.nested else 0
-        return self.data.nbytes + s.absmax.nbytes + nested
+        return self.data.nbytes + sum(t.nbytes for t in self.scales())
 
 
 class Scratch:

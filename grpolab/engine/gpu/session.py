@@ -57,9 +57,14 @@ class Sampler:
         """Give buffers and graphs back."""
         self._room = None
 
-    @property
-    def cache_bytes(self) -> int:
-        return 0 if self._room is None else self._room.cache.nbytes
+    def caches(self) -> object:
+        """Keys and values that are kept between rollouts."""
+        return [] if self._room is None else self._room.cache
+
+    def buffers(self) -> object:
+        """Whatever else is."""
+        room = self._room
+        return [] if room is None else [list(room.inputs.values()), room.draw.tensors()]
 
     @torch.no_grad()
     def rollout(
@@ -141,7 +146,7 @@ class _Room:
         self.slots = n
         self.graphs: dict[int, Any] = {}
         self._pool: Any = None
-        self._buffers: dict[tuple[str, int], Tensor] = {}
+        self.inputs: dict[tuple[str, int], Tensor] = {}
 
     # --- a rollout ---
 
@@ -237,11 +242,11 @@ class _Room:
         """Room for a product's input with u to its right. [slots, width + room]."""
         width = self.model.hidden if m is None else m.width + m.room
         key = (name, slots)
-        if key not in self._buffers:
-            self._buffers[key] = torch.zeros(
+        if key not in self.inputs:
+            self.inputs[key] = torch.zeros(
                 slots, width, dtype=self.model.compute, device=self.rows.device
             )
-        return self._buffers[key]
+        return self.inputs[key]
 
     def _norm(
         self, x: Tensor, y: Tensor | None, weight: Tensor, m: Matrix | None, name: str

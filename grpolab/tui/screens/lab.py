@@ -162,6 +162,8 @@ class LabScreen(Actions, Screen[int]):
             case ev.Refused():
                 desk.answered(str(event.command.get("do")), event.command.get("lane"))
                 desk.say(f"refused: {event.reason}", "bad")
+            case ev.Relieved():
+                desk.say(event.what, "bad")
             case ev.LensMade():
                 desk.answered("lens", event.lane)
                 if not self.guests:
