@@ -202,7 +202,8 @@ class StepDone(Event):
     memory: dict[str, int]  # bytes by owner at this step's peak
     peak_memory: int  # bytes, highest so far in this run
     digest: str  # running sha256, hex
-    # bytes by phase and owner, at each phase's peak; `memory` is the phase that held most
+    # bytes by phase and owner, at each phase's peak; `memory` is the phase of the step that held
+    # most; loading and evaluations since the step before are here too
     memory_phases: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
@@ -477,7 +478,9 @@ def decode(line: str | bytes) -> tuple[float, Event] | None:
 
 def at_the_peak(phases: dict[str, dict[str, int]]) -> dict[str, int]:
     """Bytes by owner of the phase that held most; every owner is named. Of phases within a
-    hundredth of it, the one with most in use: a CPU's allocator keeps what it once had."""
+    hundredth of it, the one with most in use: a CPU's allocator keeps what it once had. Loading and
+    evaluation lie before the step that tells of them and do not count."""
+    phases = {k: v for k, v in phases.items() if k not in ("load", "evaluate")}
     most = max((sum(owners.values()) for owners in phases.values()), default=0)
     high = [owners for owners in phases.values() if sum(owners.values()) >= 0.99 * most]
     used = max(high, key=lambda o: sum(o.values()) - o.get("fragmentation", 0), default={})
