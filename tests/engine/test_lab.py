@@ -9,6 +9,7 @@ import torch
 
 from grpolab import events as ev
 from grpolab.engine import changes, checkpoint, saving
+from grpolab.engine.holdings import tensors_in
 from grpolab.engine.optimizer import AdamW
 from grpolab.scenario import AlgorithmSection
 from grpolab.state import LabState

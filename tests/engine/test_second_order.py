@@ -11,8 +11,8 @@ from torch import Tensor
 
 from grpolab import events as ev
 from grpolab.algorithms.base import Whole
-from grpolab.engine.lab import Lab
 from grpolab.engine.holdings import tensors_in
+from grpolab.engine.lab import Lab
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
 from grpolab.engine.sample import Rollout
@@ -255,8 +255,8 @@ def test_every_trpo_step_of_a_lab_stays_in_its_trust_region(kind, advantage, ope
     ("kind", "quantize"), [("gpt2", "none"), ("gpt2", "nf4"), ("llama", "nf4")]
 )
 def test_trpo_on_other_backbones(kind, quantize, open_small: OpenLab):
-    """A second derivative through PEFT and bitsandbytes, and through own 4 bit: against differences of the exact KL, and
-    one whole step."""
+    """A second derivative through PEFT and bitsandbytes, and through own 4 bit: against
+    differences of the exact KL, and one whole step."""
     lab, seen = open_small(
         {"name": "trpo", "fisher_share": 1.0, "max_kl": 0.01, "damping": 0.01}, kind=kind,
         model={"quantize": quantize}, rollout={"max_tokens": 6},

@@ -1,0 +1,77 @@
+"""Out of memory: smaller pieces, then what the backbone can give up, then a plain word; and the
+same numbers as without."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from grpolab import events as ev
+from grpolab.engine import learner
+from grpolab.engine.relief import MemoryExhausted, Relief
+from tests.engine.conftest import OpenLab, bytes_of, only, tiny
+
+
+def limited(work, most: list[int]):
+    """`work` that runs out of memory above `most[0]` rows."""
+
+    def tight(rows: torch.Tensor):
+        if len(rows) > most[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return work(rows)
+
+    return tight
+
+
+def test_rows_are_halved_until_they_fit_and_that_is_remembered():
+    said: list[str] = []
+    relief = Relief(lambda: None, said.append)
+    rows = torch.arange(13)
+    done = relief.run(limited(lambda r: r.tolist(), [4]), rows)
+    assert sum(done, []) == rows.tolist() and all(len(d) <= 4 for d in done)
+    assert relief.most is not None and relief.most <= 4
+    assert all(len(p) <= relief.most for p in relief.pieces(rows, 16))
+    assert said[-1] == f"out of memory: {relief.most} rows at once from now on"
+
+
+def test_then_the_backbone_gives_something_up():
+    most, said = [0], []
+
+    def give_up() -> str | None:
+        most[0] += 1
+        return "the copy"
+
+    relief = Relief(give_up, said.append)
+    assert relief.run(limited(len, most), torch.arange(2)) == [1, 1]
+    assert "out of memory: the copy" in said
+
+
+def test_then_it_says_what_to_change():
+    relief = Relief(lambda: None, lambda what: None)
+    with pytest.raises(MemoryExhausted, match=r"rollout\.max_tokens"):
+        relief.run(limited(len, [0]), torch.arange(3))
+
+
+def test_a_step_that_runs_out_of_memory_does_the_same_work(open_lab: OpenLab, monkeypatch):
+    plan = tiny(algorithm="ppo", train={"steps": 1, "microbatch": 12})
+    lab, _ = open_lab(plan)
+    lab.advance()
+    want = {k: t.detach().clone() for k, t in lab.lanes["main"].optimizer.tensors.items()}
+
+    whole = learner.score
+
+    def tight(backbone, adapter, rollout, temperature, **how):
+        if len(rollout.group) > 4 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(backbone, adapter, rollout, temperature, **how)
+
+    monkeypatch.setattr(learner, "score", tight)
+    lab, seen = open_lab(plan)
+    start = bytes_of(lab.lanes["main"].optimizer.tensors)
+    lab.advance()
+    assert [e.what for e in only(seen, ev.Relieved)] == [
+        "out of memory: 6 rows at once from now on", "out of memory: 3 rows at once from now on",
+    ]  # fmt: skip
+    assert bytes_of(lab.lanes["main"].optimizer.tensors) != start
+    for name, tensor in lab.lanes["main"].optimizer.tensors.items():
+        torch.testing.assert_close(tensor, want[name], rtol=1e-3, atol=1e-6)
