@@ -124,6 +124,12 @@ class TransformersBackbone:
         if quantize != "none":
             how["device_map"] = {"": self.device}
         model = AutoModelForCausalLM.from_pretrained(self.path, **how)
+        if quantize == "nf4" and self.device.type == "cpu":
+            for module in model.modules():
+                # or else bitsandbytes packs the weights anew for AVX512-BF16: in that format
+                # widths under 64 fail, and whatever the dtype asked for, it computes in bf16
+                if hasattr(module, "support_avx512bf16_for_cpu"):
+                    module.support_avx512bf16_for_cpu = False
         if quantize == "none":
             model.to(self.device)  # pyright: ignore[reportArgumentType]
         return model
