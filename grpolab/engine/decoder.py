@@ -6,7 +6,7 @@ rounding), but starts in milliseconds, wastes nothing on padding, and reads each
 its whole group.
 
 Learning: the tokens of all rows lie flat, [M, H], so linears never see padding; only attention
-sees rows. Sampling: `cache.NativeSession`, with the adapter folded into fused fp32 weights.
+sees rows. Sampling: `session.NativeSession`, on weights with the adapter folded in.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class NativeBackbone:
         self.vocabulary = self.weights["lm_head.weight"].shape[0]
         self.layers, self.hidden = self.shape.layers, self.shape.hidden
         self.targets = adapted(section)
-        self.cos, self.sin = rotary(self.shape, device)
+        self.angle = rotary(self.shape, device)
+        cos, sin = self.angle.cos(), self.angle.sin()
+        self.cos, self.sin = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
         self._adapters: dict[str, Lora] = {}
         self._full: dict[str, dict[str, Tensor]] = {}  # whole trainable copies, by name
         self._fused: dict[str | None, Any] = {}  # fused sampling weights, until the adapter moves
@@ -179,7 +181,7 @@ class NativeBackbone:
     def decode(
         self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int
     ) -> tuple[Session, Tensor]:
-        from grpolab.engine.cache import NativeSession
+        from grpolab.engine.session import NativeSession
 
         if prompts.ids.shape[1] + max_tokens > self.shape.longest:
             raise ModelError(
@@ -187,10 +189,10 @@ class NativeBackbone:
                 f"model's {self.shape.longest} positions: lower rollout.max_tokens"
             )
         self.prepare(adapter)
-        return NativeSession.open(self, self._fused[adapter], prompts, group, max_tokens)
+        return NativeSession.open(self._fused[adapter], prompts, group, max_tokens)
 
     def prepare(self, adapter: str | None) -> None:
-        from grpolab.engine.cache import FusedWeights
+        from grpolab.engine.fused import FusedWeights
 
         if adapter not in self._fused:
             self._fused[adapter] = FusedWeights.of(self, *self._values(adapter))

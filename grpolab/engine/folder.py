@@ -80,13 +80,11 @@ def read_text(path: Path, config: dict[str, Any]) -> Text:
     return hub_text(str(path))
 
 
-def rotary(shape: Shape, device: torch.device) -> tuple[Tensor, Tensor]:
-    """cos and sin by position, [longest, D] each, laid out for `layout.rotate`."""
+def rotary(shape: Shape, device: torch.device) -> Tensor:
+    """Angles of the rotary positions, [longest, D / 2]."""
     d = shape.head_dim
     frequency = 1.0 / shape.theta ** (torch.arange(0, d, 2, device=device, dtype=torch.float32) / d)
-    angle = torch.outer(torch.arange(shape.longest, device=device, dtype=torch.float32), frequency)
-    cos, sin = angle.cos(), angle.sin()
-    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+    return torch.outer(torch.arange(shape.longest, device=device, dtype=torch.float32), frequency)
 
 
 def adapted(section: ModelSection) -> set[str] | None:
