@@ -1,5 +1,5 @@
-"""Keys and values of a rollout: of prompts once for all their answers, of answers once for each
-distinct prefix."""
+"""Keys and values of a rollout: answers' once for each distinct prefix, long prompts' once for all
+their answers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from torch import Tensor
 
 from grpolab.engine.folder import Shape
 
-SHARED = 8
-"""Up to so many prompts, all queries meet the keys of all prompts in one product, and those of
-other prompts are masked; with more, each slot holds a copy of its own prompt's."""
+LONG, FEW = 64, 8
+"""Prompts from LONG tokens on, and not more than FEW of them, are kept once: all queries meet the
+keys of all prompts in one product, and those of other prompts are masked. Others are short enough
+to be copied into each slot, which saves half of the operations."""
 
 
 class Cache:
@@ -24,21 +25,25 @@ class Cache:
         """prompt_mask [K, P] bool."""
         self.shape = shape
         count, width = prompt_mask.shape
-        self.shared = count <= SHARED
+        self.shared = width >= LONG and count <= FEW
         self.start = 0 if self.shared else width  # columns before a slot's own tokens
+        columns = self.start + tokens
         self._store = torch.empty(
-            2 * shape.layers, slots, shape.kv_heads, self.start + tokens, shape.head_dim,
+            2, shape.layers, slots, shape.kv_heads, columns, shape.head_dim,
             device=prompt_mask.device,
         )  # fmt: skip
+        # the same with heads of all slots in one batch, [layers, slots · kv_heads, columns, D]
+        self._keys, self._values = self._store.flatten(2, 3).unbind(0)
         self._prompts: list[tuple[Tensor, Tensor]] = []
         seen = prompt_mask
-        if self.shared:  # [K, K · P]: a prompt's own columns
+        if self.shared:  # a prompt's own columns of all K · P
             own = torch.eye(count, dtype=torch.bool, device=seen.device)
             seen = (own[:, :, None] & prompt_mask).flatten(1)
-        everything = bool(seen.all())
-        hidden = torch.zeros_like(seen, dtype=torch.float32).masked_fill_(~seen, -torch.inf)
-        self._bias_of_prompt = None if everything else hidden[:, None, None]  # [K, 1, 1, columns]
-        self._bias: Tensor | None = None
+        bias = torch.zeros_like(seen, dtype=torch.float32).masked_fill_(~seen, -torch.inf)
+        if not self.shared:
+            bias = torch.nn.functional.pad(bias, (0, tokens))
+        self._bias_of_prompt = bias  # [K, columns of the product with prompts in it]
+        self._bias = bias
 
     @property
     def bytes(self) -> int:
@@ -51,43 +56,53 @@ class Cache:
             k = keys.permute(1, 3, 0, 2).reshape(heads, d, -1)
             self._prompts.append((k, values.transpose(0, 1).reshape(heads, -1, d)))
         else:
-            self._store[2 * layer, : len(keys), :, : self.start] = keys
-            self._store[2 * layer + 1, : len(keys), :, : self.start] = values
+            self._store[0, layer, : len(keys), :, : self.start] = keys
+            self._store[1, layer, : len(keys), :, : self.start] = values
 
     def seat(self, prompts: Tensor) -> None:
         """The slots in use belong to these prompts [n]."""
-        if self._bias_of_prompt is not None:
-            self._bias = self._bias_of_prompt[prompts]
+        bias = self._bias_of_prompt.index_select(0, prompts)
+        heads = self.shape.heads if self.shared else self.shape.kv_heads
+        if self.shared:
+            rep = heads // self.shape.kv_heads
+            self._bias = bias.repeat_interleave(rep, 0)[None]  # [1, n · rep, K · P]
+        else:
+            self._bias = bias.repeat_interleave(heads, 0)[:, None]  # [n · kv_heads, 1, columns]
 
     def move(self, to: list[int], source: list[int], tokens: int) -> None:
-        """Copy slots, with the tokens that they hold now."""
-        device = self._store.device
-        held = self._store[:, :, :, : self.start + tokens]
-        rows = held.index_select(1, torch.tensor(source, device=device))
-        held.index_copy_(1, torch.tensor(to, device=device), rows)
+        """Copy slots, with the tokens that they hold now; none is read after it was written to."""
+        held = self._store[:, :, :, :, : self.start + tokens]
+        for a, b in zip(to, source, strict=True):
+            held[:, :, a].copy_(held[:, :, b])
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: int) -> Tensor:
-        """Store token number `at` of each slot and let its query look back. q [n, heads, D], k and
-        v [n, kv_heads, D] -> [n, heads · D]."""
-        n, heads, d = q.shape
-        kv, rep, end = k.shape[1], heads // k.shape[1], self.start + at + 1
-        keys, values = self._store[2 * layer], self._store[2 * layer + 1]
-        keys[:n, :, end - 1] = k
-        values[:n, :, end - 1] = v
-        keys, values = (t.flatten(0, 1)[: n * kv, :end] for t in (keys, values))
-        own = torch.bmm(q.reshape(n * kv, rep, d), keys.transpose(1, 2)).view(n, kv, rep, end)
+    def open(self, n: int, at: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each layer, where the n slots put token number `at`, [2, n, kv_heads, D], and what
+        they hold then: keys [n · kv_heads, D, columns] and values [n · kv_heads, columns, D]."""
+        batch, end = n * self.shape.kv_heads, self.start + at + 1
+        places = self._store[:, :, :n, :, end - 1].unbind(1)
+        keys = self._keys[:, :batch, :end].transpose(2, 3).unbind(0)
+        values = self._values[:, :batch, :end].unbind(0)
+        return list(zip(places, keys, values, strict=True))
+
+    def attend(
+        self, layer: int, qkv: Tensor, place: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
+        """Store each slot's newest key and value and let its query look back; the last three as
+        `open` gives them. qkv [n, heads + 2 kv_heads, D] -> [n, heads · D]."""
+        _, n, kv, d = place.shape
+        heads = qkv.shape[1] - 2 * kv
+        rep, end = heads // kv, keys.shape[2]
+        place.copy_(qkv[:, heads:].view(n, 2, kv, d).transpose(0, 1))
+        q = qkv[:, :heads].reshape(n * kv, rep, d)
         if not self.shared:
-            if self._bias is not None:
-                own[..., : self.start] += self._bias
-            weight = torch.softmax(own, -1).view(n * kv, rep, end)
+            weight = torch.softmax(torch.baddbmm(self._bias[:, :, :end], q, keys), -1)
             return torch.bmm(weight, values).view(n, heads * d)
         prompt_keys, prompt_values = self._prompts[layer]
         columns = prompt_keys.shape[2]
         by_head = q.view(n, kv, rep, d).transpose(0, 1).reshape(kv, n * rep, d)
-        prompt = torch.bmm(by_head, prompt_keys).view(kv, n, rep, columns).transpose(0, 1)
-        if self._bias is not None:
-            prompt = prompt + self._bias
-        weight = torch.softmax(torch.cat([prompt, own], -1), -1)
+        prompt = torch.baddbmm(self._bias, by_head, prompt_keys).view(kv, n, rep, columns)
+        own = torch.bmm(q, keys).view(n, kv, rep, end)
+        weight = torch.softmax(torch.cat([prompt.transpose(0, 1), own], -1), -1)
         mine = torch.bmm(weight[..., columns:].view(n * kv, rep, end), values)
         on_prompt = weight[..., :columns].transpose(0, 1).reshape(kv, n * rep, columns)
         theirs = torch.bmm(on_prompt, prompt_values).view(kv, n, rep, d).transpose(0, 1)

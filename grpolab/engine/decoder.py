@@ -44,7 +44,9 @@ class NativeBackbone:
         self.name = "embedded" if section.path == "embedded" else path.name
         self.architecture = (config.get("architectures") or [config["model_type"]])[0]
         self.note = ""
-        self.dtype = "float32"
+        import os
+        self.dtype = os.environ.get("DT","float32")
+        self.compute = getattr(torch, self.dtype)
         self.weights = read_weights(path, device)
         if "lm_head.weight" not in self.weights:
             self.weights["lm_head.weight"] = self.weights["model.embed_tokens.weight"]
@@ -195,4 +197,4 @@ class NativeBackbone:
         from grpolab.engine.fused import FusedWeights
 
         if adapter not in self._fused:
-            self._fused[adapter] = FusedWeights.of(self, *self._values(adapter))
+            self._fused[adapter] = FusedWeights.of(self, *self._values(adapter), self.compute)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.folder import Shape
+from grpolab.engine.kernels import Linear, linear
 from grpolab.engine.layout import GATE_UP, QKV, stacked, stacked_bias
 
 if TYPE_CHECKING:
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FusedLayer:
-    qkv: Tensor  # [(heads + 2 kv_heads) · D, H]
-    qkv_bias: Tensor | None
+    qkv: Linear
     qk_norm: Tensor | None  # [heads + kv_heads, D], where queries and keys are normed (Qwen3)
-    out: Tensor  # [H, heads · D]
-    gate_up: Tensor  # [2 I, H]
-    down: Tensor  # [H, I]
+    out: Linear
+    gate_up: Linear
+    down: Linear
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,14 @@ class FusedWeights:
 
     @staticmethod
     @torch.no_grad()
-    def of(model: NativeBackbone, w: dict[str, Tensor], lora: Lora | None) -> FusedWeights:
+    def of(
+        model: NativeBackbone, w: dict[str, Tensor], lora: Lora | None, dtype: torch.dtype
+    ) -> FusedWeights:
+        """`dtype`: of the linears; everything between them is fp32."""
         s = model.shape
         root = s.hidden**0.5
         pairs = _pairs(s, model.device)
+        queries = s.heads * s.head_dim
 
         def fused(at: str, *names: str, norm: str = "") -> Tensor:
             full = [f"{at}.{n}" for n in names]
@@ -60,25 +64,22 @@ class FusedWeights:
             qkv = fused(at, *QKV, norm="input_layernorm")[pairs]
             bias = stacked_bias(w, [f"{at}.{n}" for n in QKV])
             bias = None if bias is None else bias[pairs]
-            q_norm = w.get(f"{at}.self_attn.q_norm.weight")
             qk_norm = None
-            if q_norm is None:
-                queries = s.heads * s.head_dim
-                qkv[:queries] *= s.head_dim**-0.5
-                if bias is not None:
-                    bias[:queries] *= s.head_dim**-0.5
+            if (q_norm := w.get(f"{at}.self_attn.q_norm.weight")) is not None:
+                q = (q_norm * s.head_dim**-0.5).expand(s.heads, -1)
+                k = w[f"{at}.self_attn.k_norm.weight"].expand(s.kv_heads, -1)
+                qk_norm = torch.cat([q, k])[:, pairs[: s.head_dim]]
             else:
-                q = q_norm[None] * s.head_dim**-0.5
-                k = w[f"{at}.self_attn.k_norm.weight"][None]
-                both = torch.cat([q.expand(s.heads, -1), k.expand(s.kv_heads, -1)])
-                qk_norm = both[:, pairs[: s.head_dim]].contiguous()
+                for part in (qkv, bias):
+                    if part is not None:
+                        part[:queries] *= s.head_dim**-0.5
+            gate_up = fused(at, *GATE_UP, norm="post_attention_layernorm")
             return FusedLayer(
-                qkv=qkv,
-                qkv_bias=bias,
+                qkv=linear(qkv, bias, dtype),
                 qk_norm=qk_norm,
-                out=fused(at, "self_attn.o_proj"),
-                gate_up=fused(at, *GATE_UP, norm="post_attention_layernorm"),
-                down=fused(at, "mlp.down_proj"),
+                out=linear(fused(at, "self_attn.o_proj"), None, dtype),
+                gate_up=linear(gate_up, None, dtype),
+                down=linear(fused(at, "mlp.down_proj"), None, dtype),
             )
 
         return FusedWeights(
@@ -96,26 +97,31 @@ class FusedWeights:
         x[:, -1] = (self.shape.hidden * self.shape.eps) ** 0.5
         return x
 
-    def attention_inputs(
-        self, layer: FusedLayer, x: Tensor, turns: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """[n, H + 1], turns [n, 1, D / 2] -> q [n, heads, D], k and v [n, kv_heads, D], turned."""
+    def turns_at(self, positions: Tensor) -> Tensor:
+        """Factors for the heads of queries, keys and values alike; those of values are 1. [n] ->
+        [n, heads + 2 kv_heads, D / 2]."""
+        s, n = self.shape, len(positions)
+        turns = self.turns.new_ones(n, s.heads + 2 * s.kv_heads, s.head_dim // 2)
+        turns[:, : s.heads + s.kv_heads] = self.turns.index_select(0, positions)[:, None]
+        return turns
+
+    def attention_inputs(self, layer: FusedLayer, x: Tensor, turns: Tensor) -> Tensor:
+        """Queries, keys and values, turned. [n, H + 1], turns as above -> [n, heads + 2 kv_heads,
+        D]."""
         s = self.shape
-        y = F.linear(_normed(x), layer.qkv, layer.qkv_bias).unflatten(1, (-1, s.head_dim))
-        qk, v = y.split((s.heads + s.kv_heads, s.kv_heads), 1)
+        y = layer.qkv(_normed(x)).float().view(turns.shape + (2,))
         if layer.qk_norm is not None:
+            qk = y[:, : s.heads + s.kv_heads].flatten(-2)
             scale = (qk.square().mean(-1, keepdim=True) + s.eps).rsqrt_()
-            qk = qk * scale * layer.qk_norm
-        turned = torch.view_as_complex(qk.unflatten(-1, (-1, 2))) * turns
-        q, k = torch.view_as_real(turned).flatten(-2).split((s.heads, s.kv_heads), 1)
-        return q, k, v
+            qk *= scale * layer.qk_norm  # in place: flatten gave a view
+        return torch.view_as_real(torch.view_as_complex(y) * turns).view(len(x), -1, s.head_dim)
 
     def rest(self, layer: FusedLayer, x: Tensor, attended: Tensor) -> None:
         """The layer after attention, added to the stream. x [n, H + 1], attended [n, heads · D]."""
         stream = x[:, :-1]
-        stream += F.linear(attended, layer.out)
-        gate, up = F.linear(_normed(x), layer.gate_up).chunk(2, 1)
-        stream += F.linear(F.silu(gate).mul_(up), layer.down)
+        stream += layer.out(attended)
+        gate, up = layer.gate_up(_normed(x)).chunk(2, 1)
+        stream += layer.down(F.silu(gate).mul_(up))
 
     def logits(self, x: Tensor) -> Tensor:
         """[n, H + 1] -> [n, V]."""

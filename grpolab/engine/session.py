@@ -43,16 +43,14 @@ class NativeSession:
         """Put the prompts into the cache; logits of their ends [K, V]."""
         w, s = self.weights, self.weights.shape
         count, width = prompts.ids.shape
-        turns = w.turns[(prompts.mask.cumsum(1) - 1).clamp(min=0).flatten()][:, None]
+        turns = w.turns_at((prompts.mask.cumsum(1) - 1).clamp(min=0).flatten())
         causal = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
         eye = torch.eye(width, dtype=torch.bool, device=self.device)
         seen = (causal & prompts.mask[:, None, :] | eye)[:, None]  # padding sees itself
         x = w.enter(prompts.ids.flatten())
         for i, layer in enumerate(w.layers):
-            q, k, v = (
-                t.unflatten(0, (count, width)).transpose(1, 2)
-                for t in w.attention_inputs(layer, x, turns)
-            )
+            qkv = w.attention_inputs(layer, x, turns).unflatten(0, (count, width)).transpose(1, 2)
+            q, k, v = qkv.split((s.heads, s.kv_heads, s.kv_heads), 1)
             self._cache.add_prompts(i, k, v)
             out = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=seen, enable_gqa=s.heads != s.kv_heads, scale=1.0
@@ -69,11 +67,12 @@ class NativeSession:
             first = len(fed) - len(sources)
             self._cache.move(list(range(first, len(fed))), sources, self.tokens)
             self._seat()
-        turns = w.turns.index_select(0, self._starts + self.tokens)[:, None]
+        turns = w.turns_at(self._starts + self.tokens)
         x = w.enter(torch.tensor(fed, device=self.device))
+        held = self._cache.open(len(fed), self.tokens)
         for i, layer in enumerate(w.layers):
-            q, k, v = w.attention_inputs(layer, x, turns)
-            w.rest(layer, x, self._cache.attend(i, q, k, v, self.tokens))
+            qkv = w.attention_inputs(layer, x, turns)
+            w.rest(layer, x, self._cache.attend(i, qkv, *held[i]))
         self.tokens += 1
         return self._by_row(w.logits(x))
 
