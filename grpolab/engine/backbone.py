@@ -90,14 +90,16 @@ class Backbone(Protocol):
         """The adapter's trainable tensors by PEFT's names."""
         ...
 
-    def states(
+    def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
-    ) -> Tensor:
-        """Hidden states from which each answer token is predicted, after the final norm.
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states from which answer tokens are predicted, after the final norm, and which of
+        them predicts each token: rows that agree so far may share one.
 
         prompts: K of them; group [n]: which prompt each row answers; answers [n, T] and mask [n,
         T], right-padded
-        -> [n, T, H]. State 0 is that of the last prompt token. Gradients reach the adapter.
+        -> states [U, H], index [n, T] into them, anything on padding. A row's first token is
+        predicted from its last prompt token. Gradients reach the adapter.
         """
         ...
 

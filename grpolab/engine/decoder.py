@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.backbone import ModelError, Prompts, Session
+from grpolab.engine.flat import pick
 from grpolab.engine.folder import Shape, adapted, read_text, read_weights, rotary
 from grpolab.engine.layout import GATE_UP, LINEARS, QKV, rotate, stack, stacked, stacked_bias
 from grpolab.engine.lora import Lora, lora_linears
@@ -128,11 +129,11 @@ class NativeBackbone:
 
     # --- learning ---
 
-    def states(
+    def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         weights, lora = self._values(adapter)
-        plan = Plan.of(prompts, group, mask)
+        plan = Plan.of(prompts, group, answers, mask)
         ids = torch.cat(
             [prompts.ids.reshape(-1)[plan.prompt_at], answers.reshape(-1)[plan.answer_at]]
         )
@@ -140,8 +141,8 @@ class NativeBackbone:
         cos, sin = self.cos[plan.position], self.sin[plan.position]
         for i in range(self.layers):
             x = self._layer(f"model.layers.{i}", weights, lora, x, cos, sin, plan)
-        x = rms_norm(x, weights["model.norm.weight"], self.shape.eps)
-        return plan.gather_states(x)
+        x = rms_norm(pick(x, plan.context_at), weights["model.norm.weight"], self.shape.eps)
+        return x, plan.contexts
 
     def head(self, states: Tensor) -> Tensor:
         return F.linear(states, self.weights["lm_head.weight"])

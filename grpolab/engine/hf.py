@@ -243,14 +243,15 @@ class TransformersBackbone:
             more["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)
         return more
 
-    def states(
+    def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         model = self._activate(adapter)
         ids = torch.cat([prompts.ids[group], answers[:, :-1]], 1)
         seen = torch.cat([prompts.mask[group], mask[:, :-1].bool()], 1)
         out = _body(model)(input_ids=ids, use_cache=False, **self._inputs(seen))
-        return out.last_hidden_state[:, prompts.ids.shape[1] - 1 :]
+        states = out.last_hidden_state[:, prompts.ids.shape[1] - 1 :]
+        return states.flatten(0, 1), torch.arange(mask.numel(), device=mask.device).view_as(mask)
 
     def head(self, states: Tensor) -> Tensor:
         head: Any = self.model.get_output_embeddings()

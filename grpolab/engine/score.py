@@ -20,12 +20,29 @@ def part(rollout: Rollout, rows: Tensor) -> tuple[Rollout, int]:
     ), width  # fmt: skip
 
 
+def contexts(backbone: Backbone, adapter: str | None, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    """States of the rollout's distinct contexts [U, H], and which of them each token has [n,
+    T]."""
+    return backbone.contexts(
+        adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask
+    )
+
+
+def distinct(
+    backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-probs of the whole vocabulary in each distinct context [U, V], and which of them each
+    token was drawn from [n, T]."""
+    states, at = contexts(backbone, adapter, rollout)
+    return torch.log_softmax(backbone.head(states).float() / temperature, -1), at
+
+
 def distributions(
     backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float
 ) -> Tensor:
     """Log-probs of the whole vocabulary where each answer token was drawn. [n, T, V]."""
-    states = backbone.states(adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask)
-    return torch.log_softmax(backbone.head(states).float() / temperature, -1)
+    everything, at = distinct(backbone, adapter, rollout, temperature)
+    return everything[at]
 
 
 def score(
@@ -38,13 +55,8 @@ def score(
 ) -> tuple[Tensor, Tensor]:
     """Log-prob and entropy of each token of whole rows, 0 on padding; gradients reach the adapter
     if they are on, through the entropy only if asked for. [n, T] each."""
-    everything = distributions(backbone, adapter, rollout, temperature)
-    logp = everything.gather(-1, rollout.tokens.unsqueeze(-1)).squeeze(-1) * rollout.mask
+    everything, at = distinct(backbone, adapter, rollout, temperature)
+    logp = everything[at, rollout.tokens] * rollout.mask
     with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
-        entropy = -(everything.exp() * everything).sum(-1) * rollout.mask
+        entropy = -(everything.exp() * everything).sum(-1)[at] * rollout.mask
     return logp, entropy
-
-
-def states_only(backbone: Backbone, adapter: str | None, rollout: Rollout) -> Tensor:
-    """[n, T, H], for a critic that needs no logits."""
-    return backbone.states(adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask)
