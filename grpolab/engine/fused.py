@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.folder import Shape
-from grpolab.engine.kernels import Linear, linear
+from grpolab.engine.kernels import Linear
 from grpolab.engine.layout import GATE_UP, QKV, stacked, stacked_bias
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ class FusedWeights:
                         part[:queries] *= s.head_dim**-0.5
             gate_up = fused(at, *GATE_UP, norm="post_attention_layernorm")
             return FusedLayer(
-                qkv=linear(qkv, bias, dtype),
+                qkv=Linear(qkv, bias, dtype),
                 qk_norm=qk_norm,
-                out=linear(fused(at, "self_attn.o_proj"), None, dtype),
-                gate_up=linear(gate_up, None, dtype),
-                down=linear(fused(at, "mlp.down_proj"), None, dtype),
+                out=Linear(fused(at, "self_attn.o_proj"), None, dtype),
+                gate_up=Linear(gate_up, None, dtype),
+                down=Linear(fused(at, "mlp.down_proj"), None, dtype),
             )
 
         return FusedWeights(
@@ -88,6 +88,11 @@ class FusedWeights:
             head=model.weights["lm_head.weight"] * (w["model.norm.weight"] * root),
             turns=torch.polar(torch.ones_like(model.angle), model.angle),
             shape=s,
+        )
+
+    def bytes(self) -> int:
+        return self.turns.nbytes + self.head.nbytes + sum(
+            linear.bytes for x in self.layers for linear in (x.qkv, x.out, x.gate_up, x.down)
         )
 
     def enter(self, tokens: Tensor) -> Tensor:
