@@ -26,6 +26,11 @@ class ModelSection(Strict):
     quantize: Literal["none", "nf4", "int8"] = Field(
         default="none", description="weights of the frozen backbone"
     )
+    compute: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="dtype of the sampler's products; auto: float32, or bfloat16 where that is "
+        "measured to be faster",
+    )
     lora: LoraSection = LoraSection()
     critic: Literal["adapter", "full"] = Field(
         default="adapter", description="second adapter, or a whole second model"
@@ -73,6 +78,12 @@ class EvaluateSection(Strict):
 class RecordSection(Strict):
     tokens: bool = Field(default=True, description="per-token channels in the event file")
     stream: bool = Field(default=True, description="partial text while sampling")
+    reference_every: int = Field(
+        default=4,
+        ge=0,
+        description="steps between measurements of the KL to the reference where the algorithm "
+        "does without; 0: none",
+    )
 
 
 class RewardSection(BaseModel):

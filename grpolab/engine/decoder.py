@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grpolab.engine import kernels
 from grpolab.engine.backbone import ModelError, Prompts, Session
 from grpolab.engine.flat import pick
 from grpolab.engine.folded import KEPT_BYTES, Folded
@@ -52,9 +53,6 @@ class NativeBackbone:
         self.name = "embedded" if section.path == "embedded" else path.name
         self.architecture = (config.get("architectures") or [config["model_type"]])[0]
         self.note = ""
-        import os
-        self.dtype = os.environ.get("DT","float32")
-        self.compute = getattr(torch, self.dtype)
         self.weights = read_weights(path, device)
         if "lm_head.weight" not in self.weights:
             self.weights["lm_head.weight"] = self.weights["model.embed_tokens.weight"]
@@ -65,6 +63,11 @@ class NativeBackbone:
         self.vocabulary = self.weights["lm_head.weight"].shape[0]
         self.layers, self.hidden = self.shape.layers, self.shape.hidden
         self.targets = adapted(section)
+        self.sampling = kernels.choose(
+            section.compute,
+            stacked(self.weights, [f"model.layers.0.{n}" for n in GATE_UP], "weight"),
+        )
+        self.dtype = str(self.sampling).removeprefix("torch.")
         self.angle = rotary(self.shape, device)
         cos, sin = self.angle.cos(), self.angle.sin()
         self.cos, self.sin = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
@@ -122,7 +125,7 @@ class NativeBackbone:
         held = self._folded.get(adapter)
         if held is None or not held.current(lora):
             keep = self.backbone_bytes() <= KEPT_BYTES
-            held = self._folded[adapter] = Folded(self.weights, lora, self.compute, keep=keep)
+            held = self._folded[adapter] = Folded(self.weights, lora, keep=keep)
         return held
 
     def derived_bytes(self) -> int:
@@ -229,6 +232,6 @@ class NativeBackbone:
         stamp = () if lora is None else lora.stamp()
         held = self._fused.get(adapter)
         if held is None or held[0] is not lora or held[1] != stamp:
-            fused = FusedWeights.of(self, self.weights, lora, self.compute)
+            fused = FusedWeights.of(self, self.weights, lora, self.sampling)
             held = self._fused[adapter] = lora, stamp, fused
         return held[2]

@@ -17,12 +17,10 @@ KEPT_BYTES = 512 * 2**20
 
 
 class Folded:
-    """W + scale · B A of stacked linears, in the dtype to compute in, as the adapter is now."""
+    """W + scale · B A of stacked linears, as the adapter is now."""
 
-    def __init__(
-        self, weights: dict[str, Tensor], lora: Lora | None, dtype: torch.dtype, *, keep: bool
-    ) -> None:
-        self.weights, self.lora, self.dtype, self.keep = weights, lora, dtype, keep
+    def __init__(self, weights: dict[str, Tensor], lora: Lora | None, *, keep: bool) -> None:
+        self.weights, self.lora, self.keep = weights, lora, keep
         self.stamp = lora.stamp() if lora is not None else ()
         self._made: dict[str, Tensor] = {}
         self._lock = Lock()
@@ -44,9 +42,7 @@ class Folded:
     @torch.no_grad()
     def _make(self, names: Sequence[str]) -> Tensor:
         weight = stacked(self.weights, list(names), "weight")
-        if self.lora is not None:
-            weight = self.lora.folded(weight, names)
-        return weight.to(self.dtype)
+        return weight if self.lora is None else self.lora.folded(weight, names)
 
     def bytes(self) -> int:
         own = {w.untyped_storage().data_ptr() for w in self.weights.values()}

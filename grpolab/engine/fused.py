@@ -91,8 +91,10 @@ class FusedWeights:
         )
 
     def bytes(self) -> int:
-        return self.turns.nbytes + self.head.nbytes + sum(
-            linear.bytes for x in self.layers for linear in (x.qkv, x.out, x.gate_up, x.down)
+        return (
+            self.turns.nbytes
+            + self.head.nbytes
+            + sum(linear.bytes for x in self.layers for linear in (x.qkv, x.out, x.gate_up, x.down))
         )
 
     def enter(self, tokens: Tensor) -> Tensor:
@@ -114,7 +116,7 @@ class FusedWeights:
         """Queries, keys and values, turned. [n, H + 1], turns as above -> [n, heads + 2 kv_heads,
         D]."""
         s = self.shape
-        y = layer.qkv(_normed(x)).float().view(turns.shape + (2,))
+        y = layer.qkv(_normed(x)).float().view((*turns.shape, 2))
         if layer.qk_norm is not None:
             qk = y[:, : s.heads + s.kv_heads].flatten(-2)
             scale = (qk.square().mean(-1, keepdim=True) + s.eps).rsqrt_()

@@ -81,7 +81,7 @@ class _LoraLinears(torch.autograd.Function):
     """Stacked linears on one input, y = x (W + s B A)ᵀ, in one product.
 
     `spans` are the output ranges that have an adapter, `ab` their A and B in turn, `folded` is
-    W + s B A in the dtype to compute in. The frozen W gets no gradient, and nothing as large as the
+    W + s B A as it is now. The frozen W gets no gradient, and nothing as large as the
     tokens is kept but x. Differentiable twice: the backward is made of differentiable operations on
     the saved tensors.
     """
@@ -92,7 +92,7 @@ class _LoraLinears(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, w, folded, *ab)
         ctx.scale, ctx.spans = scale, spans
-        return F.linear(x.to(folded.dtype), folded).to(x.dtype)
+        return F.linear(x, folded)
 
     @staticmethod
     def backward(ctx, dy: Tensor):  # pyright: ignore
@@ -100,7 +100,7 @@ class _LoraLinears(torch.autograd.Function):
         scale, spans = ctx.scale, ctx.spans
         if torch.is_grad_enabled():  # a second derivative is wanted: through A and B too
             folded = fold(w, spans, ab, scale)
-        dx = (dy.to(folded.dtype) @ folded).to(dy.dtype) if ctx.needs_input_grad[0] else None
+        dx = dy @ folded if ctx.needs_input_grad[0] else None
         ranks = [m.shape[0] for m in ab[::2]]
         outs = [dy[:, start:stop] for start, stop in spans]
         down = torch.cat([d @ b for d, b in zip(outs, ab[1::2], strict=True)], 1)  # [M, Σ r]
@@ -136,7 +136,6 @@ def lora_linears(
     `folded` is what they are with their adapters. [M, in] -> [M, Σ out]."""
     spans, ab = ((), ()) if lora is None else lora.part(names)
     if lora is None or not ab:
-        y = F.linear(x.to(folded.dtype), folded).to(x.dtype)
-    else:
-        y: Tensor = _LoraLinears.apply(x, w, folded, lora.scale, spans, *ab)  # pyright: ignore[reportAssignmentType]
+        return F.linear(x, folded, bias)
+    y: Tensor = _LoraLinears.apply(x, w, folded, lora.scale, spans, *ab)  # pyright: ignore[reportAssignmentType]
     return y if bias is None else y + bias

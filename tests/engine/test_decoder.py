@@ -23,7 +23,9 @@ CPU = torch.device("cpu")
 def both(
     path: Path, targets: str | list[str] = "all-linear"
 ) -> tuple[NativeBackbone, TransformersBackbone]:
-    section = ModelSection(path=str(path), lora=LoraSection(rank=4, alpha=8.0, targets=targets))
+    section = ModelSection(
+        path=str(path), compute="float32", lora=LoraSection(rank=4, alpha=8.0, targets=targets)
+    )
     own = load_backbone(section, CPU)
     assert isinstance(own, NativeBackbone)
     theirs = TransformersBackbone(section, str(path), CPU, "test")

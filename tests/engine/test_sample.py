@@ -14,7 +14,7 @@ from grpolab.engine.score import score
 from grpolab.scenario import ModelSection
 
 CPU = torch.device("cpu")
-BACKBONE = load_backbone(ModelSection(), CPU)
+BACKBONE = load_backbone(ModelSection(compute="float32"), CPU)
 
 
 def rollout_of(prompts: list[str], group: list[int], *, seed: int = 0, **how):
