@@ -38,6 +38,7 @@ class Learner:
         self.policy = lane.optimizer.tensors
         self.critic = lane.critic.optimizer.tensors if lane.critic is not None else {}
         self.agreement: float | None = None  # of the newest update's microbatches
+        self.gap: float | None = None  # mean |log-prob of the sampler − of the trainer|, per token
         self._old: dict[int, Tensor] = {}  # distributions of the rollout policy, where they are few
         self._watched = False
 
@@ -100,8 +101,21 @@ class Learner:
                     tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
         if len(results) > 1 and not critic_only:
             self.agreement = _agreement([grads[: len(self.policy)] for _, grads in results])
+        if self.gap is None and not critic_only:  # the policy has not moved yet
+            self.gap = self._gap([piece for piece, _ in results])
         lane.gradient_bytes = sum(t.nbytes for t in tensors)
         return [piece for piece, _ in results]
+
+    def _gap(self, pieces: Sequence[Piece]) -> float:
+        apart = tokens = 0.0
+        for piece in pieces:
+            mask, sampled = (
+                x[piece.rows, : piece.now.logp.shape[1]]
+                for x in (self.rollout.mask, self.rollout.logp)
+            )
+            apart += float(((piece.now.logp - sampled).abs() * mask).sum())
+            tokens += float(mask.sum())
+        return apart / max(tokens, 1.0)
 
     def step(self) -> float:
         train, lane = self.lane.train, self.lane

@@ -23,9 +23,7 @@ def part(rollout: Rollout, rows: Tensor) -> tuple[Rollout, int]:
 def contexts(backbone: Backbone, adapter: str | None, rollout: Rollout) -> tuple[Tensor, Tensor]:
     """States of the rollout's distinct contexts [U, H], and which of them each token has [n,
     T]."""
-    return backbone.contexts(
-        adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask
-    )
+    return backbone.contexts(adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask)
 
 
 def distinct(
