@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from grpolab.algorithms.records import Forward, LossOf, Measured, Piece
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.sample import Rollout
-from grpolab.engine.score import distributions, part, score
+from grpolab.engine.score import distinct, part, score
 from grpolab.engine.seeds import torch_generator
 from grpolab.scenario import TrainSection
 
@@ -153,12 +153,11 @@ class Learner:
         @torch.no_grad()
         def work(rows: Tensor) -> float:
             piece, width = part(self.rollout, rows)
-            now = distributions(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
+            now, at = distinct(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
             old = self._sampled_from(int(rows[0]), piece, keep=now.nbytes * chunks <= KEPT_BYTES)
-            drawn = now.gather(-1, piece.tokens.unsqueeze(-1)).squeeze(-1)
-            logp[rows, :width] = drawn * piece.mask
-            entropy[rows, :width] = -(now.exp() * now).sum(-1) * piece.mask
-            kl = (old.exp() * (old - now)).sum(-1) * piece.mask
+            logp[rows, :width] = now[at, piece.tokens] * piece.mask
+            entropy[rows, :width] = -(now.exp() * now).sum(-1)[at] * piece.mask
+            kl = (old.exp() * (old - now)).sum(-1)[at] * piece.mask
             return float(kl.double().sum())
 
         rows = torch.arange(len(self.rollout.group), device=lane.backbone.device)
@@ -168,11 +167,12 @@ class Learner:
         return Measured(logp, entropy, total / max(float(self.rollout.mask.sum()), 1.0))
 
     def _sampled_from(self, at: int, piece: Rollout, *, keep: bool) -> Tensor:
-        """The rollout policy's log-probs for the piece that starts at row `at`. [n, T, V]."""
+        """The rollout policy's log-probs in the distinct contexts of the piece that starts at row
+        `at`. [U, V]."""
         if at in self._old:
             return self._old[at]
         lane = self.lane
-        old = distributions(lane.backbone, lane.snapshot, piece, lane.rollout.temperature)
+        old, _ = distinct(lane.backbone, lane.snapshot, piece, lane.rollout.temperature)
         if keep:
             self._old[at] = old
         return old
@@ -188,9 +188,10 @@ class Learner:
 
         def slope(some: Tensor) -> Tensor:
             piece, _ = part(self.rollout, some)
-            logp = distributions(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
+            logp, at = distinct(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
+            count = logp.new_zeros(len(logp)).index_add_(0, at.flatten(), piece.mask.flatten())
             fixed = logp.detach()
-            kl = ((fixed.exp() * (fixed - logp)).sum(-1) * piece.mask).sum() / tokens
+            kl = ((fixed.exp() * (fixed - logp)).sum(-1) * count).sum() / tokens
             grads = torch.autograd.grad(kl, tensors, create_graph=True, materialize_grads=True)
             return torch.cat([g.reshape(-1) for g in grads])
 

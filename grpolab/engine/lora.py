@@ -98,13 +98,17 @@ class _LoraLinears(torch.autograd.Function):
     def backward(ctx, dy: Tensor):  # pyright: ignore
         x, w, folded, *ab = ctx.saved_tensors
         scale, spans = ctx.scale, ctx.spans
-        if torch.is_grad_enabled():  # a second derivative is wanted: through A and B too
-            folded = fold(w, spans, ab, scale)
-        dx = dy @ folded if ctx.needs_input_grad[0] else None
         ranks = [m.shape[0] for m in ab[::2]]
         outs = [dy[:, start:stop] for start, stop in spans]
+        every_a = torch.cat(list(ab[::2]))  # [Σ r, in]
         down = torch.cat([d @ b for d, b in zip(outs, ab[1::2], strict=True)], 1)  # [M, Σ r]
-        up = x @ torch.cat(list(ab[::2])).t()  # [M, Σ r]
+        dx = None
+        if ctx.needs_input_grad[0]:
+            if torch.is_grad_enabled():  # a second derivative is wanted: through A and B too
+                dx = dy @ w + scale * (down @ every_a)
+            else:
+                dx = dy @ folded
+        up = x @ every_a.t()  # [M, Σ r]
         da = ((down.t() @ x) * scale).split(ranks)
         db = [(d.t() @ u) * scale for d, u in zip(outs, up.split(ranks, 1), strict=True)]
         return dx, None, None, None, None, *(g for pair in zip(da, db, strict=True) for g in pair)
