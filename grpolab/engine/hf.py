@@ -125,6 +125,7 @@ class TransformersBackbone:
             how["device_map"] = {"": self.device}
         model = AutoModelForCausalLM.from_pretrained(self.path, **how)
         if quantize == "nf4" and self.device.type == "cpu":
+            module: Any
             for module in model.modules():
                 # or else bitsandbytes packs the weights anew for AVX512-BF16: in that format
                 # widths under 64 fail, and whatever the dtype asked for, it computes in bf16

@@ -95,12 +95,16 @@ class Learner:
         results = lane.workers.map(
             lambda item: (watched if first and item[0] == 0 else work)(item[1]), enumerate(pieces)
         )
+        judged = len(results) > 1 and not critic_only
+        # before they are added up, which is done in the first one's place
+        squares = [_square(grads[: len(self.policy)]) for _, grads in results] if judged else []
         for _, grads in results:
             for tensor, grad in zip(tensors, grads, strict=True):
                 if grad is not None:
                     tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
-        if len(results) > 1 and not critic_only:
-            self.agreement = _agreement([grads[: len(self.policy)] for _, grads in results])
+        if judged:
+            whole = _square([t.grad for t in self.policy.values()])
+            self.agreement = _agreement(squares, whole)
         if self.gap is None and not critic_only:  # the policy has not moved yet
             self.gap = self._gap([piece for piece, _ in results])
         lane.gradient_bytes = sum(t.nbytes for t in tensors)
@@ -211,16 +215,18 @@ class Learner:
         return product
 
 
-def _agreement(pieces: Sequence[Sequence[Tensor | None]]) -> float:
+def _square(grads: Sequence[Tensor | None]) -> float:
+    """Squared length of a gradient."""
+    present = [g for g in grads if g is not None]
+    return float(torch.stack(torch._foreach_norm(present)).square().sum()) if present else 0.0
+
+
+def _agreement(squares: Sequence[float], whole: float) -> float:
     """Mean inner product of every two microbatches' gradients over their mean square: 1 where all
-    point one way, 0 where each points elsewhere, so that their sum is noise."""
-    present = [[g for g in grads if g is not None] for grads in pieces]
-    squares = sum(float(torch.stack(torch._foreach_norm(g)).square().sum()) for g in present if g)
-    if squares == 0:
-        return 0.0
-    whole = [torch.stack(same).sum(0) for same in zip(*present, strict=True)]
-    total = float(torch.stack(torch._foreach_norm(whole)).square().sum())
-    return (total - squares) / ((len(pieces) - 1) * squares)
+    point one way, 0 where each points elsewhere, so that their sum is noise. `squares` of each,
+    `whole` of their sum."""
+    total = sum(squares)
+    return (whole - total) / ((len(squares) - 1) * total) if total else 0.0
 
 
 def scheduled(train: TrainSection, step: int) -> float:

@@ -141,7 +141,7 @@ def test_the_second_token_follows_the_softmax_too(backbone: Backbone):
         backbone, BASE, prompt, one, max_tokens=2, temperature=2.0, top_p=1.0,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
-    first, logits = backbone.decode(BASE, prompt, one[:1], 2)
+    _, logits = backbone.decode(BASE, prompt, one[:1], 2)
     start = (logits[0] / 2).softmax(-1)
     likely = start.topk(4).indices
     end = next(iter(backbone.text.eos))
