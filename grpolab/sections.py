@@ -66,7 +66,7 @@ class TrainSection(Strict):
     max_grad_norm: float = Field(
         default=0.1, gt=0, description="gradients are scaled down to this norm"
     )
-    microbatch: int = Field(default=16, ge=1, description="rows of one forward and backward")
+    microbatch: int = Field(default=32, ge=1, description="rows of one forward and backward")
     checkpoint_every: int = Field(default=10, ge=1, description="steps between checkpoints")
 
 
