@@ -51,7 +51,8 @@ def measure(run: Path) -> Run:
         for e in (lane.evals if lane else [])
     ]
     first, last = (evals[0], evals[-1]) if evals else ({}, {})
-    kl = [s.metrics.get("kl_ref", math.nan) for s in steps[-LAST_STEPS:]]
+    # not every step measures it
+    kl = [s.metrics["kl_ref"] for s in steps if "kl_ref" in s.metrics][-LAST_STEPS:]
     out = {
         "run": told["run"],
         "status": told["status"] if state.run else "not started",

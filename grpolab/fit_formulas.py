@@ -18,7 +18,7 @@ TILE_BYTES = 192 * MIB
 LARGE_VOCABULARY = 1024
 """Above it the loss works in tiles."""
 
-CPU_MICROBATCH = 16
+CPU_MICROBATCH = 32
 """Rows of one forward and backward where nothing else is asked."""
 
 CHUNK = 32

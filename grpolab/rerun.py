@@ -112,7 +112,10 @@ def scenario_of(events: list[Timed]) -> dict[str, Any]:
         raise RequestError("the run has no finished step that could be compared")
     planned = [cue for cue in opening.scenario.get("cues", []) if cue["do"] != "pause"]
     cues = sorted(planned + rundir.recorded_cues(events), key=lambda cue: cue["at"])
-    return opening.scenario | {"seed": opening.seed, "cues": cues}
+    model = dict(opening.scenario.get("model", {}))
+    if (dtype := rundir.recorded_dtype(events)) is not None:
+        model["compute"] = dtype
+    return opening.scenario | {"seed": opening.seed, "cues": cues, "model": model}
 
 
 def rerun(run_dir: Path, *, out: Path | None = None, as_json: bool = False) -> int:

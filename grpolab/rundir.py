@@ -134,6 +134,13 @@ def _saved(events: list[Timed], step: int) -> int:
     return next(late, len(events))
 
 
+def recorded_dtype(events: list[Timed]) -> str | None:
+    """The dtype that the run's model computed in: `compute: auto` must choose it again."""
+    found = (e.dtype for _, e in events if isinstance(e, ev.ModelLoaded))
+    dtype = next(found, None)
+    return dtype if dtype in ("float32", "bfloat16") else None
+
+
 def recorded_cues(events: list[Timed]) -> list[dict[str, Any]]:
     """What was done by hand in a run, as cues in the order in which it was done.
 

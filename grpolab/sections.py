@@ -26,6 +26,11 @@ class ModelSection(Strict):
     quantize: Literal["none", "nf4", "int8"] = Field(
         default="none", description="weights of the frozen backbone"
     )
+    compute: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="dtype of the sampler's products; auto: float32, or bfloat16 where that is "
+        "measured to be faster",
+    )
     copy_weights: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="nf4 on a GPU: keep a dequantized bf16 copy, which is faster, or never (lean)",
@@ -67,7 +72,7 @@ class TrainSection(Strict):
     )
     microbatch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto",
-        description="rows of one forward and backward; auto: on a GPU as many as fit, else 16",
+        description="rows of one forward and backward; auto: on a GPU as many as fit, else 32",
     )
     checkpoint_every: int = Field(default=10, ge=1, description="steps between checkpoints")
 
@@ -80,6 +85,12 @@ class EvaluateSection(Strict):
 class RecordSection(Strict):
     tokens: bool = Field(default=True, description="per-token channels in the event file")
     stream: bool = Field(default=True, description="partial text while sampling")
+    reference_every: int = Field(
+        default=4,
+        ge=0,
+        description="steps between measurements of the KL to the reference where the algorithm "
+        "does without; 0: none",
+    )
 
 
 class RewardSection(BaseModel):

@@ -100,14 +100,16 @@ class Backbone(Protocol):
         """The adapter's trainable tensors by PEFT's names."""
         ...
 
-    def states(
+    def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
-    ) -> Tensor:
-        """Hidden states from which each answer token is predicted, after the final norm.
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states from which answer tokens are predicted, after the final norm, and which of
+        them predicts each token: rows that agree so far may share one.
 
         prompts: K of them; group [n]: which prompt each row answers; answers [n, T] and mask [n,
         T], right-padded
-        -> [n, T, H]. State 0 is that of the last prompt token. Gradients reach the adapter.
+        -> states [U, H], index [n, T] into them, anything on padding. A row's first token is
+        predicted from its last prompt token. Gradients reach the adapter.
         """
         ...
 
@@ -169,6 +171,7 @@ class ModelError(RuntimeError):
 def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
     """The model of a scenario: the own decoder where it can, transformers and PEFT otherwise."""
     from grpolab.engine import decoder, folder
+    from grpolab.engine.folder import unsuited
     from grpolab.resources import assets_dir
 
     path = assets_dir() / "policy" if section.path == "embedded" else _local(section.path)
@@ -179,6 +182,8 @@ def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
         except (OSError, ValueError) as error:
             raise ModelError(f"{config_file}: cannot be read ({error})") from None
         reason = folder.unsupported(config, section)
+        if reason is None and (device.type != "cpu" or section.quantize != "none"):
+            reason = unsuited(config, device)
         if reason is None and (device.type != "cpu" or section.quantize != "none"):
             from grpolab.engine.gpu.backbone import HalfBackbone
 

@@ -1,180 +1,109 @@
-"""Sampling with the own decoder: fused weights, a static key/value cache, the prompt read once for
-its group."""
+"""Keys and values of a rollout: answers' once for each distinct prefix, long prompts' once for all
+their answers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from grpolab.engine.backbone import Prompts
-from grpolab.engine.layout import GATE_UP, QKV, rotate, stacked, stacked_bias
+from grpolab.engine.folder import Shape
 
-if TYPE_CHECKING:
-    from grpolab.engine.decoder import NativeBackbone
-    from grpolab.engine.lora import Lora
-
-
-@dataclass(frozen=True)
-class _Layer:
-    norm1: Tensor
-    qkv: Tensor  # [(heads + 2 kv_heads) · D, H]
-    qkv_bias: Tensor | None
-    q_norm: Tensor | None
-    k_norm: Tensor | None
-    out: Tensor
-    norm2: Tensor
-    gate_up: Tensor  # [2 I, H]
-    down: Tensor
+LONG, FEW = 64, 8
+"""Prompts from LONG tokens on, and not more than FEW of them, are kept once: all queries meet the
+keys of all prompts in one product, and those of other prompts are masked. Others are short enough
+to be copied into each slot, which saves half of the operations."""
 
 
-@dataclass(frozen=True)
-class FusedWeights:
-    """Weights with the adapter folded in; made anew after each update, which costs less than one
-    token."""
+class Cache:
+    """R slots of up to T answer tokens behind K prompts of up to P tokens, for each layer.
 
-    layers: list[_Layer]
-    embed: Tensor
-    norm: Tensor
+    Attention is bmm, softmax, bmm: with one query a slot it takes a third of the time of torch's
+    fused kernel.
+    """
 
-    @staticmethod
-    @torch.no_grad()
-    def of(model: NativeBackbone, w: dict[str, Tensor], lora: Lora | None) -> FusedWeights:
-        def fused(at: str, *names: str) -> Tensor:
-            full = [f"{at}.{n}" for n in names]
-            weight = stacked(w, full, "weight").detach()
-            return weight if lora is None else lora.folded(weight, full)
-
-        layers = []
-        for i in range(model.layers):
-            at = f"model.layers.{i}"
-            layers.append(
-                _Layer(
-                    norm1=w[f"{at}.input_layernorm.weight"],
-                    qkv=fused(at, *QKV),
-                    qkv_bias=stacked_bias(w, [f"{at}.{n}" for n in QKV]),
-                    q_norm=w.get(f"{at}.self_attn.q_norm.weight"),
-                    k_norm=w.get(f"{at}.self_attn.k_norm.weight"),
-                    out=fused(at, "self_attn.o_proj"),
-                    norm2=w[f"{at}.post_attention_layernorm.weight"],
-                    gate_up=fused(at, *GATE_UP),
-                    down=fused(at, "mlp.down_proj"),
-                )
-            )
-        return FusedWeights(layers, w["model.embed_tokens.weight"], w["model.norm.weight"])
-
-
-class NativeSession:
-    """Rows that decode together. The cache is [R, kv_heads, P + max_tokens, D] for each layer,
-    keys and values."""
-
-    def __init__(
-        self, model: NativeBackbone, weights: FusedWeights, keys: list[Tensor],
-        values: list[Tensor], visible: Tensor, position: Tensor, width: int,
-    ) -> None:  # fmt: skip
-        self.model, self.weights = model, weights
-        self.keys, self.values = keys, values
-        self.visible = (
-            visible  # [R, P + max_tokens] bool: which prompt columns are real; answers: all
-        )
-        self.position = position  # [R] rotary position of the next token
-        self.width = width  # columns in use
-        self._peak = self._bytes()
-
-    @staticmethod
-    @torch.no_grad()
-    def open(
-        model: NativeBackbone,
-        weights: FusedWeights,
-        prompts: Prompts,
-        group: Tensor,
-        max_tokens: int,
-    ) -> tuple[NativeSession, Tensor]:
-        s = model.shape
-        count, width = prompts.ids.shape
-        position = (prompts.mask.cumsum(1) - 1).clamp(min=0)
-        cos, sin = model.cos[position], model.sin[position]
-        causal = torch.ones(width, width, dtype=torch.bool, device=model.device).tril()
-        eye = torch.eye(width, dtype=torch.bool, device=model.device)
-        attn = (causal & prompts.mask[:, None, :] | eye)[:, None]
-        x = F.embedding(prompts.ids, weights.embed)
-        keys, values = [], []
-        for layer in weights.layers:
-            q, k, v = _qkv(model, layer, x)
-            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-            q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-            out = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=attn, enable_gqa=s.heads != s.kv_heads
-            )
-            x = _rest(model, layer, x, out.transpose(1, 2).reshape(count, width, -1))
-            for cache, new in ((keys, k), (values, v)):
-                room = new.new_empty(len(group), s.kv_heads, width + max_tokens, s.head_dim)
-                room[:, :, :width] = new[group]
-                cache.append(room)
-        visible = torch.ones(len(group), width + max_tokens, dtype=torch.bool, device=model.device)
-        visible[:, :width] = prompts.mask[group]
-        session = NativeSession(
-            model, weights, keys, values, visible, prompts.mask.sum(1)[group], width
-        )
-        last = F.rms_norm(x[:, -1], (s.hidden,), weights.norm, s.eps)
-        return session, model.head(last)[group]
-
-    @torch.no_grad()
-    def step(self, tokens: Tensor) -> Tensor:
-        model, s, at = self.model, self.model.shape, self.width
-        cos, sin = model.cos[self.position], model.sin[self.position]
-        rows = len(tokens)
-        attn = self.visible[:, None, None, : at + 1]
-        x = F.embedding(tokens, self.weights.embed)
-        for i, layer in enumerate(self.weights.layers):
-            q, k, v = _qkv(model, layer, x)
-            keys, values = self.keys[i], self.values[i]
-            keys[:, :, at] = rotate(k, cos, sin)
-            values[:, :, at] = v
-            out = F.scaled_dot_product_attention(
-                rotate(q, cos, sin).unsqueeze(2), keys[:, :, : at + 1], values[:, :, : at + 1],
-                attn_mask=attn, enable_gqa=s.heads != s.kv_heads,
-            )  # fmt: skip
-            x = _rest(model, layer, x, out.reshape(rows, -1))
-        self.width += 1
-        self.position = self.position + 1
-        return model.head(F.rms_norm(x, (s.hidden,), self.weights.norm, s.eps))
-
-    def keep(self, rows: Tensor) -> None:
-        self.keys = [k[rows] for k in self.keys]
-        self.values = [v[rows] for v in self.values]
-        self.visible, self.position = self.visible[rows], self.position[rows]
-
-    def _bytes(self) -> int:
-        return sum(t.nbytes for t in (*self.keys, *self.values))
+    def __init__(self, shape: Shape, prompt_mask: Tensor, slots: int, tokens: int) -> None:
+        """prompt_mask [K, P] bool."""
+        self.shape = shape
+        count, width = prompt_mask.shape
+        self.shared = width >= LONG and count <= FEW
+        self.start = 0 if self.shared else width  # columns before a slot's own tokens
+        columns = self.start + tokens
+        self._store = torch.empty(
+            2, shape.layers, slots, shape.kv_heads, columns, shape.head_dim,
+            device=prompt_mask.device,
+        )  # fmt: skip
+        # the same with heads of all slots in one batch, [layers, slots · kv_heads, columns, D]
+        self._keys, self._values = self._store.flatten(2, 3).unbind(0)
+        self._prompts: list[tuple[Tensor, Tensor]] = []
+        seen = prompt_mask
+        if self.shared:  # a prompt's own columns of all K · P
+            own = torch.eye(count, dtype=torch.bool, device=seen.device)
+            seen = (own[:, :, None] & prompt_mask).flatten(1)
+        bias = torch.zeros_like(seen, dtype=torch.float32).masked_fill_(~seen, -torch.inf)
+        if not self.shared:
+            bias = torch.nn.functional.pad(bias, (0, tokens))
+        self._bias_of_prompt = bias  # [K, columns of the product with prompts in it]
+        self._bias = bias
 
     @property
-    def cache_bytes(self) -> int:
-        """Largest size that the cache had."""
-        return self._peak
+    def bytes(self) -> int:
+        return self._store.nbytes + sum(t.nbytes for pair in self._prompts for t in pair)
 
+    def add_prompts(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Of one layer, [K, kv_heads, P, D] each; the slots 0…K−1 stand at their ends."""
+        if self.shared:
+            heads, d = self.shape.kv_heads, self.shape.head_dim
+            k = keys.permute(1, 3, 0, 2).reshape(heads, d, -1)
+            self._prompts.append((k, values.transpose(0, 1).reshape(heads, -1, d)))
+        else:
+            self._store[0, layer, : len(keys), :, : self.start] = keys
+            self._store[1, layer, : len(keys), :, : self.start] = values
 
-def _qkv(model: NativeBackbone, layer: _Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[..., H] -> q [..., heads, D], k and v [..., kv_heads, D], before rotation."""
-    s = model.shape
-    h = F.rms_norm(x, (s.hidden,), layer.norm1, s.eps)
-    packed = F.linear(h, layer.qkv, layer.qkv_bias).unflatten(
-        -1, (s.heads + 2 * s.kv_heads, s.head_dim)
-    )
-    q, k, v = packed.split((s.heads, s.kv_heads, s.kv_heads), -2)
-    if layer.q_norm is not None and layer.k_norm is not None:
-        q = F.rms_norm(q, (s.head_dim,), layer.q_norm, s.eps)
-        k = F.rms_norm(k, (s.head_dim,), layer.k_norm, s.eps)
-    return q, k, v
+    def seat(self, prompts: Tensor) -> None:
+        """The slots in use belong to these prompts [n]."""
+        bias = self._bias_of_prompt.index_select(0, prompts)
+        heads = self.shape.heads if self.shared else self.shape.kv_heads
+        if self.shared:
+            rep = heads // self.shape.kv_heads
+            self._bias = bias.repeat_interleave(rep, 0)[None]  # [1, n · rep, K · P]
+        else:
+            self._bias = bias.repeat_interleave(heads, 0)[:, None]  # [n · kv_heads, 1, columns]
 
+    def move(self, to: list[int], source: list[int], tokens: int) -> None:
+        """Copy slots, with the tokens that they hold now; none is read after it was written to."""
+        held = self._store[:, :, :, :, : self.start + tokens]
+        for a, b in zip(to, source, strict=True):
+            held[:, :, a].copy_(held[:, :, b])
 
-def _rest(model: NativeBackbone, layer: _Layer, x: Tensor, attended: Tensor) -> Tensor:
-    """The layer after attention. [..., H] -> [..., H]."""
-    s = model.shape
-    x = x + F.linear(attended, layer.out)
-    h = F.rms_norm(x, (s.hidden,), layer.norm2, s.eps)
-    gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
-    return x + F.linear(F.silu(gate) * up, layer.down)
+    def open(self, n: int, at: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each layer, where the n slots put token number `at`, [2, n, kv_heads, D], and what
+        they hold then: keys [n · kv_heads, D, columns] and values [n · kv_heads, columns, D]."""
+        batch, end = n * self.shape.kv_heads, self.start + at + 1
+        places = self._store[:, :, :n, :, end - 1].unbind(1)
+        keys = self._keys[:, :batch, :end].transpose(2, 3).unbind(0)
+        values = self._values[:, :batch, :end].unbind(0)
+        return list(zip(places, keys, values, strict=True))
+
+    def attend(
+        self, layer: int, qkv: Tensor, place: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
+        """Store each slot's newest key and value and let its query look back; the last three as
+        `open` gives them. qkv [n, heads + 2 kv_heads, D] -> [n, heads · D]."""
+        _, n, kv, d = place.shape
+        heads = qkv.shape[1] - 2 * kv
+        rep, end = heads // kv, keys.shape[2]
+        place.copy_(qkv[:, heads:].view(n, 2, kv, d).transpose(0, 1))
+        q = qkv[:, :heads].reshape(n * kv, rep, d)
+        if not self.shared:
+            weight = torch.softmax(torch.baddbmm(self._bias[:, :, :end], q, keys), -1)
+            return torch.bmm(weight, values).view(n, heads * d)
+        prompt_keys, prompt_values = self._prompts[layer]
+        columns = prompt_keys.shape[2]
+        by_head = q.view(n, kv, rep, d).transpose(0, 1).reshape(kv, n * rep, d)
+        prompt = torch.baddbmm(self._bias, by_head, prompt_keys).view(kv, n, rep, columns)
+        own = torch.bmm(q, keys).view(n, kv, rep, end)
+        weight = torch.softmax(torch.cat([prompt.transpose(0, 1), own], -1), -1)
+        mine = torch.bmm(weight[..., columns:].view(n * kv, rep, end), values)
+        on_prompt = weight[..., :columns].transpose(0, 1).reshape(kv, n * rep, columns)
+        theirs = torch.bmm(on_prompt, prompt_values).view(kv, n, rep, d).transpose(0, 1)
+        return (mine.view(n, kv, rep, d) + theirs).reshape(n, heads * d)

@@ -11,7 +11,7 @@ from torch import Tensor
 from grpolab.engine.backbone import Backbone
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.sample import Rollout
-from grpolab.engine.score import states_only
+from grpolab.engine.score import contexts
 
 WARM_AT = 0.1
 """Smoothed explained variance from which a critic counts as warm."""
@@ -54,8 +54,8 @@ class Critic:
 
     def values(self, rollout: Rollout) -> Tensor:
         """V of the state before each token, 0 on padding. [n, T]."""
-        states = states_only(self.backbone, self.adapter, rollout).float()
-        return (states @ self.weight + self.bias) * rollout.mask
+        states, at = contexts(self.backbone, self.adapter, rollout)
+        return (states.float() @ self.weight + self.bias)[at] * rollout.mask
 
     def judge(self, explained_variance: float) -> bool:
         """Take in one step's explained variance; True when it has just become warm, or cold

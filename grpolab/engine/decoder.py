@@ -6,11 +6,12 @@ rounding), but starts in milliseconds, wastes nothing on padding, and reads each
 its whole group.
 
 Learning: the tokens of all rows lie flat, [M, H], so linears never see padding; only attention
-sees rows. Sampling: `cache.NativeSession`, with the adapter folded into fused fp32 weights.
+sees rows. Sampling: `session.NativeSession`, on weights with the adapter folded in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grpolab.engine import kernels
 from grpolab.engine.backbone import ModelError, Prompts, Session
+from grpolab.engine.flat import pick
+from grpolab.engine.folded import KEPT_BYTES, Folded
 from grpolab.engine.folder import Shape, adapted, read_text, read_weights, rotary
+from grpolab.engine.fused import FusedWeights
 from grpolab.engine.layout import GATE_UP, LINEARS, QKV, rotate, stack, stacked, stacked_bias
 from grpolab.engine.lora import Lora, lora_linears
 from grpolab.engine.norm import rms_norm
 from grpolab.engine.plan import Plan
+from grpolab.engine.session import NativeSession
 from grpolab.engine.text import Text
 from grpolab.scenario import ModelSection
+
+Linears = Callable[[Tensor, list[str]], Tensor]
+"""Inputs [M, in] and the names of linears stacked on them -> [M, Σ out]."""
 
 
 class NativeBackbone:
@@ -45,7 +54,6 @@ class NativeBackbone:
         self.name = "embedded" if section.path == "embedded" else path.name
         self.architecture = (config.get("architectures") or [config["model_type"]])[0]
         self.note = ""
-        self.dtype = "float32"
         self.weights = read_weights(path, device)
         if "lm_head.weight" not in self.weights:
             self.weights["lm_head.weight"] = self.weights["model.embed_tokens.weight"]
@@ -56,10 +64,19 @@ class NativeBackbone:
         self.vocabulary = self.weights["lm_head.weight"].shape[0]
         self.layers, self.hidden = self.shape.layers, self.shape.hidden
         self.targets = adapted(section)
-        self.cos, self.sin = rotary(self.shape, device)
+        self.sampling = kernels.choose(
+            section.compute,
+            stacked(self.weights, [f"model.layers.0.{n}" for n in GATE_UP], "weight"),
+        )
+        self.dtype = str(self.sampling).removeprefix("torch.")
+        self.angle, self.stretch = rotary(self.shape, device)
+        cos, sin = self.angle.cos() * self.stretch, self.angle.sin() * self.stretch
+        self.cos, self.sin = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
         self._adapters: dict[str, Lora] = {}
         self._full: dict[str, dict[str, Tensor]] = {}  # whole trainable copies, by name
-        self._fused: dict[str | None, Any] = {}  # fused sampling weights, until the adapter moves
+        # what learning and sampling derive from an adapter, until its values change
+        self._folded: dict[str | None, Folded] = {}
+        self._fused: dict[str | None, tuple[Lora | None, tuple[int, ...], FusedWeights]] = {}
 
     # --- adapters ---
 
@@ -95,18 +112,28 @@ class NativeBackbone:
         self._adapters.pop(name, None)
         self._full.pop(name, None)
         self._fused.pop(name, None)
+        self._folded.pop(name, None)
 
     def adapter(self, name: str) -> dict[str, Tensor]:
         return self._full[name] if name in self._full else self._adapters[name].tensors()
 
     def refresh(self, adapter: str) -> None:
-        self._fused.pop(adapter, None)
+        """Nothing to do: whatever is derived from an adapter carries its stamp."""
 
-    def _values(self, adapter: str | None) -> tuple[dict[str, Tensor], Lora | None]:
-        """The weights to run with this adapter, and the low-rank changes to them."""
-        if adapter is None:  # the reference
-            return self.weights, None
-        return self._full.get(adapter, self.weights), self._adapters.get(adapter)
+    def _with(self, adapter: str | None) -> Folded:
+        """The weights with this adapter (none: the reference) folded in, as its values are now."""
+        lora = None if adapter is None else self._adapters[adapter]
+        held = self._folded.get(adapter)
+        if held is None or not held.current(lora):
+            keep = self.backbone_bytes() <= KEPT_BYTES
+            held = self._folded[adapter] = Folded(self.weights, lora, keep=keep)
+        return held
+
+    def derived_bytes(self) -> int:
+        """Held beside the backbone and the adapters so that they need not be put together for each
+        product."""
+        fused = sum(f.bytes() for _, _, f in self._fused.values())
+        return fused + sum(f.bytes() for f in self._folded.values())
 
     def backbone_bytes(self) -> int:
         storages = {
@@ -137,20 +164,37 @@ class NativeBackbone:
 
     # --- learning ---
 
-    def states(
+    def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
-    ) -> Tensor:
-        weights, lora = self._values(adapter)
-        plan = Plan.of(prompts, group, mask)
+    ) -> tuple[Tensor, Tensor]:
+        plan = Plan.of(prompts, group, answers, mask)
         ids = torch.cat(
             [prompts.ids.reshape(-1)[plan.prompt_at], answers.reshape(-1)[plan.answer_at]]
         )
+        weights, linear = self._weights(adapter)
         x = F.embedding(ids, weights["model.embed_tokens.weight"])
         cos, sin = self.cos[plan.position], self.sin[plan.position]
         for i in range(self.layers):
-            x = self._layer(f"model.layers.{i}", weights, lora, x, cos, sin, plan)
-        x = rms_norm(x, weights["model.norm.weight"], self.shape.eps)
-        return plan.gather_states(x)
+            x = self._layer(f"model.layers.{i}", weights, linear, x, cos, sin, plan)
+        x = rms_norm(pick(x, plan.context_at), weights["model.norm.weight"], self.shape.eps)
+        return x, plan.contexts
+
+    def _weights(self, adapter: str | None) -> tuple[dict[str, Tensor], Linears]:
+        """The weights to run with this adapter, and how to run stacked linears."""
+        if adapter in self._full:
+            whole = self._full[adapter]
+            return whole, lambda h, names: F.linear(
+                h, stacked(whole, names, "weight"), stacked_bias(whole, names)
+            )
+        w, folded = self.weights, self._with(adapter)
+
+        def linear(h: Tensor, names: list[str]) -> Tensor:
+            return lora_linears(
+                h, stacked(w, names, "weight"), folded(names), stacked_bias(w, names), folded.lora,
+                names,
+            )  # fmt: skip
+
+        return w, linear
 
     @property
     def head_weight(self) -> Tensor:
@@ -160,20 +204,13 @@ class NativeBackbone:
         return F.linear(states, self.weights["lm_head.weight"])
 
     def _layer(
-        self,
-        at: str,
-        w: dict[str, Tensor],
-        lora: Lora | None,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        plan: Plan,
-    ) -> Tensor:
+        self, at: str, w: dict[str, Tensor], linears: Linears, x: Tensor, cos: Tensor,
+        sin: Tensor, plan: Plan,
+    ) -> Tensor:  # fmt: skip
         s = self.shape
 
         def linear(h: Tensor, *names: str) -> Tensor:
-            full = [f"{at}.{n}" for n in names]
-            return lora_linears(h, stacked(w, full, "weight"), stacked_bias(w, full), lora, full)
+            return linears(h, [f"{at}.{n}" for n in names])
 
         h = rms_norm(x, w[f"{at}.input_layernorm.weight"], s.eps)
         qk, v = (
@@ -196,18 +233,22 @@ class NativeBackbone:
     def decode(
         self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int
     ) -> tuple[Session, Tensor]:
-        from grpolab.engine.cache import NativeSession
-
         if prompts.ids.shape[1] + max_tokens > self.shape.longest:
             raise ModelError(
                 f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens pass the "
                 f"model's {self.shape.longest} positions: lower rollout.max_tokens"
             )
-        self.prepare(adapter)
-        return NativeSession.open(self, self._fused[adapter], prompts, group, max_tokens)
+        return NativeSession.open(self._fuse(adapter), prompts, group, max_tokens)
 
     def prepare(self, adapter: str | None) -> None:
-        from grpolab.engine.cache import FusedWeights
+        self._fuse(adapter)
 
-        if adapter not in self._fused:
-            self._fused[adapter] = FusedWeights.of(self, *self._values(adapter))
+    def _fuse(self, adapter: str | None) -> FusedWeights:
+        """The weights to sample with, as the adapter's values are now."""
+        lora = None if adapter is None else self._adapters[adapter]
+        stamp = () if lora is None else lora.stamp()
+        held = self._fused.get(adapter)
+        if held is None or held[0] is not lora or held[1] != stamp:
+            fused = FusedWeights.of(self, self.weights, lora, self.sampling)
+            held = self._fused[adapter] = lora, stamp, fused
+        return held[2]

@@ -47,6 +47,14 @@ def unsupported(config: dict[str, Any], section: ModelSection) -> str | None:
     return None
 
 
+def unsuited(config: dict[str, Any], device: torch.device) -> str | None:
+    """Why the kernels on a GPU cannot serve a model of the family, or None."""
+    d = Shape.of(config).head_dim
+    if device.type == "cuda" and d not in (32, 64, 128, 256):
+        return f"heads of {d} numbers"
+    return None
+
+
 @dataclass(frozen=True)
 class Shape:
     """Sizes of the model."""
@@ -91,8 +99,8 @@ def read_text(path: Path, config: dict[str, Any]) -> Text:
     return hub_text(str(path))
 
 
-def rotary(shape: Shape, device: torch.device, longest: int | None = None) -> tuple[Tensor, Tensor]:
-    """cos and sin by position, [longest, D] each, laid out for `layout.rotate`."""
+def rotary(shape: Shape, device: torch.device, longest: int | None = None) -> tuple[Tensor, float]:
+    """Angles of the rotary positions, [longest, D / 2], and the factor on their cos and sin."""
     d = shape.head_dim
     if shape.scaled is None:
         steps = torch.arange(0, d, 2, device=device, dtype=torch.float32)
@@ -100,9 +108,7 @@ def rotary(shape: Shape, device: torch.device, longest: int | None = None) -> tu
     else:
         frequency, factor = _scaled(shape.scaled, device)
     positions = torch.arange(longest or shape.longest, device=device, dtype=torch.float32)
-    angle = torch.outer(positions, frequency)
-    cos, sin = angle.cos() * factor, angle.sin() * factor
-    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+    return torch.outer(positions, frequency), factor
 
 
 def _scaled(config: dict[str, Any], device: torch.device) -> tuple[Tensor, float]:

@@ -38,6 +38,7 @@ class HubText:
         pad = tokenizer.pad_token_id
         self.pad = pad if pad is not None else min(self.eos, default=0)
         self._silent = self.eos | {self.pad}
+        self._pieces: dict[int, str] = {}
 
     def encode(self, prompt: str) -> list[int]:
         if getattr(self._tokenizer, "chat_template", None):
@@ -55,7 +56,13 @@ class HubText:
         )
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        return self._tokenizer.batch_decode([[i] for i in ids], clean_up_tokenization_spaces=False)
+        known = self._pieces
+        if new := sorted({i for i in ids if i not in known}):
+            texts = self._tokenizer.batch_decode(
+                [[i] for i in new], clean_up_tokenization_spaces=False
+            )
+            known |= dict(zip(new, texts, strict=True))
+        return [known[i] for i in ids]
 
 
 def hub_text(path: str) -> HubText:
@@ -128,11 +135,12 @@ class TransformersBackbone:
             how["device_map"] = {"": self.device}
         model = AutoModelForCausalLM.from_pretrained(self.path, **how)
         if quantize == "nf4" and self.device.type == "cpu":
+            module: Any
             for module in model.modules():
                 # or else bitsandbytes packs the weights anew for AVX512-BF16: in that format
                 # widths under 64 fail, and whatever the dtype asked for, it computes in bf16
                 if hasattr(module, "support_avx512bf16_for_cpu"):
-                    module.support_avx512bf16_for_cpu = False  # pyright: ignore[reportArgumentType]
+                    module.support_avx512bf16_for_cpu = False
         if quantize == "none":
             model.to(self.device)  # pyright: ignore[reportArgumentType]
         return model
@@ -258,14 +266,15 @@ class TransformersBackbone:
             more["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)
         return more
 
-    def states(
+    def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         model = self._activate(adapter)
         ids = torch.cat([prompts.ids[group], answers[:, :-1]], 1)
         seen = torch.cat([prompts.mask[group], mask[:, :-1].bool()], 1)
         out = _body(model)(input_ids=ids, use_cache=False, **self._inputs(seen))
-        return out.last_hidden_state[:, prompts.ids.shape[1] - 1 :]
+        states = out.last_hidden_state[:, prompts.ids.shape[1] - 1 :]
+        return states.flatten(0, 1), torch.arange(mask.numel(), device=mask.device).view_as(mask)
 
     @property
     def head_weight(self) -> Tensor | None:

@@ -68,6 +68,9 @@ class Host:
         lab: Lab | None = None
         try:
             plan = scenario_file.load(str(self.run_dir / rundir.SCENARIO))
+            if (dtype := rundir.recorded_dtype(self.recorded)) is not None:
+                model = plan.model.model_copy(update={"compute": dtype})
+                plan = plan.model_copy(update={"model": model})
             device = _device(self.device_name)
             if not self.resume:
                 self._announce(plan, device)

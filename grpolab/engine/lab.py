@@ -210,9 +210,11 @@ class Lab:
         def tensor(values: list[float]) -> torch.Tensor:
             return torch.tensor(values, device=self.device)
 
+        every = self.plan.record.reference_every
         return lane.score(
             gathered.rollout,
             tensor(gathered.reward),
+            reference=every > 0 and self.step_number % every == 0,
             greedy_reward=None if greedy is None else tensor(greedy)[gathered.rollout.group],
             steps=None if steps is None else padded_steps(steps, self.device),
         )

@@ -39,8 +39,12 @@ if TYPE_CHECKING:
 DISTRIBUTION_BYTES = 128 * 2**20
 """Largest [n, T, V] that is held in one piece."""
 
-CHUNK = 32
-"""Rows that one thread samples or scores together."""
+CHUNK = 64
+"""Rows that one thread samples together: a step of few rows is mostly the time to start it, so one
+large chunk takes hardly longer than each of two halves."""
+
+SCORED = 16
+"""Rows that one thread scores together."""
 
 Listener = Callable[[Tensor, Tensor, Tensor, int], None]
 """Told (rows [n], tokens [n, T], lengths [n], position) while rows are sampled."""
@@ -139,14 +143,15 @@ class Lane:
         *,
         greedy_reward: Tensor | None = None,
         steps: Steps | None = None,
+        reference: bool = True,
     ) -> Batch:
-        """What the algorithm may know: the log-probs of sampler and reference, and the critic's
-        values, entropies and the trainer's own log-probs where it asks for them."""
-        algorithm, temperature = self.algorithm, self.rollout.temperature
-        (reference,) = self._each(
-            rollout, lambda p: score(self.backbone, self.reference, p, temperature)[:1]
-        )
-        value = entropy = sampler = None
+        """What the algorithm may know: the log-probs of the sampler and, if it needs or the caller
+        wants it, of the reference; the critic's values, entropies and the trainer's own log-probs
+        where it asks for them."""
+        algorithm = self.algorithm
+        ref = value = entropy = sampler = None
+        if reference or algorithm.needs_reference:
+            ref = self.reference_logp(rollout, self.rollout.temperature)
         old = rollout.logp
         if self.critic is not None:
             critic = self.critic
@@ -157,10 +162,16 @@ class Lane:
                 old, sampler = own, rollout.logp
         return Batch(
             mask=rollout.mask, group=rollout.group, reward=reward, old_logp=old,
-            ref_logp=reference, value=value, max_tokens=self.rollout.max_tokens,
+            ref_logp=ref, value=value, max_tokens=self.rollout.max_tokens,
             greedy_reward=greedy_reward, steps=steps, entropy=entropy, sampler_logp=sampler,
             critic_age=self.critic.age if self.critic is not None else 0,
         )  # fmt: skip
+
+    def reference_logp(self, rollout: Rollout, temperature: float) -> Tensor:
+        """Log-probs of the rollout under the reference. [N, T]."""
+        of = self.reference
+        (logp,) = self._each(rollout, lambda p: score(self.backbone, of, p, temperature)[:1])
+        return logp
 
     def _scores(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         return score(self.backbone, self.adapter, rollout, self.rollout.temperature)
@@ -173,6 +184,8 @@ class Lane:
         report = self.algorithm.update(learner, batch, credit, self.train.updates_per_rollout)
         if learner.agreement is not None:
             report.extra["grad_agreement"] = learner.agreement
+        if learner.gap is not None:
+            report.extra["sampler_gap"] = learner.gap
         self.algorithm.observe(batch, report)
         if self.critic is not None:
             self.critic.age += 1
@@ -186,15 +199,24 @@ class Lane:
         critic, wanted = self.critic, self.algorithm.value_pretraining
         return critic is not None and critic.age == 0 and critic.pretrained < wanted
 
+    def room(self) -> int:
+        """Bytes that distributions over the vocabulary may take in one piece."""
+        if self.backbone.device.type != "cuda":
+            return DISTRIBUTION_BYTES
+        return max(DISTRIBUTION_BYTES, torch.cuda.mem_get_info(self.backbone.device)[0] // 16)
+
     def few(self, rows: Tensor, tokens: int) -> tuple[Tensor, ...]:
         """Rows in pieces whose distributions over the vocabulary fit into memory together with
         what is computed from them."""
-        most = DISTRIBUTION_BYTES // (4 * max(tokens, 1) * self.backbone.vocabulary)
-        return rows.split(max(1, min(CHUNK // 2, most)))
+        most = self.room() // (4 * max(tokens, 1) * self.backbone.vocabulary)
+        return rows.split(max(1, min(SCORED, most)))
 
     def chunks(self, rows: int) -> list[Tensor]:
-        """Row indices in pieces that one thread works on at a time."""
-        size = CHUNK if self.workers.parallel else max(rows, 1)
+        """Row indices in pieces that one thread samples."""
+        return self._pieces(rows, CHUNK)
+
+    def _pieces(self, rows: int, size: int) -> list[Tensor]:
+        size = size if self.workers.parallel else max(rows, 1)
         return list(torch.arange(rows, device=self.backbone.device).split(size))
 
     def _each(
@@ -206,10 +228,10 @@ class Lane:
             with torch.no_grad():
                 return rows, of(part(rollout, rows)[0])
 
-        chunks = self.chunks(len(rollout.group))
+        pieces = self._pieces(len(rollout.group), SCORED)
         found = [
             piece
-            for done in self.workers.map(lambda rows: self.relief.run(work, rows), chunks)
+            for done in self.workers.map(lambda rows: self.relief.run(work, rows), pieces)
             for piece in done
         ]
         out = tuple(torch.zeros_like(rollout.mask) for _ in found[0][1])

@@ -15,7 +15,7 @@ from grpolab.algorithms.records import Forward, LossOf, Measured, Piece
 from grpolab.engine.microbatch import rows_at_once
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.sample import Rollout
-from grpolab.engine.score import distributions, part, score
+from grpolab.engine.score import distinct, part, score
 from grpolab.engine.seeds import torch_generator
 from grpolab.scenario import TrainSection
 
@@ -39,6 +39,7 @@ class Learner:
         self.policy = lane.optimizer.tensors
         self.critic = lane.critic.optimizer.tensors if lane.critic is not None else {}
         self.agreement: float | None = None  # of the newest update's microbatches
+        self.gap: float | None = None  # mean |log-prob of the sampler − of the trainer|, per token
         self._old: dict[int, Tensor] = {}  # distributions of the rollout policy, where they are few
 
     @property
@@ -87,13 +88,30 @@ class Learner:
 
         done = lane.workers.map(lambda rows: lane.relief.run(work, rows), pieces)
         results = [result for some in done for result in some]
+        judged = len(results) > 1 and not critic_only
+        # before they are added up, which is done in the first one's place
+        squares = [_square(grads[: len(self.policy)]) for _, grads in results] if judged else []
         for _, grads in results:
             for tensor, grad in zip(tensors, grads, strict=True):
                 if grad is not None:
                     tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
-        if len(results) > 1 and not critic_only:
-            self.agreement = _agreement([grads[: len(self.policy)] for _, grads in results])
+        if judged:
+            whole = _square([t.grad for t in self.policy.values()])
+            self.agreement = _agreement(squares, whole)
+        if self.gap is None and not critic_only:  # the policy has not moved yet
+            self.gap = self._gap([piece for piece, _ in results])
         return [piece for piece, _ in results]
+
+    def _gap(self, pieces: Sequence[Piece]) -> float:
+        apart = tokens = 0.0
+        for piece in pieces:
+            mask, sampled = (
+                x[piece.rows, : piece.now.logp.shape[1]]
+                for x in (self.rollout.mask, self.rollout.logp)
+            )
+            apart += float(((piece.now.logp - sampled).abs() * mask).sum())
+            tokens += float(mask.sum())
+        return apart / max(tokens, 1.0)
 
     def step(self) -> float:
         train, lane = self.lane.train, self.lane
@@ -132,26 +150,27 @@ class Learner:
         @torch.no_grad()
         def work(rows: Tensor) -> float:
             piece, width = part(self.rollout, rows)
-            now = distributions(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
-            old = self._sampled_from(int(rows[0]), piece, keep=now.nbytes * chunks <= KEPT_BYTES)
-            drawn = now.gather(-1, piece.tokens.unsqueeze(-1)).squeeze(-1)
-            logp[rows, :width] = drawn * piece.mask
-            entropy[rows, :width] = -(now.exp() * now).sum(-1) * piece.mask
-            kl = (old.exp() * (old - now)).sum(-1) * piece.mask
+            now, at = distinct(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
+            old = self._sampled_from(int(rows[0]), piece, keep=now.nbytes * chunks <= kept)
+            logp[rows, :width] = now[at, piece.tokens] * piece.mask
+            entropy[rows, :width] = -(now.exp() * now).sum(-1)[at] * piece.mask
+            kl = (old.exp() * (old - now)).sum(-1)[at] * piece.mask
             return float(kl.double().sum())
 
         rows = torch.arange(len(self.rollout.group), device=lane.backbone.device)
         pieces = lane.few(rows, self.rollout.mask.shape[1])
         chunks = len(pieces)
+        kept = 2 * lane.room() if lane.backbone.device.type == "cuda" else KEPT_BYTES
         total = sum(lane.workers.map(work, pieces))
         return Measured(logp, entropy, total / max(float(self.rollout.mask.sum()), 1.0))
 
     def _sampled_from(self, at: int, piece: Rollout, *, keep: bool) -> Tensor:
-        """The rollout policy's log-probs for the piece that starts at row `at`. [n, T, V]."""
+        """The rollout policy's log-probs in the distinct contexts of the piece that starts at row
+        `at`. [U, V]."""
         if at in self._old:
             return self._old[at]
         lane = self.lane
-        old = distributions(lane.backbone, lane.snapshot, piece, lane.rollout.temperature)
+        old, _ = distinct(lane.backbone, lane.snapshot, piece, lane.rollout.temperature)
         if keep:
             self._old[at] = old
         return old
@@ -164,18 +183,21 @@ class Learner:
         kept = max(1, round(share * count))
         rows = (torch.arange(kept, device=lane.backbone.device) * count) // kept  # spread evenly
         tokens = max(float(self.rollout.mask[rows].sum()), 1.0)
+        width = self.rollout.mask.shape[1]
 
         def slope(some: Tensor) -> Tensor:
             piece, _ = part(self.rollout, some)
-            logp = distributions(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
+            logp, at = distinct(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
+            count = logp.new_zeros(len(logp)).index_add_(0, at.flatten(), piece.mask.flatten())
             fixed = logp.detach()
-            kl = ((fixed.exp() * (fixed - logp)).sum(-1) * piece.mask).sum() / tokens
+            kl = ((fixed.exp() * (fixed - logp)).sum(-1) * count).sum() / tokens
             grads = torch.autograd.grad(kl, tensors, create_graph=True, materialize_grads=True)
             return torch.cat([g.reshape(-1) for g in grads])
 
         # fused kernels have no second derivative
         with sdpa_kernel(SDPBackend.MATH), lane.backbone.differentiable_twice():
-            slopes = lane.workers.map(slope, rows.split(FISHER_ROWS))
+            few = rows.split(FISHER_ROWS) if lane.workers.parallel else lane.few(rows, width)
+            slopes = lane.workers.map(slope, few)
 
         def product(v: Tensor) -> Tensor:
             def one(g: Tensor) -> Tensor:
@@ -190,16 +212,18 @@ class Learner:
         return product
 
 
-def _agreement(pieces: Sequence[Sequence[Tensor | None]]) -> float:
+def _square(grads: Sequence[Tensor | None]) -> float:
+    """Squared length of a gradient."""
+    present = [g for g in grads if g is not None]
+    return float(torch.stack(torch._foreach_norm(present)).square().sum()) if present else 0.0
+
+
+def _agreement(squares: Sequence[float], whole: float) -> float:
     """Mean inner product of every two microbatches' gradients over their mean square: 1 where all
-    point one way, 0 where each points elsewhere, so that their sum is noise."""
-    present = [[g for g in grads if g is not None] for grads in pieces]
-    squares = sum(float(torch.stack(torch._foreach_norm(g)).square().sum()) for g in present if g)
-    if squares == 0:
-        return 0.0
-    whole = [torch.stack(same).sum(0) for same in zip(*present, strict=True)]
-    total = float(torch.stack(torch._foreach_norm(whole)).square().sum())
-    return (total - squares) / ((len(pieces) - 1) * squares)
+    point one way, 0 where each points elsewhere, so that their sum is noise. `squares` of each,
+    `whole` of their sum."""
+    total = sum(squares)
+    return (whole - total) / ((len(squares) - 1) * total) if total else 0.0
 
 
 def scheduled(train: TrainSection, step: int) -> float:

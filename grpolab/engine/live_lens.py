@@ -56,8 +56,11 @@ def as_batch(lab: Lab, lane: Lane, held: Held) -> dict[str, Any]:
     else:
         greedy = greedy_rewards(lab, lane, held.task, gathered.prompts)
     entropy = held.report.entropy if batch.entropy is None else batch.entropy
+    ref = batch.ref_logp
+    if ref is None:  # then the algorithm has not moved it either
+        ref = lane.reference_logp(gathered.rollout, held.temperature)
     optional = {
-        "ref_logprobs": batch.ref_logp, "values": batch.value, "entropies": entropy,
+        "ref_logprobs": ref, "values": batch.value, "entropies": entropy,
         "sampler_logprobs": batch.sampler_logp,
     }  # fmt: skip
 

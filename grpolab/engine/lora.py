@@ -66,10 +66,13 @@ class Lora:
             at += self.out[name]
         return tuple(spans), tuple(ab)
 
+    def stamp(self) -> tuple[int, ...]:
+        """Changes whenever a value has been changed in place."""
+        return tuple(t._version for t in (*self.a.values(), *self.b.values()))
+
     @torch.no_grad()
     def folded(self, w: Tensor, names: Sequence[str]) -> Tensor:
-        """The stacked weights with the adapters in them; for fp32 only, where nothing of the small
-        change is lost."""
+        """The stacked weights with the adapters in them."""
         spans, ab = self.part(names)
         return fold(w, spans, ab, self.scale) if ab else w
 
@@ -77,33 +80,47 @@ class Lora:
 class _LoraLinears(torch.autograd.Function):
     """Stacked linears on one input, y = x (W + s B A)ᵀ, in one product.
 
-    `spans` are the output ranges that have an adapter, `ab` their A and B in turn. The frozen W
-    gets no gradient, and nothing as large as the tokens is kept but x. Differentiable twice: the
-    backward is made of differentiable operations on the saved tensors.
+    `spans` are the output ranges that have an adapter, `ab` their A and B in turn, `folded` is
+    W + s B A as it is now. The frozen W gets no gradient, and nothing as large as the
+    tokens is kept but x. Differentiable twice: the backward is made of differentiable operations on
+    the saved tensors.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, w: Tensor, scale: float, spans: Spans, *ab: Tensor) -> Tensor:  # pyright: ignore
-        ctx.save_for_backward(x, w, *ab)
+    def forward(  # pyright: ignore
+        ctx, x: Tensor, w: Tensor, folded: Tensor, scale: float, spans: Spans, *ab: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, w, folded, *ab)
         ctx.scale, ctx.spans = scale, spans
-        return F.linear(x, fold(w, spans, ab, scale))
+        return F.linear(x, folded)
 
     @staticmethod
     def backward(ctx, dy: Tensor):  # pyright: ignore
-        x, w, *ab = ctx.saved_tensors
+        x, w, folded, *ab = ctx.saved_tensors
         scale, spans = ctx.scale, ctx.spans
-        dx = dy @ fold(w, spans, ab, scale) if ctx.needs_input_grad[0] else None
         ranks = [m.shape[0] for m in ab[::2]]
         outs = [dy[:, start:stop] for start, stop in spans]
+        every_a = torch.cat(list(ab[::2]))  # [Σ r, in]
         down = torch.cat([d @ b for d, b in zip(outs, ab[1::2], strict=True)], 1)  # [M, Σ r]
-        up = x @ torch.cat(list(ab[::2])).t()  # [M, Σ r]
+        dx = None
+        if ctx.needs_input_grad[0]:
+            if torch.is_grad_enabled():  # a second derivative is wanted: through A and B too
+                dx = dy @ w + scale * (down @ every_a)
+            else:
+                dx = dy @ folded
+        up = x @ every_a.t()  # [M, Σ r]
         da = ((down.t() @ x) * scale).split(ranks)
         db = [(d.t() @ u) * scale for d, u in zip(outs, up.split(ranks, 1), strict=True)]
-        return dx, None, None, None, *(g for pair in zip(da, db, strict=True) for g in pair)
+        return dx, None, None, None, None, *(g for pair in zip(da, db, strict=True) for g in pair)
 
 
 def fold(w: Tensor, spans: Spans, ab: Sequence[Tensor], scale: float) -> Tensor:
     """W with scale · B A added to each adapted range of its outputs. [Σ out, in]."""
+    if not torch.is_grad_enabled():
+        out = w.clone()
+        for (start, stop), a, b in zip(spans, ab[::2], ab[1::2], strict=True):
+            out[start:stop].addmm_(b, a, alpha=scale)
+        return out
     pieces, at = [], 0
     for (start, stop), a, b in zip(spans, ab[::2], ab[1::2], strict=True):
         if start > at:
@@ -116,12 +133,13 @@ def fold(w: Tensor, spans: Spans, ab: Sequence[Tensor], scale: float) -> Tensor:
 
 
 def lora_linears(
-    x: Tensor, w: Tensor, bias: Tensor | None, lora: Lora | None, names: Sequence[str]
-) -> Tensor:
-    """x Wᵀ + bias for the linears `names` stacked in W, each with its adapter if it has one. [M,
-    in] -> [M, Σ out]."""
+    x: Tensor, w: Tensor, folded: Tensor, bias: Tensor | None, lora: Lora | None,
+    names: Sequence[str],
+) -> Tensor:  # fmt: skip
+    """x Wᵀ + bias for the linears `names` stacked in W, each with its adapter if it has one;
+    `folded` is what they are with their adapters. [M, in] -> [M, Σ out]."""
     spans, ab = ((), ()) if lora is None else lora.part(names)
     if lora is None or not ab:
-        return F.linear(x, w, bias)
-    y: Tensor = _LoraLinears.apply(x, w, lora.scale, spans, *ab)  # pyright: ignore[reportAssignmentType]
+        return F.linear(x, folded, bias)
+    y: Tensor = _LoraLinears.apply(x, w, folded, lora.scale, spans, *ab)  # pyright: ignore[reportAssignmentType]
     return y if bias is None else y + bias

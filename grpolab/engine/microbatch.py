@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 CPU_ROWS = f.CPU_MICROBATCH
 """On a CPU all would fit, but small pieces stay in the caches and keep all threads busy."""
 
+FRUGAL_TOKENS = 2048
+"""Tokens of a microbatch where memory comes first."""
+
 
 def rows_at_once(lane: Lane, rollout: Rollout) -> int:
     """`train.microbatch`, or on a GPU as many as its free memory holds by `fit_formulas`."""
@@ -24,6 +27,8 @@ def rows_at_once(lane: Lane, rollout: Rollout) -> int:
         return given
     if lane.backbone.device.type != "cuda":
         return CPU_ROWS
+    if lane.model.copy_weights == "never":  # memory first
+        return max(1, FRUGAL_TOKENS // (rollout.prompts.ids.shape[1] + rollout.mask.shape[1]))
     device = lane.backbone.device
     free = torch.cuda.mem_get_info(device)[0]
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

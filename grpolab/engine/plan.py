@@ -1,4 +1,5 @@
-"""Prompts and answers laid flat: linears never see padding, and only attention sees rows."""
+"""Prompts and answers laid flat, each distinct prefix of a group's answers once: linears never see
+padding or the same context twice, and only attention sees rows."""
 
 from __future__ import annotations
 
@@ -9,52 +10,83 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.backbone import Prompts
+from grpolab.engine.flat import gather, pick, place
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where each flat token stands: all prompt tokens first, then each row's answer but its last.
+    """Where each flat token stands: all prompt tokens first, then each row's answer tokens that
+    are inputs (all but its last) and not in an earlier row's answer to the same prompt, after the
+    same tokens.
 
-    K prompts of up to P tokens, n rows of up to T answer tokens, S = T − 1 answer inputs, M flat
-    tokens.
+    K prompts of up to P tokens, n rows of up to S answer inputs, r of them with tokens of their
+    own, up to Q each; Mp flat prompt tokens, Ma flat answer tokens, M = Mp + Ma.
     """
 
     prompt_at: Tensor  # [Mp] index into [K·P]
     answer_at: Tensor  # [Ma] index into [n·T]
-    padded_at: Tensor  # [Ma] index into [n·S]
+    query_at: Tensor  # [Ma] index into [r·Q]
+    key_at: Tensor  # [r·(P+S)] flat token of each key
     position: Tensor  # [M] rotary position
-    group: Tensor  # [n]
     prompt_attn: Tensor  # [K, 1, P, P] bool
-    answer_attn: Tensor  # [n, 1, S, P + S] bool
-    shape: tuple[int, int, int, int]  # K, P, n, S
+    answer_attn: Tensor  # [r, 1, Q, P + S] bool
+    context_at: Tensor  # [K + Ma] flat tokens whose states predict: ends of prompts, answer tokens
+    contexts: Tensor  # [n, T] which of these predicts each answer token; 0 on padding
+    prompts: tuple[int, int]  # K, P
+    queries: tuple[int, int]  # r, Q
 
     @staticmethod
-    def of(prompts: Prompts, group: Tensor, mask: Tensor) -> Plan:
+    def of(prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor) -> Plan:
         (k, p), (n, t), device = prompts.ids.shape, mask.shape, mask.device
         s = t - 1
         inputs = mask[:, 1:].bool()  # token j is an input where token j + 1 exists
+        owner = _owners(group, answers[:, :s], inputs)
+        own = inputs & (owner == torch.arange(n, device=device)[:, None])
+
         prompt_at = prompts.mask.reshape(-1).nonzero().squeeze(1)
-        padded_at = inputs.reshape(-1).nonzero().squeeze(1)
-        row, col = padded_at // max(s, 1), padded_at % max(s, 1)
-        lengths = prompts.mask.sum(1)
-        prompt_position = (prompts.mask.cumsum(1) - 1).reshape(-1)[prompt_at]
-        position = torch.cat([prompt_position, lengths[group[row]] + col])
+        own_at = own.reshape(-1).nonzero().squeeze(1)
+        row, col = own_at // max(s, 1), own_at % max(s, 1)
+        flat_prompt = (prompts.mask.reshape(-1).cumsum(0) - 1).clamp(min=0).view(k, p)
+        flat_own = own.reshape(-1).cumsum(0).view(n, s) - 1
+        node = flat_own.gather(0, owner).where(inputs, 0)  # [n, S] among the answer tokens
+
+        count = own.sum(1)
+        querying = count.nonzero().squeeze(1)  # the r rows
+        first = (inputs.sum(1) - count)[querying]  # what a row has of its own is its end
+        most = int(count.max()) if s else 0
+        place_of_row = torch.zeros_like(count)
+        place_of_row[querying] = torch.arange(len(querying), device=device)
+        rank = first[place_of_row[row]]
+        query_at = place_of_row[row] * most + col - rank
+        theirs = group[querying]
+        key_at = torch.cat([flat_prompt[theirs], node[querying] + len(prompt_at)], 1)
+
         causal_p = torch.ones(p, p, dtype=torch.bool, device=device).tril()
         # a padded query sees itself, so that no softmax is empty
         eye = torch.eye(p, dtype=torch.bool, device=device)
         prompt_attn = (causal_p & prompts.mask[:, None, :] | eye)[:, None]
-        causal_s = torch.ones(s, s, dtype=torch.bool, device=device).tril().expand(n, s, s)
-        seen = prompts.mask[group][:, None, :].expand(n, s, p)
-        answer_attn = torch.cat([seen, causal_s], 2)[:, None]
+        at = first[:, None] + torch.arange(most, device=device)  # [r, Q] place in the answer
+        back = torch.arange(s, device=device) <= at[:, :, None]  # [r, Q, S]
+        seen = prompts.mask[theirs][:, None, :].expand(-1, most, p)
+
+        lengths = prompts.mask.sum(1)
+        prompt_position = (prompts.mask.cumsum(1) - 1).reshape(-1)[prompt_at]
+        contexts = torch.cat([group[:, None], (node + k).where(inputs, 0)], 1)
         return Plan(
-            prompt_at,
-            row * t + col,
-            padded_at,
-            position,
-            group,
-            prompt_attn,
-            answer_attn,
-            (k, p, n, s),
+            prompt_at=prompt_at,
+            answer_at=row * t + col,
+            query_at=query_at,
+            key_at=key_at.reshape(-1),
+            position=torch.cat([prompt_position, lengths[group[row]] + col]),
+            prompt_attn=prompt_attn,
+            answer_attn=torch.cat([seen, back], 2)[:, None],
+            # left-padded: the last column is real
+            context_at=torch.cat(
+                [flat_prompt[:, -1], torch.arange(len(own_at), device=device) + len(prompt_at)]
+            ),
+            contexts=contexts,
+            prompts=(k, p),
+            queries=(len(querying), most),
         )
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -62,32 +94,37 @@ class Plan:
 
         q [M, heads, D], k and v [M, kv_heads, D] -> [M, heads · D].
         """
-        K, P, n, S = self.shape
+        (count, width), (rows, most) = self.prompts, self.queries
         mp = len(self.prompt_at)
-        heads, kv_heads = q.shape[1], k.shape[1]
-        groups = {"enable_gqa": True} if heads != kv_heads else {}
+        groups = {"enable_gqa": True} if q.shape[1] != k.shape[1] else {}
 
-        def rows(x: Tensor, at: Tensor, count: int, width: int) -> Tensor:
-            flat = x.new_zeros(count * width, *x.shape[1:]).index_copy(0, at, x)
-            return flat.view(count, width, *x.shape[1:]).transpose(1, 2)  # [count, heads, width, D]
+        def padded(x: Tensor) -> Tensor:
+            whole = place(x[:mp], self.prompt_at, count * width)
+            return whole.view(count, width, *x.shape[1:]).transpose(1, 2)
 
-        kp, vp = rows(k[:mp], self.prompt_at, K, P), rows(v[:mp], self.prompt_at, K, P)
-        qp = rows(q[:mp], self.prompt_at, K, P)
-        out = F.scaled_dot_product_attention(qp, kp, vp, attn_mask=self.prompt_attn, **groups)
-        prompt = out.transpose(1, 2).reshape(K * P, -1)[self.prompt_at]
-        if S == 0 or len(self.padded_at) == 0:
+        out = F.scaled_dot_product_attention(
+            padded(q), padded(k), padded(v), attn_mask=self.prompt_attn, **groups
+        )
+        prompt = pick(out.transpose(1, 2).reshape(count * width, -1), self.prompt_at)
+        if rows == 0:
             return prompt
-        ks = torch.cat([kp[self.group], rows(k[mp:], self.padded_at, n, S)], 2)
-        vs = torch.cat([vp[self.group], rows(v[mp:], self.padded_at, n, S)], 2)
-        qs = rows(q[mp:], self.padded_at, n, S)
+        # [r, heads, P + S, D]
+        ks, vs = (
+            gather(x, self.key_at).view(rows, -1, *x.shape[1:]).transpose(1, 2) for x in (k, v)
+        )
+        qs = place(q[mp:], self.query_at, rows * most)
+        qs = qs.view(rows, most, *q.shape[1:]).transpose(1, 2)
         out = F.scaled_dot_product_attention(qs, ks, vs, attn_mask=self.answer_attn, **groups)
-        return torch.cat([prompt, out.transpose(1, 2).reshape(n * S, -1)[self.padded_at]])
+        answer = pick(out.transpose(1, 2).reshape(rows * most, -1), self.query_at)
+        return torch.cat([prompt, answer])
 
-    def gather_states(self, x: Tensor) -> Tensor:
-        """Flat states [M, H] -> [n, T, H]: the last prompt token's first, then the inputs'."""
-        K, P, n, S = self.shape
-        mp = len(self.prompt_at)
-        prompt = x.new_zeros(K * P, x.shape[1]).index_copy(0, self.prompt_at, x[:mp])
-        first = prompt.view(K, P, -1)[:, -1][self.group]  # left-padded: the last column is real
-        rest = x.new_zeros(n * S, x.shape[1]).index_copy(0, self.padded_at, x[mp:])
-        return torch.cat([first[:, None], rest.view(n, S, x.shape[1])], 1)
+
+def _owners(group: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
+    """The first row that answers the same prompt with the same tokens up to here. [n], [n, S],
+    real [n, S] -> [n, S]."""
+    n, device = len(group), group.device
+    same = (tokens[:, None] == tokens) & real[:, None] & real
+    same &= (group[:, None] == group)[:, :, None]
+    shared = same.cumprod(2).bool()  # [n, n, S]
+    rows = torch.arange(n, device=device)
+    return torch.where(shared, rows[None, :, None], n).amin(1).clamp(max=n - 1)

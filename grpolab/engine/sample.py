@@ -1,7 +1,7 @@
 """One rollout: tokens and the log-probs they were sampled with, streaming while it goes.
 
 The loop is the same for every backbone; a backbone only brings the session that turns tokens into
-logits. Noise is drawn for every row at every position, in order, so neither finished rows nor
+logits. The noise of every row at every position is drawn beforehand, so neither finished rows nor
 their removal change what others draw.
 """
 
@@ -15,9 +15,13 @@ import torch
 from torch import Tensor
 
 from grpolab.engine.backbone import Backbone, Looping, Prompts, Stepwise
+from grpolab.engine.draw import draw, uniforms
 
-COMPACT_EVERY = 8
-"""Positions between removals of finished rows, and between streamed texts."""
+COMPACT_EVERY = 4
+"""Positions between removals of finished rows; only then the host looks at what was drawn."""
+
+STREAM_EVERY = 8
+"""Positions between streamed texts; a multiple of the above."""
 
 Listener = Callable[[Tensor, Tensor, int], None]
 """Told (tokens [N, T], lengths [N], position) now and then while rows are sampled."""
@@ -58,51 +62,48 @@ def sample(
         )  # fmt: skip
     device, count = backbone.device, len(group)
     ends = torch.tensor(sorted(backbone.text.eos), device=device)
-    tokens = torch.full((count, max_tokens), backbone.text.pad, device=device)
-    logp = torch.zeros(count, max_tokens, device=device)
+    tokens = torch.full((max_tokens, count), backbone.text.pad, device=device)
+    chosen = torch.ones(max_tokens, count, device=device)  # probabilities
     lengths = torch.full((count,), max_tokens, device=device)
     finished = torch.zeros(count, dtype=torch.bool, device=device)
     live = torch.arange(count, device=device)
+    noise = uniforms(max_tokens, count, generator, device)
     session, logits = cast(Stepwise, backbone).decode(adapter, prompts, group, max_tokens)
-    for t in range(max_tokens):
-        scores = torch.log_softmax(logits.float() / temperature, -1)
-        noise = torch.empty(count, scores.shape[-1], device=device).exponential_(
-            generator=generator
-        )
-        choice = scores if top_p >= 1 else _nucleus(scores, top_p)
-        drawn = (choice - noise[live].log()).argmax(-1)  # Gumbel-max, as −log of an exponential
-        if greedy is not None:
-            drawn = torch.where(greedy[live], scores.argmax(-1), drawn)
-        tokens[live, t] = drawn
-        logp[live, t] = scores.gather(-1, drawn[:, None]).squeeze(-1)
-        over = torch.isin(drawn, ends) & ~finished[live]
-        lengths[live[over]] = t + 1
-        finished[live[over]] = True
-        last = t + 1 == max_tokens
-        if (t + 1) % COMPACT_EVERY == 0 or last:
-            if listener is not None:
-                listener(tokens, lengths.clamp(max=t + 1), t + 1)
+    new: list[tuple[Tensor, Tensor]] = []  # drawn since the last look
+    for t in range(1, max_tokens + 1):
+        new.append(draw(logits, noise[t - 1], temperature, top_p, greedy))
+        last = t == max_tokens
+        if t % COMPACT_EVERY == 0 or last:
+            start = t - len(new)
+            drawn = torch.stack([d for d, _ in new])  # [t − start, live rows]
+            tokens[start:t, live] = drawn
+            chosen[start:t, live] = torch.stack([p for _, p in new])
+            new = []
+            ending = torch.isin(drawn, ends)
+            over = ending.any(0) & ~finished[live]
+            lengths[live[over]] = start + 1 + ending.int().argmax(0)[over]
+            finished[live[over]] = True
             keep = (~finished[live]).nonzero().squeeze(1)
-            if len(keep) == 0:
+            last |= len(keep) == 0
+            if listener is not None and (t % STREAM_EVERY == 0 or last):
+                listener(tokens.t(), lengths.clamp(max=t), t)
+            if last:
                 break
-            if len(keep) < len(live) and not last:
+            if len(keep) < len(live):
                 session.keep(keep)
-                live, drawn = live[keep], drawn[keep]
-        if not last:
-            logits = session.step(drawn)
+                live, noise, tail = live[keep], noise[:, keep], drawn[-1, keep]
+                greedy = None if greedy is None else greedy[keep]
+            else:
+                tail = drawn[-1]
+        else:
+            tail = new[-1][0]
+        logits = session.step(tail)
     width = int(lengths.max())
     mask = (torch.arange(width, device=device) < lengths[:, None]).float()
-    tokens = torch.where(mask.bool(), tokens[:, :width], backbone.text.pad)
     return Rollout(
-        prompts, group, tokens, mask, logp[:, :width] * mask, finished, session.cache_bytes
-    )
-
-
-def _nucleus(scores: Tensor, top_p: float) -> Tensor:
-    """Log-probs with everything outside the smallest set of mass ≥ top_p at −∞. [n, V] -> [n,
-    V]."""
-    ordered, index = scores.sort(-1, descending=True)
-    before = ordered.exp().cumsum(-1) - ordered.exp()
-    return torch.full_like(scores, -torch.inf).scatter(
-        -1, index, ordered.masked_fill(before >= top_p, -torch.inf)
-    )
+        prompts, group,
+        tokens=torch.where(mask.bool(), tokens[:width].t(), backbone.text.pad),
+        mask=mask,
+        logp=chosen[:width].t().log() * mask,
+        finished=finished, cache_bytes=session.cache_bytes,
+    )  # fmt: skip

@@ -24,12 +24,27 @@ def part(rollout: Rollout, rows: Tensor) -> tuple[Rollout, int]:
     ), width  # fmt: skip
 
 
+def contexts(backbone: Backbone, adapter: str | None, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    """States of the rollout's distinct contexts [U, H], and which of them each token has [n,
+    T]."""
+    return backbone.contexts(adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask)
+
+
+def distinct(
+    backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-probs of the whole vocabulary in each distinct context [U, V], and which of them each
+    token was drawn from [n, T]."""
+    states, at = contexts(backbone, adapter, rollout)
+    return torch.log_softmax(backbone.head(states).float() / temperature, -1), at
+
+
 def distributions(
     backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float
 ) -> Tensor:
     """Log-probs of the whole vocabulary where each answer token was drawn. [n, T, V]."""
-    states = backbone.states(adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask)
-    return torch.log_softmax(backbone.head(states).float() / temperature, -1)
+    everything, at = distinct(backbone, adapter, rollout, temperature)
+    return everything[at]
 
 
 def score(
@@ -45,10 +60,10 @@ def score(
     weight = backbone.head_weight
     if weight is not None and len(weight) > SMALL:
         return _tiled(backbone, adapter, rollout, temperature, weight, entropy_grad)
-    everything = distributions(backbone, adapter, rollout, temperature)
-    logp = everything.gather(-1, rollout.tokens.unsqueeze(-1)).squeeze(-1) * rollout.mask
+    everything, at = distinct(backbone, adapter, rollout, temperature)
+    logp = everything[at, rollout.tokens] * rollout.mask
     with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
-        entropy = -(everything.exp() * everything).sum(-1) * rollout.mask
+        entropy = -(everything.exp() * everything).sum(-1)[at] * rollout.mask
     return logp, entropy
 
 
@@ -56,14 +71,9 @@ def _tiled(
     backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float, weight: Tensor,
     entropy_grad: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """`score` where the vocabulary is too large for [n, T, V]."""
-    states = states_only(backbone, adapter, rollout)
+    """`score` where the vocabulary is too large for [U, V]."""
+    states, at = contexts(backbone, adapter, rollout)
     real = rollout.mask.bool()
-    flat = token_logp(states[real], weight, rollout.tokens[real], temperature)
+    flat = token_logp(states[at[real]], weight, rollout.tokens[real], temperature)
     logp, entropy = (torch.zeros_like(rollout.mask).masked_scatter(real, x) for x in flat)
     return logp, entropy if entropy_grad else entropy.detach()
-
-
-def states_only(backbone: Backbone, adapter: str | None, rollout: Rollout) -> Tensor:
-    """[n, T, H], for a critic that needs no logits."""
-    return backbone.states(adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask)

@@ -26,7 +26,12 @@ class Workers:
         torch.set_num_threads(1 if parallel else threads)
         self.at_once = threads if parallel else 1
         self.around: Callable[[Callable], Callable] = lambda work: work  # see `memory.watched`
-        self._pool = ThreadPoolExecutor(threads) if parallel and threads > 1 else None
+        # each thread has to be told: some kernels would take all cores in a thread that was not
+        self._pool = (
+            ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+            if parallel and threads > 1
+            else None
+        )
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """`work` of every item, results in the order of the items. The first exception is

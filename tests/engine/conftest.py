@@ -23,6 +23,7 @@ POLICY = assets_dir() / "policy"
 
 TINY: dict[str, Any] = {
     "name": "tiny",
+    "model": {"compute": "float32"},  # the same on every machine
     "task": "slots",
     "algorithm": "grpo",
     "rollout": {"prompts": 3, "group_size": 4, "max_tokens": 24},

@@ -130,6 +130,26 @@ def test_switching_keeps_the_adapter_and_brings_and_drops_the_critic(open_lab: O
     assert only(seen, ev.CriticChanged)[-1].state == "gone"
 
 
+def test_the_agreement_of_microbatches_is_that_of_their_gradients(open_lab: OpenLab, monkeypatch):
+    """Not of sums: gradients are added up in the place of the first one."""
+    lab, seen = open_lab(tiny(train={"updates_per_rollout": 1, "microbatch": 4}))
+    found: list[torch.Tensor] = []
+    grad = torch.autograd.grad
+
+    def watched(*args, **how):
+        out = grad(*args, **how)
+        found.append(torch.cat([g.reshape(-1) for g in out]).clone())
+        return out
+
+    monkeypatch.setattr(torch.autograd, "grad", watched)
+    lab.advance()
+    assert len(found) == 3
+    pairs = [(found[i] @ found[j]).item() for i, j in ((0, 1), (0, 2), (1, 2))]
+    wanted = sum(pairs) / 3 / (sum((g @ g).item() for g in found) / 3)
+    agreement = only(seen, ev.StepDone)[0].metrics["grad_agreement"]
+    assert agreement == pytest.approx(wanted, rel=1e-3, abs=1e-5)
+
+
 def test_a_critic_becomes_warm_by_its_explained_variance(open_lab: OpenLab):
     lab, _ = open_lab(tiny(algorithm="ppo"))
     critic = lab.lanes["main"].critic

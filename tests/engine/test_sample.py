@@ -8,15 +8,16 @@ import torch
 
 from grpolab.engine import sample as module
 from grpolab.engine.backbone import BASE, Prompts, load_backbone
+from grpolab.engine.draw import BELOW_ONE, draw, nucleus
 from grpolab.engine.sample import sample
 from grpolab.engine.score import score
 from grpolab.scenario import ModelSection
 
 CPU = torch.device("cpu")
-BACKBONE = load_backbone(ModelSection(), CPU)
+BACKBONE = load_backbone(ModelSection(compute="float32"), CPU)
 
 
-def draw(prompts: list[str], group: list[int], *, seed: int = 0, **how):
+def rollout_of(prompts: list[str], group: list[int], *, seed: int = 0, **how):
     padded = Prompts.pad([BACKBONE.text.encode(p) for p in prompts], BACKBONE.text.pad, CPU)
     settings = {"max_tokens": 40, "temperature": 1.0, "top_p": 1.0} | how
     generator = torch.Generator().manual_seed(seed)
@@ -31,7 +32,7 @@ def test_the_first_token_follows_the_softmax():
     _, logits = BACKBONE.decode(BASE, padded, torch.tensor([0]), 1)
     exact = (logits[0] / 2.0).softmax(-1)
     count = 20000
-    rollout = draw([prompt], [0] * count, max_tokens=1, temperature=2.0)
+    rollout = rollout_of([prompt], [0] * count, max_tokens=1, temperature=2.0)
     seen = torch.bincount(rollout.tokens[:, 0], minlength=len(exact)).double()
     big = exact * count >= 5
     expected = torch.cat([exact[big] * count, (exact[~big].sum() * count)[None]]).double()
@@ -44,7 +45,7 @@ def test_the_first_token_follows_the_softmax():
 
 def test_log_probs_are_those_of_the_trainer():
     for temperature in (1.0, 0.7):
-        rollout = draw(
+        rollout = rollout_of(
             ["12+7-3=", "(3+4)*5=", "2*8-1="], [0, 0, 1, 2, 2, 2], temperature=temperature
         )
         logp, _ = score(BACKBONE, BASE, rollout, temperature)
@@ -53,16 +54,16 @@ def test_log_probs_are_those_of_the_trainer():
 
 def test_removing_finished_rows_changes_nothing(monkeypatch):
     prompts, group = ["12+7-3=", "9+9+9+1234+77="], [0, 0, 0, 1, 1, 1]
-    often = draw(prompts, group)
+    often = rollout_of(prompts, group)
     monkeypatch.setattr(module, "COMPACT_EVERY", 1000)
-    never = draw(prompts, group)
+    never = rollout_of(prompts, group)
     assert torch.equal(often.tokens, never.tokens)
     torch.testing.assert_close(often.logp, never.logp, rtol=1e-5, atol=1e-5)
     assert often.finished.any() and len(set(often.lengths.tolist())) > 1
 
 
 def test_rows_end_at_the_end_token_or_at_the_limit():
-    rollout = draw(["12+7-3="] * 1, [0] * 16, max_tokens=20)
+    rollout = rollout_of(["12+7-3="] * 1, [0] * 16, max_tokens=20)
     eos = next(iter(BACKBONE.text.eos))
     for row, n, done in zip(rollout.tokens, rollout.lengths, rollout.finished, strict=True):
         kept = row[:n].tolist()
@@ -73,8 +74,8 @@ def test_rows_end_at_the_end_token_or_at_the_limit():
 
 
 def test_greedy_rows_take_the_likeliest_and_leave_others_alone():
-    plain = draw(["12+7-3="], [0] * 4)
-    mixed = draw(["12+7-3="], [0] * 4, greedy=torch.tensor([False, True, False, True]))
+    plain = rollout_of(["12+7-3="], [0] * 4)
+    mixed = rollout_of(["12+7-3="], [0] * 4, greedy=torch.tensor([False, True, False, True]))
     width = min(plain.tokens.shape[1], mixed.tokens.shape[1])
     assert torch.equal(plain.tokens[0, :width], mixed.tokens[0, :width])
     assert torch.equal(mixed.tokens[1], mixed.tokens[3])
@@ -84,10 +85,23 @@ def test_greedy_rows_take_the_likeliest_and_leave_others_alone():
 
 
 def test_top_p_keeps_the_nucleus_only():
-    scores = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    kept = module._nucleus(scores, 0.7)
-    assert kept.isfinite().tolist() == [[True, True, False, False]]
-    assert module._nucleus(scores, 0.1).isfinite().tolist() == [[True, False, False, False]]
+    p = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
+    assert (nucleus(p, 0.7) > 0).tolist() == [[True, True, False, False]]
+    assert (nucleus(p, 0.1) > 0).tolist() == [[True, False, False, False]]
+    uniform = torch.linspace(0, BELOW_ONE, 1000)
+    drawn, chosen = draw(p.log().expand(1000, 4), uniform, 1.0, 0.7, None)
+    share = torch.bincount(drawn, minlength=4) / 1000
+    torch.testing.assert_close(share, torch.tensor([0.625, 0.375, 0, 0]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(chosen, p[0, drawn])  # before top-p
+
+
+def test_the_largest_uniform_number_stays_within_the_vocabulary():
+    """Also where tokens without any probability come last."""
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(5000, 7, generator=g) * 3
+    logits[:, 5:] = -200.0
+    drawn, chosen = draw(logits, torch.full((5000,), BELOW_ONE), 1.0, 1.0, None)
+    assert drawn.max() <= 4 and chosen.min() > 0
 
 
 def test_streamed_text_adds_up_to_the_answers():
@@ -96,7 +110,7 @@ def test_streamed_text_adds_up_to_the_answers():
     events: list = []
     stream = Stream(BACKBONE.text, events.append, 1, "main")
     rows = torch.arange(5)
-    rollout = draw(
+    rollout = rollout_of(
         ["12+7-3=", "3*4+1="], [0, 0, 0, 1, 1], listener=lambda t, n, at: stream(rows, t, n, at)
     )
     text = [""] * 5

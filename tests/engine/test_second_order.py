@@ -16,7 +16,7 @@ from grpolab.engine.lab import Lab
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
 from grpolab.engine.sample import Rollout
-from grpolab.engine.score import part
+from grpolab.engine.score import contexts, part
 from tests.engine.conftest import OpenLab, bytes_of, only, state_of
 
 PROMPTS = [[20, 21, 22], [23, 24]]
@@ -65,9 +65,8 @@ def jacobians(b: Bench) -> list[list[tuple[Tensor, Tensor]]]:
     head = lane.backbone.head(torch.eye(lane.backbone.hidden)).T.double()  # [V, H]
     for row in range(len(b.rollout.group)):
         piece, width = part(b.rollout, torch.tensor([row]))
-        states = lane.backbone.states(
-            lane.adapter, piece.prompts, piece.group, piece.tokens, piece.mask
-        )[0]
+        states, at = contexts(lane.backbone, lane.adapter, piece)
+        states = states[at[0]]
         out.append([])
         for t in range(width):
             slopes = []
@@ -156,10 +155,8 @@ def logits_of(b: Bench, row: int, adapter: str) -> Tensor:
     """Of one row alone, in float64, at the rollout's temperature."""
     piece, _ = part(b.rollout, torch.tensor([row]))
     with torch.no_grad():
-        states = b.lane.backbone.states(
-            adapter, piece.prompts, piece.group, piece.tokens, piece.mask
-        )[0]
-        return b.lane.backbone.head(states).double() / b.lane.rollout.temperature
+        states, at = contexts(b.lane.backbone, adapter, piece)
+        return b.lane.backbone.head(states[at[0]]).double() / b.lane.rollout.temperature
 
 
 def test_moving_there_and_back(open_small: OpenLab):

@@ -51,8 +51,9 @@ class HalfBackbone:
         self.text: Text = read_text(path, config)
         self.name = "embedded" if section.path == "embedded" else path.name
         self.architecture = (config.get("architectures") or [config["model_type"]])[0]
-        half = device.type == "cuda"
-        self.compute = torch.bfloat16 if half else torch.float32
+        self.compute = torch.bfloat16 if device.type == "cuda" else torch.float32
+        # partial sums in bf16 would set the sampler's products apart from the trainer's
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self.dtype = str(self.compute).removeprefix("torch.")
         targets = adapted(section)
         self.frozen: Frozen = load(
@@ -62,11 +63,9 @@ class HalfBackbone:
         self.parameters = self.frozen.parameters
         self.vocabulary = len(self.frozen.head)
         self.layers, self.hidden = self.shape.layers, self.shape.hidden
-        longest = min(self.shape.longest, LONGEST)
-        cos, sin = rotary(self.shape, device, longest)
-        half_d = self.shape.head_dim // 2
-        self.cos, self.sin = cos[:, :half_d].contiguous(), sin[:, half_d:].contiguous()
-        self.longest = longest
+        self.longest = min(self.shape.longest, LONGEST)
+        angle, stretch = rotary(self.shape, device, self.longest)
+        self.cos, self.sin = angle.cos() * stretch, angle.sin() * stretch
         self.sampler = Sampler(self)
         self.lean = True
         self._adapters: dict[str, Lora] = {}
@@ -74,7 +73,9 @@ class HalfBackbone:
         self._made = 0
         self._full: dict[str, dict[str, Tensor]] = {}
         self._plain = False
-        self.checkpointing = False
+        # memory first: nothing is kept that can be computed again
+        self.frugal = section.quantize == "nf4" and section.copy_weights == "never"
+        self.checkpointing = self.frugal and device.type == "cuda"
         if section.quantize == "nf4" and self._roomy():
             self.set_lean(False)
 
@@ -215,14 +216,17 @@ class HalfBackbone:
         finally:
             self._plain = False
 
-    def states(
+    def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         flat = Flat.of(prompts, group, mask)
         ids = torch.cat(
             [prompts.ids.reshape(-1)[flat.prompt_at], answers.reshape(-1)[flat.answer_at]]
         )
-        return flat.gather_states(self.run(adapter, ids, flat))
+        states = self.run(adapter, ids, flat)[flat.state_at]
+        at = torch.zeros_like(answers).view(-1)
+        at[flat.token_at] = torch.arange(len(states), device=at.device)
+        return states, at.view(answers.shape)
 
     def run(self, adapter: str | None, ids: Tensor, flat: Flat, keep: Any = None) -> Tensor:
         """The decoder over flat tokens [M] -> states after the final norm [M, H]. `keep(layer, k,
@@ -290,7 +294,11 @@ class HalfBackbone:
                 f"prompt and answer of {width} + {max_tokens} tokens pass the model's "
                 f"{self.longest} positions: lower rollout.max_tokens"
             )
-        return self.sampler.rollout(
-            adapter, prompts, group, max_tokens=max_tokens, temperature=temperature, top_p=top_p,
-            seed=seed, greedy=greedy, listener=listener,
-        )  # fmt: skip
+        try:
+            return self.sampler.rollout(
+                adapter, prompts, group, max_tokens=max_tokens, temperature=temperature,
+                top_p=top_p, seed=seed, greedy=greedy, listener=listener,
+            )  # fmt: skip
+        finally:
+            if self.frugal:
+                self.sampler.forget()

@@ -105,9 +105,3 @@ class Flat:
         out = torch.softmax(scores, -1).to(vs.dtype) @ vs
         out = out.reshape(count, heads, most_q, d).transpose(1, 2).reshape(count * most_q, -1)
         return out[real_q]
-
-    def gather_states(self, x: Tensor) -> Tensor:
-        """Flat states [M, H] -> [n, T, H], 0 on padding."""
-        n, t = self.shape
-        whole = x.new_zeros(n * t, x.shape[1])
-        return whole.index_copy(0, self.token_at, x[self.state_at]).view(n, t, -1)

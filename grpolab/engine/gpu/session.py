@@ -82,16 +82,18 @@ class Sampler:
         room = self._room
         model.place(adapter)
         room.begin(adapter, prompts, group, seed, greedy)
-        alive = torch.arange(n, device=model.device)
+        told = None  # what a listener hears while the device is at the next tokens
         for t in range(1, max_tokens):
             if t % LOOK == 0 or t == 1:
-                lengths = room.draw.lengths[:n].clamp(max=max_tokens)
-                if listener is not None and t > 1:
-                    listener(room.draw.tokens[:n], lengths.clamp(max=t), t)
-                alive = (room.draw.lengths[:n] > max_tokens).nonzero().squeeze(1)
+                if listener is not None and told is not None:
+                    listener(*told)
+                lengths = room.draw.lengths[:n].cpu()  # waits for the device
+                alive = (lengths > max_tokens).nonzero().squeeze(1)
                 if len(alive) == 0:
                     break
-                room.live(alive)
+                if t > 1:
+                    told = room.draw.tokens[:n, :t].cpu(), lengths.clamp(max=t), t
+                room.live(alive.to(model.device))
             room.step()
         lengths = room.draw.lengths[:n].clamp(max=max_tokens)
         finished = room.draw.lengths[:n] <= max_tokens
@@ -99,7 +101,7 @@ class Sampler:
         tokens, logp = room.draw.tokens[:n, :width], room.draw.logp[:n, :width]
         mask = (torch.arange(width, device=model.device) < lengths[:, None]).float()
         if listener is not None:
-            listener(room.draw.tokens[:n], lengths, width)
+            listener(room.draw.tokens[:n].cpu(), lengths.cpu(), width)
         return Rollout(
             prompts, group, tokens.where(mask.bool(), model.text.pad), mask,
             logp.where(mask.bool(), 0.0), finished, room.cache.nbytes,

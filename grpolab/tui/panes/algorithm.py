@@ -29,6 +29,7 @@ NUMBERS = (
     ("advantage_std", "adv. std"),
     ("kl_ref", "KL to ref"),
     ("kl_old", "own move"),
+    ("sampler_gap", "sampler gap"),
     ("length", "length"),
     ("truncated", "cut"),
     ("format", "format"),

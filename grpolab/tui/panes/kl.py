@@ -19,8 +19,8 @@ class Kl(CurvePane):
     title = "KL"
     explains = (
         "to reference: how far the policy has moved from where it started, mean k3 per token. "
-        "It is there only where the algorithm asks for the reference (β > 0) or the run records "
-        "it.\n"
+        "Measured in every step where the algorithm asks for the reference (β > 0), and else in "
+        "the first and every fourth after it (record.reference_every).\n"
         "own move: how far one step's updates moved the policy away from the one that sampled "
         "the rollout.\n"
         "k3 = ρ − 1 − log ρ with ρ = π_ref/π: never below 0, and 0 only where both agree.\n"

@@ -1,0 +1,71 @@
+"""Moving rows of a flat tensor about, with backwards that are such moves themselves, so that any
+derivative of them is as cheap. torch's own backward of indexing adds up row by row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor) -> Tensor:  # pyright: ignore
+        ctx.save_for_backward(index)
+        ctx.rows = len(x)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, dy: Tensor):  # pyright: ignore
+        return _Add.apply(dy, ctx.saved_tensors[0], ctx.rows), None
+
+
+class _Add(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor, rows: int) -> Tensor:  # pyright: ignore
+        ctx.save_for_backward(index)
+        flat = x.reshape(len(index), -1)
+        out = torch.ops.aten.embedding_dense_backward(flat, index, rows, -1, False)
+        return out.view(rows, *x.shape[1:])
+
+    @staticmethod
+    def backward(ctx, dy: Tensor):  # pyright: ignore
+        return _Gather.apply(dy, ctx.saved_tensors[0]), None, None
+
+
+class _Place(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor, rows: int) -> Tensor:  # pyright: ignore
+        ctx.save_for_backward(index)
+        return x.new_zeros(rows, *x.shape[1:]).index_copy_(0, index, x)
+
+    @staticmethod
+    def backward(ctx, dy: Tensor):  # pyright: ignore
+        return _Pick.apply(dy, ctx.saved_tensors[0]), None, None
+
+
+class _Pick(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor) -> Tensor:  # pyright: ignore
+        ctx.save_for_backward(index)
+        ctx.rows = len(x)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, dy: Tensor):  # pyright: ignore
+        return _Place.apply(dy, ctx.saved_tensors[0], ctx.rows), None
+
+
+def gather(x: Tensor, index: Tensor) -> Tensor:
+    """Row index[i] of x at i; rows may be taken several times. [M, …], [m] -> [m, …]."""
+    return _Gather.apply(x, index)  # pyright: ignore[reportReturnType]
+
+
+def pick(x: Tensor, index: Tensor) -> Tensor:
+    """The same where no row is taken twice. [M, …], [m] -> [m, …]."""
+    return _Pick.apply(x, index)  # pyright: ignore[reportReturnType]
+
+
+def place(x: Tensor, index: Tensor, rows: int) -> Tensor:
+    """Row i of x at index[i], zeros elsewhere; no place is taken twice. [m, …], [m] -> [rows,
+    …]."""
+    return _Place.apply(x, index, rows)  # pyright: ignore[reportReturnType]

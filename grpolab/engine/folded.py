@@ -1,0 +1,49 @@
+"""Linears with one adapter folded in, made once for all products until the adapter's values
+change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from grpolab.engine.layout import stacked
+from grpolab.engine.lora import Lora
+
+KEPT_BYTES = 512 * 2**20
+"""A model larger than this is folded anew for each product rather than held once more."""
+
+
+class Folded:
+    """W + scale · B A of stacked linears, as the adapter is now."""
+
+    def __init__(self, weights: dict[str, Tensor], lora: Lora | None, *, keep: bool) -> None:
+        self.weights, self.lora, self.keep = weights, lora, keep
+        self.stamp = lora.stamp() if lora is not None else ()
+        self._made: dict[str, Tensor] = {}
+        self._lock = Lock()
+
+    def current(self, lora: Lora | None) -> bool:
+        """Whether this is still what that adapter makes of the weights."""
+        return self.lora is lora and (lora is None or self.stamp == lora.stamp())
+
+    def __call__(self, names: Sequence[str]) -> Tensor:
+        """Of these linears, stacked. [Σ out, in]."""
+        if not self.keep:
+            return self._make(names)
+        with self._lock:  # threads come to a layer together
+            found = self._made.get(names[0])
+            if found is None:
+                found = self._made[names[0]] = self._make(names)
+            return found
+
+    @torch.no_grad()
+    def _make(self, names: Sequence[str]) -> Tensor:
+        weight = stacked(self.weights, list(names), "weight")
+        return weight if self.lora is None else self.lora.folded(weight, names)
+
+    def bytes(self) -> int:
+        own = {w.untyped_storage().data_ptr() for w in self.weights.values()}
+        return sum(t.nbytes for t in self._made.values() if t.data_ptr() not in own)

@@ -1,0 +1,86 @@
+"""One linear of the sampler, in the dtype that is fastest here."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Linear:
+    """x Wᵀ + bias, computed in `dtype`. x [n, in] fp32 -> [n, out], fp32 or `dtype`.
+
+    In bf16 the weights are laid out once as oneDNN's kernels want them, where this torch lets one
+    do so; plain weights would be laid out anew in every product.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.bytes = weight.numel() * dtype.itemsize
+        self.bias = None if bias is None else bias.to(dtype)
+        self._packed = None
+        if dtype == torch.bfloat16 and weight.device.type == "cpu" and packs():
+            self._packed = torch.ops.mkldnn._linear_pointwise.default
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), ROWS)
+        else:
+            self.weight = weight.to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.to(self.dtype)
+        if self._packed is not None:
+            return self._packed(x, self.weight, self.bias, "none", [], "")
+        return F.linear(x, self.weight, self.bias)
+
+
+ROWS = 16
+"""For about so many rows the packed layout is chosen."""
+
+
+def packs() -> bool:
+    """Whether torch brings the packed kernel of its compiler's CPU backend."""
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(
+        torch.ops.mkldnn, "_reorder_linear_weight"
+    )
+
+
+CLEARLY = 0.85
+"""bf16 must take at most this share of fp32's time, so that noise does not decide."""
+
+MEASURED_BYTES = 4 * 2**20
+"""Weights that the measurement goes through, more than the nearest cache holds."""
+
+
+def choose(asked: str, weight: Tensor) -> torch.dtype:
+    """The dtype to sample in: as asked, or for `auto` the faster one, from some ten milliseconds of
+    products with `weight` [out, in], one of the model's.
+
+    Weights that bf16 holds exactly stay in fp32: an adapter folded into them would be rounded away.
+    """
+    if asked != "auto":
+        return getattr(torch, asked)
+    if weight.device.type != "cpu" or torch.equal(weight, weight.bfloat16().float()):
+        return torch.float32
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        exact, half = _seconds(weight, torch.float32), _seconds(weight, torch.bfloat16)
+    finally:
+        torch.set_num_threads(threads)
+    return torch.bfloat16 if half < CLEARLY * exact else torch.float32
+
+
+@torch.no_grad()
+def _seconds(weight: Tensor, dtype: torch.dtype) -> float:
+    """The fastest of several passes over as many copies of the weight as pass a cache."""
+    copies = max(1, min(16, MEASURED_BYTES // weight.nbytes))
+    linears = [Linear(weight, None, dtype) for _ in range(copies)]
+    x = weight.new_ones(ROWS, weight.shape[1])
+    best = float("inf")
+    for _ in range(6):
+        start = time.thread_time()
+        for linear in linears:
+            linear(x)
+        best = min(best, time.thread_time() - start)
+    return best

@@ -1,0 +1,126 @@
+"""The sampler's dtype: as asked, chosen and recorded, near the trainer; the reference's scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from grpolab import events as ev
+from grpolab import rundir
+from grpolab.engine import kernels
+from grpolab.engine.backbone import load_backbone
+from grpolab.launch import Engine
+from grpolab.rerun import scenario_of
+from grpolab.scenario import ModelSection, build
+from tests.engine.conftest import OpenLab, finish, only, tiny
+
+CPU = torch.device("cpu")
+
+
+def test_auto_takes_the_clearly_faster_one(monkeypatch):
+    weight = torch.randn(64, 32)
+    times = {torch.float32: 1.0, torch.bfloat16: 0.5}
+    monkeypatch.setattr(kernels, "_seconds", lambda w, dtype: times[dtype])
+    assert kernels.choose("auto", weight) == torch.bfloat16
+    assert kernels.choose("float32", weight) == torch.float32
+    assert kernels.choose("auto", weight.bfloat16().float()) == torch.float32  # holds no adapter
+    times[torch.bfloat16] = 0.9
+    assert kernels.choose("auto", weight) == torch.float32
+    assert kernels.choose("bfloat16", weight) == torch.bfloat16
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_linear_in_bf16(packed, monkeypatch):
+    monkeypatch.setattr(kernels, "packs", lambda: packed and kernels_pack)
+    kernels_pack = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    g = torch.Generator().manual_seed(0)
+    w, bias = torch.randn(48, 32, generator=g), torch.randn(48, generator=g)
+    for rows in (1, 7, 33):
+        x = torch.randn(rows, 32, generator=g)
+        exact = x @ w.T + bias
+        found = kernels.Linear(w, bias, torch.bfloat16)(x).float()
+        assert (found - exact).abs().max() < 0.02 * exact.abs().max()
+        torch.testing.assert_close(kernels.Linear(w, bias, torch.float32)(x), exact)
+
+
+def test_in_bf16_the_sampler_stays_near_the_trainer_and_says_how_near(open_lab: OpenLab):
+    gaps = {}
+    for compute in ("float32", "bfloat16"):
+        plan = tiny(model={"compute": compute}, rollout={"prompts": 8, "max_tokens": 40})
+        lab, seen = open_lab(plan)
+        assert lab.backbone.dtype == compute
+        lab.advance()
+        gaps[compute] = only(seen, ev.StepDone)[0].metrics["sampler_gap"]
+    assert gaps["float32"] < 1e-5
+    assert gaps["float32"] < gaps["bfloat16"] < 2e-3
+
+
+def test_in_bf16_the_digest_is_the_same_on_any_number_of_threads(open_lab: OpenLab, tmp_path: Path):
+    plan = tiny(model={"compute": "bfloat16"}, rollout={"prompts": 20}, train={"steps": 2})
+    found = {finish(open_lab(plan, threads=n, folder=tmp_path / f"{n}")[0]) for n in (1, 2, 3)}
+    assert len(found) == 1
+
+
+def test_what_auto_chose_is_recorded_and_taken_again(tmp_path: Path):
+    plan = tiny(model={"compute": "auto"}, train={"steps": 1})
+    engine = Engine.start(rundir.create(plan, tmp_path / "run"), threads=1)
+    assert engine.wait(120) == 0, engine.log_tail()
+    from grpolab.feed import read
+
+    events = read(engine.run_dir / rundir.EVENTS)
+    (loaded,) = (e for _, e in events if isinstance(e, ev.ModelLoaded))
+    auto = load_backbone(ModelSection(), CPU).dtype
+    assert loaded.dtype in ("float32", "bfloat16") and auto in ("float32", "bfloat16")
+    assert rundir.recorded_dtype(events) == loaded.dtype
+    assert build(scenario_of(events)).model.compute == loaded.dtype
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[loaded.dtype]
+    for i, (t, e) in enumerate(events):  # as another machine would have recorded it
+        if isinstance(e, ev.ModelLoaded):
+            changed = ev.ModelLoaded(**{**e.__dict__, "dtype": other})
+            events[i] = (t, changed)
+    assert build(scenario_of(events)).model.compute == other
+    assert rundir.recorded_dtype([]) is None
+
+
+@pytest.mark.parametrize(("every", "measured"), [(4, [1, 5]), (1, [1, 2, 3, 4, 5]), (0, [])])
+def test_the_reference_is_scored_where_it_is_due(every, measured, open_lab: OpenLab):
+    plan = tiny(
+        algorithm={"name": "grpo", "beta": 0.0}, train={"steps": 5},
+        record={"reference_every": every},
+    )  # fmt: skip
+    lab, seen = open_lab(plan)
+    finish(lab)
+    steps = [s.step for s in only(seen, ev.StepDone) if "kl_ref" in s.metrics]
+    told = [t.step for t in only(seen, ev.Tokens) if "kl" in t.channels]
+    assert steps == told == measured
+
+
+def test_an_algorithm_that_needs_the_reference_has_it_always(open_lab: OpenLab):
+    algorithm = {"name": "grpo", "beta": 0.1}
+    lab, seen = open_lab(tiny(algorithm=algorithm, record={"reference_every": 0}))
+    finish(lab)
+    assert all("kl_ref" in s.metrics for s in only(seen, ev.StepDone))
+
+
+def test_how_often_the_reference_is_scored_changes_nothing_learned(
+    open_lab: OpenLab, tmp_path: Path
+):
+    digests = set()
+    for every in (0, 1):
+        plan = tiny(algorithm={"name": "rloo", "beta": 0.0}, record={"reference_every": every})
+        digests.add(finish(open_lab(plan, folder=tmp_path / f"{every}")[0]))
+    assert len(digests) == 1
+
+
+def test_the_lens_has_the_reference_in_a_step_that_did_without(open_lab: OpenLab):
+    from grpolab.engine.live_lens import as_batch
+
+    plan = tiny(algorithm={"name": "grpo", "beta": 0.0}, record={"reference_every": 0})
+    lab, _ = open_lab(plan)
+    lab.advance()
+    lane = lab.lanes["main"]
+    assert lane.held is not None and lane.held.batch.ref_logp is None
+    first = as_batch(lab, lane, lane.held)["groups"][0]["samples"][0]
+    assert len(first["ref_logprobs"]) == len(first["logprobs"])
