@@ -271,7 +271,7 @@ def test_trpo_on_other_backbones(kind, quantize, open_small: OpenLab):
     curvature = [float(v @ product(v)) for v in directions]
     assert curvature[1] > curvature[0] > 0
     for v, wanted in zip(directions, curvature, strict=True):
-        h = (0.01 / wanted) ** 0.5 / 3
+        h = (0.01 / wanted) ** 0.5 / 12
         sides = []
         for sign in (-1, 1):
             learner.move(here + sign * h * v)
