@@ -16,6 +16,7 @@ def uniforms(tokens: int, rows: int, generator: torch.Generator, device: torch.d
     return drawn.clamp_(max=BELOW_ONE)
 
 
+@torch.inference_mode()
 def draw(
     logits: Tensor, uniform: Tensor, temperature: float, top_p: float, greedy: Tensor | None
 ) -> tuple[Tensor, Tensor]:
