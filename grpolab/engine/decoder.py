@@ -129,12 +129,6 @@ class NativeBackbone:
             held = self._folded[adapter] = Folded(self.weights, lora, keep=keep)
         return held
 
-    def derived_bytes(self) -> int:
-        """Held beside the backbone and the adapters so that they need not be put together for each
-        product."""
-        fused = sum(f.bytes() for _, _, f in self._fused.values())
-        return fused + sum(f.bytes() for f in self._folded.values())
-
     def backbone_bytes(self) -> int:
         storages = {
             w.untyped_storage().data_ptr(): w.untyped_storage().nbytes()
@@ -151,8 +145,11 @@ class NativeBackbone:
 
     def holdings(self) -> dict[str, object]:
         """What lasts of the backbone, by owner: nests of tensors."""
-        weights = (self.weights, self.cos, self.sin)
-        return {"backbone": weights, "backbone_copy": self._fused}
+        derived = [f.held() for _, _, f in self._fused.values()]
+        derived += [f.held() for f in self._folded.values()]
+        return {
+            "backbone": [self.weights, self.angle, self.cos, self.sin], "backbone_copy": derived,
+        }  # fmt: skip
 
     def _modules(self) -> list[str]:
         return [

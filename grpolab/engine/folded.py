@@ -44,6 +44,7 @@ class Folded:
         weight = stacked(self.weights, list(names), "weight")
         return weight if self.lora is None else self.lora.folded(weight, names)
 
-    def bytes(self) -> int:
-        own = {w.untyped_storage().data_ptr() for w in self.weights.values()}
-        return sum(t.nbytes for t in self._made.values() if t.data_ptr() not in own)
+    def held(self) -> list[Tensor]:
+        """What it keeps in memory; linears without an adapter are the backbone's own."""
+        with self._lock:
+            return list(self._made.values())

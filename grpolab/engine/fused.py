@@ -90,12 +90,11 @@ class FusedWeights:
             shape=s,
         )
 
-    def bytes(self) -> int:
-        return (
-            self.turns.nbytes
-            + self.head.nbytes
-            + sum(linear.bytes for x in self.layers for linear in (x.qkv, x.out, x.gate_up, x.down))
-        )
+    def held(self) -> list[object]:
+        """What it keeps in memory."""
+        linears = [y for x in self.layers for y in (x.qkv, x.out, x.gate_up, x.down)]
+        norms = [x.qk_norm for x in self.layers]
+        return [self.turns, self.head, norms, [y.held() for y in linears]]
 
     def enter(self, tokens: Tensor) -> Tensor:
         """The residual stream of tokens [n], with its constant column. [n, H + 1]."""

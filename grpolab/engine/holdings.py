@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, UntypedStorage, nn
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Memory that no storage stands for, as in a layout of oneDNN's own."""
+
+    nbytes: int
+
+
+def storage_of(tensor: Tensor) -> UntypedStorage | None:
+    """What holds a tensor's bytes, where torch can name it."""
+    return tensor.untyped_storage() if tensor.layout == torch.strided else None
+
+
+def opaque_in(nest: Any) -> int:
+    """Bytes of all that is `Opaque` in mappings and lists."""
+    if isinstance(nest, Opaque):
+        return nest.nbytes
+    if isinstance(nest, Mapping):
+        return sum(opaque_in(x) for x in nest.values())
+    return sum(opaque_in(x) for x in nest) if isinstance(nest, list) else 0
 
 
 def tensors_in(nest: Any) -> Iterator[Tensor]:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grpolab.engine.holdings import Opaque
+
 
 class Linear:
     """x Wᵀ + bias, computed in `dtype`. x [n, in] fp32 -> [n, out], fp32 or `dtype`.
@@ -26,6 +28,11 @@ class Linear:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), ROWS)
         else:
             self.weight = weight.to(dtype)
+
+    def held(self) -> list[Tensor | Opaque]:
+        """What it keeps in memory."""
+        weight = self.weight if self._packed is None else Opaque(self.bytes)
+        return [weight] if self.bias is None else [weight, self.bias]
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self.dtype)

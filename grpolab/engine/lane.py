@@ -64,6 +64,10 @@ class Held:
     credit: Credit
     report: Report
 
+    def tensors(self) -> list[object]:
+        """What of it takes memory on the device."""
+        return [self.gathered.rollout, self.batch, self.credit, vars(self.report)]
+
 
 class Lane:
     """Everything of one lane that a step changes. `adapter` is its name on the backbone."""
@@ -359,7 +363,7 @@ class Lane:
             "reference": [self.backbone.adapter(name) for name in self._copies],
             "optimizer": [(o.first, o.second) for o in learns],
             "gradients": [[t.grad for t in o.tensors.values()] for o in learns],
-            "workspace": self.held,
+            "workspace": [] if self.held is None else self.held.tensors(),
         }
 
 

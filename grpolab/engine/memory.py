@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from grpolab.engine.gauge import Reading, gauge
-from grpolab.engine.holdings import tensors_in
+from grpolab.engine.holdings import opaque_in, storage_of, tensors_in
 from grpolab.engine.tally import Tally
 from grpolab.engine.traits import Traits, owner_of
 from grpolab.events import OWNERS
@@ -90,7 +90,7 @@ class Memory:
             self._mark(outer)
             if outer.tally is not None:
                 outer.tally.paused = True
-        window = _Window(name, of, self.gauge.now(), sum(_sizes(self.held()).values()))
+        window = _Window(name, of, self.gauge.now(), sum(self._sizes(self.held()).values()))
         self._open.append(window)
         self.gauge.reset()
         try:
@@ -137,10 +137,19 @@ class Memory:
         for owner, nest in self._holdings().items():
             mine = out.setdefault(owner, [])
             for tensor in tensors_in(nest):
-                if (key := tensor.untyped_storage()._cdata) not in taken:
+                storage = storage_of(tensor)
+                if storage is not None and (key := storage._cdata) not in taken:
                     taken.add(key)
                     mine.append(tensor)
         return out
+
+    def _sizes(self, tensors: Mapping[str, Iterable[Tensor]]) -> dict[str, int]:
+        """Bytes of what lasts, by owner."""
+        opaque = {owner: opaque_in(nest) for owner, nest in self._holdings().items()}
+        return {
+            k: opaque.get(k, 0) + sum(t.untyped_storage().nbytes() for t in v)
+            for k, v in tensors.items()
+        }
 
     def _wants(self, name: str, of: str) -> bool:
         if self._traits is None or name == "load":
@@ -185,7 +194,7 @@ class Memory:
 
     def _close(self, window: _Window) -> None:
         tensors = self.held()
-        held = _sizes(tensors)
+        held = self._sizes(tensors)
         now, key = self.gauge.now(), (window.name, window.of)
         if (tally := window.tally) is not None:
             tally.know(tensors)
@@ -254,10 +263,6 @@ class Memory:
             owners["fragmentation"] += max(0, now.held + now.free - window.highest)
             owners["outside"] += now.outside or 0
         return owners
-
-
-def _sizes(tensors: Mapping[str, Iterable[Tensor]]) -> dict[str, int]:
-    return {k: sum(t.untyped_storage().nbytes() for t in v) for k, v in tensors.items()}
 
 
 def _found(window: _Window, tally: Tally, held: dict[str, int], now: Reading) -> _Seen:

@@ -58,6 +58,8 @@ class AdamW:
         if weight_decay:
             torch._foreach_mul_(values, 1 - learning_rate * weight_decay)
         torch._foreach_addcdiv_(values, first, scale, -learning_rate / (1 - BETA1**self.steps))
+        # by these counts others see that values have changed; not every foreach kernel keeps them
+        torch.autograd.graph.increment_version(values)
         self.clear()
         return norm
 

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from grpolab.engine.holdings import storage_of
+
 CLOSE = 1.004
 """The peak is noted again when it has grown by this factor: the last note is within half a percent
 of it."""
@@ -112,7 +114,9 @@ class Tally:
             self._turned(self.part)
             self.part = part
         for tensor in out if isinstance(out, list | tuple) else (out,):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in inputs:
+            if not isinstance(tensor, Tensor) or (storage := storage_of(tensor)) is None:
+                continue
+            if storage._cdata not in inputs:
                 self._add(tensor, self._classify(tensor, backward))
 
     def _add(self, tensor: Tensor, owner: str, *, claim: bool = False) -> None:
@@ -140,7 +144,8 @@ class Tally:
 
     def _keep(self, tensor: Tensor) -> Tensor:
         """What autograd keeps is an activation, unless it is known for something else."""
-        held = self._live.get(tensor.untyped_storage()._cdata)
+        storage = storage_of(tensor)
+        held = None if storage is None else self._live.get(storage._cdata)
         if held is not None and held.owner == "workspace":
             held.owner = "activations"
         return tensor
@@ -169,8 +174,8 @@ class _Mode(TorchDispatchMode):
         inputs: set[int] = set()
         for x in (*args, *kwargs.values()):
             for t in x if isinstance(x, list | tuple) else (x,):
-                if isinstance(t, Tensor):
-                    inputs.add(t.untyped_storage()._cdata)
+                if isinstance(t, Tensor) and (storage := storage_of(t)) is not None:
+                    inputs.add(storage._cdata)
         out = func(*args, **kwargs)
         self._tally.seen(out, inputs)
         return out

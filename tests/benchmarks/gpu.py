@@ -35,7 +35,7 @@ LEAN = {"1.5b": 4.0, "7b": 9.0}
 """Targets by model."""
 
 SHORTEST, LONGEST = 48, 48
-"""Tokens of a prompt: all alike, as rows that begin with padding give TRL's gradient NaN in bf16."""
+"""Tokens of a prompt: all alike, as rows that begin with padding make TRL's gradient NaN."""
 
 CONTEXT = 1024
 """Prompt and answer of the memory measurement."""

@@ -85,7 +85,9 @@ def test_what_learns():
 
 def test_the_cache_holds_prompts_once():
     m = ModelShape.of(QWEN)
-    assert f.kv_cache(m, LOAD) == 2 * 24 * 2 * 64 * 2 * (9 * 128 + 65 * 256)  # padded, and a spare row
+    assert f.kv_cache(m, LOAD) == 2 * 24 * 2 * 64 * 2 * (
+        9 * 128 + 65 * 256
+    )  # padded, and a spare row
     cpu = replace(LOAD, cuda=False, quantize="none")
     assert f.kv_cache(m, cpu) == 2 * 24 * 2 * 64 * 4 * 64 * 356
 
