@@ -13,6 +13,7 @@ from typing import Any
 from grpolab import fit_formulas as f
 from grpolab.events import at_the_peak
 from grpolab.fit_formulas import Load
+from grpolab.machine import features
 from grpolab.model_shape import ModelShape, read_config
 from grpolab.scenario import Scenario, make_algorithm, make_task
 from grpolab.sections import ForkCue, SwitchCue
@@ -131,12 +132,23 @@ def _loads(
                 groups=rollout.prompts, rows=rollout.prompts * rollout.group_size, prompt=prompt,
                 answer=min(rollout.max_tokens, max(1, shape.longest - prompt)),
                 microbatch=_rows(scenario, device), threads=threads,
+                sampled_in=_sampled_in(scenario, config),
                 critic=model.critic if any(a.needs_critic for a in made) else None,
                 remembers=int(any(a.measures for a in made))
                 + any(s.name == "grpo-iterative" for s in sections),
             )
         )  # fmt: skip
     return loads
+
+
+def _sampled_in(scenario: Scenario, config: Mapping[str, Any]) -> int:
+    """Bytes of a number of the sampler's weights on a CPU. `auto` is decided by a measurement when
+    the model is loaded; that bf16 wins where the processor has it is the best guess before."""
+    if scenario.model.compute != "auto":
+        return 2 if scenario.model.compute == "bfloat16" else 4
+    stored = config.get("dtype") or config.get("torch_dtype")
+    has_it = any(feature.endswith("bf16") for feature in features())
+    return 2 if has_it and stored != "bfloat16" else 4
 
 
 def _rows(scenario: Scenario, device: str) -> int:

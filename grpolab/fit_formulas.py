@@ -41,6 +41,7 @@ class Load:
     answer: int  # T, tokens
     microbatch: int  # rows
     threads: int
+    sampled_in: int  # bytes of one number of the sampler's weights, on a CPU
     critic: str | None  # adapter, full, or none
     remembers: int  # adapters that only remember
 
@@ -87,8 +88,9 @@ def backbone(m: ModelShape, load: Load) -> int:
 
 
 def backbone_copy(m: ModelShape, load: Load) -> int:
-    """What sampling multiplies by. CPU: every stacked group that has an adapter, with the adapter
-    folded in, fp32. GPU: [out, in + ranks rounded up to 64] in bf16 for every group, or, lean, one
+    """What products multiply by. CPU: every stacked group that has an adapter, with the adapter
+    folded in, fp32 for the update and once more for the sampler, in its dtype; and the sampler's
+    head. GPU and 4 bit: [out, in + ranks rounded up to 64] in bf16 for every group, or, lean, one
     scratch as large as the largest group."""
     if not load.native:
         return 0
@@ -97,12 +99,14 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
         inputs, outputs = m.linears[names[0]][0], sum(m.linears[n][1] for n in names)
         ranks = load.rank * len(adapted(names, load))
         if not load.half:
-            sizes.append(inputs * outputs * 4 if ranks else 0)
+            sizes.append(inputs * outputs * (load.sampled_in + (4 if ranks else 0)))
         else:
             sizes.append(outputs * (inputs + -(-ranks // 64) * 64) * load.width)
     if load.half and load.quantize == "none":
         return 0  # the weights themselves are the copy
-    return m.layers * sum(sizes) if load.copy or not load.half else max(sizes)
+    if load.half:
+        return m.layers * sum(sizes) if load.copy else max(sizes)
+    return m.layers * sum(sizes) + 4 * m.vocabulary * m.hidden + 4 * m.longest * m.head_dim
 
 
 def adapted(names: Collection[str], load: Load) -> list[str]:
@@ -181,15 +185,15 @@ def tokens(load: Load, rows: int) -> int:
 
 def activations(m: ModelShape, load: Load) -> int:
     """What the backward of the microbatches in the works needs, for each token and layer: the
-    residual stream and its norm before attention and MLP; queries and keys as projected (with the
-    values) and as rotated, queries by row, the attended by row and laid flat; gate and up, the
-    gate's silu and their product; keys and values for prompt and answer of every row. With a critic
-    twice."""
+    residual stream and its norm before attention and MLP; queries by row and what they attended to;
+    gate and up, the gate's silu and their product; keys and values for prompt and answer of every
+    row. Transformers keeps what is projected and rotated too. With a critic twice."""
     rows, q, kv = load.micro_rows, m.heads * m.head_dim, m.kv_heads * m.head_dim
     if load.half:
         return _half_activations(m, load, rows, q, kv)
     inner = (4 if m.gated else 2) * m.inner
-    flat = tokens(load, rows) * (4 * m.hidden + 5 * q + 3 * kv + inner)
+    between = 2 * q if load.native else 5 * q + 3 * kv
+    flat = tokens(load, rows) * (4 * m.hidden + between + inner)
     keys = rows * (load.prompt + load.answer) * 2 * kv
     return m.layers * (flat + keys) * load.width * (2 if load.critic else 1)
 

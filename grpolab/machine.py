@@ -52,7 +52,7 @@ def machine() -> Machine:
         cpu=_cpu(),
         cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
         threads=default_threads(),
-        features=_features(),
+        features=features(),
         memory=total,
         available=available,
         gpus=_gpus(),
@@ -73,7 +73,8 @@ def _cpu() -> str:
     return named or platform.processor() or platform.machine()
 
 
-def _features() -> tuple[str, ...]:
+def features() -> tuple[str, ...]:
+    """What of the processor matters here."""
     flags = next((v.split() for k, v in _cpuinfo() if k in ("flags", "Features")), [])
     wanted = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bf16", "amx_bf16": "AMX bf16"}
     wanted |= {"asimd": "NEON", "bf16": "bf16"}

@@ -84,6 +84,9 @@ class EvaluateSection(Strict):
 
 class RecordSection(Strict):
     tokens: bool = Field(default=True, description="per-token channels in the event file")
+    tokens_every: int = Field(
+        default=1, ge=1, description="steps between those that have per-token channels; 1: all"
+    )
     stream: bool = Field(default=True, description="partial text while sampling")
     reference_every: int = Field(
         default=4,

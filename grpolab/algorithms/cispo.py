@@ -37,6 +37,7 @@ class Cispo(GroupNormed):
         ("dapo", "clips the weight of a token instead of silencing the token"),
         ("is-pg", "the importance weight is bounded and carries no gradient"),
     )
+    learning_rate = 8e-4  # no token is silenced and weights reach 1 + ε_high: twice this can tip
     Settings = CispoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},

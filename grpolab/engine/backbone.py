@@ -202,8 +202,12 @@ def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
 def _local(path: str) -> Path:
     """A model's folder: the path itself, or where the hub's copy of it lies after a download."""
     folder = Path(path)
-    if folder.exists() or path.count("/") != 1 or path.startswith((".", "/", "~")):
+    if folder.exists():
         return folder
+    if path.count("/") != 1 or path.startswith((".", "/", "~")):
+        raise ModelError(
+            f"model {path}: no such folder; give a folder with config.json, or a hub id OWNER/NAME"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -179,7 +179,8 @@ class Lab:
             credit, report,
         )  # fmt: skip
         lane.digest = saving.chain(lane.digest, gathered.ids, batch.reward, credit.advantage)
-        if self.plan.record.tokens:
+        record = self.plan.record
+        if record.tokens and (number - 1) % record.tokens_every == 0:
             pieces = [self.backbone.text.pieces(row) for row in gathered.ids]
             self.emit(ev.Tokens(number, lane.name, pieces, channels(batch, credit, report)))
         metrics = step_metrics(lane.algorithm, batch, credit, report)
