@@ -160,9 +160,9 @@ LLAMA3 = {
 }  # fmt: skip
 
 
-def random_model(kind: str, folder: Path) -> Path:
+def random_model(kind: str, folder: Path, *, wide: bool = False) -> Path:
     """A small random model of an architecture, with a character tokenizer, saved as transformers
-    saves it."""
+    saves it. `wide`: with heads of 32, as the kernels on a GPU want them."""
     import transformers as tf
 
     torch.manual_seed(0)
@@ -174,6 +174,8 @@ def random_model(kind: str, folder: Path) -> Path:
         "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 128,
     }  # fmt: skip
+    if wide:
+        llama_like |= {"hidden_size": 128, "intermediate_size": 192}
     made: dict[str, Callable[[], Any]] = {
         "llama": lambda: tf.LlamaForCausalLM(
             tf.LlamaConfig(**llama_like, tie_word_embeddings=False)
@@ -185,7 +187,9 @@ def random_model(kind: str, folder: Path) -> Path:
         "qwen2": lambda: tf.Qwen2ForCausalLM(
             tf.Qwen2Config(**llama_like, tie_word_embeddings=True)
         ),
-        "qwen3": lambda: tf.Qwen3ForCausalLM(tf.Qwen3Config(**llama_like, head_dim=16)),
+        "qwen3": lambda: tf.Qwen3ForCausalLM(
+            tf.Qwen3Config(**llama_like, head_dim=32 if wide else 16)
+        ),
         "gpt2": lambda: tf.GPT2LMHeadModel(
             tf.GPT2Config(**sizes, n_embd=32, n_layer=2, n_head=4, n_positions=128)
         ),

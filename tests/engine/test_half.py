@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from grpolab.engine.backbone import BASE, Prompts
+from grpolab.engine.folder import unsuited
 from grpolab.engine.gpu.backbone import HalfBackbone
 from grpolab.engine.hf import TransformersBackbone
 from grpolab.engine.sample import Rollout, sample
@@ -181,10 +182,17 @@ def check_kernels(path: Path) -> None:
         torch.testing.assert_close(mine, other, rtol=2e-3, atol=2e-4)
 
 
+def test_heads_that_the_kernels_cannot_serve_go_through_transformers():
+    config = {"hidden_size": 96, "num_attention_heads": 2, "num_hidden_layers": 1}
+    assert unsuited(config, torch.device("cuda")) == "heads of 48 numbers"
+    assert unsuited(config | {"num_attention_heads": 3}, torch.device("cuda")) is None
+    assert unsuited(config, CPU) is None
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(("kind", "how"), CASES)
 def test_on_a_gpu_it_stays_within_rounding_of_transformers(kind, how, tmp_path):
-    own, theirs = pair(random_model(kind, tmp_path), torch.device("cuda"), **how)
+    own, theirs = pair(random_model(kind, tmp_path, wide=True), torch.device("cuda"), **how)
     seen = rollout(own, tokens=64)
     logps = [score(b, "a.b/c", seen, 1.0)[0].detach() for b in (own, theirs)]
     tokens = seen.mask.sum()
