@@ -111,21 +111,27 @@ class Lane:
         group = torch.arange(len(prompts), device=device).repeat_interleave(r.group_size)
         chunks = self.chunks(len(group))
 
-        def work(item: tuple[int, Tensor]) -> Rollout:
-            index, rows = item
-            used, inside = group[rows].unique(return_inverse=True)
-            tell = None if listener is None else partial(listener, rows)
-            return sample(
-                self.backbone, self.adapter, padded.take(used), inside, max_tokens=r.max_tokens,
-                temperature=r.temperature, top_p=r.top_p, listener=tell,
-                generator=torch_generator(self.seed, "sample", *purpose, index, device=device),
-            )  # fmt: skip
+        def work(item: tuple[int, Tensor]) -> list[Rollout]:
+            index, chunk = item
+
+            def some(rows: Tensor) -> Rollout:
+                used, inside = group[rows].unique(return_inverse=True)
+                tell = None if listener is None else partial(listener, rows)
+                # a part of a chunk, where the whole did not fit, has noise of its own
+                part_of = () if len(rows) == len(chunk) else (int(rows[0]), len(rows))
+                seeds = (self.seed, "sample", *purpose, index, *part_of)
+                return sample(
+                    self.backbone, self.adapter, padded.take(used), inside,
+                    max_tokens=r.max_tokens, temperature=r.temperature, top_p=r.top_p,
+                    listener=tell, generator=torch_generator(*seeds, device=device),
+                )  # fmt: skip
+
+            return self.relief.run(some, chunk)
 
         # first, so that weights derived from the adapter are made once and not by every thread
         self.backbone.prepare(self.adapter)
-        rollout = join(
-            padded, group, self.workers.map(work, enumerate(chunks)), self.backbone.text.pad
-        )
+        parts = [part for done in self.workers.map(work, enumerate(chunks)) for part in done]
+        rollout = join(padded, group, parts, self.backbone.text.pad)
         self.memory.note("kv_cache", rollout.cache_bytes)
         return rollout
 

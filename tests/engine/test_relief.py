@@ -3,10 +3,13 @@ same numbers as without."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
 from grpolab import events as ev
+from grpolab.engine import lane as lanes
 from grpolab.engine import learner
 from grpolab.engine.relief import MemoryExhausted, Relief
 from tests.engine.conftest import OpenLab, bytes_of, only, tiny
@@ -75,3 +78,24 @@ def test_a_step_that_runs_out_of_memory_does_the_same_work(open_lab: OpenLab, mo
     assert bytes_of(lab.lanes["main"].optimizer.tensors) != start
     for name, tensor in lab.lanes["main"].optimizer.tensors.items():
         torch.testing.assert_close(tensor, want[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_rollout_that_runs_out_of_memory_is_sampled_in_parts(open_lab: OpenLab, monkeypatch):
+    lab, seen = open_lab(tiny(rollout={"prompts": 2, "group_size": 8}))
+    lane, whole = lab.lanes["main"], lanes.sample
+    sizes: list[int] = []
+
+    def tight(backbone, adapter, prompts, group, **how):
+        if len(group) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(group))
+        return whole(backbone, adapter, prompts, group, **how)
+
+    monkeypatch.setattr(lanes, "sample", tight)
+    prompt = lab.task.draw(random.Random(0), held_out=False).text
+    rollout = lane.sample([lab.backbone.text.encode(prompt)] * 2, ("test",))
+    assert sizes == [4, 4, 4, 4] and len(rollout.tokens) == 16
+    assert rollout.group.tolist() == [0] * 8 + [1] * 8
+    parts = rollout.tokens.view(4, 4, -1)
+    assert not torch.equal(parts[0], parts[1])  # they do not repeat each other's noise
+    assert only(seen, ev.Relieved)

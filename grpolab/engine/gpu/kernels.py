@@ -4,7 +4,7 @@ Each has a twin in plain torch operations in `ops`, which says what it computes;
 together. Triton comes with torch's CUDA builds on Linux; this file is imported only there.
 """
 
-# pyright: reportOperatorIssue=false
+# pyright: reportOperatorIssue=false, reportMissingImports=false
 from __future__ import annotations
 
 import triton
