@@ -164,13 +164,17 @@ def gradients(m: ModelShape, load: Load) -> int:
 
 
 def kv_cache(m: ModelShape, load: Load) -> int:
-    """Keys and values of every layer. GPU: prompts once for each group, [K, kv, P, D], and answers,
-    [N, kv, T, D]. CPU and transformers: [rows, kv, P + T, D] of the rows sampled at a time."""
+    """Keys and values of every layer. Own decoders: prompts once for each group, [K, kv, P, D], and
+    answers, [N, kv, T, D], on a CPU of the rows sampled at a time. Transformers: [rows, kv, P + T,
+    D]."""
     one = 2 * m.layers * m.kv_heads * m.head_dim * load.width
     if load.half:
         padded = -(-load.prompt // 64) * 64
         return one * ((load.groups + 1) * padded + (load.rows + 1) * load.answer)
-    return one * load.chunk_rows * (load.prompt + load.answer)
+    groups = load.chunk_rows
+    if load.native:
+        groups = min(load.groups, -(-load.chunk_rows * load.groups // load.rows))
+    return one * (groups * load.prompt + load.chunk_rows * load.answer)
 
 
 def tokens(load: Load, rows: int) -> int:
@@ -223,10 +227,10 @@ def loss_tiles(m: ModelShape, load: Load) -> int:
 
 def sampling_tiles(m: ModelShape, load: Load) -> int:
     """Logits, log-probs, noise and their sum for one token of every row, fp32; on a GPU the logits
-    alone, and at the start those of the prompts."""
+    alone, and at the start those of the prompts; in the CPU's own loop logits and probabilities."""
     if load.cuda and load.native:
         return 4 * (2 * load.rows + load.groups) * m.vocabulary
-    return 4 * 4 * load.chunk_rows * m.vocabulary
+    return 4 * (2 if load.native else 4) * load.chunk_rows * m.vocabulary
 
 
 def update_bytes(m: ModelShape, load: Load) -> int:
@@ -260,7 +264,7 @@ def outside(load: Load) -> int:
     """Interpreter and libraries, as measured: on a CPU in the process; on a GPU the context."""
     if load.cuda:
         return 520 * MIB
-    return 290 * MIB if load.native else 510 * MIB
+    return 420 * MIB if load.native else 510 * MIB
 
 
 def fragmentation(load: Load, passing: int) -> int:

@@ -1,8 +1,8 @@
 """The frozen backbone and the adapters on it, as the rest of the engine sees them.
 
-Two implementations: `decoder.NativeBackbone`, our own forward for the Llama family in full
-precision, and `hf.TransformersBackbone`, transformers and PEFT for everything else (any
-architecture, 4 and 8 bit).
+Three implementations: `cpu.backbone.NativeBackbone` and `gpu.backbone.HalfBackbone`, our own
+forward for the Llama family, and `hf.TransformersBackbone`, transformers and PEFT for everything
+else.
 """
 
 from __future__ import annotations
@@ -117,6 +117,10 @@ class Backbone(Protocol):
         """Logits of hidden states. [..., H] -> [..., V]."""
         ...
 
+    def warm(self) -> None:
+        """Compile what sampling wants compiled, so that the first rollout does not wait."""
+        ...
+
     def prepare(self, adapter: str | None) -> None:
         """Make whatever `decode` derives from the adapter, once, before threads ask for it."""
         ...
@@ -158,7 +162,8 @@ class Looping(Protocol):
 
     def rollout(
         self, adapter: str | None, prompts: Prompts, group: Tensor, *, max_tokens: int,
-        temperature: float, top_p: float, seed: int, greedy: Tensor | None, listener: Any,
+        temperature: float, top_p: float, generator: torch.Generator, greedy: Tensor | None,
+        listener: Any,
     ) -> Any:  # fmt: skip
         """A `sample.Rollout`; the arguments are those of `sample.sample`."""
         ...
@@ -170,7 +175,7 @@ class ModelError(RuntimeError):
 
 def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
     """The model of a scenario: the own decoder where it can, transformers and PEFT otherwise."""
-    from grpolab.engine import decoder, folder
+    from grpolab.engine import folder
     from grpolab.engine.folder import unsuited
     from grpolab.resources import assets_dir
 
@@ -189,7 +194,9 @@ def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
 
             return HalfBackbone(path, config, section, device)
         if reason is None:
-            return decoder.NativeBackbone(path, config, section, device)
+            from grpolab.engine.cpu.backbone import NativeBackbone
+
+            return NativeBackbone(path, config, section, device)
     else:
         reason = "the model is not a local folder"
     from grpolab.engine.hf import TransformersBackbone

@@ -219,6 +219,9 @@ class TransformersBackbone:
     def refresh(self, adapter: str) -> None:
         """Nothing is derived from the adapter here."""
 
+    def warm(self) -> None:
+        """Nothing is compiled."""
+
     def prepare(self, adapter: str | None) -> None:
         """Nothing to make."""
 

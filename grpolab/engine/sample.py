@@ -58,7 +58,7 @@ def sample(
     if isinstance(backbone, Looping):
         return backbone.rollout(
             adapter, prompts, group, max_tokens=max_tokens, temperature=temperature, top_p=top_p,
-            seed=generator.initial_seed(), greedy=greedy, listener=listener,
+            generator=generator, greedy=greedy, listener=listener,
         )  # fmt: skip
     device, count = backbone.device, len(group)
     ends = torch.tensor(sorted(backbone.text.eos), device=device)

@@ -9,8 +9,8 @@ import torch
 
 from grpolab import events as ev
 from grpolab import rundir
-from grpolab.engine import kernels
 from grpolab.engine.backbone import load_backbone
+from grpolab.engine.cpu import linear
 from grpolab.launch import Engine
 from grpolab.rerun import scenario_of
 from grpolab.scenario import ModelSection, build
@@ -22,27 +22,27 @@ CPU = torch.device("cpu")
 def test_auto_takes_the_clearly_faster_one(monkeypatch):
     weight = torch.randn(64, 32)
     times = {torch.float32: 1.0, torch.bfloat16: 0.5}
-    monkeypatch.setattr(kernels, "_seconds", lambda w, dtype: times[dtype])
-    assert kernels.choose("auto", weight) == torch.bfloat16
-    assert kernels.choose("float32", weight) == torch.float32
-    assert kernels.choose("auto", weight.bfloat16().float()) == torch.float32  # holds no adapter
+    monkeypatch.setattr(linear, "_seconds", lambda w, dtype: times[dtype])
+    assert linear.choose("auto", weight) == torch.bfloat16
+    assert linear.choose("float32", weight) == torch.float32
+    assert linear.choose("auto", weight.bfloat16().float()) == torch.float32  # holds no adapter
     times[torch.bfloat16] = 0.9
-    assert kernels.choose("auto", weight) == torch.float32
-    assert kernels.choose("bfloat16", weight) == torch.bfloat16
+    assert linear.choose("auto", weight) == torch.float32
+    assert linear.choose("bfloat16", weight) == torch.bfloat16
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_linear_in_bf16(packed, monkeypatch):
-    monkeypatch.setattr(kernels, "packs", lambda: packed and kernels_pack)
-    kernels_pack = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    monkeypatch.setattr(linear, "packs", lambda: packed and has_pack)
+    has_pack = hasattr(torch.ops.mkldnn, "_linear_pointwise")
     g = torch.Generator().manual_seed(0)
     w, bias = torch.randn(48, 32, generator=g), torch.randn(48, generator=g)
     for rows in (1, 7, 33):
         x = torch.randn(rows, 32, generator=g)
         exact = x @ w.T + bias
-        found = kernels.Linear(w, bias, torch.bfloat16)(x).float()
+        found = linear.Linear(w, bias, torch.bfloat16)(x).float()
         assert (found - exact).abs().max() < 0.02 * exact.abs().max()
-        torch.testing.assert_close(kernels.Linear(w, bias, torch.float32)(x), exact)
+        torch.testing.assert_close(linear.Linear(w, bias, torch.float32)(x), exact)
 
 
 def test_in_bf16_the_sampler_stays_near_the_trainer_and_says_how_near(open_lab: OpenLab):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from grpolab.engine.backbone import BASE, ModelError, Prompts, load_backbone
-from grpolab.engine.decoder import NativeBackbone
+from grpolab.engine.cpu.backbone import NativeBackbone
 from grpolab.engine.hf import TransformersBackbone
 from grpolab.engine.sample import sample
 from grpolab.engine.score import score

@@ -3,19 +3,19 @@ learning, whatever the length of the prompts."""
 
 from __future__ import annotations
 
-import itertools
-
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
-from grpolab.engine import cache as cache_module
 from grpolab.engine.backbone import BASE, Backbone, Prompts, load_backbone
+from grpolab.engine.cpu.plan import Plan
+from grpolab.engine.cpu.tree import Tree
 from grpolab.engine.flat import gather, pick, place
-from grpolab.engine.plan import Plan
 from grpolab.engine.sample import Rollout, sample
 from grpolab.engine.score import contexts, part, score
-from grpolab.engine.tree import Nodes
 from grpolab.scenario import ModelSection
 from tests.engine.conftest import random_model
 
@@ -23,17 +23,50 @@ CPU = torch.device("cpu")
 
 
 def test_nodes_split_where_rows_part_and_close_up_where_they_end():
-    nodes = Nodes([0, 0, 0, 1])
-    assert nodes.of_row == [0, 0, 0, 1] and nodes.prompt == [0, 1]
-    fed, sources = nodes.grow([7, 8, 7, 7])
-    assert (fed, sources) == ([7, 7, 8], [0])  # the first child stays, the second branches off
-    assert nodes.of_row == [0, 2, 0, 1] and nodes.prompt == [0, 1, 0]
-    fed, sources = nodes.grow([5, 5, 6, 5])
-    assert (fed, sources) == ([5, 5, 5, 6], [0])
-    assert nodes.of_row == [0, 2, 3, 1]
-    assert nodes.keep([1, 2]) == ([0, 1], [2, 3])  # slots 0 and 1 are free: filled from the end
-    assert nodes.of_row == [0, 1] and nodes.prompt == [0, 0]
-    assert nodes.keep([0, 1]) == ([], [])
+    tree = Tree(np.array([0, 0, 0, 1]))
+    room = np.zeros((1, 4, 1, 5, 1), np.float32)
+    assert tree.node.tolist() == [0, 0, 0, 1] and tree.prompt.tolist() == [0, 1]
+    assert tree.grow(np.array([7, 8, 7, 7]), room, room, 0).tolist() == [7, 8, 7]
+    assert tree.node.tolist() == [0, 1, 0, 2] and tree.prompt.tolist() == [0, 0, 1]
+    tree.keep(np.array([True, True, False, False]))
+    assert tree.row.tolist() == [0, 1]
+    assert tree.grow(np.array([5, 5]), room, room, 1).tolist() == [5, 5]  # same token, other past
+    assert len(tree) == 2 and len(set(tree.slot.tolist())) == 2
+
+
+@given(st.data())
+def test_every_slot_holds_its_rows_whole_answer(data: st.DataObject):
+    """Whatever rows say and whichever end: a row's slot has the tokens of its answer, and rows
+    share one if and only if prompt and answer agree."""
+    group = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=9))
+    prompts = np.unique(group, return_inverse=True)[1]
+    tree = Tree(prompts)
+    length = 5
+    keys = np.full((2, len(group), 1, length, 1), -1.0, np.float32)
+    values = keys.copy()
+    said: list[tuple[int, ...]] = [() for _ in group]
+    for t in range(length):
+        drawn = np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(tree.row),
+                                            max_size=len(tree.row))))  # fmt: skip
+        for row, token in zip(tree.row.tolist(), drawn.tolist(), strict=True):
+            said[row] += (token,)
+        fed = tree.grow(drawn, keys, values, t)
+        assert len(set(tree.slot.tolist())) == len(tree) == len(fed)
+        for node, slot in enumerate(tree.slot.tolist()):
+            keys[:, slot, 0, t], values[:, slot, 0, t] = fed[node], -fed[node]
+        of_node: dict[int, tuple[int, ...]] = {}
+        for row, node in zip(tree.row.tolist(), tree.node.tolist(), strict=True):
+            whole = (int(prompts[row]), *said[row])
+            assert of_node.setdefault(node, whole) == whole and tree.prompt[node] == whole[0]
+            held = keys[1, tree.slot[node], 0, : t + 1, 0]
+            assert held.tolist() == list(whole[1:])
+            assert (values[0, tree.slot[node], 0, : t + 1, 0] == -held).all()
+        assert len(set(of_node.values())) == len(of_node)
+        stay = np.array(data.draw(st.lists(st.booleans(), min_size=len(tree.row),
+                                           max_size=len(tree.row))))  # fmt: skip
+        if not stay.any():
+            return
+        tree.keep(stay)
 
 
 def tokens_of(*answers: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,10 +140,8 @@ def test_log_probs_and_gradients_are_those_of_each_row_alone(backbone: Backbone)
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("long", [1, 1000])
-def test_sampling_gives_each_row_what_it_would_get_alone(long, backbone: Backbone, monkeypatch):
-    """With prompts kept once for all and with prompts copied, unequal ones, rows in any order."""
-    monkeypatch.setattr(cache_module, "LONG", long)
+def test_sampling_gives_each_row_what_it_would_get_alone(backbone: Backbone):
+    """Unequal prompts, rows in any order."""
     padded = Prompts.pad(
         [backbone.text.encode(p) for p in ("12+34=", "(4+5)*7=", "x")], backbone.text.pad, CPU
     )
@@ -141,15 +172,18 @@ def test_the_second_token_follows_the_softmax_too(backbone: Backbone):
         backbone, BASE, prompt, one, max_tokens=2, temperature=2.0, top_p=1.0,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
-    _, logits = backbone.decode(BASE, prompt, one[:1], 2)
-    start = (logits[0] / 2).softmax(-1)
-    likely = start.topk(4).indices
+
+    def following(tokens: list[int]) -> torch.Tensor:
+        answer = torch.tensor([[*tokens, 0]])
+        states, at = backbone.contexts(BASE, prompt, one[:1], answer, torch.ones_like(answer))
+        return (backbone.head(states[at[0, -1]]) / 2).softmax(-1).detach().double()
+
+    likely = following([]).topk(4).indices
     end = next(iter(backbone.text.eos))
     for token in likely.tolist():
         if token == end:
             continue
-        session, _ = backbone.decode(BASE, prompt, one[:1], 2)
-        then = (session.step(torch.tensor([token]))[0] / 2).softmax(-1).double()
+        then = following([token])
         rows = rollout.tokens[:, 0] == token
         seen = torch.bincount(rollout.tokens[rows, 1], minlength=len(then)).double()
         wanted = then * rows.sum()
@@ -170,11 +204,3 @@ def test_moves_of_rows_have_derivatives_of_any_order():
     ):
         assert torch.autograd.gradcheck(move, (x,)) and torch.autograd.gradgradcheck(move, (x,))
     torch.testing.assert_close(gather(x, several), F.embedding(several, x))
-
-
-def test_groups_and_orders_do_not_matter_to_the_slots():
-    for order in itertools.permutations([0, 0, 1]):
-        nodes = Nodes(list(order))
-        nodes.grow([1, 2, 1])
-        held = {(nodes.prompt[s], t) for s, t in zip(nodes.of_row, [1, 2, 1], strict=True)}
-        assert len(nodes) == len(held)

@@ -6,7 +6,6 @@ import math
 
 import torch
 
-from grpolab.engine import sample as module
 from grpolab.engine.backbone import BASE, Prompts, load_backbone
 from grpolab.engine.draw import BELOW_ONE, draw, nucleus
 from grpolab.engine.sample import sample
@@ -29,8 +28,9 @@ def test_the_first_token_follows_the_softmax():
     degrees."""
     prompt = "make 20 from 3 5 7:"
     padded = Prompts.pad([BACKBONE.text.encode(prompt)], BACKBONE.text.pad, CPU)
-    _, logits = BACKBONE.decode(BASE, padded, torch.tensor([0]), 1)
-    exact = (logits[0] / 2.0).softmax(-1)
+    nothing = torch.zeros(1, 1, dtype=torch.long)
+    states, _ = BACKBONE.contexts(BASE, padded, nothing[0], nothing, nothing + 1)
+    exact = (BACKBONE.head(states)[0] / 2.0).softmax(-1).detach()
     count = 20000
     rollout = rollout_of([prompt], [0] * count, max_tokens=1, temperature=2.0)
     seen = torch.bincount(rollout.tokens[:, 0], minlength=len(exact)).double()
@@ -52,14 +52,16 @@ def test_log_probs_are_those_of_the_trainer():
         torch.testing.assert_close(logp, rollout.logp, rtol=1e-4, atol=1e-4)
 
 
-def test_removing_finished_rows_changes_nothing(monkeypatch):
+def test_rows_that_end_change_nothing_for_the_others(monkeypatch):
     prompts, group = ["12+7-3=", "9+9+9+1234+77="], [0, 0, 0, 1, 1, 1]
-    often = rollout_of(prompts, group)
-    monkeypatch.setattr(module, "COMPACT_EVERY", 1000)
-    never = rollout_of(prompts, group)
-    assert torch.equal(often.tokens, never.tokens)
-    torch.testing.assert_close(often.logp, never.logp, rtol=1e-5, atol=1e-5)
-    assert often.finished.any() and len(set(often.lengths.tolist())) > 1
+    ending = rollout_of(prompts, group)
+    monkeypatch.setattr(BACKBONE.text, "eos", set())
+    going_on = rollout_of(prompts, group)
+    assert not going_on.finished.any()
+    assert ending.finished.any() and len(set(ending.lengths.tolist())) > 1
+    for i, n in enumerate(ending.lengths.tolist()):
+        assert torch.equal(ending.tokens[i, :n], going_on.tokens[i, :n])
+        torch.testing.assert_close(ending.logp[i, :n], going_on.logp[i, :n], rtol=1e-5, atol=1e-5)
 
 
 def test_rows_end_at_the_end_token_or_at_the_limit():

@@ -89,7 +89,9 @@ def test_the_cache_holds_prompts_once():
         9 * 128 + 65 * 256
     )  # padded, and a spare row
     cpu = replace(LOAD, cuda=False, quantize="none")
-    assert f.kv_cache(m, cpu) == 2 * 24 * 2 * 64 * 4 * 64 * 356
+    assert f.kv_cache(m, cpu) == 2 * 24 * 2 * 64 * 4 * (8 * 100 + 64 * 256)
+    foreign = replace(cpu, native=False)
+    assert f.kv_cache(m, foreign) == 2 * 24 * 2 * 64 * 4 * 64 * 356
 
 
 def test_a_large_vocabulary_is_tiled():

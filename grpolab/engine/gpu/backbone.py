@@ -191,6 +191,9 @@ class HalfBackbone:
     def refresh(self, adapter: str) -> None:
         """Nothing to forget: what is derived from an adapter knows its version."""
 
+    def warm(self) -> None:
+        """Nothing yet: graphs and kernels are for shapes of rollouts."""
+
     def prepare(self, adapter: str | None) -> None:
         """Nothing to make before sampling."""
 
@@ -284,7 +287,7 @@ class HalfBackbone:
 
     def rollout(
         self, adapter: str | None, prompts: Prompts, group: Tensor, *, max_tokens: int,
-        temperature: float, top_p: float, seed: int, greedy: Tensor | None,
+        temperature: float, top_p: float, generator: torch.Generator, greedy: Tensor | None,
         listener: Listener | None,
     ) -> Rollout:  # fmt: skip
         """One rollout by the sampler's own loop; see `sample.sample`."""
@@ -297,7 +300,7 @@ class HalfBackbone:
         try:
             return self.sampler.rollout(
                 adapter, prompts, group, max_tokens=max_tokens, temperature=temperature,
-                top_p=top_p, seed=seed, greedy=greedy, listener=listener,
+                top_p=top_p, seed=generator.initial_seed(), greedy=greedy, listener=listener,
             )  # fmt: skip
         finally:
             if self.frugal:

@@ -20,17 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grpolab.engine import kernels
-from grpolab.engine.backbone import ModelError, Prompts, Session
+from grpolab.engine.backbone import ModelError, Prompts
+from grpolab.engine.cpu import linear, session
+from grpolab.engine.cpu.folded import KEPT_BYTES, Folded
+from grpolab.engine.cpu.plan import Plan
+from grpolab.engine.cpu.weights import SamplingWeights
 from grpolab.engine.flat import pick
-from grpolab.engine.folded import KEPT_BYTES, Folded
 from grpolab.engine.folder import Shape, adapted, read_text, read_weights, rotary
-from grpolab.engine.fused import FusedWeights
 from grpolab.engine.layout import GATE_UP, LINEARS, QKV, rotate, stack, stacked, stacked_bias
 from grpolab.engine.lora import Lora, lora_linears
 from grpolab.engine.norm import rms_norm
-from grpolab.engine.plan import Plan
-from grpolab.engine.session import NativeSession
+from grpolab.engine.sample import Listener, Rollout
 from grpolab.engine.text import Text
 from grpolab.scenario import ModelSection
 
@@ -64,7 +64,7 @@ class NativeBackbone:
         self.vocabulary = self.weights["lm_head.weight"].shape[0]
         self.layers, self.hidden = self.shape.layers, self.shape.hidden
         self.targets = adapted(section)
-        self.sampling = kernels.choose(
+        self.sampling = linear.choose(
             section.compute,
             stacked(self.weights, [f"model.layers.0.{n}" for n in GATE_UP], "weight"),
         )
@@ -76,7 +76,7 @@ class NativeBackbone:
         self._full: dict[str, dict[str, Tensor]] = {}  # whole trainable copies, by name
         # what learning and sampling derive from an adapter, until its values change
         self._folded: dict[str | None, Folded] = {}
-        self._fused: dict[str | None, tuple[Lora | None, tuple[int, ...], FusedWeights]] = {}
+        self._fused: dict[str | None, tuple[Lora | None, tuple[int, ...], SamplingWeights]] = {}
 
     # --- adapters ---
 
@@ -227,25 +227,34 @@ class NativeBackbone:
 
     # --- sampling ---
 
-    def decode(
-        self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int
-    ) -> tuple[Session, Tensor]:
+    def rollout(
+        self, adapter: str | None, prompts: Prompts, group: Tensor, *, max_tokens: int,
+        temperature: float, top_p: float, generator: torch.Generator, greedy: Tensor | None,
+        listener: Listener | None,
+    ) -> Rollout:  # fmt: skip
         if prompts.ids.shape[1] + max_tokens > self.shape.longest:
             raise ModelError(
                 f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens pass the "
                 f"model's {self.shape.longest} positions: lower rollout.max_tokens"
             )
-        return NativeSession.open(self._fuse(adapter), prompts, group, max_tokens)
+        return session.rollout(
+            self._fuse(adapter), prompts, group, max_tokens=max_tokens, temperature=temperature,
+            top_p=top_p, generator=generator, greedy=greedy, listener=listener,
+            ends=self.text.eos, pad=self.text.pad,
+        )  # fmt: skip
+
+    def warm(self) -> None:
+        session.warm(self.sampling)
 
     def prepare(self, adapter: str | None) -> None:
         self._fuse(adapter)
 
-    def _fuse(self, adapter: str | None) -> FusedWeights:
+    def _fuse(self, adapter: str | None) -> SamplingWeights:
         """The weights to sample with, as the adapter's values are now."""
         lora = None if adapter is None else self._adapters[adapter]
         stamp = () if lora is None else lora.stamp()
         held = self._fused.get(adapter)
         if held is None or held[0] is not lora or held[1] != stamp:
-            fused = FusedWeights.of(self, self.weights, lora, self.sampling)
+            fused = SamplingWeights.of(self, self.weights, lora, self.sampling)
             held = self._fused[adapter] = lora, stamp, fused
         return held[2]

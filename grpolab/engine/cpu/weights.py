@@ -1,0 +1,128 @@
+"""The weights that sampling runs on: the adapter folded in, and norms' weights folded into the
+linears behind them, so that a norm is nothing but a division."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grpolab.engine.cpu import kernels
+from grpolab.engine.cpu.linear import Linear
+from grpolab.engine.cpu.numbers import F
+from grpolab.engine.folder import Shape
+from grpolab.engine.layout import GATE_UP, QKV, stacked, stacked_bias
+
+if TYPE_CHECKING:
+    from grpolab.engine.cpu.backbone import NativeBackbone
+    from grpolab.engine.lora import Lora
+
+Array = NDArray[Any]
+
+Look = Callable[[int, Array, Array], None]
+"""Attention of a layer: its number, its inputs [n, (heads + 2 kv) · D], and where to put what was
+found [n, heads · D]."""
+
+
+@dataclass(frozen=True)
+class SamplingLayer:
+    qkv: Linear
+    norms: Array  # [heads + kv_heads, D], where queries and keys are normed (Qwen3), or [0, D]
+    out: Linear
+    gate_up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True)
+class SamplingWeights:
+    """Made anew after each update, which costs less than two tokens."""
+
+    layers: list[SamplingLayer]
+    embed: Array  # [V, H]
+    head: Linear  # [V, H] with the last norm in it, always fp32
+    cos: Array  # [positions, D / 2]
+    sin: Array
+    scale: np.float32  # on queries
+    eps: np.float32
+    shape: Shape
+    dtype: torch.dtype  # of the layers' linears; everything between them is fp32
+
+    @staticmethod
+    @torch.no_grad()
+    def of(
+        model: NativeBackbone, w: dict[str, Tensor], lora: Lora | None, dtype: torch.dtype
+    ) -> SamplingWeights:
+        s = model.shape
+
+        def fused(at: str, *names: str, norm: str = "") -> Linear:
+            full = [f"{at}.{n}" for n in names]
+            weight = stacked(w, full, "weight").detach()
+            weight = weight if lora is None else lora.folded(weight, full)
+            weight = weight * w[f"{at}.{norm}.weight"] if norm else weight
+            return Linear(weight, stacked_bias(w, full), dtype)
+
+        def layer(at: str) -> SamplingLayer:
+            norms = torch.empty(0, s.head_dim)
+            if (q := w.get(f"{at}.self_attn.q_norm.weight")) is not None:
+                k = w[f"{at}.self_attn.k_norm.weight"]
+                norms = torch.cat([q.expand(s.heads, -1), k.expand(s.kv_heads, -1)])
+            return SamplingLayer(
+                qkv=fused(at, *QKV, norm="input_layernorm"),
+                norms=norms.numpy(),
+                out=fused(at, "self_attn.o_proj"),
+                gate_up=fused(at, *GATE_UP, norm="post_attention_layernorm"),
+                down=fused(at, "mlp.down_proj"),
+            )
+
+        head = model.weights["lm_head.weight"] * w["model.norm.weight"]
+        return SamplingWeights(
+            layers=[layer(f"model.layers.{i}") for i in range(s.layers)],
+            embed=w["model.embed_tokens.weight"].detach().numpy(),
+            head=Linear(head, None, torch.float32),
+            cos=(model.angle.cos() * model.stretch).numpy(),
+            sin=(model.angle.sin() * model.stretch).numpy(),
+            scale=F(s.head_dim**-0.5), eps=F(s.eps), shape=s, dtype=dtype,
+        )  # fmt: skip
+
+    def held(self) -> list[object]:
+        """What it keeps in memory."""
+        linears = [y for x in self.layers for y in (x.qkv, x.out, x.gate_up, x.down)]
+        return [y.held() for y in (*linears, self.head)]
+
+    def run(self, tokens: Array, look: Look) -> Array:
+        """The normed states behind the last layer of new tokens [n]. [n, H] fp32."""
+        s, n = self.shape, len(tokens)
+        stream = np.empty((n, s.hidden), F)
+        normed, found = self._room(n, s.hidden), self._room(n, s.heads * s.head_dim)
+        inner: tuple[Tensor, Array] | None = None
+        kernels.enter(tokens, self.embed, stream, normed[1], self.eps)
+        for i, layer in enumerate(self.layers):
+            look(i, numbers(layer.qkv(normed[0])), found[1])
+            kernels.add(stream, numbers(layer.out(found[0])), normed[1], self.eps)
+            both = numbers(layer.gate_up(normed[0]))
+            inner = inner or self._room(n, both.shape[1] // 2)
+            kernels.gate(both, inner[1])
+            last = i + 1 == len(self.layers)
+            if last:
+                normed = torch.empty(0), np.empty((n, s.hidden), F)
+            kernels.add(stream, numbers(layer.down(inner[0])), normed[1], self.eps)
+        return normed[1]
+
+    def logits(self, normed: Array) -> Array:
+        """[n, H] -> [n, V]."""
+        return self.head(torch.from_numpy(normed)).numpy()
+
+    def _room(self, rows: int, width: int) -> tuple[Tensor, Array]:
+        """Inputs of a linear [rows, width], as torch and as the loops see them."""
+        made = torch.empty(rows, width, dtype=self.dtype)
+        return made, numbers(made)
+
+
+def numbers(x: Tensor) -> Array:
+    """The same memory for the compiled loops: bf16 as its bits."""
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
