@@ -139,7 +139,7 @@ def _recorded(ref: str) -> Path:
     """A run directory that has events. Raises RequestError."""
     from grpolab import rundir
 
-    run_dir = rundir.find(ref)
+    run_dir = rundir.find(ref, shipped=True)
     if rundir.opening(run_dir) is None:
         raise RequestError(f"{run_dir}: nothing is recorded in its {rundir.EVENTS}")
     return run_dir

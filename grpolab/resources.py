@@ -29,3 +29,8 @@ def shipped_scenarios() -> dict[str, Path]:
     """Shipped scenarios by name, `default` first."""
     found = {path.stem: path for path in sorted(scenarios_dir().glob("*.yaml"))}
     return {name: found[name] for name in sorted(found, key=lambda n: (n != "default", n))}
+
+
+def shipped_records() -> dict[str, Path]:
+    """Recorded runs that ship with the package, by name, to be replayed."""
+    return {path.parent.name: path.parent for path in assets_dir().glob("records/*/events.jsonl")}

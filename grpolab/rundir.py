@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from grpolab import events as ev
 from grpolab.feed import Timed
 from grpolab.problems import RequestError, closest
+from grpolab.resources import shipped_records
 
 if TYPE_CHECKING:
     from grpolab.scenario import Scenario
@@ -55,9 +56,9 @@ def fresh(name: str) -> Path:
     return found
 
 
-def find(ref: str) -> Path:
-    """The run directory that `ref` names: a path, a name under runs/, or `last`. Raises
-    RequestError.
+def find(ref: str, *, shipped: bool = False) -> Path:
+    """The run directory that `ref` names: a path, a name under runs/, or `last`; where `shipped`,
+    also a record that comes with the package, which is only to be read. Raises RequestError.
     """
     known = sorted(p.parent for p in RUNS.glob(f"*/{EVENTS}"))
     if ref == "last":
@@ -73,7 +74,10 @@ def find(ref: str) -> Path:
         return Path(ref).parent
     if Path(ref).is_dir():
         raise RequestError(f"{ref}: is no run: it has no {EVENTS}")
-    close = closest(ref, [*map(str, known), *(p.name for p in known)])
+    records = shipped_records() if shipped else {}
+    if ref in records:
+        return records[ref]
+    close = closest(ref, [*map(str, known), *(p.name for p in known), *records])
     raise RequestError(f"{ref}: no such run" + (f"; did you mean {close!r}?" if close else ""))
 
 

@@ -59,7 +59,7 @@ class Ask:
         from grpolab import rundir
         from grpolab.lens.recorded import from_run
 
-        run = rundir.find(self.source)
+        run = rundir.find(self.source, shipped=True)
         return str(run), from_run(run, self.step, self.lane)
 
 

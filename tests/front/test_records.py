@@ -1,0 +1,57 @@
+"""The runs that ship with the package: they play, and show what the README says of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from grpolab import events as ev
+from grpolab import rundir
+from grpolab.cli import main
+from grpolab.feed import read
+from grpolab.problems import RequestError
+from grpolab.resources import shipped_records
+from grpolab.state import LabState
+
+
+def fold(name: str) -> LabState:
+    state = LabState()
+    for t, event in read(shipped_records()[name] / rundir.EVENTS):
+        state.apply(event, t)
+    return state
+
+
+def test_in_four_bit_all_three_learn_to_nine_tenths():
+    state = fold("qlora")
+    assert state.run is not None and state.run.device == "cuda"
+    assert state.model is not None and state.model.quantize == "nf4"
+    assert state.model.parameters > 20e6
+    assert {lane.algorithm for lane in state.lanes.values()} == {"grpo", "ppo", "rloo"}
+    for lane in state.lanes.values():
+        first, last = lane.evals[0], lane.evals[-1]
+        assert (first.step, last.step) == (0, state.run.steps) and first.prompts >= 256
+        assert first.accuracy < 0.5 and last.accuracy >= 0.9, lane.name
+
+
+@pytest.mark.parametrize("name", shipped_records())
+def test_a_record_ends_names_no_folder_of_a_machine_and_replays(
+    name, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    state = fold(name)
+    assert isinstance(state.ended, ev.Ended) and state.ended.status == "done"
+    text = (shipped_records()[name] / rundir.EVENTS).read_text()
+    assert not any(f'"{root}' in text for root in ("/root", "/home", "/tmp", "/Users"))
+    assert main(["replay", name, "--headless", "--json", "--speed", "1000000"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"] == state.steps and told["eval"]
+
+
+def test_only_readers_find_a_shipped_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match="no such run"):
+        rundir.find("qlora")
+    assert rundir.find("qlora", shipped=True) == shipped_records()["qlora"]
+    with pytest.raises(RequestError, match="did you mean 'qlora'"):
+        rundir.find("qlorra", shipped=True)
