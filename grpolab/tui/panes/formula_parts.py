@@ -80,7 +80,16 @@ class FormulaBody(Part["FormulaScreen"]):
         return [
             *self._pair("mean", card.aggregation, width),
             *self._pair("needs", needs, width),
+            self._source(card),
         ]
+
+    def _source(self, card: Card) -> Line:
+        """Where the file lies, to click on."""
+        p, key = self.desk.palette, self.desk.keymap.shown("formula_source")
+        hit = ("run", "formula_source")
+        line = Line().cell("source", 9, p.style("dim"))
+        line.add(key, p.style("accent", bold=True), hit=hit).add(" ")
+        return line.add(f"algorithms/{card.file}", p.style("text"), hit=hit)
 
     def _pair(self, name: str, text: str, width: int, colour: str = "text") -> list[Line]:
         p = self.desk.palette

@@ -1,4 +1,4 @@
-"""The what-if's right boxes: the outcome beside what is, the group's answers, an answer's tokens."""
+"""The what-if's right boxes: the outcome beside what is, the group's answers, the tokens of one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from grpolab.events import METRICS
 from grpolab.tui.numbers import MISSING, directed, fixed, number, percent, signed
-from grpolab.tui.palette import SPINNER
 from grpolab.tui.panes.lens_table import cosine_bar
 from grpolab.tui.panes.rollouts import window
 from grpolab.tui.screens.sheet import Part
@@ -45,7 +44,7 @@ class Outcome(Part["WhatIfScreen"]):
         p, s = self.desk.palette, self.sheet
         out: list[Line] = []
         if s.before is None and not s.problem:
-            sign = SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
+            sign = self.desk.spin
             waited = time.monotonic() - s.asked if s.asked else 0.0
             told = f"{sign} a process of its own takes up the rollout… {waited:.0f} s"
             return [Line(x, p.style("accent")) for x in wrap(told, width)]
@@ -71,7 +70,7 @@ class Outcome(Part["WhatIfScreen"]):
         if cosine is None:
             return "one of the two has no gradient: nothing to learn for it"
         words = ((0.995, "the same direction"), (0.8, "much the same direction"),
-                 (0.3, "partly the same direction"), (-0.1, "hardly anything in common"))  # fmt: skip
+                 (0.3, "partly the same direction"), (-0.1, "little in common"))  # fmt: skip
         return next((told for least, told in words if cosine >= least), "against what is in force")
 
     def _rows(self, width: int, room: int) -> list[Line]:
@@ -164,7 +163,10 @@ class Pushes(Part["WhatIfScreen"]):
     title = "Tokens"
 
     def info(self) -> tuple[str, str]:
-        return f"answer {self.sheet.answer + 1}", "marks: as it is, then what if, each by its own largest"
+        return (
+            f"answer {self.sheet.answer + 1}",
+            "marks: as it is, then what if, each by its own largest",
+        )
 
     def content(self, width: int, height: int) -> list[Line]:
         p, s = self.desk.palette, self.sheet

@@ -15,7 +15,6 @@ from grpolab.tui import facts, looking
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.lens import Apart, Lens, Look, load, parse
-from grpolab.tui.palette import SPINNER
 from grpolab.tui.panes.lens_table import LensTable
 from grpolab.tui.panes.lens_tokens import LensApart, LensExplained, LensTokens
 from grpolab.tui.screens.lens_keys import LensKeys
@@ -159,7 +158,7 @@ class LensScreen(LensKeys, Sheet):
 
     def status(self) -> tuple[str, str] | None:
         """What is under way, or went wrong: in one line, with its colour."""
-        spin = SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
+        spin = self.desk.spin
         if self.working:
             since = time.monotonic() - self.working
             return f"{spin} every algorithm looks at the recorded step… {since:.0f} s", "accent"

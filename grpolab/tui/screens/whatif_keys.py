@@ -59,10 +59,10 @@ class WhatIfKeys:
         self.at = names[(names.index(self.knob.key) + by) % len(names)]
         self.again()
 
-    def action_whatif_more(self) -> None:
+    def action_whatif_turn(self) -> None:
         self._turn(1)
 
-    def action_whatif_less(self) -> None:
+    def action_whatif_turn_back(self) -> None:
         self._turn(-1)
 
     def _turn(self, by: int) -> None:
