@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grpolab.tui import cards
 from grpolab.tui.cards import Card, word
 from grpolab.tui.palette import Palette
-from grpolab.tui.panes import told
+from grpolab.tui.panes import formula_live, told
 from grpolab.tui.panes.rollouts import window
 from grpolab.tui.screens.sheet import Part
 from grpolab.tui.text import Line, clip, visible, wrap
@@ -72,7 +72,10 @@ class FormulaBody(Part["FormulaScreen"]):
         out += told.table(p, terms, width, numbers=branch is not None)
         if branch is not None:
             out += [Line(), *told.branch(p, branch, width)]
+            out += [Line(), *formula_live.group(self.desk, width)]
         out += [Line(), *self._facts(card, width), Line()]
+        if card.name == self.sheet.own and (numbers := formula_live.metrics(self.desk, width)):
+            out += [self._head("the step's numbers", width), *numbers, Line()]
         return out + self._lineage(card, width) + self._presets(card, width)
 
     def _facts(self, card: Card, width: int) -> list[Line]:

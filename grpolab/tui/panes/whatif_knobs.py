@@ -13,7 +13,7 @@ from grpolab.tui.text import Line, clip, visible, wrap
 from grpolab.tui.whatif import Plan
 
 if TYPE_CHECKING:
-    pass
+    from grpolab.tui.screens.whatif import WhatIfScreen  # noqa: F401
 
 GREEK = {
     "beta": "β", "gamma": "γ", "gae_lambda": "λ", "clip_low": "ε low", "clip_high": "ε high",

@@ -15,7 +15,7 @@ from grpolab.tui.text import Line, clip, visible, wrap
 from grpolab.tui.token_rows import Scale, around, layout, painted, shown
 
 if TYPE_CHECKING:
-    pass
+    from grpolab.tui.screens.whatif import WhatIfScreen  # noqa: F401
 
 SHOWN = (
     ("loss", "loss", "what training makes smaller; 0 at ratio 1 says nothing about the gradient"),

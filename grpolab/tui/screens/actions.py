@@ -12,7 +12,6 @@ from grpolab.tui.screens.training import Training
 from grpolab.tui.source import Playing
 
 if TYPE_CHECKING:
-    from grpolab.tui.app import LabApp
     from grpolab.tui.panes.base import Pane
 
 
@@ -20,7 +19,6 @@ class Actions(Training):
     """The actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
-        app: LabApp
         panes: dict[str, Pane]
 
         def mark(self, marks: set[str]) -> None: ...

@@ -117,6 +117,10 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         return replace(self.basis.plan, algorithm=lane.algorithm, preset=lane.preset or "paper",
                        settings=whole, answers=size)  # fmt: skip
 
+    def send(self, command: dict[str, Any]) -> bool:
+        """To the engine; False, with a word on why, where none takes it."""
+        return self.lab.send(command)
+
     def news(self, events: list[ev.Event]) -> None:
         if self.asked and not self.wanted.is_set():
             self.touch(self.parts[1])  # the seconds that one waits

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from grpolab.tui.app import LabApp
     from grpolab.tui.lens import Lens
     from grpolab.tui.panes.whatif_knobs import Knob
-    from grpolab.tui.screens.lab import LabScreen
 
 PAGES = ("outcome", "answers", "pushes")
 
@@ -26,7 +25,6 @@ class WhatIfKeys:
         desk: Desk
         app: LabApp
         lens: Lens
-        lab: LabScreen
         basis: Basis
         plan: Plan
         at: str
@@ -43,6 +41,7 @@ class WhatIfKeys:
         def knob(self) -> Knob: ...
         def change(self, plan: Plan) -> None: ...
         def now(self) -> Plan: ...
+        def send(self, command: dict[str, Any]) -> bool: ...
         def again(self) -> None: ...
         def relayout(self) -> None: ...
 
@@ -201,7 +200,7 @@ class WhatIfKeys:
         lane = {"lane": self.lens.lane} if several else {}
         sent = 0
         for command in wanted:
-            if not self.lab.send(command | lane):
+            if not self.send(command | lane):
                 self.again()
                 return
             sent += 1
