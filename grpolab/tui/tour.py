@@ -33,7 +33,7 @@ STOPS = (
         "rollouts", "answer_next", "to the next answer", ("group", "reward", "advantage"),
     ),
     Stop(
-        "Tokens: what is praised and what is blamed",
+        "Tokens: what is praised, blamed",
         "One answer, token by token, coloured by one number for each token. The row of marks "
         "below says the same without colour. Look for single tokens that stand out.",
         "tokens", "channel", "to another number for each token", ("channel", "ratio (ρ)"),
@@ -58,14 +58,14 @@ STOPS = (
         ("backbone", "activations"),
     ),
     Stop(
-        "Algorithm: the formula with its numbers",
+        "Algorithm: formula and numbers",
         "The formula in force, what its letters are worth for the chosen token, and the numbers "
         "of the newest step. Zoomed, each number has its meaning beside it.",
         "algorithm", "formula", "all formulas, with sources; esc leads back here",
         ("loss", "clipping (ε)"),
     ),
     Stop(
-        "The lens: one rollout, every algorithm",
+        "Lens: one rollout, every algorithm",
         "What would another algorithm do with the same answers? The lens shows which tokens each "
         "one pushes, and whether they agree. In it, w changes settings and scores again at once.",
         "tokens", "lens", "the lens; esc leads back here", ("lens", "cosine"),

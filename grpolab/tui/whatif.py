@@ -113,7 +113,7 @@ def turned(kind: str, value: Any, by: int, default: Any = None) -> Any:
     if "≤ 1" in kind:
         steps: Sequence[float] = SHARES
     else:
-        steps = (0.0, *(x for x in LADDER if x >= 1e-4 or x >= value / 10))
+        steps = (0.0, *(x for x in LADDER if x >= (min(1e-3, value / 10) or 1e-3)))
     near = 1e-9 * max(1.0, abs(value))
     if by > 0:
         return next((x for x in steps if x > value + near), None)

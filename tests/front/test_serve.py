@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from front.synthetic import run_events, write
 
 from grpolab import cli, serve
 from grpolab.problems import RequestError
-
-from front.synthetic import run_events, write
 
 needs_extra = pytest.mark.skipif(
     importlib.util.find_spec("textual_serve") is None, reason="textual-serve is not installed"

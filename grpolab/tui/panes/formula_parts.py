@@ -74,9 +74,10 @@ class FormulaBody(Part["FormulaScreen"]):
             out += [Line(), *told.branch(p, branch, width)]
             out += [Line(), *formula_live.group(self.desk, width)]
         out += [Line(), *self._facts(card, width), Line()]
+        out += self._lineage(card, width) + self._presets(card, width)
         if card.name == self.sheet.own and (numbers := formula_live.metrics(self.desk, width)):
-            out += [self._head("the step's numbers", width), *numbers, Line()]
-        return out + self._lineage(card, width) + self._presets(card, width)
+            out += [Line(), self._head("the step's numbers", width), *numbers]
+        return out
 
     def _facts(self, card: Card, width: int) -> list[Line]:
         needs = ", ".join(card.needs["paper"]) or "nothing besides the policy"

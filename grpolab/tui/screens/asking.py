@@ -29,7 +29,9 @@ class Asking(Dialog[Any]):
         yield Input(self.value, id="value", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(Input).focus()
+        entry = self.query_one(Input)
+        entry.cursor_blink = not (self.desk.reduced_motion or self.desk.ssh)
+        entry.focus()
 
     def title_text(self) -> str:
         return self.title_

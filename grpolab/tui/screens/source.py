@@ -156,7 +156,7 @@ def lines(p: Palette, text: str, width: int) -> list[Line]:
         for a, b, style in _spans(row):
             piece = row.plain[a:b]
             while piece:
-                fits = clip(piece, max(1, width - line.width), "")
+                fits = clip(piece, width - line.width, "")
                 line.add(fits, style)
                 piece = piece[len(fits) :]
                 if piece:

@@ -42,7 +42,7 @@ class Tour(ModalScreen[None]):
         self.desk = desk
         self.stops = stops(desk.mode)
         self.at = 0
-        self.tried = False
+        self.tried = self.began = False
         self.before = (desk.current, desk.zoom)
 
     @property
@@ -58,16 +58,24 @@ class Tour(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.go(0)
+        self.set_interval(0.5, self._look)
+
+    def _look(self) -> None:
+        """The panes are there now: the card goes where it hides none."""
+        if self.lab.begun and not self.began:
+            self.go(self.at)
 
     def on_resize(self) -> None:
         self.go(self.at)
 
     def on_unmount(self) -> None:
-        lab = self.lab
-        self.desk.lit, lab.reserved = "", 0
+        self.desk.lit = ""
         self.desk.current, self.desk.zoom = self.before
-        lab.relayout()
-        lab.moved()
+        lab = next((s for s in self.app.screen_stack if s.id == "lab"), None)
+        if lab is not None and lab.is_running:  # it is not, where the whole app ends
+            self.lab.reserved = 0
+            self.lab.relayout()
+            self.lab.moved()
 
     def go(self, at: int) -> None:
         """To a stop: its pane in sight and lit, the card where it hides none of it."""
@@ -75,6 +83,7 @@ class Tour(ModalScreen[None]):
             self.tried, self.desk.zoom = False, False
         self.at = at
         lab, pane = self.lab, self.stop.pane
+        self.began = lab.begun
         self.desk.lit = pane
         if pane:
             self.desk.current = pane
