@@ -19,6 +19,8 @@ GREEK = {
     "beta": "β", "gamma": "γ", "gae_lambda": "λ", "clip_low": "ε low", "clip_high": "ε high",
     "dual_clip": "c", "kl_target": "KL target",
 }  # fmt: skip
+FIRST = ("beta", "clip_low", "clip_high", "gamma", "gae_lambda", "baseline", "aggregation")
+"""What one wants to turn before the rest."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def knobs(base: Plan, plan: Plan) -> list[Knob]:
         about = f"weight of the reward's part «{name}»"
         about += "" if was else "; the run gave it 0, so its scores are not recorded"
         out.append(Knob(f"weight {name}", "weight", f"weight {name}", about, "number", weight, was))
-    settings = card.settings if card else ()
-    for s in (*(s for s in settings if not s.shared), *(s for s in settings if s.shared)):
+    settings = sorted(card.settings if card else (), key=lambda s: (s.name not in FIRST, s.shared))
+    for s in settings:
         label = f"{GREEK[s.name]}  {s.name}" if s.name in GREEK else s.name
         there = s.name in base.settings and plan.algorithm == base.algorithm
         out.append(

@@ -181,11 +181,14 @@ class Pushes(Part["WhatIfScreen"]):
         rows = layout(tuple(pieces), width)
         s.token = min(s.token, len(pieces) - 1)
         out: list[Line] = []
+        if s.before is None:  # no numbers yet, so no marks
+            out = [Line("".join(text for _, text in cells), p.style("text")) for cells in rows]
+            return out[:height]
         for cells in around(rows, s.token, max(1, (height - 1) // 3)):
             out += painted(p, cells, ours, scale, s.token, others)
         piece = clip(shown(pieces[s.token]), 16)
         foot = Line(f"token {s.token + 1} «{piece}»  ", p.style("dim"))
         for name, values in (("as it is", ours), ("what if", others[0])):
-            told = directed(values[s.token]) if s.token < len(values) else "left out"
+            told = directed(values[s.token]) if s.token < len(values) else MISSING
             foot.add(f"{name} ", p.style("faint")).add(f"{told}   ", p.style("text"))
         return [*out[: height - 1], foot]
