@@ -139,7 +139,7 @@ async def opened(
         await settle(live.app)
         await pilot.press("l")
         live.write(made(live.folder, lens(r)))
-        await press_(live.app, pilot)
+        await press(live.app, pilot)
         live.engine.sent.clear()
         await press_(live.app, pilot, "w")
         assert isinstance(live.app.screen, WhatIfScreen)
@@ -147,13 +147,9 @@ async def opened(
 
 
 async def press_(app: LabApp, pilot: Pilot[int], *keys: str) -> str:
-    """Without waiting for the worker that waits for the next change."""
     for key in keys:
         await pilot.press(key)
-    for _ in range(2):
-        await pilot.pause(0.02)
-        app.lab.tick()
-    app.lab.repaint(at_once=True)
+    await settle(app)
     told = text(app)
     assert {cell_len(row) for row in told.split("\n")} == {app.size.width}
     return told
@@ -165,6 +161,10 @@ Opened = tuple[Live, Pilot[int], WhatIfScreen]
 async def test_a_change_is_scored_and_applied(opened: Opened) -> None:
     live, pilot, screen = opened
     assert [x["base"] for x in Fake.asked] == [True, True]
+    told = " ".join(c.title for c in live.app.get_system_commands(screen))
+    assert all(a.help in told for a in screen.actions if a.name != "commands")
+    assert "another algorithm" in told  # the training can be steered from here too
+    assert any(a.name == "whatif_page" for a in screen.actions) is (live.app.size.width < 104)
     assert "nothing is changed yet" in text(live.app)
     for _ in range(len(screen.knobs)):
         if screen.knob.key == "beta":

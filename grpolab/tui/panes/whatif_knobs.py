@@ -64,7 +64,10 @@ def knobs(base: Plan, plan: Plan) -> list[Knob]:
         about = f"weight of the reward's part «{name}»"
         about += "" if was else "; the run gave it 0, so its scores are not recorded"
         out.append(Knob(f"weight {name}", "weight", f"weight {name}", about, "number", weight, was))
-    settings = sorted(card.settings if card else (), key=lambda s: (s.name not in FIRST, s.shared))
+    settings = sorted(
+        card.settings if card else (),
+        key=lambda s: (FIRST.index(s.name) if s.name in FIRST else len(FIRST), s.shared),
+    )
     for s in settings:
         label = f"{GREEK[s.name]}  {s.name}" if s.name in GREEK else s.name
         there = s.name in base.settings and plan.algorithm == base.algorithm
@@ -84,7 +87,7 @@ class Knobs(Part["WhatIfScreen"]):
 
     def content(self, width: int, height: int) -> list[Line]:
         found, at = self.sheet.knobs, self.sheet.knob
-        about = self._about(at, width) if height >= 9 else self._about(at, width)[:1]
+        about = self._about(at, width) if height >= 9 else self._about(at, width)[1:2]
         room = max(1, height - len(about))
         rows = [self._row(found[i], width) for i in window(len(found), found.index(at), room)]
         return [*rows, *(Line() for _ in range(room - len(rows))), *about]

@@ -67,6 +67,10 @@ class Outcome(Part["WhatIfScreen"]):
             return "nothing is changed yet: both columns are the same"
         if self.sheet.after is None:
             return ""
+        if (before := self.sheet.before) and (
+            before.gradient == self.sheet.after.gradient and before.loss == self.sheet.after.loss
+        ):
+            return "no difference: nothing in this rollout reaches what is changed"
         if cosine is None:
             return "one of the two has no gradient: nothing to learn for it"
         words = ((0.995, "the same direction"), (0.8, "much the same direction"),

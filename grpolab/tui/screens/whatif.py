@@ -4,7 +4,6 @@ learned from it; the change can be applied to a live lane.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from grpolab.state import RolloutView
 from grpolab.tui import cards
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
+from grpolab.tui.keys import Action
 from grpolab.tui.lens import Lens
 from grpolab.tui.panes.whatif_knobs import Knob, Knobs, knobs
 from grpolab.tui.panes.whatif_parts import Answers, Outcome, Pushes
@@ -55,7 +55,7 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         self.at = "algorithm"  # the chosen knob
         self.part = "knobs"
         self.page = "outcome"  # beside or under the knobs on a small screen
-        self.wanted = asyncio.Event()
+        self.wanted = self.busy = False
         made = desk.state.lanes[lens.lane].lenses.get(lens.step) if self._known() else None
         self.scorer = Scorer(desk.run_dir, lens.step, lens.lane, made.path if made else "")
         self.parts = (
@@ -67,18 +67,23 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         return self.lens.lane in self.desk.state.lanes
 
     def opened(self) -> None:
-        self.wanted.set()
-        self.run_worker(self._score(), exclusive=True, group="what-if", exit_on_error=False)
+        self.score()
 
     def on_unmount(self) -> None:
         super().on_unmount()
         self.scorer.close()
 
+    def score(self) -> None:
+        """The plan changed: ask for its numbers."""
+        self.wanted = True
+        if not self.busy:
+            self.busy = True
+            self.run_worker(self._score(), group="what-if", exit_on_error=False)
+
     async def _score(self) -> None:
-        """Ask for the newest plan whenever it changed; what was asked meanwhile is skipped."""
-        while True:
-            await self.wanted.wait()
-            self.wanted.clear()
+        """Ask until the newest plan is answered; those in between are skipped."""
+        while self.wanted:
+            self.wanted = False
             plan, self.asked = self.plan, time.monotonic()
             try:
                 if self.before is None:
@@ -89,14 +94,25 @@ class WhatIfScreen(WhatIfKeys, Sheet):
                 self.after, self.problem = None, str(error)
             self.took, self.asked = time.monotonic() - self.asked, 0.0
             self.again()
+        self.busy = False
 
     def change(self, plan: Plan) -> None:
         """Another plan: show it at once, and its numbers as soon as they are there."""
         self.plan = plan
         if self.at not in [k.key for k in self.knobs]:
             self.at = "algorithm"
-        self.wanted.set()
+        self.score()
         self.again()
+
+    @property
+    def small(self) -> bool:
+        """Whether one box at a time stands beside the knobs."""
+        return self.size.width < 104 or self.size.height < 29
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        found = super().actions
+        return found if self.small else tuple(a for a in found if a.name != "whatif_page")
 
     @property
     def knobs(self) -> list[Knob]:
@@ -122,7 +138,7 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         return self.lab.send(command)
 
     def news(self, events: list[ev.Event]) -> None:
-        if self.asked and not self.wanted.is_set():
+        if self.asked:
             self.touch(self.parts[1])  # the seconds that one waits
 
     def boxes(self, width: int, height: int) -> dict[str, Box]:
