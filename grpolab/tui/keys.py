@@ -77,7 +77,7 @@ ACTIONS = (
     Action("layout", "W", "layout", "panes: by size, all, two columns, one; remembered", LAB),
     Action("motion", "D", "motion", "full, reduced, or sparing for SSH; remembered", LAB),
     Action("picture", "P", "picture", "save a picture of the screen, as SVG", LAB),
-    Action("tour", "T", "tour", "a guided tour of the lab", LAB),
+    Action("tour", "N", "tour", "a guided tour of the lab", LAB),
     Action("glossary", "H", "words", "every word on the screen, explained", LAB),
     Action("explain", "question_mark", "help", "explain this pane and list the keys", LAB),
     Action("commands", "colon,ctrl+p", "commands", "every action by name", LAB),

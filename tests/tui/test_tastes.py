@@ -198,6 +198,6 @@ async def test_without_colour(run_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
     app = lab(run_dir)
     async with app.run_test(size=(120, 36)) as pilot:
         await at(app, pilot)
-        told = await press(app, pilot, "T", "enter")
+        told = await press(app, pilot, "N", "enter")
         assert "┏━ 1 Rollouts" in told  # lit without colour
         assert "Rollouts" in text(app)

@@ -62,7 +62,7 @@ async def test_through_all_of_it(
     async with replay.run_test(size=size) as pilot:
         await at(replay, pilot)
         replay.desk.current = "kl"
-        await press(replay, pilot, "T")
+        await press(replay, pilot, "N")
         for i, stop in enumerate(stops("replay")):
             tour = replay.screen
             assert isinstance(tour, Tour) and tour.at == i
@@ -94,7 +94,7 @@ async def test_through_all_of_it(
 async def test_it_can_be_left_and_gone_back_in(replay: LabApp) -> None:
     async with replay.run_test(size=(120, 36)) as pilot:
         await at(replay, pilot)
-        await press(replay, pilot, "T", "enter", "enter", "backspace")
+        await press(replay, pilot, "N", "enter", "enter", "backspace")
         assert isinstance(replay.screen, Tour) and replay.screen.at == 1
         await pilot.resize_terminal(80, 24)
         await press(replay, pilot, "a")
@@ -104,11 +104,32 @@ async def test_it_can_be_left_and_gone_back_in(replay: LabApp) -> None:
         assert "starts the tour again" in replay.desk.notice[0]
 
 
+async def test_by_mouse(replay: LabApp) -> None:
+    async with replay.run_test(size=(120, 36)) as pilot:
+        await at(replay, pilot)
+        await press(replay, pilot, "N")
+        for word, stop in (("next", 1), ("next", 2), ("back", 1)):
+            await _click(replay, pilot, word)
+            assert isinstance(replay.screen, Tour) and replay.screen.at == stop
+        answer = replay.desk.view.answer
+        await _click(replay, pilot, " ↓ ")
+        assert replay.desk.view.answer == answer + 1
+        await _click(replay, pilot, "leave")
+        assert isinstance(replay.screen, LabScreen)
+
+
+async def _click(app: LabApp, pilot: Pilot[int], word: str) -> None:
+    rows = app.screen.query_one("TourCard").plain.split("\n")  # pyright: ignore
+    y = max(i for i, row in enumerate(rows) if word in row)
+    await pilot.click("TourCard", offset=(rows[y].index(word) + 1, y))
+    await settle(app)
+
+
 async def test_it_waits_for_the_panes(live: Live) -> None:
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        assert "Welcome" in await press(live.app, pilot, "T")
+        assert "Welcome" in await press(live.app, pilot, "N")
         await press(live.app, pilot, "enter")
         live.record(FakeRun(steps=3, end=False))
         await settle(live.app)
@@ -152,7 +173,7 @@ async def test_words_are_found_by_what_is_typed(replay: LabApp) -> None:
         told = await press(replay, pilot, "H", *"surprise")
         assert isinstance(replay.screen, Words)
         assert "TD error" in told and "GAE" in told and "policy" not in told
-        await press(replay, pilot, "enter", "escape", "escape", "T")
+        await press(replay, pilot, "enter", "escape", "escape", "N")
         assert isinstance(replay.screen, Tour)  # help leads on to it
 
 

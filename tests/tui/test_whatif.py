@@ -244,6 +244,7 @@ async def test_looking_around(opened: Opened) -> None:
 async def test_a_run_that_nobody_computes_says_so(opened: Opened) -> None:
     live, pilot, screen = opened
     live.write(ev.Ended(3, "interrupted"))
+    await press_(live.app, pilot)
     await press_(live.app, pilot, "right", "a")
     assert "the engine has ended" in live.desk.notice[0] and not live.engine.sent
     assert screen.plan != screen.basis.plan

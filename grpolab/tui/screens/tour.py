@@ -230,7 +230,7 @@ class TourOffer(Dialog[bool]):
     """Asked once, at the first start."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,y,T", "take", "take it", show=False),
+        Binding("enter,y,N", "take", "take it", show=False),
         Binding("escape,n,q", "close", "not now", show=False),
     ]
 
