@@ -42,6 +42,8 @@ class LensScreen(LensKeys, Sheet):
         "the list has the tokens on which the two disagree most.\n"
         "A loss of 0 says nothing about the gradient: at ratio 1 centred advantages cancel in the "
         "one and not in the other.\n"
+        "What if: change settings, the number of answers or the weights of the reward, and see "
+        "this rollout scored again at once.\n"
         "While a run is live its engine answers between two steps, about the step just done. For "
         "a held view, in a replay and after the end, a process of its own computes it from the "
         "run file; log-probabilities are recorded with 11 bits."
