@@ -73,6 +73,7 @@ def parser() -> Parser:
     """The whole command line."""
     top = Parser("grpolab", description=DESCRIPTION, epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"grpolab {__version__}")
+    _sparing(top)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
     run = commands.add_parser(
@@ -168,6 +169,7 @@ def parser() -> Parser:
     compare.add_argument(
         "--out", metavar="DIR", help="folder of the runs and the report; default: one under runs/"
     )
+    _sparing(compare)
     compare.add_argument("--headless", action="store_true", help="no screen; progress on stderr")
     shape = compare.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="headless; one JSON object on stdout")
@@ -236,6 +238,22 @@ def parser() -> Parser:
     _device(doctor)
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
+    serve = commands.add_parser(
+        "serve", help="the lab in a browser",
+        description="The lab in a browser: `grpolab serve`, `grpolab serve run ppo --seed 3`,\n"
+        "`grpolab serve replay last`. Every page that is opened is a session of its own.\n"
+        "Needs the extra: pip install 'grpolab[serve]'",
+    )  # fmt: skip
+    serve.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS",
+        help="address to listen on; default: 127.0.0.1, this machine alone",
+    )  # fmt: skip
+    serve.add_argument("--port", type=_count, default=8000, metavar="N", help="default: 8000")
+    serve.add_argument(
+        "rest", nargs=argparse.REMAINDER, metavar="COMMAND …",
+        help="run, replay, watch or compare with its own options; without it, the lab",
+    )  # fmt: skip
+
     for name, what in (("algorithms", "formula, settings and source"), ("scenarios", "contents")):
         lists = commands.add_parser(
             name, help=f"list {name}; with a name, its {what}",
@@ -264,7 +282,15 @@ def parser() -> Parser:
     return top
 
 
+def _sparing(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--ssh", action="store_true", default=argparse.SUPPRESS,
+        help="as few repaints as can be; by itself in an SSH session",
+    )  # fmt: skip
+
+
 def _output(command: argparse.ArgumentParser, headless: str) -> None:
+    _sparing(command)
     command.add_argument("--headless", action="store_true", help=headless)
     command.add_argument("--json", action="store_true", help="headless; one JSON object on stdout")
 
@@ -298,9 +324,11 @@ def _speed(text: str) -> float:
 
 
 def has_screen() -> bool:
-    """Whether there is a terminal to draw on and to read keys from."""
+    """Whether there is a terminal, or a browser, to draw on and to read keys from."""
     import os
 
+    if "WebDriver" in os.environ.get("TEXTUAL_DRIVER", ""):  # a page of `grpolab serve`
+        return True
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
@@ -309,6 +337,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     from grpolab import commands
 
+    if getattr(args, "ssh", False):
+        import os
+
+        os.environ["GRPOLAB_SSH"] = "1"  # read where the screen is furnished
     try:
         return getattr(commands, args.command or "default")(args)
     except RequestError as error:

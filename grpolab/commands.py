@@ -213,6 +213,12 @@ def scenarios(args: Namespace) -> int:
     return catalog.scenarios(args.name, as_json=args.json)
 
 
+def serve(args: Namespace) -> int:
+    from grpolab.serve import serve as begin
+
+    return begin(args.rest, args.host, args.port)
+
+
 def grade(args: Namespace) -> int:
     from grpolab.grade import grade as apply
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
-    """Write `lens/<step>-<lane>.json` into the run directory: the object of `grpolab lens --json`,
-    with `parameter_cosine` if `parameters`.
+    """Write `lens/<step>-<lane>.json` into the run directory: the object of `grpolab lens --json`
+    with the `batch` itself, and with `parameter_cosine` if `parameters`.
 
     The log-probs "now" are those that the newest update saw; the directions on the parameters are
     taken at the policy as it is. Raises ValueError before the first step.
@@ -31,8 +31,10 @@ def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
         raise ValueError("there is no rollout yet: make a step first")
     lab.phase("scoring", lane, "lens")
     held = lane.held
-    found = lens(as_batch(lab, lane, held), own=held.algorithm, own_preset=held.preset)
+    batch = as_batch(lab, lane, held)
+    found = lens(batch, own=held.algorithm, own_preset=held.preset)
     found = {"step": held.step, "lane": lane.name, "current": held.algorithm.name} | found
+    found["batch"] = batch  # so that a what-if need not make do with what the run file rounds
     if parameters:
         found["parameter_cosine"] = _on_parameters(lane, held, found)
     path = lab.run_dir / "lens" / f"{held.step}-{_safe(lane.name)}.json"

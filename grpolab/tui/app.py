@@ -1,10 +1,10 @@
-"""The application: one lab screen, two themes, and three ways to open it."""
+"""The application: one lab screen, three themes, and three ways to open it."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +13,8 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.theme import Theme
 
+from grpolab.tui import tastes
+from grpolab.tui.arrange import LAYOUTS
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import ACTIONS, SCREEN, TRAINING, Action, keys_file, load_keymap
 from grpolab.tui.palette import DARK, LIGHT, PALETTES, Palette
@@ -28,12 +30,17 @@ class LabApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = []
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, *, keep: bool = True) -> None:
+        """`keep`: what this person likes is read and remembered."""
         super().__init__()
-        self.desk = desk
+        self.desk, self.keep = desk, keep
+        known = tastes.recall() if keep else {}
+        self.offers_tour = keep and tastes.offers_tour(known)
         for palette in PALETTES.values():
             self.register_theme(_theme(palette))
-        desk.palette = LIGHT if os.environ.get("GRPOLAB_THEME") == "light" else DARK
+        tastes.furnish(desk, known)
+        if desk.reduced_motion or desk.ssh:
+            self.animation_level = "none"
         self.theme = desk.palette.name
         desk.keymap, problem = load_keymap(keys_file())
         if desk.keymap.changed:
@@ -58,6 +65,13 @@ class LabApp(App[int]):
             for canvas in screen.query("Canvas"):
                 canvas.stale = True  # pyright: ignore[reportAttributeAccessIssue]
         self.lab.repaint(at_once=True)
+        if theme.name in PALETTES:
+            self.remember(theme=theme.name.removeprefix("grpolab-"))
+
+    def remember(self, **changes: object) -> None:
+        """What this person likes, for the next time."""
+        if self.keep:
+            tastes.remember(**changes)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action that this screen and this kind of run have, and a picture of the screen."""
@@ -67,9 +81,9 @@ class LabApp(App[int]):
                 run = self._runner(action.call, screen if action.group == SCREEN else self.lab)
                 yield SystemCommand(title, f"key {self.desk.keymap.shown(action)}", run)
         yield SystemCommand("Lab: all themes", "choose one of Textual's", self.action_change_theme)
-        yield SystemCommand(
-            "Lab: save a picture of the screen", "as SVG", self.action_screenshot_here
-        )
+        for name, meaning in LAYOUTS.items():
+            run = partial(self.lab.set_layout, name)
+            yield SystemCommand(f"Lab: layout {name}", meaning, run)
 
     def _actions(self, screen: Screen[object]) -> list[Action]:
         """On a screen over the lab its own actions, and those that steer the training."""
@@ -80,14 +94,19 @@ class LabApp(App[int]):
     def _runner(self, call: str, screen: Screen[Any]):
         return lambda: self.call_later(self.run_action, call, screen)
 
-    def action_screenshot_here(self) -> None:
-        """An SVG of the screen, into the run's directory."""
-        try:
-            path = self.save_screenshot(path=str(self.desk.run_dir))
-        except OSError as error:
-            self.desk.say(f"no picture: {error}", "bad")
-        else:
-            self.desk.say(f"picture in {path}", "good")
+    def picture(self) -> None:
+        """An SVG of the screen, into the run's directory, or the working one where that is not
+        ours to write."""
+        problem = ""
+        for folder in (self.desk.run_dir, Path.cwd()):
+            try:
+                path = self.save_screenshot(path=str(folder))
+            except OSError as error:
+                problem = problem or str(error)
+            else:
+                self.desk.say(f"picture in {path}", "good")
+                return
+        self.desk.say(f"no picture: {problem}", "bad")
 
     async def action_quit(self) -> None:
         await self.run_action("quit", self.lab)

@@ -17,6 +17,17 @@ TITLES = {
 PANES = tuple(TITLES)
 
 
+LAYOUTS = {
+    "auto": "as many panes as fit",
+    "all": "all panes at once",
+    "two": "two columns",
+    "page": "one pane at a time",
+}
+"""How panes share the screen, and what that means."""
+
+PAIRS = (("rollouts", "tokens"), ("learning", "kl"), ("memory", "algorithm"))
+
+
 class Box(NamedTuple):
     x: int
     y: int
@@ -24,12 +35,18 @@ class Box(NamedTuple):
     height: int
 
 
-def arrange(width: int, height: int, current: str, zoom: bool) -> dict[str, Box]:
+def arrange(
+    width: int, height: int, current: str, zoom: bool, layout: str = "auto"
+) -> dict[str, Box]:
     """The visible panes' boxes in a body of this size; the others are folded away until they are
-    gone to.
+    gone to. `layout` is one of LAYOUTS.
     """
-    if zoom:
+    if zoom or layout == "page":
         return {current: Box(0, 0, width, height)}
+    if layout == "all":
+        return _three(width, height) if width >= 120 else _two(width, height)
+    if layout == "two":
+        return _two(width, height) if height >= 26 else _halves(width, height, current)
     if width >= 150 and height >= 36:
         return _three(width, height)
     if width >= 104 and height >= 26:
@@ -37,9 +54,17 @@ def arrange(width: int, height: int, current: str, zoom: bool) -> dict[str, Box]
     return _page(width, height, current)
 
 
-def folded(width: int, height: int, current: str, zoom: bool) -> bool:
+def folded(width: int, height: int, current: str, zoom: bool, layout: str = "auto") -> bool:
     """Whether some panes are out of sight, so that tabs must say so."""
-    return len(arrange(width, height, current, zoom)) < len(PANES)
+    return len(arrange(width, height, current, zoom, layout)) < len(PANES)
+
+
+def _halves(width: int, height: int, current: str) -> dict[str, Box]:
+    """The current pane and the one that goes with it, side by side."""
+    left, right = next((pair for pair in PAIRS if current in pair), (current, ""))
+    half = width // 2
+    out = {left: Box(0, 0, half if right else width, height)}
+    return out | ({right: Box(half, 0, width - half, height)} if right else {})
 
 
 def _stack(
@@ -77,7 +102,7 @@ def _two(width: int, height: int) -> dict[str, Box]:
 
 
 def _page(width: int, height: int, current: str) -> dict[str, Box]:
-    for pair in (("rollouts", "tokens"), ("learning", "kl"), ("memory", "algorithm")):
+    for pair in PAIRS:
         if current in pair:
             if width >= 130:
                 half = width // 2

@@ -23,6 +23,7 @@ class Setting:
 @dataclass(frozen=True)
 class Card:
     name: str
+    file: str  # in grpolab/algorithms
     title: str
     paper: str
     formula: str
@@ -75,7 +76,8 @@ def _card(name: str, a: type[Algorithm]) -> Card:
         }
         needs[preset] = tuple(what for what, yes in needed.items() if yes)
     return Card(
-        name, a.title, a.paper, a.formula, a.mean(), settings, dict(a.presets), needs
+        name, a.__module__.rpartition(".")[2] + ".py", a.title, a.paper, a.formula, a.mean(),
+        settings, dict(a.presets), needs,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from grpolab.state import LabState
 from grpolab.tui.keys import Keymap
-from grpolab.tui.palette import DARK, Palette
+from grpolab.tui.palette import DARK, SPINNER, Palette
 from grpolab.tui.source import Engine, Source
 from grpolab.tui.view import View
 
@@ -38,6 +38,10 @@ class Desk:
     pausing: bool = False  # asked for, not yet confirmed by an event
     asked: dict[tuple[str, str], float] = field(default_factory=dict)
     """Commands that take a while, with their lane, and since when the engine owes an answer."""
+    layout: str = "auto"  # one of arrange.LAYOUTS
+    reduced_motion: bool = False  # nothing moves by itself
+    ssh: bool = False  # as few repaints as can be
+    lit: str = ""  # the pane that the tour speaks of
     lenses: dict[tuple[str, int], Lens] = field(default_factory=dict)
     """Rollouts that were looked at, by lane and step; the newest few."""
     _notice: tuple[str, str, float] = ("", "dim", 0.0)
@@ -50,6 +54,18 @@ class Desk:
     def waited(self) -> float:
         """Seconds since the screen was opened."""
         return time.monotonic() - self.opened
+
+    @property
+    def spin(self) -> str:
+        """What turns while something is under way."""
+        if self.reduced_motion or self.ssh:
+            return "…"
+        return SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
+
+    @property
+    def pace(self) -> float:
+        """How many times as long as usual between two repaints that nobody asked for by a key."""
+        return 8.0 if self.ssh else 4.0 if self.reduced_motion else 1.0
 
     def say(self, text: str, colour: str = "dim") -> None:
         """A line in the header for a few seconds."""

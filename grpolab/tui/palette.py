@@ -134,7 +134,44 @@ LIGHT = Palette(
     },
 )
 
-PALETTES = {p.name: p for p in (DARK, LIGHT)}
+CONTRAST = Palette(
+    name="grpolab-contrast",
+    dark=True,
+    ground="#000000",
+    raised="#2b2b2b",
+    bar="#141414",
+    line="#8c8c8c",
+    text="#ffffff",
+    dim="#d9d9d9",
+    faint="#b3b3b3",
+    accent="#6fd0ff",
+    good="#4fe3b8",
+    bad="#ff9a57",
+    warn="#ffd84d",
+    plus="#6fd0ff",
+    minus="#ff9a57",
+    heat="#f2a3d3",
+    lanes=("#6fd0ff", "#ffb52e", "#4fe3b8", "#f2a3d3", "#fff06b", "#ff9a57", "#9fc9ff", "#ffffff"),
+    owners={
+        "backbone": "#9fb6c9",
+        "backbone_copy": "#c3d3df",
+        "adapters": "#6fd0ff",
+        "critic": "#ffb52e",
+        "optimizer": "#4fe3b8",
+        "gradients": "#fff06b",
+        "kv_cache": "#f2a3d3",
+        "activations": "#7fb2ff",
+        "reference": "#b5e6ff",
+        "loss_tiles": "#ff9d8d",
+        "workspace": "#cdb8ff",
+        "fragmentation": "#9a9a9a",
+        "outside": "#c0c0c0",
+        "other": "#d9d9d9",
+    },
+)
+"""Every text at seven times the luminance of its ground or more."""
+
+PALETTES = {p.name: p for p in (DARK, LIGHT, CONTRAST)}
 
 
 @lru_cache(maxsize=4096)
@@ -153,6 +190,18 @@ def blend(a: str, b: str, share: float) -> str:
     """`share` of b in a."""
     mixed = (round(x + (y - x) * share) for x, y in zip(_channels(a), _channels(b), strict=True))
     return "#" + "".join(f"{v:02x}" for v in mixed)
+
+
+def contrast(a: str, b: str) -> float:
+    """How much brighter the one is than the other, 1 to 21, as WCAG 2 defines it."""
+
+    def light(colour: str) -> float:
+        shares = (v / 255 for v in _channels(colour))
+        r, g, b = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in shares)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    low, high = sorted((light(a), light(b)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def _luminance(colour: str) -> float:

@@ -28,7 +28,7 @@ async def shoot(
     them).
     """
     source = Playing(run)
-    app = LabApp(Desk(source, run))
+    app = LabApp(Desk(source, run), keep=False)
     async with app.run_test(size=(width, height)) as pilot:
         source.load()
         await pilot.pause(0.3)
@@ -60,7 +60,9 @@ def main() -> None:
     parser.add_argument("--size", default="160x45", help="WIDTHxHEIGHT in cells")
     parser.add_argument("--step", type=int, help="finished steps; without it the end of the run")
     parser.add_argument("--keys", default="", help="keys to press before, commas between them")
-    parser.add_argument("--theme", default="", help="grpolab-dark or grpolab-light")
+    parser.add_argument(
+        "--theme", default="", help="grpolab-dark, grpolab-light or grpolab-contrast"
+    )
     args = parser.parse_args()
     width, height = (int(n) for n in args.size.split("x"))
     asyncio.run(

@@ -43,6 +43,7 @@ def command(run: Path, steps: int, *more: str) -> list[str]:
 def environment() -> dict[str, str]:
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     more = {"PYTHONPATH": os.pathsep.join(paths), "TERM": "xterm-256color"}
+    more |= {"GRPOLAB_TOUR": "0", "GRPOLAB_SSH": "0"}  # nothing in the way, every repaint
     return os.environ | more | {"COLORTERM": "truecolor"}
 
 

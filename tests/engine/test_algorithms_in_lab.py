@@ -698,6 +698,23 @@ def test_the_lens_shows_the_lane_s_own_settings_whatever_was_set_since(open_smal
     assert sum(len(g["samples"]) for g in found["groups"]) == len(held.gathered.ids)
 
 
+def test_a_what_if_without_a_change_is_what_the_lens_found(open_small: OpenLab):
+    from grpolab.lens.whatif import Session
+    from grpolab.lens.whatif import held as rollout
+
+    lab, seen = open_small({"name": "grpo", "beta": 0.3})
+    lab.advance()
+    changes.apply(lab, changes.LensCue(at=1, do="lens"), "command")
+    (made,) = only(seen, ev.LensMade)
+    own = json.loads((lab.run_dir / made.path).read_text())["algorithms"]["grpo"]
+    session = Session(rollout(lab.run_dir, made.step, made.lane, made.path))
+    asked = {"algorithm": "grpo", "preset": own["preset"], "settings": own["settings"]}
+    again = session.score(asked | {"base": True})
+    assert again["loss"] == own["loss"] and again["cosine"] == pytest.approx(1.0)
+    pushes = [[s["gradient"] for s in g["samples"]] for g in again["groups"]]
+    assert pushes == [[s["gradient"] for s in g["samples"]] for g in own["groups"]]
+
+
 def test_weight_decay_is_what_it_was_set_to(open_small: OpenLab):
     found = []
     for decay in (None, 5.0):

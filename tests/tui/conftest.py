@@ -71,7 +71,10 @@ class Live:
 @pytest.fixture(autouse=True)
 def _own_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GRPOLAB_KEYS", str(tmp_path / "no-keys.toml"))
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("GRPOLAB_TOUR", "0")
+    for name in ("NO_COLOR", "SSH_CONNECTION", "GRPOLAB_SSH", "GRPOLAB_THEME", "GRPOLAB_LAYOUT"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

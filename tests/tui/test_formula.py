@@ -84,7 +84,7 @@ async def test_another_one_to_compare_with(opened: tuple[LabApp, Pilot[int]]) ->
     app, pilot = opened
     screen = app.screen
     assert isinstance(screen, FormulaScreen)
-    await press(app, pilot, "up", "c")
+    await press(app, pilot, "up", "space")
     other = screen.at
     assert screen.base == other and "for token" not in body(app)
     await press(app, pilot, "down")

@@ -87,7 +87,10 @@ async def test_light_theme_and_back(replay: LabApp) -> None:
         assert replay.theme == "grpolab-light"
         await pilot.press("t")
         await pilot.pause()
-        assert replay.desk.palette.dark
+        assert replay.theme == "grpolab-contrast"
+        await pilot.press("t")
+        await pilot.pause()
+        assert replay.theme == "grpolab-dark" and replay.desk.palette.dark
 
 
 async def test_without_colour_signs_remain(replay: LabApp, monkeypatch: pytest.MonkeyPatch) -> None:

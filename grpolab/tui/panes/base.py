@@ -51,7 +51,10 @@ class Canvas(Widget):
         raise NotImplementedError
 
     def due(self, now: float) -> bool:
-        return self.stale and self.is_mounted and self.display and now - self.painted >= self.period
+        return self.stale and self.is_mounted and self.display and self._rested(now)
+
+    def _rested(self, now: float) -> bool:
+        return now - self.painted >= self.period * self.desk.pace
 
     def paint(self) -> None:
         """Build the lines again; only rows that changed are sent to the terminal."""
@@ -143,7 +146,9 @@ class Pane(Canvas):
             return [Line(clip(self.title, width))]
         p = self.desk.palette
         here = self.here
-        edge = p.style("accent" if here else "line")
+        lit = self.desk.lit == self.id
+        edge = p.style("warn" if lit else "accent" if here else "line", bold=lit)
+        wall, corners = ("┃", "┗━┛") if lit else ("│", "╰─╯")
         inner = max(1, width - 4)
         body = self.content(inner, height - 2)
         self.top = max(0, min(self.top, len(body) - (height - 2)))
@@ -151,39 +156,41 @@ class Pane(Canvas):
         out = [self._edge(width, here)]
         side = edge
         for line in body[self.top : self.top + height - 2]:
-            row = Line("│", side).add(" ")
+            row = Line(wall, side).add(" ")
             row.join(_cut(line, inner))
-            row.to(width - 1).add("│", side)
+            row.to(width - 1).add(wall, side)
             out.append(row)
         while len(out) < height - 1:
-            out.append(Line("│", side).to(width - 1).add("│", side))
+            out.append(Line(wall, side).to(width - 1).add(wall, side))
         more = f" ▾ {below} more · {self.desk.keymap.shown('page_down')} " if below > 0 else ""
         if not more and self.top:
             more = f" ▴ {self.top} above · {self.desk.keymap.shown('page_up')} "
         room = width - 3 - len(more)
-        foot = Line("╰", edge).add("─" * max(0, room), edge)
+        foot = Line(corners[0], edge).add(corners[1] * max(0, room), edge)
         out.append(
-            foot.add(more if room >= 0 else "", p.style("dim")).to(width - 2).add("─╯", edge)
+            foot.add(more if room >= 0 else "", p.style("dim")).to(width - 2).add(corners[1:], edge)
         )
         return out
 
     def _edge(self, width: int, here: bool) -> Line:
         p = self.desk.palette
-        edge = p.style("accent" if here else "line")
+        lit = self.desk.lit == self.id
+        edge = p.style("warn" if lit else "accent" if here else "line", bold=lit)
+        bar, corners = ("━", "┏━┓") if lit else ("─", "╭─╮")
         info, right = self.info()
-        row = Line("╭─", edge).add(" ")
+        row = Line(corners[:2], edge).add(" ")
         row.add(f"{self.index} " if self.index else "", p.style("accent" if here else "faint"))
         row.add(f"{self.title} ", p.style("accent" if here else "text", bold=True))
         room = width - row.width - 3
-        info = clip(info, room - 1)
+        info = clip(info, room - 2)
         right = right if len(info) + len(right) + 5 <= room else ""  # whole, or not at all
         if info:
-            row.add("─ ", edge).add(info + " ", p.style("dim"))
+            row.add(bar + " ", edge).add(info + " ", p.style("dim"))
         gap = width - row.width - 2 - (len(right) + 2 if right else 0)
-        row.add("─" * max(0, gap), edge)
+        row.add(bar * max(0, gap), edge)
         if right:
             row.add(f" {right} ", p.style("dim"))
-        return row.add("─╮", edge)
+        return row.add(corners[1:], edge)
 
     def scroll(self, by: int) -> None:
         self.top = max(0, self.top + by)

@@ -25,7 +25,11 @@ LIVE = (
     "evaluate",
     "older",
     "commands",
+    "tour",
     "theme",
+    "layout",
+    "glossary",
+    "picture",
 )
 WATCH = (
     "lens",
@@ -41,7 +45,11 @@ WATCH = (
     "lane",
     "older",
     "commands",
+    "tour",
     "theme",
+    "layout",
+    "glossary",
+    "picture",
 )
 REPLAY = (
     "play",
@@ -59,7 +67,11 @@ REPLAY = (
     "zoom",
     "lane",
     "commands",
+    "tour",
     "theme",
+    "layout",
+    "glossary",
+    "picture",
 )
 PAIRS = {
     "prompt": ("prompt_next", "prompt_previous", "prompt"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grpolab.tui import cards
 from grpolab.tui.cards import Card, word
 from grpolab.tui.palette import Palette
-from grpolab.tui.panes import told
+from grpolab.tui.panes import formula_live, told
 from grpolab.tui.panes.rollouts import window
 from grpolab.tui.screens.sheet import Part
 from grpolab.tui.text import Line, clip, visible, wrap
@@ -72,15 +72,28 @@ class FormulaBody(Part["FormulaScreen"]):
         out += told.table(p, terms, width, numbers=branch is not None)
         if branch is not None:
             out += [Line(), *told.branch(p, branch, width)]
+            out += [Line(), *formula_live.group(self.desk, width)]
         out += [Line(), *self._facts(card, width), Line()]
-        return out + self._lineage(card, width) + self._presets(card, width)
+        out += self._lineage(card, width) + self._presets(card, width)
+        if card.name == self.sheet.own and (numbers := formula_live.metrics(self.desk, width)):
+            out += [Line(), self._head("the step's numbers", width), *numbers]
+        return out
 
     def _facts(self, card: Card, width: int) -> list[Line]:
         needs = ", ".join(card.needs["paper"]) or "nothing besides the policy"
         return [
             *self._pair("mean", card.aggregation, width),
             *self._pair("needs", needs, width),
+            self._source(card),
         ]
+
+    def _source(self, card: Card) -> Line:
+        """Where the file lies, to click on."""
+        p, key = self.desk.palette, self.desk.keymap.shown("formula_source")
+        hit = ("run", "formula_source")
+        line = Line().cell("source", 9, p.style("dim"))
+        line.add(key, p.style("accent", bold=True), hit=hit).add(" ")
+        return line.add(f"algorithms/{card.file}", p.style("text"), hit=hit)
 
     def _pair(self, name: str, text: str, width: int, colour: str = "text") -> list[Line]:
         p = self.desk.palette

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from grpolab.tui.arrange import PANES, TITLES
 from grpolab.tui.numbers import clock, count, percent
-from grpolab.tui.palette import SPINNER
 from grpolab.tui.panes.base import Canvas
 from grpolab.tui.source import Playing
 from grpolab.tui.text import Line, clip, visible
@@ -168,7 +165,7 @@ class Header(Canvas):
         moving = not s.paused and s.phase.phase != "waiting"
         if isinstance(self.desk.source, Playing):
             moving = moving and self.desk.source.playing
-        sign = SPINNER[int(time.monotonic() * 8) % len(SPINNER)] if moving else "·"
+        sign = self.desk.spin if moving else "·"
         line = Line(f"{sign} ", p.style("accent")).add(visible(s.phase.phase), p.style("text"))
         lane = self.desk.view.lane_state(s)
         newest = lane.rollout if lane else None

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
 from grpolab.tui.numbers import count
-from grpolab.tui.palette import SPINNER
 from grpolab.tui.panes.base import Canvas
 from grpolab.tui.text import Line, clip, visible
 
@@ -62,7 +59,7 @@ class Loading(Canvas):
                 )
             elif under_way:
                 under_way = False
-                sign = SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
+                sign = self.desk.spin
                 line = Line(f"  {sign} ", p.style("accent")).cell(
                     name, 20, p.style("text", bold=True)
                 )

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from grpolab.events import METRICS
-from grpolab.tui.arrange import PANES
-from grpolab.tui.palette import DARK, LIGHT
+from grpolab.tui import tastes
+from grpolab.tui.arrange import LAYOUTS, PANES
 from grpolab.tui.screens.training import Training
 from grpolab.tui.source import Playing
 
@@ -190,7 +190,40 @@ class Actions(Training):
     # lab
 
     def action_theme(self) -> None:
-        self.app.theme = (LIGHT if self.desk.palette.dark else DARK).name
+        self.app.theme = tastes.next_theme(self.desk.palette)
+
+    def action_layout(self) -> None:
+        """How the panes share the screen: the next way."""
+        names = list(LAYOUTS)
+        self.set_layout(names[(names.index(self.desk.layout) + 1) % len(names)])
+
+    def set_layout(self, name: str) -> None:
+        self.desk.layout, self.desk.zoom = name, False
+        self.desk.say(f"layout {name}: {LAYOUTS[name]}", "text")
+        self.app.remember(layout=name)
+        self.relayout()
+        self.moved()
+
+    def action_motion(self) -> None:
+        how = tastes.next_motion(self.desk)
+        self.app.remember(motion=how)
+        self.app.animation_level = "full" if how == "full" else "none"
+        self.desk.say(tastes.MOTIONS[how], "text")
+        self.moved()
+
+    def action_picture(self) -> None:
+        self.app.picture()
+        self.moved()
+
+    def action_tour(self) -> None:
+        from grpolab.tui.screens.tour import Tour
+
+        self.app.push_screen(Tour(self.desk))
+
+    def action_glossary(self) -> None:
+        from grpolab.tui.screens.words import Words
+
+        self.app.push_screen(Words(self.desk))
 
     def action_explain(self) -> None:
         from grpolab.tui.screens.help import Help

@@ -28,6 +28,7 @@ class FormulaScreen(Sheet):
         "Go to another one: what differs. − stands only in the one, + only in the other, and "
         "what differs within a line stands in [brackets]. ◆ marks the algorithm that the others "
         "are compared with; it can be moved.\n"
+        "Its source: the very file that computes it.\n"
         "Settings: of the lane's algorithm those in force, of the others their paper's."
     )
 
@@ -90,6 +91,11 @@ class FormulaScreen(Sheet):
     def action_formula_mark(self) -> None:
         self.base = self.at
         self.again()
+
+    def action_formula_source(self) -> None:
+        from grpolab.tui.screens.source import SourceScreen
+
+        self.app.push_screen(SourceScreen(self.desk, self.at))
 
     def action_formula_home(self) -> None:
         self.base = self.own if self.own in cards.cards() else self.base

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from textual import events
 
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import ACTIONS, Action
+from grpolab.tui.panes.base import Canvas
 from grpolab.tui.screens.dialog import Dialog
 from grpolab.tui.text import Line, wrap
+
+if TYPE_CHECKING:
+    from grpolab.tui.app import LabApp
 
 
 class Help(Dialog[None]):
@@ -42,4 +49,37 @@ class Help(Dialog[None]):
                 self.desk.keymap.shown(action, every=True), 9, p.style("text", bold=True)
             )
             out.append(line.add(" ").cell(action.help, max(1, width - 12), p.style("dim")))
-        return [*out, Line(), Line(f"mouse: {self.mouse}", p.style("faint"))]
+        key = self.desk.keymap.shown("glossary")
+        words = Line("  ").cell(key, 9, p.style("text", bold=True)).add(" ")
+        words.add("every word on the screen, explained", p.style("dim"), ("words", 0))
+        head = Line("Not clear?", p.style("accent", bold=True))
+        tour = Line("  ").cell(self.desk.keymap.shown("tour"), 9, p.style("text", bold=True))
+        tour.add(" ").add("a guided tour of the lab", p.style("dim"), ("tour", 0))
+        more = [Line(), head, words, tour]
+        return [*out, *more, Line(), Line(f"mouse: {self.mouse}", p.style("faint"))]
+
+    def keys_text(self) -> str:
+        keymap = self.desk.keymap
+        return f"{keymap.shown('glossary')} words · {keymap.shown('tour')} tour · esc close"
+
+    def on_key(self, event: events.Key) -> None:
+        """The keys that lead on from here are the lab's."""
+        for name in ("glossary", "tour"):
+            if event.key in self.desk.keymap.keys[name].split(","):
+                event.stop()
+                self._lead(name)
+
+    def _lead(self, name: str) -> None:
+        app = cast("LabApp", self.app)
+        if name == "glossary":
+            app.lab.action_glossary()
+            return
+        while app.screen is not app.lab:  # the tour is about the lab itself
+            app.pop_screen()
+        app.lab.action_tour()
+
+    def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
+        message.stop()
+        what = message.hit[0]
+        if what in ("words", "tour"):
+            self._lead("glossary" if what == "words" else "tour")

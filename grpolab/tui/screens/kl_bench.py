@@ -8,7 +8,6 @@ from typing import Any
 from grpolab import events as ev
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
-from grpolab.tui.palette import SPINNER
 from grpolab.tui.panes.bench_parts import BenchHistory, BenchTable
 from grpolab.tui.screens.sheet import Part, Sheet, bindings
 from grpolab.tui.text import visible
@@ -84,7 +83,7 @@ class KlBenchScreen(Sheet):
         """What is under way, or went wrong, with its colour."""
         since = self.desk.asked.get(("kl-bench", self.lane))
         if since is not None:
-            spin = SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
+            spin = self.desk.spin
             waited = f"{time.monotonic() - since:.0f} s"
             return f"{spin} asked: the engine measures after this step… {waited}", "accent"
         return (f"✗ {visible(self.problem)}", "bad") if self.problem else None

@@ -12,7 +12,7 @@ from textual.screen import Screen
 
 from grpolab import events as ev
 from grpolab.state import LabState
-from grpolab.tui.arrange import arrange, folded
+from grpolab.tui.arrange import Box, arrange, folded
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import ACTIONS
 from grpolab.tui.panes.base import Canvas, Pane
@@ -53,6 +53,7 @@ class LabScreen(Actions, Screen[int]):
         self.canvases: list[Canvas] = []
         self.guests: list[Guest] = []
         self.told_failure = False
+        self.reserved = 0  # rows below the panes that the tour has for itself
         self._last = time.monotonic()
         self._clock = 0.0
 
@@ -84,6 +85,17 @@ class LabScreen(Actions, Screen[int]):
         self.query_one(Body).mount(*made)
         self.run_worker(self._prepare, thread=True, exit_on_error=False)
         self.set_interval(POLL, self.tick)
+        self.offer_tour()
+
+    def offer_tour(self) -> None:
+        """Once, to who has never been here."""
+        if self.app.offers_tour and self.app.screen is self:
+            from grpolab.tui.screens.tour import TourOffer
+
+            self.app.remember(tour=True)
+            self.app.push_screen(
+                TourOffer(self.desk), lambda yes: self.action_tour() if yes else None
+            )
 
     def _prepare(self) -> None:
         from grpolab.tui import cards
@@ -138,12 +150,12 @@ class LabScreen(Actions, Screen[int]):
             self.desk.view.again(self.desk.state)
         if marks & {"paused", "continued", "end", "failed"}:
             self.desk.pausing = False
-        if now - self._clock >= CLOCK:
+        if now - self._clock >= CLOCK * self.desk.pace:
             self._clock = now
             marks.add("clock")
         if not batch:
             self._watch_engine()
-        if self.start.display and self._begun():
+        if self.start.display and self.begun:
             self.relayout()
         for guest in tuple(self.guests) if batch or "clock" in marks else ():
             guest.news([event for _, event in batch])
@@ -206,21 +218,26 @@ class LabScreen(Actions, Screen[int]):
 
             self.app.push_screen(Failure(desk))
 
-    def _begun(self) -> bool:
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to see in the panes."""
         return any(lane.rollouts for lane in self.desk.state.lanes.values())
+
+    def boxes(self) -> dict[str, Box]:
+        """Where the panes stand in the body."""
+        return self.query_one(Body).boxes
 
     def relayout(self) -> None:
         """Decide anew which panes are in sight and where."""
         if not self.panes:
             return
-        body, begun = self.query_one(Body), self._begun() or self.told_failure
-        width, height = self.size.width, max(0, self.size.height - 3)
-        tabs = begun and folded(width, height, self.desk.current, self.desk.zoom)
+        body, begun = self.query_one(Body), self.begun or self.told_failure
+        width, height = self.size.width, max(0, self.size.height - 3 - self.reserved)
+        how = (self.desk.current, self.desk.zoom, self.desk.layout)
+        tabs = begun and folded(width, height, *how)
         self.tabs.display = tabs
         self.start.display = not begun
-        boxes = (
-            arrange(width, height - int(tabs), self.desk.current, self.desk.zoom) if begun else {}
-        )
+        boxes = arrange(width, height - int(tabs), *how) if begun else {}
         body.boxes = boxes
         for name, pane in self.panes.items():
             if name in boxes and not pane.display:

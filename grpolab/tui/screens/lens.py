@@ -15,7 +15,6 @@ from grpolab.tui import facts, looking
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.lens import Apart, Lens, Look, load, parse
-from grpolab.tui.palette import SPINNER
 from grpolab.tui.panes.lens_table import LensTable
 from grpolab.tui.panes.lens_tokens import LensApart, LensExplained, LensTokens
 from grpolab.tui.screens.lens_keys import LensKeys
@@ -43,6 +42,8 @@ class LensScreen(LensKeys, Sheet):
         "the list has the tokens on which the two disagree most.\n"
         "A loss of 0 says nothing about the gradient: at ratio 1 centred advantages cancel in the "
         "one and not in the other.\n"
+        "What if: change settings, the number of answers or the weights of the reward, and see "
+        "this rollout scored again at once.\n"
         "While a run is live its engine answers between two steps, about the step just done. For "
         "a held view, in a replay and after the end, a process of its own computes it from the "
         "run file; log-probabilities are recorded with 11 bits."
@@ -159,7 +160,7 @@ class LensScreen(LensKeys, Sheet):
 
     def status(self) -> tuple[str, str] | None:
         """What is under way, or went wrong: in one line, with its colour."""
-        spin = SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
+        spin = self.desk.spin
         if self.working:
             since = time.monotonic() - self.working
             return f"{spin} every algorithm looks at the recorded step… {since:.0f} s", "accent"

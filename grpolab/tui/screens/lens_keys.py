@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from textual.geometry import Size
 
+    from grpolab.state import RolloutView
+    from grpolab.tui.app import LabApp
     from grpolab.tui.arrange import Box
+    from grpolab.tui.desk import Desk
     from grpolab.tui.lens import Apart, Lens
 
 
@@ -15,6 +18,9 @@ class LensKeys:
     """The actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
+        app: LabApp
+        desk: Desk
+        rollout: RolloutView | None
         lens: Lens | None
         at: str
         second: str
@@ -135,6 +141,16 @@ class LensKeys:
 
     def action_lens_again(self) -> None:
         self.look(again=True)
+
+    def action_lens_what_if(self) -> None:
+        if self.lens is None:
+            self.desk.say("the lens has nothing to change yet", "warn")
+            self.again()
+            return
+        from grpolab.tui.screens.whatif import WhatIfScreen
+
+        place = (self.group, self.answer)
+        self.app.push_screen(WhatIfScreen(self.desk, self.lens, self.rollout, place))
 
     def action_close(self) -> None:
         """Back by one: from the details to the table, from there to the lab."""

@@ -25,8 +25,9 @@ class Picker(Chooser[dict[str, Any]]):
         *(Binding(str(i), f"pick({i})", show=False) for i in range(1, 10)),
     ]
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, what: str = "Switch the algorithm") -> None:
         super().__init__(desk)
+        self.what = what
         self.cards = cards.load()
         lane = desk.view.lane_state(desk.state)
         self.now = lane.algorithm if lane else ""
@@ -36,7 +37,7 @@ class Picker(Chooser[dict[str, Any]]):
         self.preset = 0
 
     def title_text(self) -> str:
-        return "Switch the algorithm"
+        return self.what
 
     def keys_text(self) -> str:
         return "↑↓ choose · ←→ preset · ↵ switch · 1–9 at once · esc stay"

@@ -53,6 +53,7 @@ class SettingDialog(Chooser[tuple[str, Any]]):
         yield Card(self)
         entry = Input(id="value", compact=True)
         entry.display = False
+        entry.cursor_blink = not (self.desk.reduced_motion or self.desk.ssh)
         yield entry
 
     def title_text(self) -> str:

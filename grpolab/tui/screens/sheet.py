@@ -13,7 +13,6 @@ from grpolab import events as ev
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import SCREENS, Action
-from grpolab.tui.palette import DARK, LIGHT
 from grpolab.tui.panes.base import Canvas, Pane
 from grpolab.tui.panes.header import Header
 from grpolab.tui.screens.boxes import Body
@@ -153,7 +152,14 @@ class Sheet(Screen[None]):
             part.scroll(-max(1, part.size.height - 4))
 
     def action_theme(self) -> None:
-        self.app.theme = (LIGHT if self.desk.palette.dark else DARK).name
+        self.lab.action_theme()
+
+    def action_picture(self) -> None:
+        self.lab.action_picture()
+        self.again()
+
+    def action_glossary(self) -> None:
+        self.lab.action_glossary()
 
     def action_explain(self) -> None:
         from grpolab.tui.screens.help import Help

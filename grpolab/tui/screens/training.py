@@ -8,7 +8,7 @@ from grpolab.tui.desk import Desk
 from grpolab.tui.source import Playing
 
 if TYPE_CHECKING:
-    from textual.app import App
+    from grpolab.tui.app import LabApp
 
 
 class Training:
@@ -16,7 +16,7 @@ class Training:
 
     if TYPE_CHECKING:
         desk: Desk
-        app: App[int]
+        app: LabApp
 
         def moved(self) -> None: ...
         def action_play(self) -> None: ...

@@ -1,0 +1,265 @@
+"""The what-if: plans and commands as plain data, and every key at three sizes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from textual.pilot import Pilot
+
+from grpolab import events as ev
+from grpolab.tui import cards, whatif
+from grpolab.tui.app import LabApp
+from grpolab.tui.screens.lens import LensScreen
+from grpolab.tui.screens.picker import Picker
+from grpolab.tui.screens.whatif import WhatIfScreen
+from grpolab.tui.whatif import Basis, Plan, Scored, commands, turned
+
+from .conftest import Live, settle, text
+from .fake_lens import lens, made, rollout
+from .test_lens import press, record
+
+SIZES = [(80, 24), (120, 36), (200, 60)]
+
+
+def plan(**changes: Any) -> Plan:
+    cards.load()
+    values = cards.cards()["grpo"].values()
+    return replace(Plan("grpo", "paper", values, 8, {"accuracy": 1.0, "format": 0.2}), **changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "up", "down"),
+    [
+        ("number ≥ 0", 0.04, 0.05, 0.02),
+        ("number ≥ 0", 0.0, 0.001, None),
+        ("number ≥ 0 ≤ 1", 0.95, 0.98, 0.9),
+        ("number ≥ 0 ≤ 1", 1.0, None, 0.99),
+        ("whole number ≥ 1", 2, 3, 1),
+        ("k1 | k2 | k3 | unbiased", "k3", "unbiased", "k2"),
+        ("0 | 1", 0, 1, 1),
+        ("yes | no", True, False, False),
+        ("number > 1 or none", None, 3.0, 3.0),
+    ],
+)
+def test_the_next_value(kind: str, value: Any, up: Any, down: Any) -> None:
+    assert turned(kind, value, 1, 3.0) == up
+    assert turned(kind, value, -1, 3.0) == down
+
+
+def test_what_is_sent() -> None:
+    now = plan()
+    assert commands(now, now) == ([], [])
+    wanted, cannot = commands(now, now.setting("beta", 0.1).setting("clip_low", None))
+    assert wanted == [
+        {"do": "set", "key": "beta", "value": 0.1},
+        {"do": "set", "key": "clip_low", "value": None},
+    ] and not cannot  # fmt: skip
+    wanted, cannot = commands(now, plan(answers=4, weights={"accuracy": 2.0, "format": 0.2}))
+    assert wanted == [{"do": "set", "key": "rollout.group_size", "value": 4}]
+    assert "settled when a run starts (accuracy 2)" in cannot[0]
+    (switch,), _ = commands(now, now.under(cards.cards()["dr-grpo"], "paper").setting("beta", 0.5))
+    assert switch["do"] == "switch"
+    assert switch["algorithm"]["name"] == "dr-grpo" and switch["algorithm"]["beta"] == 0.5
+
+
+def test_the_commands_are_ones_that_the_engine_takes() -> None:
+    from pydantic import TypeAdapter
+
+    from grpolab.algorithms import ALGORITHMS
+    from grpolab.scenario import Cue, check_setting
+    from grpolab.tasks import TASKS
+
+    adapter: Any = TypeAdapter(Cue)
+    sums, grpo = TASKS["sums"], ALGORITHMS["grpo"]
+    for card in cards.load().values():
+        for preset in card.presets:
+            wanted, _ = commands(plan(), plan().under(card, preset))
+            for command in wanted:
+                adapter.validate_python(command | {"at": 3})
+    wanted, _ = commands(plan(), plan(answers=4).setting("beta", 0.1))
+    for command in wanted:
+        cue = adapter.validate_python(command | {"at": 3})
+        check_setting(cue.key, cue.value, grpo(grpo.Settings()), sums(sums.Options()))
+
+
+def test_rewards_under_other_weights() -> None:
+    parts = [{"accuracy": 1.0, "format": 0.2}, {"accuracy": 0.0, "format": 0.2}]
+    basis = Basis(plan(), 1.0, [1.2, 0.2], parts)
+    assert basis.request(basis.plan)["rewards"] is None
+    asked = basis.request(plan(weights={"accuracy": 2.0, "format": 0.0}))
+    assert asked["rewards"] == pytest.approx([2.0, 0.0])
+    hidden = replace(basis, plan=plan(weights={"accuracy": 1.0, "format": 0.0}))
+    assert hidden.request(plan(weights={"accuracy": 1.0, "format": 9.0}))["rewards"] == [1.2, 0.2]
+    assert replace(basis, leash=2.0).request(plan(algorithm="ppo"))["leash"] == 1.0
+
+
+class Fake:
+    """In place of the process: numbers that follow from what it was asked for."""
+
+    asked: list[dict[str, Any]]
+    shape: list[list[int]]
+
+    def __init__(self, *place: Any) -> None:
+        self.closed = False
+
+    async def ask(self, request: Mapping[str, Any]) -> Scored:
+        Fake.asked.append(dict(request))
+        if request["algorithm"] == "ppo":
+            raise ValueError("ppo needs values (for its critic), and the batch has none")
+        size = 1.0 + 10 * request["settings"].get("beta", 0.0)
+        many = request["answers"]
+        gradient = [[[-0.01 * size] * n for n in group[:many]] for group in Fake.shape]
+        rows = [[[size] * n for n in group[:many]] for group in Fake.shape]
+        return Scored(size, {"policy": size}, {"clip_fraction": 0.1}, "token-mean", gradient, rows,
+                      [[1.0] * len(g) for g in rows], None if request["base"] else -0.4,
+                      ["a note to be read"])  # fmt: skip
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(params=SIZES)
+async def opened(
+    live: Live, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Live, Pilot[int], WhatIfScreen]]:
+    """A live lab with the what-if on the lens of its third step."""
+    monkeypatch.setattr("grpolab.tui.screens.whatif.Scorer", Fake)
+    Fake.asked = []
+    events = record(live)
+    r = rollout(events, 3)
+    assert r.tokens is not None
+    lengths = [len(x) for x in r.tokens.pieces]
+    Fake.shape = [[lengths[i] for i in r.rows(g)] for g in range(len(r.prompts))]
+    async with live.app.run_test(size=request.param) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await pilot.press("l")
+        live.write(made(live.folder, lens(r)))
+        await press(live.app, pilot)
+        live.engine.sent.clear()
+        await press_(live.app, pilot, "w")
+        assert isinstance(live.app.screen, WhatIfScreen)
+        yield live, pilot, live.app.screen
+
+
+async def press_(app: LabApp, pilot: Pilot[int], *keys: str) -> str:
+    for key in keys:
+        await pilot.press(key)
+    await settle(app)
+    told = text(app)
+    assert {cell_len(row) for row in told.split("\n")} == {app.size.width}
+    return told
+
+
+Opened = tuple[Live, Pilot[int], WhatIfScreen]
+
+
+async def test_a_change_is_scored_and_applied(opened: Opened) -> None:
+    live, pilot, screen = opened
+    assert [x["base"] for x in Fake.asked] == [True, True]
+    told = " ".join(c.title for c in live.app.get_system_commands(screen))
+    assert all(a.help in told for a in screen.actions if a.name != "commands")
+    assert "another algorithm" in told  # the training can be steered from here too
+    assert any(a.name == "whatif_page" for a in screen.actions) is (live.app.size.width < 104)
+    assert "nothing is changed yet" in text(live.app)
+    for _ in range(len(screen.knobs)):
+        if screen.knob.key == "beta":
+            break
+        await pilot.press("down")
+    told = await press_(live.app, pilot, "right")
+    assert screen.plan.settings["beta"] == 0.05 and Fake.asked[-1]["settings"]["beta"] == 0.05
+    assert "−0.40" in told and "against what is in force" in told
+    assert "note: a note" in told and "was 0.04" in told
+    await press_(live.app, pilot, "left")
+    assert screen.plan.settings["beta"] == 0.02
+    await press_(live.app, pilot, "a")
+    assert live.engine.sent == [{"do": "set", "key": "beta", "value": 0.02}]
+    await press_(live.app, pilot, "backspace", "a")
+    assert screen.plan == screen.basis.plan and len(live.engine.sent) == 1
+    assert "nothing to apply" in live.desk.notice[0]
+    await press_(live.app, pilot, "escape")
+    assert isinstance(live.app.screen, LensScreen)
+    assert screen.scorer.closed  # pyright: ignore
+
+
+async def test_values_are_typed_and_checked(opened: Opened) -> None:
+    live, pilot, screen = opened
+    await press_(live.app, pilot, "down", "down", "enter")
+    told = await press_(live.app, pilot, "backspace", "9", "enter")
+    assert "1 to 8: the rollout has no more" in told
+    told = await press_(live.app, pilot, "backspace", "3", "enter")
+    assert live.app.screen is screen and screen.plan.answers == 3
+    assert Fake.asked[-1]["answers"] == 3
+    if live.app.size.width < 104:
+        told = await press_(live.app, pilot, "tab")
+    assert "left out" in told
+    await press_(live.app, pilot, "down", "enter", "backspace", "2", "enter")
+    assert screen.plan.weights["accuracy"] == 2.0 and Fake.asked[-1]["rewards"] is not None
+    await press_(live.app, pilot, "a")
+    assert live.engine.sent == [{"do": "set", "key": "rollout.group_size", "value": 3}]
+    assert "settled when a run starts" in live.desk.notice[0]
+    await press_(live.app, pilot, "backspace", "u", "enter", "escape")
+    assert screen.plan == screen.basis.plan
+
+
+async def test_another_algorithm(opened: Opened) -> None:
+    live, pilot, screen = opened
+    await press_(live.app, pilot, "enter")
+    assert isinstance(live.app.screen, Picker)
+    told = await press_(live.app, pilot, *"ppo", "enter")
+    assert screen.plan.algorithm.startswith("ppo")
+    while screen.plan.algorithm != "ppo":
+        told = await press_(live.app, pilot, "right")
+    assert "needs values" in told
+    told = await press_(live.app, pilot, "backspace")
+    assert screen.plan.algorithm == "grpo" and "needs values" not in told
+    await press_(live.app, pilot, "right", "a")
+    assert live.engine.sent[0]["do"] == "switch"
+    assert live.engine.sent[0]["algorithm"]["name"] == screen.plan.algorithm
+
+
+async def test_looking_around(opened: Opened) -> None:
+    live, pilot, screen = opened
+    for page in ("outcome", "answers", "pushes", "outcome"):
+        assert screen.page == page
+        await press_(live.app, pilot, "tab")
+    await press_(live.app, pilot, "g", "right_square_bracket", "right_square_bracket")
+    assert (screen.group, screen.answer) == (1, 2)
+    await press_(live.app, pilot, "G", "left_square_bracket", "t", "t", "t", "pagedown", "pageup")
+    assert (screen.group, screen.answer) == (0, 1)
+    await pilot.click("#knobs", offset=(8, 3))
+    await press_(live.app, pilot)
+    assert screen.at == "answers"
+    line = screen.parts[0].plain.split("\n")[3]
+    await pilot.click("#knobs", offset=(line.index("◂"), 3))
+    await press_(live.app, pilot)
+    assert screen.plan.answers == 7
+    await press_(live.app, pilot, "question_mark", "escape", "escape", "escape")
+
+
+async def test_a_run_that_nobody_computes_says_so(opened: Opened) -> None:
+    live, pilot, screen = opened
+    live.write(ev.Ended(3, "interrupted"))
+    await press_(live.app, pilot)
+    await press_(live.app, pilot, "right", "a")
+    assert "the engine has ended" in live.desk.notice[0] and not live.engine.sent
+    assert screen.plan != screen.basis.plan
+
+
+def test_what_the_process_says_instead_of_numbers() -> None:
+    with pytest.raises(ValueError, match=r"no \u2400 markup"):
+        whatif.scored({"id": 1, "error": "no \0 markup"})
+
+
+async def test_without_a_lens_there_is_nothing_to_change(live: Live) -> None:
+    record(live)
+    async with live.app.run_test(size=(80, 24)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await press(live.app, pilot, "l", "w")
+        assert isinstance(live.app.screen, LensScreen)
+        assert "nothing to change" in live.desk.notice[0]
