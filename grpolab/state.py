@@ -3,11 +3,13 @@ one door."""
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from grpolab import events as ev
+from grpolab.history import Axis, Samples, Steps
 
 KEPT_ROLLOUTS = 48
 """Rollouts a lane keeps in memory; older ones stay in the run file."""
@@ -64,7 +66,7 @@ class LaneState:
     parent: str = ""
     opened: int = 0
     trainable: int = 0
-    steps: list[ev.StepDone] = field(default_factory=list)
+    steps: Steps = field(default_factory=Steps)
     evals: list[ev.Evaluated] = field(default_factory=list)
     switches: list[ev.Switched] = field(default_factory=list)
     changes: list[ev.SettingChanged] = field(default_factory=list)
@@ -74,7 +76,10 @@ class LaneState:
     rollouts: dict[int, RolloutView] = field(default_factory=dict)
     history: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)  # see began
 
+    samples: Samples = field(default_factory=Samples)
+
     def __post_init__(self) -> None:
+        self.steps.lane = self.name
         self.began(self.opened)
 
     @property
@@ -86,10 +91,15 @@ class LaneState:
         """The newest rollout, perhaps still streaming."""
         return next(reversed(self.rollouts.values())) if self.rollouts else None
 
-    def series(self, metric: str) -> tuple[list[int], list[float]]:
-        """Steps and values of one metric, where it was measured."""
-        points = [(s.step, s.metrics[metric]) for s in self.steps if metric in s.metrics]
-        return [x for x, _ in points], [y for _, y in points]
+    def series(self, metric: str, axis: Axis = "step") -> tuple[array[Any], array[Any]]:
+        """x and values of one metric, where it was measured: parts of the history, not to be
+        changed."""
+        return self.steps.series(metric, axis)
+
+    def axis(self, name: Axis) -> array[Any]:
+        """Each finished step's place on this axis: its number, or updates, answers, tokens and
+        recorded seconds so far."""
+        return self.steps.axis(name)
 
     def in_force(self, step: int) -> tuple[str, str, dict[str, Any]]:
         """Algorithm, preset and settings under which a step was, or will be, computed."""
@@ -122,9 +132,8 @@ class LabState:
     @property
     def step(self) -> int:
         """Steps that every lane has finished."""
-        return min(
-            (lane.steps[-1].step if lane.steps else 0 for lane in self.lanes.values()), default=0
-        )
+        done = (lane.axis("step") for lane in self.lanes.values())
+        return min((steps[-1] if steps else 0 for steps in done), default=0)
 
     @property
     def steps(self) -> int:
@@ -154,7 +163,7 @@ class LabState:
             if lane.opened > e.step:
                 del self.lanes[name]
                 continue
-            lane.steps = [s for s in lane.steps if s.step <= e.step]
+            lane.steps.cut(e.step)
             lane.evals = [s for s in lane.evals if s.step <= e.step]
             lane.changes = [s for s in lane.changes if s.step <= e.step]
             undone = [s for s in lane.switches if s.step > e.step]
@@ -168,6 +177,8 @@ class LabState:
 
     def _on_phase(self, e: ev.PhaseChanged) -> None:
         self.phase = e
+        if e.phase == "sampling" and e.lane in self.lanes:
+            self.lanes[e.lane].samples.sampling(e.detail)
 
     def _on_model(self, e: ev.ModelLoaded) -> None:
         self.model = e
@@ -186,6 +197,7 @@ class LabState:
         lane = self.lanes.get(e.lane)
         if lane is None:
             return
+        lane.samples.rollout(len(e.prompts), e.group_size)
         rows = len(e.prompts) * e.group_size
         lane.rollouts[e.step] = RolloutView(
             e.step, e.algorithm, e.prompts, e.difficulty, e.group_size, e.max_tokens, [""] * rows
@@ -220,8 +232,9 @@ class LabState:
             view.tokens = e
 
     def _on_step(self, e: ev.StepDone) -> None:
-        if e.lane in self.lanes:
-            self.lanes[e.lane].steps.append(e)
+        lane = self.lanes.get(e.lane)
+        if lane is not None:
+            lane.steps.append(e, self.time, lane.samples.done(e.metrics))
 
     def _on_eval(self, e: ev.Evaluated) -> None:
         lane = self.lanes.get(e.lane)

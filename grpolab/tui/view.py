@@ -50,7 +50,7 @@ class View:
             return None
         if self.held is None:
             return lane.last
-        return next((s for s in reversed(lane.steps) if s.step <= self.held.step), None)
+        return lane.steps.upto(self.held.step)
 
     def in_force(self, state: LabState) -> tuple[str, str, dict[str, Any]]:
         """Algorithm, preset and settings of the held step, or of now."""

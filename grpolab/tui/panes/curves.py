@@ -35,7 +35,7 @@ class CurvePane(Pane):
 
     def limit(self, lane: LaneState) -> float:
         """The last step on the axis: some way ahead of the newest, at most the run's last."""
-        newest = max([s.step for s in lane.steps[-1:]] + [e.step for e in lane.evals[-1:]] + [1])
+        newest = max([*lane.axis("step")[-1:]] + [e.step for e in lane.evals[-1:]] + [1])
         total = self.desk.state.steps
         ahead = float(max(10, -(-newest * 5 // 4 // 10) * 10))
         return min(ahead, float(total)) if total >= newest else float(newest)
