@@ -57,6 +57,15 @@ def _whole(value: Any) -> int:
     return int(value) if isinstance(value, int | float) and isfinite(value) else 0
 
 
+def _moved(values: array[int], by: int) -> array[int]:
+    """All of them so much higher. Most often they are rows without a gap, and that is quick."""
+    if not by or not values:
+        return values
+    if values[-1] - values[0] == len(values) - 1:
+        return array(values.typecode, range(values[0] + by, values[-1] + by + 1))
+    return array(values.typecode, [n + by for n in values])
+
+
 class Samples:
     """Counts the answers that a lane's steps sample. Groups that were replaced count, and so do
     the rollouts that only a critic learned from."""
@@ -141,14 +150,13 @@ class Steps(Sequence[StepDone]):
                 a, b = bisect_left(column.rows, start), bisect_left(column.rows, stop)
                 own = mine.setdefault(name, Column()) if a < b else None
                 if own is not None:
-                    shift, rows = row - start, column.rows[a:b]
-                    own.rows.extend(rows if not shift else array("I", [r + shift for r in rows]))
+                    own.rows.extend(_moved(column.rows[a:b], row - start))
                     own.values.extend(column.values[a:b])
         for name, mine in self._so_far.items():
             theirs = other._so_far[name]
             shift = (mine[-1] if mine else 0) - (theirs[start - 1] if start else 0)
             part = theirs[start:stop]
-            mine.extend(part if not shift else array("q", [n + shift for n in part]))
+            mine.extend(_moved(part, shift))
         self.peak.extend(other.peak[start:stop])
         self._time.extend(other._time[start:stop])
         changes = list(other._algorithm)

@@ -5,14 +5,25 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Protocol
 
 from grpolab import events as ev
 from grpolab.history import Axis, Samples, Steps
 
 KEPT_ROLLOUTS = 48
-"""Rollouts a lane keeps in memory; older ones stay in the run file."""
+"""Rollouts a lane keeps at hand; older ones stay in the run file."""
+
+WHOLE_ROLLOUTS = 4
+"""Of these, so many are whole in memory where the others can be read again."""
+
+
+class Archive(Protocol):
+    """Where a state's past can be looked up: the run file."""
+
+    def done(self, lane: str, step: int) -> ev.StepDone | None: ...
+
+    def rollout(self, lane: str, step: int) -> RolloutView | None: ...
 
 
 @dataclass
@@ -27,9 +38,10 @@ class RolloutView:
     max_tokens: int
     text: list[str] = field(default_factory=list)
     ended: set[int] = field(default_factory=set)
-    position: int = 0
-    graded: ev.Graded | None = None
-    tokens: ev.Tokens | None = None
+    # factories, so that one which is not read yet lacks them: see recall.Stored
+    position: int = field(default_factory=int)
+    graded: ev.Graded | None = field(default_factory=lambda: None)
+    tokens: ev.Tokens | None = field(default_factory=lambda: None)
 
     def rows(self, prompt: int) -> range:
         """Row numbers of one prompt's group."""
@@ -77,9 +89,12 @@ class LaneState:
     history: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)  # see began
 
     samples: Samples = field(default_factory=Samples)
+    archive: Archive | None = None
 
     def __post_init__(self) -> None:
         self.steps.lane = self.name
+        if self.archive is not None:
+            self.steps.fetch = partial(self.archive.done, self.name)
         self.began(self.opened)
 
     @property
@@ -90,6 +105,13 @@ class LaneState:
     def rollout(self) -> RolloutView | None:
         """The newest rollout, perhaps still streaming."""
         return next(reversed(self.rollouts.values())) if self.rollouts else None
+
+    def rollout_at(self, step: int) -> RolloutView | None:
+        """The rollout of any step, be it out of the run file."""
+        kept = self.rollouts.get(step)
+        if kept is None and self.archive is not None:
+            return self.archive.rollout(self.name, step)
+        return kept
 
     def series(self, metric: str, axis: Axis = "step") -> tuple[array[Any], array[Any]]:
         """x and values of one metric, where it was measured: parts of the history, not to be
@@ -128,6 +150,7 @@ class LabState:
     checkpoint: ev.Checkpointed | None = None
     time: float = 0.0
     version: int = 0
+    archive: Archive | None = None
 
     @property
     def step(self) -> int:
@@ -187,8 +210,9 @@ class LabState:
         known = self.lanes.get(e.lane)
         if known is None:
             self.lanes[e.lane] = LaneState(
-                e.lane, e.algorithm, e.preset, e.settings, e.parent, e.step, e.trainable
-            )
+                e.lane, e.algorithm, e.preset, e.settings, e.parent, e.step, e.trainable,
+                archive=self.archive,
+            )  # fmt: skip
         else:  # announced again by a resumed engine
             known.algorithm, known.preset, known.settings = e.algorithm, e.preset, e.settings
             known.began(e.step)
@@ -204,6 +228,9 @@ class LabState:
         )
         while len(lane.rollouts) > KEPT_ROLLOUTS:
             del lane.rollouts[next(iter(lane.rollouts))]
+        old = list(lane.rollouts)[-1 - WHOLE_ROLLOUTS : -WHOLE_ROLLOUTS]
+        if self.archive is not None and old and (stored := self.archive.rollout(e.lane, old[0])):
+            lane.rollouts[old[0]] = stored
 
     def _view(self, lane: str, step: int) -> RolloutView | None:
         state = self.lanes.get(lane)
@@ -225,6 +252,7 @@ class LabState:
         view.graded = e
         view.text = list(e.text)
         view.ended = set(range(len(e.text)))
+        view.position = max([view.position, *e.length])  # how it was sampled may not be read again
 
     def _on_tokens(self, e: ev.Tokens) -> None:
         view = self._view(e.lane, e.step)
