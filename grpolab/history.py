@@ -34,13 +34,6 @@ class Column:
         self.rows = array("I")
         self.values = array("d")
 
-    def add(self, row: int, value: Any) -> None:
-        try:
-            self.values.append(value)
-        except TypeError:  # not a number: something was measured, but nobody knows what
-            self.values.append(float("nan"))
-        self.rows.append(row)
-
     def at(self, row: int) -> float | None:
         """The value of a row; None where it was not measured."""
         i = row if row < len(self.rows) and self.rows[row] == row else bisect_left(self.rows, row)
@@ -130,7 +123,11 @@ class Steps(Sequence[StepDone]):
                 column = columns.get(name)
                 if column is None:
                     column = columns[name] = Column()
-                column.add(row, value)
+                try:
+                    column.values.append(value)
+                except TypeError:  # it was measured, but it is no number
+                    column.values.append(float("nan"))
+                column.rows.append(row)
         self.peak.append(_whole(done.peak_memory))
         for phase, owners in done.memory_phases.items():
             self.phases[phase] = row, owners

@@ -133,8 +133,7 @@ class Recall:
         found = self.log.lanes.get(lane)
         if found is None:
             return None
-        steps = found.steps.axis("step")
-        row = self.log.find(steps, found.step_line, self.lines, step)
+        row = self.log.find(found.step, found.step_line, self.lines, step)
         timed = self._step(found.step_line[row]) if row >= 0 else None
         return timed[1] if timed is not None and isinstance(timed[1], ev.StepDone) else None
 

@@ -36,7 +36,8 @@ class LaneLog:
     Line 0 stands for none: it is the run's."""
 
     def __init__(self, name: str) -> None:
-        self.steps = Steps(name)
+        self.steps = Steps(name)  # without those that came when the log was thin
+        self.step = array("i")
         self.step_line = array("I")
         self.rollout_step = array("i")
         self.rollout_line = array("I")
@@ -50,6 +51,12 @@ class LaneLog:
         self.graded_line.append(0)
         self.tokens_line.append(0)
         self.rollout_line.append(line)
+
+    def done(self, line: int, e: ev.StepDone, time: float, *, whole: bool) -> None:
+        if whole:
+            self.steps.append(e, time, self.samples.done(e.metrics))
+        self.step.append(e.step)
+        self.step_line.append(line)
 
     def seen(self, lines: array[int], line: int, step: int) -> None:
         """Something of the newest rollout stands in this line."""
@@ -70,6 +77,7 @@ class RunLog:
         self.ends = array("d")  # times at which a step was finished, each once
         self.start: float | None = None  # when the first rollout began
         self.end = 0  # bytes indexed
+        self.thin = False  # of steps that follow only the places: nobody wants their columns
         self._buffer = bytearray(CHUNK)
         self._names: dict[bytes, str] = {}
         self._file: io.FileIO | None = None  # read on
@@ -193,8 +201,7 @@ class RunLog:
                     self.start = t
             case ev.StepDone():
                 lane = self._of(event.lane)
-                lane.steps.append(event, self.due[-1], lane.samples.done(event.metrics))
-                lane.step_line.append(line)
+                lane.done(line, event, self.due[-1], whole=not self.thin)
                 if not self.ends or self.due[-1] > self.ends[-1]:
                     self.ends.append(self.due[-1])
             case ev.Graded() | ev.Tokens():  # its fields stand in an order of their own

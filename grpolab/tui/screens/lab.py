@@ -11,7 +11,6 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from grpolab import events as ev
-from grpolab.state import LabState
 from grpolab.tui.arrange import arrange, folded
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import ACTIONS
@@ -117,7 +116,9 @@ class LabScreen(Actions, Screen[int]):
                 canvas.paint()
 
     def moved(self) -> None:
-        """The user moved the view: show it now."""
+        """The user moved the view, or the clock: show it now."""
+        if self.desk.mode == "replay":
+            self.tick()
         self.mark({"select"})
         self.repaint(at_once=True)
 
@@ -128,8 +129,10 @@ class LabScreen(Actions, Screen[int]):
         self._last = now
         marks = {event.kind for _, event in batch}
         if restart:
-            self.desk.state = LabState()
+            self.desk.state = self.desk.source.fresh()
             marks |= {*ev.KINDS, "select"}
+        elif self.desk.state.archive is None:
+            self.desk.state.archive = self.desk.source.recall
         for t, event in batch:
             self.desk.state.apply(event, t)
             if not restart:
