@@ -42,7 +42,8 @@ class Column:
     def cut(self, rows: int) -> None:
         """Keep what lies in the first so many rows."""
         n = bisect_left(self.rows, rows)
-        del self.rows[n:], self.values[n:]
+        # new arrays: who has summed up the old ones must notice
+        self.rows, self.values = self.rows[:n], self.values[:n]
 
 
 def _whole(value: Any) -> int:
@@ -51,12 +52,8 @@ def _whole(value: Any) -> int:
 
 
 def _moved(values: array[int], by: int) -> array[int]:
-    """All of them so much higher. Most often they are rows without a gap, and that is quick."""
-    if not by or not values:
-        return values
-    if values[-1] - values[0] == len(values) - 1:
-        return array(values.typecode, range(values[0] + by, values[-1] + by + 1))
-    return array(values.typecode, [n + by for n in values])
+    """All of them so much higher."""
+    return array(values.typecode, [n + by for n in values]) if by else values
 
 
 class Samples:
@@ -142,13 +139,16 @@ class Steps(Sequence[StepDone]):
         if stop <= start:
             return
         row = len(self._step)
+        every = array("I", range(row, row + stop - start))
         for mine, theirs in zip(self._columns(), other._columns(), strict=True):
             for name, column in list(theirs.items()):
                 a, b = bisect_left(column.rows, start), bisect_left(column.rows, stop)
-                own = mine.setdefault(name, Column()) if a < b else None
-                if own is not None:
-                    own.rows.extend(_moved(column.rows[a:b], row - start))
-                    own.values.extend(column.values[a:b])
+                if a == b:
+                    continue
+                own = mine.setdefault(name, Column())
+                own.values.extend(column.values[a:b])
+                whole, shift = b - a == stop - start, row - start
+                own.rows.extend(every if whole else _moved(column.rows[a:b], shift))
         for name, mine in self._so_far.items():
             theirs = other._so_far[name]
             shift = (mine[-1] if mine else 0) - (theirs[start - 1] if start else 0)
@@ -173,8 +173,8 @@ class Steps(Sequence[StepDone]):
                 columns[name].cut(rows)
                 if not columns[name].rows:
                     del columns[name]
-        for plain in (self._step, self._time, self.peak, *self._so_far.values()):
-            del plain[rows:]
+        self._step, self._time, self.peak = self._step[:rows], self._time[:rows], self.peak[:rows]
+        self._so_far = {name: so_far[:rows] for name, so_far in self._so_far.items()}
         self._algorithm = [c for c in self._algorithm if c[0] < rows]
         for _ in range(min(gone, len(self._recent))):
             self._recent.pop()

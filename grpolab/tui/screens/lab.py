@@ -95,6 +95,7 @@ class LabScreen(Actions, Screen[int]):
             return
         self.desk.run_dir = self.desk.source.run_dir or self.desk.run_dir
         cards.load()
+        gc.freeze()  # a long run's index stays too: looking through it would hold up keys
         self.app.call_from_thread(self.mark, {"cards"})
 
     def mark(self, marks: set[str]) -> None:
@@ -104,8 +105,9 @@ class LabScreen(Actions, Screen[int]):
                 if canvas.watches & marks:
                     canvas.stale = True
 
-    def repaint(self, at_once: bool = False) -> None:
-        """Paint the stale canvases in sight. `at_once`: even if painted a moment ago."""
+    def repaint(self, at_once: bool = False, slow: int | None = None) -> None:
+        """Paint the stale canvases in sight. `at_once`: even if painted a moment ago. Of those that
+        take long at most `slow`: a key may be waiting."""
         now = time.monotonic()
         seen = next((s for s in reversed(self.app.screen_stack) if not s.is_modal), self)
         guest = next((g for g in self.guests if g is seen), None)
@@ -113,17 +115,26 @@ class LabScreen(Actions, Screen[int]):
             if canvas.due(now) or (
                 at_once and canvas.stale and canvas.display and canvas.is_mounted
             ):
+                if canvas.slow and slow is not None:
+                    if not slow:
+                        continue
+                    slow -= 1
                 canvas.paint()
 
     def moved(self) -> None:
-        """The user moved the view, or the clock: show it now."""
+        """The user moved the view, or the clock: show it now, the curves with the next tick."""
         if self.desk.mode == "replay":
-            self.tick()
+            self.take()
         self.mark({"select"})
-        self.repaint(at_once=True)
+        self.repaint(at_once=True, slow=0)
 
     def tick(self) -> None:
         """Take in what happened since the last time, and repaint."""
+        self.take()
+        self.repaint(slow=1)
+
+    def take(self) -> None:
+        """Take in what happened since the last time."""
         now = time.monotonic()
         restart, batch = self.desk.source.poll(now - self._last)
         self._last = now
@@ -152,7 +163,6 @@ class LabScreen(Actions, Screen[int]):
             guest.news([event for _, event in batch])
         if marks:
             self.mark(marks)
-        self.repaint()
 
     def _tell(self, event: ev.Event) -> None:
         """Notices for what happens rarely and matters."""
