@@ -82,7 +82,7 @@ class Recall:
     def _rollouts(self, state: LabState, lane: LaneLog, lines: int) -> None:
         """The newest ones. One that is not finished is read at once: more of it will come."""
         kept = state.lanes[lane.steps.lane].rollouts
-        found = self.log.newest(lane.rollout_step, lane.rollout_line, lines, KEPT_ROLLOUTS)
+        found = self.log.rollouts(lane, lines, KEPT_ROLLOUTS)
         for step, entry in found.items():
             kept[step] = self._stored(lane, entry, lines)
         done = bisect_left(lane.step_line, lines)

@@ -77,7 +77,8 @@ class RunLog:
         self.ends = array("d")  # times at which a step was finished, each once
         self.start: float | None = None  # when the first rollout began
         self.end = 0  # bytes indexed
-        self.thin = False  # of steps that follow only the places: nobody wants their columns
+        # for who folds what follows: of the steps only the places, of what streams nothing
+        self.thin = False
         self._buffer = bytearray(CHUNK)
         self._names: dict[bytes, str] = {}
         self._file: io.FileIO | None = None  # read on
@@ -152,13 +153,15 @@ class RunLog:
         if timed is None:
             return
         t, event = timed
+        if events is not None:
+            events.append(timed)
+        if self.thin and isinstance(event, ev.Sampled | ev.PhaseChanged):
+            return
         self._add(at, t, event.kind)
         if head is not None:
             self._place(head)
         else:
             self._take(len(self.at) - 1, t, event)
-        if events is not None:
-            events.append(timed)
 
     def _lazily(self, head: re.Match[bytes], a: int, b: int) -> bool:
         """Whether the line's place is all that need be known of it now."""
@@ -270,6 +273,10 @@ class RunLog:
                     break
                 found.setdefault(steps[at], at)
         return dict(sorted(found.items()))
+
+    def rollouts(self, lane: LaneLog, lines: int, count: int = 1 << 31) -> dict[int, int]:
+        """The newest rollouts of a lane that are in force after so many lines: entry by step."""
+        return self.newest(lane.rollout_step, lane.rollout_line, lines, count)
 
     def rare_upto(self, lines: int) -> list[tuple[int, float, ev.Event]]:
         """Those rare events that stand in the first so many lines."""

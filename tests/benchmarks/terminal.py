@@ -174,6 +174,7 @@ class Terminal:
         if not select.select([self._leader], [], [], max(0.0, seconds))[0]:
             return False
         self._new += os.read(self._leader, 1 << 16)
+        del self._new[: -(1 << 18)]
         return True
 
     def until(self, pattern: bytes, patience: float = 30.0) -> float:
