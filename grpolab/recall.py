@@ -11,7 +11,7 @@ from typing import Any
 
 from grpolab import events as ev
 from grpolab.history import KEPT_STEPS, Samples
-from grpolab.runlog import LaneLog, RunLog
+from grpolab.runlog import PARTS, LaneLog, RunLog
 from grpolab.state import KEPT_ROLLOUTS, LabState, LaneState, RolloutView
 
 LOADED = 8
@@ -100,7 +100,7 @@ class Recall:
             self._loaded = [*self._loaded[1 - LOADED :], stored]
             return self._whole(lane, entry, lines)
 
-        scored = 0 < lane.tokens_line[entry] < lines
+        scored = lane.part("tokens", entry, lines) > 0
         return Stored(lane.rollout_step[entry], scored, read)
 
     def _whole(self, lane: LaneLog, entry: int, lines: int) -> dict[str, Any]:
@@ -115,9 +115,8 @@ class Recall:
     def _events(self, lane: LaneLog, entry: int, lines: int) -> Iterator[ev.Event]:
         """A rollout's events: what was sampled only where it was not graded yet."""
         log, first = self.log, lane.rollout_line[entry]
-        known = [lane.graded_line[entry], lane.tokens_line[entry]]
-        known = [line for line in known if 0 < line < lines]
-        if not known or known[0] != lane.graded_line[entry]:
+        known = sorted(line for kind in PARTS if (line := lane.part(kind, entry, lines)))
+        if not lane.part("graded", entry, lines):
             after = lane.rollout_line[entry + 1 : entry + 2]
             stop, code = min([lines, *after]), log.code("sampled")
             known = [n for n in range(first, stop) if log.kind[n] == code] + known

@@ -27,7 +27,10 @@ _CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _HEAD = re.compile(
     rb'\{"t":([-+.0-9eE]+),"kind":"([a-z-]+)"(?:,"step":(\d+),"lane":"((?:[^"\\]|\\.)*)")?'
 )
-_LAZY = {b"sampled", b"graded", b"tokens", b"phase"}  # parsed when somebody looks
+PARTS = ("graded", "tokens")
+"""Kinds of events that belong to a rollout and come once for it, after it was sampled."""
+
+_LAZY = {b"sampled", b"phase", *(kind.encode() for kind in PARTS)}  # parsed when somebody looks
 _PRETRAINING = b"value pretraining"  # such a phase counts samples, see history.Samples
 
 
@@ -41,15 +44,14 @@ class LaneLog:
         self.step_line = array("I")
         self.rollout_step = array("i")
         self.rollout_line = array("I")
-        self.graded_line = array("I")
-        self.tokens_line = array("I")
+        self.parts = {kind: array("I") for kind in PARTS}  # the line of each
         self.samples = Samples()
 
     def begun(self, line: int, e: ev.RolloutStarted) -> None:
         self.samples.rollout(len(e.prompts), e.group_size)
         self.rollout_step.append(e.step)
-        self.graded_line.append(0)
-        self.tokens_line.append(0)
+        for lines in self.parts.values():
+            lines.append(0)
         self.rollout_line.append(line)
 
     def done(self, line: int, e: ev.StepDone, time: float, *, whole: bool) -> None:
@@ -58,10 +60,18 @@ class LaneLog:
         self.step.append(e.step)
         self.step_line.append(line)
 
-    def seen(self, lines: array[int], line: int, step: int) -> None:
-        """Something of the newest rollout stands in this line."""
-        if self.rollout_step and self.rollout_step[-1] == step:
-            lines[-1] = line
+    def seen(self, kind: str, line: int, step: int) -> None:
+        """A part of a step's newest rollout stands in this line."""
+        at = len(self.rollout_line) - 1
+        while at >= 0 and self.rollout_step[at] > step:
+            at -= 1
+        if at >= 0 and self.rollout_step[at] == step:
+            self.parts[kind][at] = line
+
+    def part(self, kind: str, entry: int, lines: int) -> int:
+        """The line of a rollout's part, if it is one of the first `lines`; else 0."""
+        line = self.parts[kind][entry]
+        return line if line < lines else 0
 
 
 class RunLog:
@@ -176,11 +186,9 @@ class RunLog:
 
     def _place(self, head: re.Match[bytes]) -> None:
         """Something of a rollout that is not parsed."""
-        kind = head[2]
-        if kind == b"graded" or kind == b"tokens":
-            lane = self._lane(bytes(head[4]))
-            lines = lane.graded_line if kind == b"graded" else lane.tokens_line
-            lane.seen(lines, len(self.at) - 1, int(head[3]))
+        kind = bytes(head[2]).decode()
+        if kind in PARTS:
+            self._lane(bytes(head[4])).seen(kind, len(self.at) - 1, int(head[3]))
 
     def _lane(self, written: bytes) -> LaneLog:
         name = self._names.get(written)
@@ -207,12 +215,11 @@ class RunLog:
                 lane.done(line, event, self.due[-1], whole=not self.thin)
                 if not self.ends or self.due[-1] > self.ends[-1]:
                     self.ends.append(self.due[-1])
-            case ev.Graded() | ev.Tokens():  # its fields stand in an order of their own
-                lane = self._of(event.lane)
-                lines = lane.graded_line if isinstance(event, ev.Graded) else lane.tokens_line
-                lane.seen(lines, line, event.step)
             case ev.Sampled():
                 pass
+            case _ if event.kind in PARTS:  # its fields stand in an order of their own
+                lane = self._of(event.lane)  # pyright: ignore[reportAttributeAccessIssue]
+                lane.seen(event.kind, line, event.step)  # pyright: ignore[reportAttributeAccessIssue]
             case _:
                 if isinstance(event, ev.PhaseChanged) and event.phase == "sampling":
                     self._of(event.lane).samples.sampling(event.detail)

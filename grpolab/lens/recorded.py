@@ -46,7 +46,8 @@ def from_run(run_dir: Path, step: int | None = None, lane: str | None = None) ->
         hint = nearest(lane, lanes) if lanes else "; nothing is recorded yet"
         raise RequestError(f"{run_dir}: no lane {lane!r}{hint}")
     of = log.lanes[lane]
-    complete = [s for s, at in lanes[lane].items() if of.graded_line[at] and of.tokens_line[at]]
+    kinds = "graded", "tokens"
+    complete = [s for s, at in lanes[lane].items() if all(of.parts[kind][at] for kind in kinds)]
     if not complete:
         raise RequestError(
             f"{run_dir}: lane {lane} has no step with its tokens; record.tokens must be true"
@@ -58,7 +59,7 @@ def from_run(run_dir: Path, step: int | None = None, lane: str | None = None) ->
             f"{run_dir}: no step {step} in lane {lane}; recorded: {_spans(complete)}"
         )
     at = lanes[lane][step]
-    lines = of.rollout_line[at], of.graded_line[at], of.tokens_line[at]
+    lines = of.rollout_line[at], *(of.parts[kind][at] for kind in kinds)
     started, graded, tokens = (timed and timed[1] for timed in map(log.event, lines))
     log.close()
     try:

@@ -14,7 +14,7 @@ from grpolab.events import LensMade
 from grpolab.feed import Timed
 from grpolab.recall import Recall
 from grpolab.runlog import RunLog
-from grpolab.state import LabState
+from grpolab.state import LabState, RolloutView
 
 Mode = Literal["live", "watch", "replay"]
 
@@ -65,7 +65,7 @@ class Engine(Protocol):
 class Source(Protocol):
     mode: Mode
     run_dir: Path | None  # known at the latest when it is loaded
-    recall: Recall | None  # the run's past; there at the latest when there are events
+    past: Recall | None  # the run's past; there at the latest when there are events
 
     def load(self) -> None:
         """Slow preparation, done off the screen's thread."""
@@ -80,6 +80,10 @@ class Source(Protocol):
         """The state that the last poll wants in the place of the old one."""
         ...
 
+    def recall(self, lane: str, step: int) -> RolloutView | None:
+        """A step's rollout out of the run file, however long ago it was."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -92,12 +96,12 @@ class Following:
         self.mode: Mode = mode
         self.find = find
         self.run_dir = run_dir
-        self.recall: Recall | None = None
+        self.past: Recall | None = None
         self._behind = False  # there is more in the index than in the state
 
     def load(self) -> None:
         """Find the run, and index what is there already if it is much."""
-        if self.recall is not None:
+        if self.past is not None:
             return
         if self.run_dir is None and self.find is not None:
             self.run_dir = self.find()
@@ -105,16 +109,16 @@ class Following:
             log = RunLog(self.run_dir / "events.jsonl")
             while log.behind() > FAR_BEHIND and log.read():
                 self._behind = True
-            self.recall = Recall(log)  # last: from now on it is polled
+            self.past = Recall(log)  # last: from now on it is polled
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
-        if self.recall is None:
+        if self.past is None:
             return False, []
-        log, until = self.recall.log, time.monotonic() + STRETCH
+        log, until = self.past.log, time.monotonic() + STRETCH
         if log.behind() > FAR_BEHIND and not self._behind:  # the viewer slept: begin anew
             log.close()
             log = RunLog(log.path)
-            self.recall, self._behind = Recall(log), True
+            self.past, self._behind = Recall(log), True
         while log.behind() > FAR_BEHIND and time.monotonic() < until and log.read():
             pass
         if self._behind:
@@ -125,16 +129,19 @@ class Following:
         found: list[Timed] = []
         log.thin = True  # the state has the columns
         log.read(found)
-        self.recall.lines = log.lines
+        self.past.lines = log.lines
         return False, found
 
     def fresh(self) -> LabState:
-        assert self.recall is not None
-        return self.recall.state(self.recall.log.lines)
+        assert self.past is not None
+        return self.past.state(self.past.log.lines)
+
+    def recall(self, lane: str, step: int) -> RolloutView | None:
+        return self.past.rollout(lane, step) if self.past is not None else None
 
     def close(self) -> None:
-        if self.recall is not None:
-            self.recall.log.close()
+        if self.past is not None:
+            self.past.log.close()
 
 
 class Playing:
@@ -150,7 +157,7 @@ class Playing:
         self.playing = True
         self.loaded = False
         self.log = RunLog(self.path)
-        self.recall: Recall | None = Recall(self.log)
+        self.past: Recall | None = Recall(self.log)
         self._clock: float | None = None  # None: at the start, wherever that will be
         self._to_end = False  # the clock stands at the end, wherever that will be
         self._next = 0  # events that were handed out
@@ -176,8 +183,8 @@ class Playing:
             return True, []
         found = log.events(self._next, lines)
         self._next = lines
-        if self.recall is not None:
-            self.recall.lines = lines
+        if self.past is not None:
+            self.past.lines = lines
         return False, found
 
     def _far(self, lines: int) -> bool:
@@ -188,8 +195,11 @@ class Playing:
         return done > FAR_AHEAD or self.log.at[lines - 1] - self.log.at[self._next] > FAR_BEHIND
 
     def fresh(self) -> LabState:
-        assert self.recall is not None
-        return self.recall.state(self._next)
+        assert self.past is not None
+        return self.past.state(self._next)
+
+    def recall(self, lane: str, step: int) -> RolloutView | None:
+        return self.past.rollout(lane, step) if self.past is not None else None
 
     def close(self) -> None:
         self.log.close()

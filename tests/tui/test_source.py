@@ -26,7 +26,7 @@ def taken(source: Source, state: LabState, seconds: float = 0.0) -> LabState:
     if restart:
         state = source.fresh()
     elif state.archive is None:
-        state.archive = source.recall
+        state.archive = source.past
     for t, event in batch:
         state.apply(event, t)
     return state

@@ -143,7 +143,7 @@ class LabScreen(Actions, Screen[int]):
             self.desk.state = self.desk.source.fresh()
             marks |= {*ev.KINDS, "select"}
         elif self.desk.state.archive is None:
-            self.desk.state.archive = self.desk.source.recall
+            self.desk.state.archive = self.desk.source.past
         for t, event in batch:
             self.desk.state.apply(event, t)
             if not restart:
