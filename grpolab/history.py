@@ -28,22 +28,60 @@ tokens so far; recorded seconds since the run's start."""
 class Column:
     """One quantity, with the rows in which it was measured."""
 
-    __slots__ = ("rows", "values")
+    __slots__ = ("_rows", "_start", "values")
 
     def __init__(self) -> None:
-        self.rows = array("I")
         self.values = array("d")
+        self._start = 0  # the first row; the others follow on it as long as there is no `_rows`
+        self._rows: array[int] | None = None
+
+    @property
+    def rows(self) -> array[int] | range:
+        """One for each value, rising."""
+        if self._rows is not None:
+            return self._rows
+        return range(self._start, self._start + len(self.values))
+
+    def add(self, row: int, value: Any) -> None:
+        if self._rows is None and row != self._start + len(self.values):
+            self._part(row)
+        try:
+            self.values.append(value)
+        except TypeError:  # it was measured, but it is no number
+            self.values.append(float("nan"))
+        if self._rows is not None:
+            self._rows.append(row)
+
+    def extend(self, rows: array[int] | range, values: array[float]) -> None:
+        """Values behind the own ones; rows that are a `range` follow on each other."""
+        if self._rows is None and rows[:1]:
+            if isinstance(rows, range) and not self.values:
+                self._start = rows[0]
+            elif not isinstance(rows, range) or rows[0] != self._start + len(self.values):
+                self._rows = array("I", self.rows)
+        self.values.extend(values)
+        if self._rows is not None:
+            self._rows.extend(rows)
+
+    def _part(self, row: int) -> None:
+        """A gap comes before this row: from now on rows are kept one by one."""
+        if self.values:
+            self._rows = array("I", self.rows)
+        else:
+            self._start = row
 
     def at(self, row: int) -> float | None:
         """The value of a row; None where it was not measured."""
-        i = row if row < len(self.rows) and self.rows[row] == row else bisect_left(self.rows, row)
-        return self.values[i] if i < len(self.rows) and self.rows[i] == row else None
+        rows = self.rows
+        i = row - self._start if self._rows is None else bisect_left(rows, row)
+        return self.values[i] if 0 <= i < len(rows) and rows[i] == row else None
 
     def cut(self, rows: int) -> None:
         """Keep what lies in the first so many rows."""
         n = bisect_left(self.rows, rows)
         # new arrays: who has summed up the old ones must notice
-        self.rows, self.values = self.rows[:n], self.values[:n]
+        self.values = self.values[:n]
+        self._rows = None if self._rows is None else self._rows[:n]
 
 
 def _whole(value: Any) -> int:
@@ -51,9 +89,11 @@ def _whole(value: Any) -> int:
     return int(value) if isinstance(value, int | float) and isfinite(value) else 0
 
 
-def _moved(values: array[int], by: int) -> array[int]:
+def _moved(rows: array[int] | range, by: int) -> array[int] | range:
     """All of them so much higher."""
-    return array(values.typecode, [n + by for n in values]) if by else values
+    if isinstance(rows, range):
+        return range(rows.start + by, rows.stop + by)
+    return array("I", [n + by for n in rows]) if by else rows
 
 
 class Samples:
@@ -120,11 +160,7 @@ class Steps(Sequence[StepDone]):
                 column = columns.get(name)
                 if column is None:
                     column = columns[name] = Column()
-                try:
-                    column.values.append(value)
-                except TypeError:  # it was measured, but it is no number
-                    column.values.append(float("nan"))
-                column.rows.append(row)
+                column.add(row, value)
         self.peak.append(_whole(done.peak_memory))
         for phase, owners in done.memory_phases.items():
             self.phases[phase] = row, owners
@@ -139,21 +175,18 @@ class Steps(Sequence[StepDone]):
         if stop <= start:
             return
         row = len(self._step)
-        every = array("I", range(row, row + stop - start))
         for mine, theirs in zip(self._columns(), other._columns(), strict=True):
             for name, column in list(theirs.items()):
                 a, b = bisect_left(column.rows, start), bisect_left(column.rows, stop)
                 if a == b:
                     continue
-                own = mine.setdefault(name, Column())
-                own.values.extend(column.values[a:b])
-                whole, shift = b - a == stop - start, row - start
-                own.rows.extend(every if whole else _moved(column.rows[a:b], shift))
+                rows = _moved(column.rows[a:b], row - start)
+                mine.setdefault(name, Column()).extend(rows, column.values[a:b])
         for name, mine in self._so_far.items():
             theirs = other._so_far[name]
             shift = (mine[-1] if mine else 0) - (theirs[start - 1] if start else 0)
             part = theirs[start:stop]
-            mine.extend(_moved(part, shift))
+            mine.extend(part if not shift else array("q", [n + shift for n in part]))
         self.peak.extend(other.peak[start:stop])
         self._time.extend(other._time[start:stop])
         changes = list(other._algorithm)

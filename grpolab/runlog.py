@@ -281,6 +281,15 @@ class RunLog:
                 found.setdefault(steps[at], at)
         return dict(sorted(found.items()))
 
+    def finished(self, step: int) -> float | None:
+        """When a step was finished in every lane that made it, as far as is known."""
+        found = [
+            self.due[lane.step_line[at]]
+            for lane in self.lanes.values()
+            if (at := self.find(lane.step, lane.step_line, self.lines, step)) >= 0
+        ]
+        return max(found, default=None)
+
     def rollouts(self, lane: LaneLog, lines: int, count: int = 1 << 31) -> dict[int, int]:
         """The newest rollouts of a lane that are in force after so many lines: entry by step."""
         return self.newest(lane.rollout_step, lane.rollout_line, lines, count)

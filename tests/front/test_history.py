@@ -11,8 +11,9 @@ from grpolab import events as ev
 from grpolab.history import AXES, KEPT_STEPS, Samples, Steps
 
 
-def done(step: int, **metrics: float) -> ev.StepDone:
-    metrics = {"reward": step / 8} | ({"kl_ref": step / 4} if step % 4 == 1 else {}) | metrics
+def done(step: int) -> ev.StepDone:
+    metrics = {"reward": step / 8} | ({"kl_ref": step / 4} if step % 4 == 1 else {})
+    metrics |= {"value_loss": 1 / step} if 20 < step < 90 or step > 100 else {}
     return ev.StepDone(
         step, "main", "grpo" if step <= 100 else "ppo", metrics, {"rollout": 0.5, "update": 0.25},
         2, 30 + step, {"adapters": 7, "critic": 0 if step <= 100 else 5}, 90 + step, f"d{step}",
@@ -30,8 +31,8 @@ def steps(count: int) -> Steps:
 def equal(a: Steps, b: Steps) -> None:
     assert [a.axis(x) for x in AXES] == [b.axis(x) for x in AXES]
     for one, two in zip(a._columns(), b._columns(), strict=True):
-        assert {k: (c.rows, c.values) for k, c in one.items()} == {
-            k: (c.rows, c.values) for k, c in two.items()
+        assert {k: (list(c.rows), c.values) for k, c in one.items()} == {
+            k: (list(c.rows), c.values) for k, c in two.items()
         }
     assert [a.algorithm(r) for r in range(len(a))] == [b.algorithm(r) for r in range(len(b))]
     assert a.peak == b.peak

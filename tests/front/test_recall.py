@@ -104,6 +104,8 @@ def test_the_state_at_any_line(tmp_path: Path, chunk: int, monkeypatch: pytest.M
     assert log.length == max(t for t, _ in events)
     assert log.start == next(t for t, e in events if e.kind == "rollout")
     assert list(log.ends) == sorted({t for t, e in events if e.kind == "step"})
+    ends = [t for t, e in events if isinstance(e, ev.StepDone) and e.step == 7]
+    assert log.finished(7) == ends[-1] and log.finished(99) is None
     recall = Recall(log)
     for lines in range(0, len(events) + 1, 1 if chunk > 1000 else 37):
         same(recall.state(lines), folded(events[:lines]))
