@@ -150,6 +150,7 @@ class LabScreen(Actions, Screen[int]):
                 self._tell(event)
         if restart:
             self.desk.view.again(self.desk.state)
+            self.desk.asked.clear()  # the answer may be in what was not read one by one
         if marks & {"paused", "continued", "end", "failed"}:
             self.desk.pausing = False
         if now - self._clock >= CLOCK:
@@ -159,10 +160,22 @@ class LabScreen(Actions, Screen[int]):
             self._watch_engine()
         if self.start.display and self._begun():
             self.relayout()
-        for guest in tuple(self.guests) if batch or "clock" in marks else ():
-            guest.news([event for _, event in batch])
+        for guest in tuple(self.guests) if batch or restart or "clock" in marks else ():
+            guest.news([event for _, event in batch] + (self._newest() if restart else []))
         if marks:
             self.mark(marks)
+
+    def _newest(self) -> list[ev.Event]:
+        """What every lane has last, of each kind that a screen may wait for."""
+        return [
+            event
+            for lane in self.desk.state.lanes.values()
+            for events in (
+                lane.steps[-1:], lane.switches[-1:], lane.changes[-1:], lane.benches[-1:],
+                list(lane.lenses.values())[-1:],
+            )
+            for event in events
+        ]  # fmt: skip
 
     def _tell(self, event: ev.Event) -> None:
         """Notices for what happens rarely and matters."""
