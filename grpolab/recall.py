@@ -54,7 +54,7 @@ class Recall:
     def state(self, lines: int) -> LabState:
         """The fold of the first so many events."""
         self.lines = lines
-        state, rows = LabState(archive=self), dict.fromkeys(self.log.lanes, 0)
+        state, rows = LabState(archive=self), dict[str, tuple[int, int]]()
         for line, t, event in self.log.rare_upto(lines):
             if isinstance(event, ev.Resumed | ev.LaneOpened | ev.PhaseChanged):
                 self._catch_up(state, rows, line)
@@ -70,14 +70,29 @@ class Recall:
         state.version = lines
         return state
 
-    def _catch_up(self, state: LabState, rows: dict[str, int], line: int) -> None:
-        """Finished steps that stand before a line."""
+    def _catch_up(self, state: LabState, rows: dict[str, tuple[int, int]], line: int) -> None:
+        """Finished steps and evaluations that stand before a line."""
         for name, lane in self.log.lanes.items():
-            start, stop = rows.get(name, 0), bisect_left(lane.step_line, line)
-            rows[name] = stop
-            if name in state.lanes and start < stop:
-                state.lanes[name].steps.extend(lane.steps, start, stop)
-                state.lanes[name].samples = Samples()
+            step, evaluated = rows.get(name, (0, 0))
+            done, known = bisect_left(lane.step_line, line), bisect_left(lane.eval_line, line)
+            rows[name] = done, known
+            mine = state.lanes.get(name)
+            if mine is not None and step < done:
+                mine.steps.extend(lane.steps, step, done)
+                mine.samples = Samples()
+            if mine is not None and evaluated < known:
+                self._evaluations(mine, lane, lane.evals[evaluated:known])
+
+    def _evaluations(self, mine: LaneState, lane: LaneLog, found: list[ev.Evaluated]) -> None:
+        again = mine.evals and mine.evals[-1].step == found[0].step
+        if not again and not lane.evals_again:
+            mine.evals += found  # at once: there may be thousands
+            return
+        for event in found:
+            if mine.evals and mine.evals[-1].step == event.step:
+                mine.evals[-1] = event
+            else:
+                mine.evals.append(event)
 
     def _rollouts(self, state: LabState, lane: LaneLog, lines: int) -> None:
         """The newest ones. One that is not finished is read at once: more of it will come."""

@@ -31,6 +31,7 @@ PARTS = ("graded", "tokens")
 """Kinds of events that belong to a rollout and come once for it, after it was sampled."""
 
 _LAZY = {b"sampled", b"phase", *(kind.encode() for kind in PARTS)}  # parsed when somebody looks
+_PHASES = b',"memory_phases":'  # the last field of a finished step
 _PRETRAINING = b"value pretraining"  # such a phase counts samples, see history.Samples
 
 
@@ -46,6 +47,14 @@ class LaneLog:
         self.rollout_line = array("I")
         self.parts = {kind: array("I") for kind in PARTS}  # the line of each
         self.samples = Samples()
+        self.evals: list[ev.Evaluated] = []
+        self.eval_line = array("I")
+        self.evals_again = False  # a step was evaluated twice in a row: the later one counts
+
+    def evaluated(self, line: int, e: ev.Evaluated) -> None:
+        self.evals_again |= bool(self.evals) and self.evals[-1].step == e.step
+        self.evals.append(e)
+        self.eval_line.append(line)
 
     def begun(self, line: int, e: ev.RolloutStarted) -> None:
         self.samples.rollout(len(e.prompts), e.group_size)
@@ -159,7 +168,10 @@ class RunLog:
                 return
         else:
             head = None
-        timed = ev.decode(bytes(buffer[a:b]))
+        line = bytes(buffer[a:b])
+        if events is None and line.endswith(b"}}}") and (cut := line.rfind(_PHASES)) > 0:
+            line = line[:cut] + b"}"  # half of a step's line, which nobody needs here
+        timed = ev.decode(line)
         if timed is None:
             return
         t, event = timed
@@ -215,6 +227,8 @@ class RunLog:
                 lane.done(line, event, self.due[-1], whole=not self.thin)
                 if not self.ends or self.due[-1] > self.ends[-1]:
                     self.ends.append(self.due[-1])
+            case ev.Evaluated():
+                self._of(event.lane).evaluated(line, event)
             case ev.Sampled():
                 pass
             case _ if event.kind in PARTS:  # its fields stand in an order of their own

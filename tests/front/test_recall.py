@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def interrupted(steps: int = 12, back: int = 5, died: int = 8) -> list[ev.Event]
         ev.PhaseChanged("sampling", 7, "main", "value pretraining, rollout 1 of 1"),
         ev.RolloutStarted(7, "main", "ppo", ["1+1="], ["easy"], 2, 8),
     ]
+    evaluated = next(e for e in events if isinstance(e, ev.Evaluated) and e.step == 6)
+    pretraining += [evaluated, replace(evaluated, accuracy=0.5)]  # asked for by hand
     fork = ev.LaneOpened("fork", "ppo", "paper", {"beta": 0.0}, 7, "main")
     once = [*events[: reached(7, ev.RolloutStarted)], *pretraining,
             *events[reached(7, ev.RolloutStarted) : broken], fork]  # fmt: skip
