@@ -51,7 +51,12 @@ def opened(report: Report, name: str, screen: Terminal, steps: int) -> None:
     # the axis of the curves ends at the last step only when they do
     full = screen.until(b"%d step" % steps)
     report.add(Row(f"{name}: full curves", "s", Spread.of([full]),
-                   target=Target("≤", 3.0, "grpolab")))  # fmt: skip
+                   target=Target("≤", 3.0, "grpolab"), note=_computed(screen.cpu())))  # fmt: skip
+
+
+def _computed(seconds: float) -> str:
+    """On a busy machine the better figure."""
+    return f"{seconds:.2f} s of CPU"
 
 
 def scrubbing(rounds: int) -> Iterator[tuple[bytes, bytes]]:
@@ -114,7 +119,11 @@ def recorded(report: Report, run: Path, name: str, options: argparse.Namespace) 
     with Terminal(grpolab("replay", str(run)), size=options.size) as screen:
         opened(report, name, screen, options.steps)
         screen.quiet(0.5)
-        told(report, name, keyed(screen, scrubbing(options.rounds)))
+        before, took = screen.cpu(), keyed(screen, scrubbing(options.rounds))
+        each = Spread.of([1000 * (screen.cpu() - before) / len(took)])
+        told(report, name, took)
+        report.add(Row(f"{name}: CPU of a key, with all that the screen does until the next", "ms",
+                       each))  # fmt: skip
         memory(report, name, screen)
 
 
@@ -123,8 +132,10 @@ def watched(report: Report, run: Path, options: argparse.Namespace) -> None:
     with Terminal(grpolab("watch", str(run)), size=options.size) as screen:
         screen.until(rb"grpolab.*step \d+/")
         full = screen.until(b"%d step" % options.steps)
-        report.add(Row("following a long run: full curves", "s", Spread.of([full]),
-                       target=Target("≤", 3.0, "grpolab")))  # fmt: skip
+        report.add(
+            Row("following a long run: full curves", "s", Spread.of([full]),
+                target=Target("≤", 3.0, "grpolab"), note=_computed(screen.cpu()))
+        )  # fmt: skip
         memory(report, "following a long run", screen)
 
 

@@ -207,6 +207,11 @@ class Terminal:
         """The most that was."""
         return self._status("VmHWM")
 
+    def cpu(self) -> float:
+        """Seconds that the process has computed."""
+        text = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(text[11]) + int(text[12])) / os.sysconf("SC_CLK_TCK")
+
     def _status(self, name: str) -> int:
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(rf"{name}:\s+(\d+) kB", text)
