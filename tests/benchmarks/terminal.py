@@ -177,16 +177,18 @@ class Terminal:
         del self._new[: -(1 << 18)]
         return True
 
-    def until(self, pattern: bytes, patience: float = 30.0) -> float:
+    def until(self, pattern: bytes, patience: float = 30.0, unlike: bytes | None = None) -> float:
         """Wait for it on the screen, colours and cursor moves left out; seconds since the start of
-        the process. Raises TimeoutError."""
+        the process. `unlike`: its group must not be this. Raises TimeoutError."""
         sought, end = re.compile(pattern, re.S), time.perf_counter() + patience
-        while not sought.search(ESCAPE.sub(b"", self._new)):
+        while True:
+            shown = ESCAPE.sub(b"", self._new)
+            if any(unlike is None or m[1] != unlike for m in sought.finditer(shown)):
+                return time.perf_counter() - self._began
             if time.perf_counter() > end:
-                shown = ESCAPE.sub(b"", self._new)[-300:].decode(errors="replace")
-                raise TimeoutError(f"no {pattern!r} in {patience:.0f} s; last: {shown}")
+                tail = shown[-300:].decode(errors="replace")
+                raise TimeoutError(f"no {pattern!r} in {patience:.0f} s; last: {tail}")
             self._read(min(1.0, end - time.perf_counter()))
-        return time.perf_counter() - self._began
 
     def quiet(self, seconds: float) -> None:
         """Read on for so long."""
