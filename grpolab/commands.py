@@ -86,14 +86,15 @@ def _screen() -> ModuleType:
 
 
 def _report(run_dir: Path) -> int:
-    from grpolab.feed import read
+    from grpolab.feed import stream
     from grpolab.report import report
     from grpolab.rundir import EVENTS
     from grpolab.state import LabState
 
     state = LabState()
-    for t, event in read(run_dir / EVENTS):
-        state.apply(event, t)
+    for batch in stream(run_dir / EVENTS):
+        for t, event in batch:
+            state.apply(event, t)
     print(json.dumps(report(state, run_dir), ensure_ascii=False))
     return 0
 

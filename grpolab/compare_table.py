@@ -44,7 +44,7 @@ def measure(run: Path) -> Run:
         state.apply(event, t)
     told, sampled = report(state, run), samples(events)
     lane = next(iter(state.lanes.values()), None)
-    steps = lane.steps if lane else []
+    steps = len(lane.steps) if lane else 0
     evals = [
         {"step": e.step, "samples": _upto(sampled, e.step)}
         | {key: getattr(e, key) for key in ("accuracy", "greedy_accuracy", "reward", "prompts")}
@@ -52,7 +52,8 @@ def measure(run: Path) -> Run:
     ]
     first, last = (evals[0], evals[-1]) if evals else ({}, {})
     # not every step measures it
-    kl = [s.metrics["kl_ref"] for s in steps if "kl_ref" in s.metrics][-LAST_STEPS:]
+    kl = lane.series("kl_ref")[1][-LAST_STEPS:].tolist() if lane else []
+    spent = [math.fsum(lane.steps.spent().values()) / len(lane.steps)] if lane and steps else []
     out = {
         "run": told["run"],
         "status": told["status"] if state.run else "not started",
@@ -63,7 +64,7 @@ def measure(run: Path) -> Run:
         "greedy_accuracy_end": last.get("greedy_accuracy"),
         "gain": last["accuracy"] - first["accuracy"] if evals else None,
         "kl_ref": _mean(kl),
-        "seconds_per_step": _mean([sum(s.seconds.values()) for s in steps]),
+        "seconds_per_step": _mean(spent),
         "peak_memory_bytes": told["peak_memory_bytes"],
         "memory": told["memory"],
         "steps_to_90": next((e["step"] for e in evals if e["accuracy"] >= ENOUGH), None),

@@ -442,6 +442,16 @@ _NUMBERS = frozenset(
 words."""
 
 
+_FIELDS = {
+    cls: tuple(
+        (f.name, f.default is MISSING and f.default_factory is MISSING, f.name in _NUMBERS)
+        for f in fields(cls)
+    )
+    for cls in KINDS.values()
+}
+"""Of each event: name, whether it must be there, whether it holds numbers."""
+
+
 def _restore(value: Any) -> Any:
     if isinstance(value, str) and value in ("nan", "inf", "-inf"):
         return float(value)
@@ -464,12 +474,12 @@ def decode(line: str | bytes) -> tuple[float, Event] | None:
         t = float(record["t"])
     except (ValueError, KeyError, TypeError):
         return None
+    odd = b"nan" in line or b"inf" in line if isinstance(line, bytes) else True
     known: dict[str, Any] = {}
-    for f in fields(cls):
-        if f.name in record:
-            value = record[f.name]
-            known[f.name] = _restore(value) if f.name in _NUMBERS else value
-        elif f.default is MISSING and f.default_factory is MISSING:
+    for name, needed, number in _FIELDS[cls]:
+        if name in record:
+            known[name] = _restore(record[name]) if odd and number else record[name]
+        elif needed:
             return None
     if cls is KlBenched:
         known["estimates"] = [KlEstimate(**_restore(e)) for e in known["estimates"]]

@@ -1,23 +1,14 @@
-"""Where a viewer's events come from: a run file that is still being written, or one played on a
-clock."""
+"""Events out of a run file, whole or while it is still being written."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from grpolab.events import Event, decode
 
 Timed = tuple[float, Event]
-
-
-class Feed(Protocol):
-    """A source of events in the order in which they were written."""
-
-    def poll(self) -> list[Timed]:
-        """Events that became due since the last call."""
-        ...
 
 
 class Follow:
@@ -34,63 +25,30 @@ class Follow:
                 self._file = self.path.open("rb")
             except FileNotFoundError:
                 return []
-        chunk = self._file.read(limit)
-        if not chunk:
-            return []
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [event for line in lines if (event := decode(line)) is not None]
+        while chunk := self._file.read(limit):
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            if found := [event for line in lines if (event := decode(line)) is not None]:
+                return found
+        return []
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
 
-class Replay:
-    """Plays a finished run's events by their recorded times. `speed` 0 holds the clock; `seek`
-    moves it anywhere."""
-
-    def __init__(self, events: list[Timed], speed: float = 1.0) -> None:
-        self.events = events
-        self.speed = speed
-        self.clock = 0.0
-        self._next = 0
-
-    @property
-    def length(self) -> float:
-        """Recorded seconds of the whole run."""
-        return max((t for t, _ in self.events), default=0.0)
-
-    @property
-    def finished(self) -> bool:
-        return self._next >= len(self.events)
-
-    def advance(self, seconds: float) -> None:
-        """Let the viewer's clock run for so many real seconds."""
-        self.clock += seconds * self.speed
-
-    def seek(self, clock: float) -> bool:
-        """Move to a recorded time. True: it lies behind what was handed out, so the fold must
-        start afresh."""
-        back = self._next > 0 and clock < self.events[self._next - 1][0]
-        self.clock = max(0.0, clock)
-        if back:
-            self._next = 0
-        return back
-
-    def poll(self) -> list[Timed]:
-        start = self._next
-        while self._next < len(self.events) and self.events[self._next][0] <= self.clock:
-            self._next += 1
-        return self.events[start : self._next]
-
-
-def read(path: Path) -> list[Timed]:
-    """All events of a run file. Torn and unknown lines are left out. Raises FileNotFoundError."""
+def stream(path: Path) -> Iterator[list[Timed]]:
+    """The events of a run file, some at a time. Torn and unknown lines are left out. Raises
+    FileNotFoundError."""
     if not path.exists():
         raise FileNotFoundError(path)
     follow = Follow(path)
-    found: list[Timed] = []
-    while batch := follow.poll():
-        found += batch
-    follow.close()
-    return found
+    try:
+        while batch := follow.poll():
+            yield batch
+    finally:
+        follow.close()
+
+
+def read(path: Path) -> list[Timed]:
+    """All events of a run file, see `stream`. Raises FileNotFoundError."""
+    return [timed for batch in stream(path) for timed in batch]

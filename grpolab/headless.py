@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from grpolab import events as ev
-from grpolab.feed import Follow, Replay, read
+from grpolab.feed import Follow, stream
 from grpolab.launch import Engine, log_tail
 from grpolab.plain import Plain
 from grpolab.report import report
@@ -120,22 +120,19 @@ def cause(plain: Plain, run_dir: Path) -> list[str]:
 
 def replay(run_dir: Path, *, speed: float | None = None, as_json: bool = False) -> int:
     """Play a recorded run as plain progress: at once, or at `speed` times its own pace."""
-    events = read(run_dir / EVENTS)
+    began = time.monotonic()
     with interruptible(), Plain() as plain:
-        if speed is None:
-            plain.take(events)
-        else:
-            clock = Replay(events, speed)
-            last = time.monotonic()
-            try:
-                while not clock.finished:
-                    plain.take(clock.poll())
-                    time.sleep(POLL)
-                    now = time.monotonic()
-                    clock.advance(now - last)
-                    last = now
-            except KeyboardInterrupt:
-                return 130
+        try:
+            for batch in stream(run_dir / EVENTS):  # a long run does not fit into memory
+                if speed is None:
+                    plain.take(batch)
+                    continue
+                for timed in batch:
+                    while speed * (time.monotonic() - began) < timed[0]:
+                        time.sleep(POLL)
+                    plain.take([timed])
+        except KeyboardInterrupt:
+            return 130
     if as_json:
         print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
     return 0

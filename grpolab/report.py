@@ -32,11 +32,11 @@ def report(state: LabState, run: Path) -> dict[str, Any]:
         "threads": state.run.threads if state.run else 0,
         "status": status(state),
         "steps": state.step,
-        "updates": sum(s.updates for lane in lanes for s in lane.steps),
-        "tokens": sum(s.tokens for lane in lanes for s in lane.steps),
+        "updates": sum(lane.steps.total("update") for lane in lanes),
+        "tokens": sum(lane.steps.total("token") for lane in lanes),
         "seconds": seconds(state),
         "eval": _evaluations(first) if first else [],
-        "peak_memory_bytes": max((s.peak_memory for lane in lanes for s in lane.steps), default=0),
+        "peak_memory_bytes": int(max((n for lane in lanes for n in lane.steps.peak), default=0)),
         "memory": _memory(first),
         "memory_phases": _memory_phases(first),
         "predicted_memory_phases": state.predicted_memory,
@@ -69,11 +69,8 @@ def seconds(state: LabState) -> dict[str, float]:
     """Time by stage over the whole run. The engine's own account where it wrote one, else what
     the steps add up to.
     """
-    steps = [s for lane in state.lanes.values() for s in lane.steps]
-    out = {
-        stage: sum(s.seconds.get(stage, 0.0) for s in steps)
-        for stage in ("rollout", "score", "update")
-    }
+    spent = [lane.steps.spent() for lane in state.lanes.values()]
+    out = {stage: sum(s.get(stage, 0.0) for s in spent) for stage in ("rollout", "score", "update")}
     out["eval"] = sum(e.seconds for lane in state.lanes.values() for e in lane.evals)
     out["total"] = state.time
     if state.ended is not None:
@@ -87,8 +84,8 @@ def _lane(lane: LaneState) -> dict[str, Any]:
         "algorithm": _started_as(lane),
         "parent": lane.parent,
         "steps": lane.last.step if lane.last else lane.opened,
-        "updates": sum(s.updates for s in lane.steps),
-        "tokens": sum(s.tokens for s in lane.steps),
+        "updates": lane.steps.total("update"),
+        "tokens": lane.steps.total("token"),
         "eval": _evaluations(lane),
         "memory": _memory(lane),
         "memory_phases": _memory_phases(lane),
@@ -119,7 +116,5 @@ def _memory(lane: LaneState | None) -> dict[str, int]:
 def _memory_phases(lane: LaneState | None) -> dict[str, dict[str, int]]:
     """The same at the peak of each phase, as last seen; loading and evaluation come between
     steps."""
-    out: dict[str, dict[str, int]] = {}
-    for done in lane.steps if lane is not None else ():
-        out |= done.memory_phases
-    return {phase: out[phase] for phase in ev.MEMORY_PHASES if phase in out}
+    seen = lane.steps.phases if lane is not None else {}
+    return {phase: seen[phase][1] for phase in ev.MEMORY_PHASES if phase in seen}

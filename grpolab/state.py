@@ -3,14 +3,27 @@ one door."""
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Protocol
 
 from grpolab import events as ev
+from grpolab.history import Axis, Samples, Steps
 
 KEPT_ROLLOUTS = 48
-"""Rollouts a lane keeps in memory; older ones stay in the run file."""
+"""Rollouts a lane keeps at hand; older ones stay in the run file."""
+
+WHOLE_ROLLOUTS = 4
+"""Of these, so many are whole in memory where the others can be read again."""
+
+
+class Archive(Protocol):
+    """Where a state's past can be looked up: the run file."""
+
+    def done(self, lane: str, step: int) -> ev.StepDone | None: ...
+
+    def rollout(self, lane: str, step: int) -> RolloutView | None: ...
 
 
 @dataclass
@@ -25,9 +38,10 @@ class RolloutView:
     max_tokens: int
     text: list[str] = field(default_factory=list)
     ended: set[int] = field(default_factory=set)
-    position: int = 0
-    graded: ev.Graded | None = None
-    tokens: ev.Tokens | None = None
+    # factories, so that one which is not read yet lacks them: see recall.Stored
+    position: int = field(default_factory=int)
+    graded: ev.Graded | None = field(default_factory=lambda: None)
+    tokens: ev.Tokens | None = field(default_factory=lambda: None)
 
     def rows(self, prompt: int) -> range:
         """Row numbers of one prompt's group."""
@@ -64,7 +78,7 @@ class LaneState:
     parent: str = ""
     opened: int = 0
     trainable: int = 0
-    steps: list[ev.StepDone] = field(default_factory=list)
+    steps: Steps = field(default_factory=Steps)
     evals: list[ev.Evaluated] = field(default_factory=list)
     switches: list[ev.Switched] = field(default_factory=list)
     changes: list[ev.SettingChanged] = field(default_factory=list)
@@ -74,7 +88,13 @@ class LaneState:
     rollouts: dict[int, RolloutView] = field(default_factory=dict)
     history: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)  # see began
 
+    samples: Samples = field(default_factory=Samples)
+    archive: Archive | None = None
+
     def __post_init__(self) -> None:
+        self.steps.lane = self.name
+        if self.archive is not None:
+            self.steps.fetch = partial(self.archive.done, self.name)
         self.began(self.opened)
 
     @property
@@ -86,10 +106,22 @@ class LaneState:
         """The newest rollout, perhaps still streaming."""
         return next(reversed(self.rollouts.values())) if self.rollouts else None
 
-    def series(self, metric: str) -> tuple[list[int], list[float]]:
-        """Steps and values of one metric, where it was measured."""
-        points = [(s.step, s.metrics[metric]) for s in self.steps if metric in s.metrics]
-        return [x for x, _ in points], [y for _, y in points]
+    def rollout_at(self, step: int) -> RolloutView | None:
+        """The rollout of any step, be it out of the run file."""
+        kept = self.rollouts.get(step)
+        if kept is None and self.archive is not None:
+            return self.archive.rollout(self.name, step)
+        return kept
+
+    def series(self, metric: str, axis: Axis = "step") -> tuple[array[Any], array[Any]]:
+        """x and values of one metric, where it was measured: parts of the history, not to be
+        changed."""
+        return self.steps.series(metric, axis)
+
+    def axis(self, name: Axis) -> array[Any]:
+        """Each finished step's place on this axis: its number, or updates, answers, tokens and
+        recorded seconds so far."""
+        return self.steps.axis(name)
 
     def in_force(self, step: int) -> tuple[str, str, dict[str, Any]]:
         """Algorithm, preset and settings under which a step was, or will be, computed."""
@@ -118,13 +150,13 @@ class LabState:
     checkpoint: ev.Checkpointed | None = None
     time: float = 0.0
     version: int = 0
+    archive: Archive | None = None
 
     @property
     def step(self) -> int:
         """Steps that every lane has finished."""
-        return min(
-            (lane.steps[-1].step if lane.steps else 0 for lane in self.lanes.values()), default=0
-        )
+        done = (lane.axis("step") for lane in self.lanes.values())
+        return min((steps[-1] if steps else 0 for steps in done), default=0)
 
     @property
     def steps(self) -> int:
@@ -154,7 +186,7 @@ class LabState:
             if lane.opened > e.step:
                 del self.lanes[name]
                 continue
-            lane.steps = [s for s in lane.steps if s.step <= e.step]
+            lane.steps.cut(e.step)
             lane.evals = [s for s in lane.evals if s.step <= e.step]
             lane.changes = [s for s in lane.changes if s.step <= e.step]
             undone = [s for s in lane.switches if s.step > e.step]
@@ -168,6 +200,8 @@ class LabState:
 
     def _on_phase(self, e: ev.PhaseChanged) -> None:
         self.phase = e
+        if e.phase == "sampling" and e.lane in self.lanes:
+            self.lanes[e.lane].samples.sampling(e.detail)
 
     def _on_model(self, e: ev.ModelLoaded) -> None:
         self.model = e
@@ -176,8 +210,9 @@ class LabState:
         known = self.lanes.get(e.lane)
         if known is None:
             self.lanes[e.lane] = LaneState(
-                e.lane, e.algorithm, e.preset, e.settings, e.parent, e.step, e.trainable
-            )
+                e.lane, e.algorithm, e.preset, e.settings, e.parent, e.step, e.trainable,
+                archive=self.archive,
+            )  # fmt: skip
         else:  # announced again by a resumed engine
             known.algorithm, known.preset, known.settings = e.algorithm, e.preset, e.settings
             known.began(e.step)
@@ -186,12 +221,16 @@ class LabState:
         lane = self.lanes.get(e.lane)
         if lane is None:
             return
+        lane.samples.rollout(len(e.prompts), e.group_size)
         rows = len(e.prompts) * e.group_size
         lane.rollouts[e.step] = RolloutView(
             e.step, e.algorithm, e.prompts, e.difficulty, e.group_size, e.max_tokens, [""] * rows
         )
         while len(lane.rollouts) > KEPT_ROLLOUTS:
             del lane.rollouts[next(iter(lane.rollouts))]
+        old = list(lane.rollouts)[-1 - WHOLE_ROLLOUTS : -WHOLE_ROLLOUTS]
+        if self.archive is not None and old and (stored := self.archive.rollout(e.lane, old[0])):
+            lane.rollouts[old[0]] = stored
 
     def _view(self, lane: str, step: int) -> RolloutView | None:
         state = self.lanes.get(lane)
@@ -213,6 +252,7 @@ class LabState:
         view.graded = e
         view.text = list(e.text)
         view.ended = set(range(len(e.text)))
+        view.position = max([view.position, *e.length])  # how it was sampled may not be read again
 
     def _on_tokens(self, e: ev.Tokens) -> None:
         view = self._view(e.lane, e.step)
@@ -220,8 +260,9 @@ class LabState:
             view.tokens = e
 
     def _on_step(self, e: ev.StepDone) -> None:
-        if e.lane in self.lanes:
-            self.lanes[e.lane].steps.append(e)
+        lane = self.lanes.get(e.lane)
+        if lane is not None:
+            lane.steps.append(e, self.time, lane.samples.done(e.metrics))
 
     def _on_eval(self, e: ev.Evaluated) -> None:
         lane = self.lanes.get(e.lane)

@@ -14,17 +14,15 @@ adaptive β begins anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from grpolab import events as ev
-from grpolab.feed import read
 from grpolab.lens.batch_file import FORMAT
 from grpolab.problems import RequestError, nearest
-from grpolab.rundir import EVENTS, in_force
-
-Kind = TypeVar("Kind", bound=ev.Event)
+from grpolab.rundir import EVENTS
+from grpolab.runlog import RunLog
 
 
 def from_run(run_dir: Path, step: int | None = None, lane: str | None = None) -> dict[str, Any]:
@@ -33,20 +31,23 @@ def from_run(run_dir: Path, step: int | None = None, lane: str | None = None) ->
     Raises RequestError where the run has no such lane or step, or did not record its tokens.
     """
     path = run_dir / EVENTS
+    log = RunLog(path)
     try:
-        events = [event for _, event in in_force(read(path))]
+        path.stat()
+        while log.read():
+            pass
     except OSError as error:
         raise RequestError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    lanes = dict.fromkeys(e.lane for e in events if isinstance(e, ev.RolloutStarted))
+    lanes = {name: log.rollouts(of, log.lines) for name, of in log.lanes.items()}
+    lanes = {name: found for name, found in lanes.items() if found}
     if lane is None:
         lane = next(iter(lanes), "")
     if lane not in lanes:
         hint = nearest(lane, lanes) if lanes else "; nothing is recorded yet"
         raise RequestError(f"{run_dir}: no lane {lane!r}{hint}")
-    started = _by_step(events, ev.RolloutStarted, lane)
-    graded = _by_step(events, ev.Graded, lane)
-    tokens = _by_step(events, ev.Tokens, lane)
-    complete = [s for s in started if s in graded and s in tokens]
+    of = log.lanes[lane]
+    kinds = "graded", "tokens"
+    complete = [s for s, at in lanes[lane].items() if all(of.parts[kind][at] for kind in kinds)]
     if not complete:
         raise RequestError(
             f"{run_dir}: lane {lane} has no step with its tokens; record.tokens must be true"
@@ -57,20 +58,20 @@ def from_run(run_dir: Path, step: int | None = None, lane: str | None = None) ->
         raise RequestError(
             f"{run_dir}: no step {step} in lane {lane}; recorded: {_spans(complete)}"
         )
+    at = lanes[lane][step]
+    lines = of.rollout_line[at], *(of.parts[kind][at] for kind in kinds)
+    started, graded, tokens = (timed and timed[1] for timed in map(log.event, lines))
+    log.close()
     try:
-        return _batch(started[step], graded[step], tokens[step])
+        if not (
+            isinstance(started, ev.RolloutStarted)
+            and isinstance(graded, ev.Graded)
+            and isinstance(tokens, ev.Tokens)
+        ):
+            raise ValueError("its events are damaged")
+        return _batch(started, graded, tokens)
     except (ValueError, IndexError, KeyError) as error:
         raise RequestError(f"{path}: step {step} of lane {lane}: {error}") from None
-
-
-def _by_step(events: Iterable[ev.Event], kind: type[Kind], lane: str) -> dict[int, Kind]:
-    """The newest event of a kind for every step, by rising step."""
-    found: dict[int, Any] = {
-        e.step: e  # pyright: ignore[reportAttributeAccessIssue]
-        for e in events
-        if isinstance(e, kind) and e.lane == lane  # pyright: ignore[reportAttributeAccessIssue]
-    }
-    return dict(sorted(found.items()))
 
 
 def _batch(started: ev.RolloutStarted, graded: ev.Graded, tokens: ev.Tokens) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 plotext draws the canvas alone, exactly as many cells as asked for; axes, ticks and markers are set
 around it here, so that columns are known and a switch's label stands over its line. Each series is
-cut to two points a column before it is drawn: plotext's cost is by points.
+cut to two points a column before it is drawn: plotext's cost is by points. Of a long one only the
+blocks in which it was summed up are looked at.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from grpolab.tui.extremes import extremes
 
 Cells = list[tuple[str, int]]
 """A row of the canvas: runs of text with the number of the series they belong to, −1 for none."""
@@ -31,15 +35,27 @@ def decimate(
     """At most two points a column, each column's lowest and highest; what is not finite is left
     out.
     """
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} x, {len(y)} y")
+    if isinstance(y, array) and len(y) > 8 * columns > 0:  # its blocks know
+        ends = [*extremes(y).blocks(y, columns)]
+        kept: list[int] = []
+        for c in range(columns):
+            part = ends[len(ends) * c // columns : len(ends) * (c + 1) // columns]
+            if part:
+                low = min((a for a, _ in part), key=y.__getitem__)
+                high = max((b for _, b in part), key=y.__getitem__)
+                kept += sorted({low, high})
+        return [x[i] for i in kept], [y[i] for i in kept]
     points = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     if len(points) <= 2 * columns or columns < 1:
         return [a for a, _ in points], [b for _, b in points]
-    kept: list[tuple[float, float]] = []
+    few: list[tuple[float, float]] = []
     for c in range(columns):
         part = points[len(points) * c // columns : len(points) * (c + 1) // columns]
         if part:
-            kept += sorted({min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])})
-    return [a for a, _ in kept], [b for _, b in kept]
+            few += sorted({min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])})
+    return [a for a, _ in few], [b for _, b in few]
 
 
 def column(x: float, limits: tuple[float, float], width: int) -> int:

@@ -36,7 +36,7 @@ def selected(desk: Desk, name: str) -> Told | None:
     r = view.scored(desk.state)
     if lane is None or r is None or r.tokens is None or r.algorithm != name:
         return None
-    done = next((s for s in reversed(lane.steps) if s.step == r.step), None)
+    done = lane.steps.of(r.step)
     beta = done.metrics.get("beta") if done else None
     made, row = algorithm(name, lane.in_force(r.step)[2], beta), view.row(r)
     advantages = _row(r, "advantage", row)

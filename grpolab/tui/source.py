@@ -4,17 +4,33 @@ replayed runs.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from grpolab.events import LensMade
-from grpolab.feed import Follow, Replay, Timed, read
+from grpolab.feed import Timed
+from grpolab.recall import Recall
+from grpolab.runlog import RunLog
+from grpolab.state import LabState, RolloutView
 
 Mode = Literal["live", "watch", "replay"]
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+FAR_BEHIND = 1 << 22
+"""Bytes of a run that are not folded one by one: the state behind them is made at once."""
+
+FAR_AHEAD = 6
+"""Finished steps, likewise."""
+
+GLIMPSE = 1.0
+"""Seconds between two looks at the end of a run of which more is still being found."""
+
+STRETCH = 0.03
+"""Seconds that a look at a file that is far behind may take."""
 
 
 class Engine(Protocol):
@@ -49,13 +65,23 @@ class Engine(Protocol):
 class Source(Protocol):
     mode: Mode
     run_dir: Path | None  # known at the latest when it is loaded
+    past: Recall | None  # the run's past; there at the latest when there are events
 
     def load(self) -> None:
         """Slow preparation, done off the screen's thread."""
         ...
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
-        """Events due after so many more real seconds; True: start the fold afresh before them."""
+        """Events due after so many more real seconds; True: what `fresh` gives comes before
+        them, in the place of the state so far."""
+        ...
+
+    def fresh(self) -> LabState:
+        """The state that the last poll wants in the place of the old one."""
+        ...
+
+    def recall(self, lane: str, step: int) -> RolloutView | None:
+        """A step's rollout out of the run file, however long ago it was."""
         ...
 
     def close(self) -> None: ...
@@ -70,23 +96,57 @@ class Following:
         self.mode: Mode = mode
         self.find = find
         self.run_dir = run_dir
-        self.follow = Follow(run_dir / "events.jsonl") if run_dir else None
+        self.past: Recall | None = None
+        self._behind = False  # there is more in the index than in the state
 
     def load(self) -> None:
+        """Find the run, and index what is there already if it is much."""
+        if self.past is not None:
+            return
         if self.run_dir is None and self.find is not None:
             self.run_dir = self.find()
-            self.follow = Follow(self.run_dir / "events.jsonl")
+        if self.run_dir is not None:
+            log = RunLog(self.run_dir / "events.jsonl")
+            while log.behind() > FAR_BEHIND and log.read():
+                self._behind = True
+            self.past = Recall(log)  # last: from now on it is polled
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
-        return False, self.follow.poll() if self.follow else []
+        if self.past is None:
+            return False, []
+        log, until = self.past.log, time.monotonic() + STRETCH
+        if log.behind() > FAR_BEHIND and not self._behind:  # the viewer slept: begin anew
+            log.close()
+            log = RunLog(log.path)
+            self.past, self._behind = Recall(log), True
+        while log.behind() > FAR_BEHIND and time.monotonic() < until and log.read():
+            pass
+        if self._behind:
+            if log.behind() > FAR_BEHIND:
+                return False, []  # next time
+            self._behind = False
+            return True, []
+        found: list[Timed] = []
+        log.thin = True  # the state has the columns
+        log.read(found)
+        self.past.lines = log.lines
+        return False, found
+
+    def fresh(self) -> LabState:
+        assert self.past is not None
+        return self.past.state(self.past.log.lines)
+
+    def recall(self, lane: str, step: int) -> RolloutView | None:
+        return self.past.rollout(lane, step) if self.past is not None else None
 
     def close(self) -> None:
-        if self.follow:
-            self.follow.close()
+        if self.past is not None:
+            self.past.log.close()
 
 
 class Playing:
-    """A recorded run on a clock that can be stopped, sped up, and moved from step to step."""
+    """A recorded run on a clock that can be stopped, sped up, and moved from step to step. While
+    the file is being indexed, what is known of it can be played already."""
 
     mode: Mode = "replay"
 
@@ -95,58 +155,85 @@ class Playing:
         self.path = run_dir / "events.jsonl"
         self.speed = speed
         self.playing = True
-        self.replay: Replay | None = None
-        self._restart = False
-        self._ends: list[float] = []  # when each step was finished
-        self._start = 0.0
+        self.loaded = False
+        self.log = RunLog(self.path)
+        self.past: Recall | None = Recall(self.log)
+        self._clock: float | None = None  # None: at the start, wherever that will be
+        self._to_end = False  # the clock stands at the end, wherever that will be
+        self._next = 0  # events that were handed out
+        self._wait = 0.0  # until then nobody runs after an end that moves
 
     def load(self) -> None:
-        if self.replay is None:
-            self._set(read(self.path))
-
-    def _set(self, events: list[Timed]) -> None:
-        # the clock begins where there is something to see, not while libraries were being loaded
-        self._start = next((t for t, e in events if e.kind == "rollout"), 0.0)
-        self._ends = sorted({t for t, e in events if e.kind == "step"})
-        replay = Replay(events, self.speed)
-        replay.clock = self._start
-        self.replay = replay
+        """Index the run. Raises OSError."""
+        if not self.loaded:
+            self.path.stat()
+            while self.log.read():
+                time.sleep(0)  # the screen's turn
+            self.loaded = True
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
-        if self.replay is None:
-            return False, []
-        if self.playing:
-            self.replay.speed = self.speed
-            self.replay.advance(seconds)
-            self.replay.clock = min(self.replay.clock, self.replay.length)
-        restart, self._restart = self._restart, False
-        return restart, self.replay.poll()
+        log = self.log
+        if self.playing and (self._clock is not None or self.log.start is not None):
+            self._clock = min(self.clock + seconds * self.speed, log.length)
+        lines = bisect_right(log.due, self.clock, hi=log.lines)
+        if lines < self._next or self._far(lines):
+            if self._to_end and not self.loaded and time.monotonic() < self._wait:
+                return False, []
+            self._next, self._wait = lines, time.monotonic() + GLIMPSE
+            return True, []
+        found = log.events(self._next, lines)
+        self._next = lines
+        if self.past is not None:
+            self.past.lines = lines
+        return False, found
+
+    def _far(self, lines: int) -> bool:
+        """Whether so much is due that it is quicker to begin anew there."""
+        if lines == self._next:
+            return False
+        done = self.log.kind.count(self.log.code("step"), self._next, lines)
+        return done > FAR_AHEAD or self.log.at[lines - 1] - self.log.at[self._next] > FAR_BEHIND
+
+    def fresh(self) -> LabState:
+        assert self.past is not None
+        return self.past.state(self._next)
+
+    def recall(self, lane: str, step: int) -> RolloutView | None:
+        return self.past.rollout(lane, step) if self.past is not None else None
 
     def close(self) -> None:
-        pass
+        self.log.close()
 
     def lens(self, lane: str, step: int) -> LensMade | None:
         """Whether a step was looked at through the lens, be it later than the clock stands."""
-        events = self.replay.events if self.replay else []
-        made = (e for _, e in events if isinstance(e, LensMade))
+        made = (e for _, _, e in self.log.rare_upto(self.log.lines) if isinstance(e, LensMade))
         return next((e for e in made if (e.lane, e.step) == (lane, step)), None)
 
     @property
     def clock(self) -> float:
-        return self.replay.clock if self.replay else 0.0
+        if self._to_end:
+            return self.log.length
+        # it begins where there is something to see, not while libraries were being loaded
+        return self._clock if self._clock is not None else self._start
+
+    @property
+    def _start(self) -> float:
+        return self.log.start or 0.0
 
     @property
     def length(self) -> float:
-        return self.replay.length if self.replay else 0.0
+        return self.log.length
 
     @property
     def over(self) -> bool:
-        return self.replay is not None and self.replay.finished
+        return self.loaded and self._next >= self.log.lines
 
     def toggle(self) -> None:
         """Play or pause; at the end, play from the start."""
         if self.over and not self.playing:
-            self.seek(self._start)
+            self.home()
+        elif self._to_end:
+            self.seek(self.clock)
         self.playing = not self.playing
 
     def faster(self, by: int) -> None:
@@ -156,21 +243,26 @@ class Playing:
     def scrub(self, by: int) -> None:
         """So many finished steps on or back; the clock stops there."""
         self.playing = False
-        if not self._ends:
+        ends = self.log.ends
+        if not ends:
             return
         if by > 0:
-            at = bisect_right(self._ends, self.clock) + by - 1
+            at = bisect_right(ends, self.clock) + by - 1
         else:
-            at = bisect_left(self._ends, self.clock) + by
-        self.seek(self._start if at < 0 else self._ends[min(at, len(self._ends) - 1)])
+            at = bisect_left(ends, self.clock) + by
+        if at < 0:
+            self.home()
+        else:
+            self.seek(ends[min(at, len(ends) - 1)])
 
     def home(self) -> None:
-        self.seek(self._start)
+        self._clock, self._to_end = None, False
 
     def end(self) -> None:
         self.playing = False
-        self.seek(self.length)
+        self._to_end = True
 
     def seek(self, clock: float) -> None:
-        if self.replay is not None:
-            self._restart |= self.replay.seek(clock)
+        """Move to a recorded time."""
+        self._to_end = False
+        self._clock = max(0.0, clock)

@@ -50,7 +50,7 @@ class View:
             return None
         if self.held is None:
             return lane.last
-        return next((s for s in reversed(lane.steps) if s.step <= self.held.step), None)
+        return lane.steps.upto(self.held.step)
 
     def in_force(self, state: LabState) -> tuple[str, str, dict[str, Any]]:
         """Algorithm, preset and settings of the held step, or of now."""
@@ -115,7 +115,7 @@ class View:
         at = names.index(self.lane) if self.lane in names else -1
         step = self.held.step if self.held else None
         self.lane = names[(at + 1) % len(names)]
-        self.held = state.lanes[self.lane].rollouts.get(step) if step is not None else None
+        self.held = state.lanes[self.lane].rollout_at(step) if step is not None else None
         return True
 
     def hold(self, state: LabState) -> None:
@@ -137,9 +137,9 @@ class View:
         self.browse_to(state, steps[max(0, at + by)] if at + by < len(steps) else None)
 
     def browse_to(self, state: LabState, step: int | None) -> None:
-        """To a step kept in memory; None follows the newest."""
+        """To a step of the run; None follows the newest."""
         lane = self.lane_state(state)
-        self.held = lane.rollouts.get(step) if lane is not None and step is not None else None
+        self.held = lane.rollout_at(step) if lane is not None and step is not None else None
 
     def again(self, state: LabState) -> None:
         """The state was folded afresh: find what was held in it again."""

@@ -40,6 +40,11 @@ def command(run: Path, steps: int, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+def grpolab(*words: str) -> list[str]:
+    """A grpolab command's line."""
+    return [sys.executable, "-m", "grpolab", *words]
+
+
 def environment() -> dict[str, str]:
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     more = {"PYTHONPATH": os.pathsep.join(paths), "TERM": "xterm-256color"}
@@ -130,6 +135,90 @@ def _drain(leader: int, process: subprocess.Popen[bytes], patience: float) -> No
                 os.read(leader, 1 << 16)
             except OSError:
                 return
+
+
+class Terminal:
+    """A command in a terminal of its own, to be pressed and read. Ends with it."""
+
+    def __init__(self, command: list[str], size: str = f"{COLUMNS}x{LINES}") -> None:
+        columns, lines = (int(n) for n in size.split("x"))
+        self._leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self._began = time.perf_counter()
+        self.process = subprocess.Popen(
+            command, stdin=follower, stdout=follower, stderr=follower, env=environment(),
+            start_new_session=True, close_fds=True,
+        )  # fmt: skip
+        os.close(follower)
+        self._new = bytearray()  # since the last key
+        self._seen = bytearray()
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self.press(b"q")
+        _drain(self._leader, self.process, 10.0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self._leader)
+
+    def press(self, key: bytes) -> None:
+        """What stood on the screen before is no answer to it."""
+        self._seen = (self._seen + self._new)[-(1 << 16) :]
+        self._new.clear()
+        os.write(self._leader, key)
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self._leader], [], [], max(0.0, seconds))[0]:
+            return False
+        self._new += os.read(self._leader, 1 << 16)
+        del self._new[: -(1 << 18)]
+        return True
+
+    def until(self, pattern: bytes, patience: float = 30.0, unlike: bytes | None = None) -> float:
+        """Wait for it on the screen, colours and cursor moves left out; seconds since the start of
+        the process. `unlike`: its group must not be this. Raises TimeoutError."""
+        sought, end = re.compile(pattern, re.S), time.perf_counter() + patience
+        while True:
+            shown = ESCAPE.sub(b"", self._new)
+            if any(unlike is None or m[1] != unlike for m in sought.finditer(shown)):
+                return time.perf_counter() - self._began
+            if time.perf_counter() > end:
+                tail = shown[-300:].decode(errors="replace")
+                raise TimeoutError(f"no {pattern!r} in {patience:.0f} s; last: {tail}")
+            self._read(min(1.0, end - time.perf_counter()))
+
+    def quiet(self, seconds: float) -> None:
+        """Read on for so long."""
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            self._read(left)
+
+    def last(self, pattern: bytes) -> bytes | None:
+        """The first group where the pattern was last seen."""
+        found = re.findall(pattern, ESCAPE.sub(b"", self._seen + self._new))
+        return found[-1] if found else None
+
+    def resident(self) -> int:
+        """Bytes of the process that are in memory now."""
+        return self._status("VmRSS")
+
+    def peak(self) -> int:
+        """The most that was."""
+        return self._status("VmHWM")
+
+    def cpu(self) -> float:
+        """Seconds that the process has computed."""
+        text = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(text[11]) + int(text[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _status(self, name: str) -> int:
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(rf"{name}:\s+(\d+) kB", text)
+        return int(found[1]) * 1024 if found else 0
 
 
 class Marked:

@@ -13,6 +13,7 @@ HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "tokeni
 LIGHT = (
     "cli", "commands", "launch", "boot", "headless", "plain", "report", "rerun", "rundir",
     "catalog", "schema", "grade", "scenario", "scenario_file", "events", "state", "feed",
+    "history", "runlog", "recall",
     "algorithms", "tasks", "rewards", "tui.app", "doctor", "machine", "fit", "fit_formulas",
     "model_shape",
 )  # fmt: skip

@@ -1,93 +1,193 @@
-"""An algorithm's source on the screen."""
+"""Where events come from: whatever way is taken through a run, the state is the fold of it."""
 
 from __future__ import annotations
 
+import random
+import threading
 from pathlib import Path
 
 import pytest
-from rich.cells import cell_len
-from textual.pilot import Pilot
 
-from grpolab.algorithms import ALGORITHMS
+from grpolab import events as ev
+from grpolab import runlog
+from grpolab.feed import Timed, read
+from grpolab.state import LabState
+from grpolab.tui import source as sources
 from grpolab.tui.app import LabApp
-from grpolab.tui.palette import PALETTES
-from grpolab.tui.screens.formula import FormulaScreen
-from grpolab.tui.screens.source import SourceScreen, files, lines
+from grpolab.tui.source import Following, Playing, Source
 
-from .conftest import text
-from .test_tour import at, press
-
-SIZES = [(80, 24), (120, 36), (200, 60)]
+from .conftest import Live, settle, text
+from .fake_run import FakeRun
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_every_algorithm_has_its_files(name: str) -> None:
-    found = files(name)
-    assert found[0].read_text().startswith('"""') and found[-1].name == "base.py"
-    assert f'name = "{name}"' in found[0].read_text()
+def taken(source: Source, state: LabState, seconds: float = 0.0) -> LabState:
+    """What a screen does with a poll."""
+    restart, batch = source.poll(seconds)
+    if restart:
+        state = source.fresh()
+    elif state.archive is None:
+        state.archive = source.past
+    for t, event in batch:
+        state.apply(event, t)
+    return state
 
 
-@pytest.mark.parametrize("palette", PALETTES.values(), ids=lambda p: p.name)
-@pytest.mark.parametrize("width", [20, 71, 200])
-def test_no_character_is_lost(palette, width: int) -> None:
-    code = files("grpo")[0].read_text()
-    shown = lines(palette, code, width)
-    assert all(line.width <= width for line in shown)
-    rows = "".join(line.plain[4:] for line in shown if line.plain[:3].strip().isdecimal())
-    if width == 200:
-        assert rows == code.replace("\n", "")
-    letters = "".join(c for line in shown for c in line.plain if c.isalpha())
-    assert letters == "".join(c for c in code if c.isalpha())
-    colours = {s.style.color for line in shown for s in line.segments if s.style}
-    assert len(colours) >= 5  # it is highlighted
+def folded(events: list[Timed]) -> LabState:
+    state = LabState()
+    for t, event in events:
+        state.apply(event, t)
+    return state
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_reading_it(replay: LabApp, size: tuple[int, int]) -> None:
-    async with replay.run_test(size=size) as pilot:
-        await at(replay, pilot, 7)
-        told = await press(replay, pilot, "f")
-        assert "source" in told
-        told = await press(replay, pilot, "c")
-        screen = replay.screen
-        assert isinstance(screen, SourceScreen)
-        assert {cell_len(row) for row in told.split("\n")} == {size[0]}
-        assert "GRPO" in told and "grpo.py" in told and "Formula" in told
-        code = screen.parts[0]
-        await press(replay, pilot, "pagedown", "down")
-        here = code.top
-        assert here > 1
-        told = await press(replay, pilot, "right")
-        assert f"file 2 of {len(screen.files)}" in told and code.top == 0
-        await press(replay, pilot, "left")
-        assert code.top == here
-        told = await press(replay, pilot, "end")
-        assert "▴" in told
-        assert "▾" in await press(replay, pilot, "home", "k", "j", "t", "pageup")
-        line = code.plain.split("\n")[1]
-        await pilot.click("#code", offset=(line.index("base.py") + 1, 1))
-        assert screen.at == len(screen.files) - 1
-        await press(replay, pilot, "question_mark", "escape", "escape")
-        assert isinstance(replay.screen, FormulaScreen)
+def same(found: LabState, state: LabState) -> None:
+    assert (found.step, found.version, found.phase) == (state.step, state.version, state.phase)
+    assert list(found.lanes) == list(state.lanes)
+    for name, lane in state.lanes.items():
+        mine = found.lanes[name]
+        assert mine.last == lane.last and mine.evals == lane.evals
+        assert mine.series("reward") == lane.series("reward")
+        assert list(mine.rollouts) == list(lane.rollouts)
+        for step, view in lane.rollouts.items():
+            for field in ("text", "graded", "tokens", "prompts"):
+                assert getattr(mine.rollouts[step], field) == getattr(view, field), (step, field)
 
 
-async def test_of_the_algorithm_that_is_chosen(replay: LabApp, pilot_size=(120, 36)) -> None:
-    async with replay.run_test(size=pilot_size) as pilot:
-        await at(replay, pilot, 7)
-        await press(replay, pilot, "f", "up", "up", "c")
-        assert isinstance(replay.screen, SourceScreen)
-        name = replay.screen.name_
-        assert name != "grpo" and f"{name.upper()} ─" in text(replay)
+@pytest.mark.parametrize("ahead", [0, 2, 1000])
+def test_moving_the_clock_about(run_dir: Path, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "FAR_AHEAD", ahead)
+    events, rng = read(run_dir / "events.jsonl"), random.Random(ahead)
+    source, state = Playing(run_dir), LabState()
+    source.load()
+    for _ in range(60):
+        match rng.randrange(6):
+            case 0 | 1:
+                source.scrub(rng.choice((-5, -1, 1, 1, 4)))
+            case 2:
+                source.seek(rng.uniform(0, source.length))
+            case 3:
+                rng.choice((source.home, source.end))()
+            case 4:
+                source.toggle()
+        state = taken(source, state, rng.choice((0.0, 0.1, 3.0)))
+        same(state, folded([(t, e) for t, e in events if t <= source.clock]))
+    source.close()
 
 
-async def test_a_file_that_is_gone_is_told(replay: LabApp) -> None:
-    async with replay.run_test(size=(80, 24)) as pilot:
-        await at(replay, pilot, 7)
-        await press(replay, pilot, "f", "c")
-        assert isinstance(replay.screen, SourceScreen)
-        replay.screen.files[0] = Path("/nowhere/grpo.py")
-        assert "No such file" in await _again(replay, pilot)
+def test_a_run_that_is_still_being_indexed_can_be_looked_at(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runlog, "CHUNK", 1 << 15)
+    monkeypatch.setattr(sources, "GLIMPSE", 0.0)
+    events = read(run_dir / "events.jsonl")
+    source, state, seen = Playing(run_dir), LabState(), set[int]()
+    state = taken(source, state, 1.0)
+    assert state.run is None and source.clock == 0 and not source.over
+    source.end()
+    while source.log.read():  # as `load` does, in a thread of its own
+        state = taken(source, state)
+        seen.add(state.step)
+        same(state, folded(events[: source.log.lines]))
+    source.load()
+    state = taken(source, state)
+    assert source.over and state.step == 24 and len(seen) > 5
+    same(state, folded(events))
+    # at the end it can be played again from where something is to be seen
+    source.toggle()
+    state = taken(source, state)
+    assert source.clock == source.log.start and state.step == 0
 
 
-async def _again(app: LabApp, pilot: Pilot[int]) -> str:
-    return await press(app, pilot, "left", "right")
+def test_indexing_and_looking_at_the_same_time(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runlog, "CHUNK", 1 << 14)
+    monkeypatch.setattr(sources, "GLIMPSE", 0.0)
+    source, state = Playing(run_dir), LabState()
+    thread = threading.Thread(target=source.load)
+    source.end()
+    thread.start()
+    while not source.over:
+        state = taken(source, state)
+        lane = state.lanes.get("main")
+        assert lane is None or len(lane.steps) == state.step
+    thread.join()
+    same(state, folded(read(run_dir / "events.jsonl")))
+
+
+@pytest.mark.parametrize("far", [1, 1 << 16, 1 << 22])
+def test_following_a_run_that_is_long_already(
+    tmp_path: Path, run_dir: Path, far: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is there at first, and however much comes at once, also in the midst of a line."""
+    monkeypatch.setattr(sources, "FAR_BEHIND", far)
+    whole, rng = (run_dir / "events.jsonl").read_bytes(), random.Random(far)
+    source, state = Following(tmp_path, "watch"), LabState()
+    assert source.poll(0.0) == (False, [])
+    path, at = tmp_path / "events.jsonl", len(whole) // 3
+    path.write_bytes(whole[:at])
+    source.load()
+    while at < len(whole):
+        for _ in range(rng.choice((1, 4))):
+            state = taken(source, state)
+        more = rng.choice((100, 5_000, 300_000))
+        with path.open("ab") as file:
+            file.write(whole[at : at + more])
+        at += more
+    for _ in range(4):
+        state = taken(source, state)
+    events = read(path)
+    assert state.step == 24 and state.ended is not None
+    assert state.lanes["main"].series("reward") == folded(events).lanes["main"].series("reward")
+    lane = folded(events).lanes["main"]
+    for step, view in state.lanes["main"].rollouts.items():
+        assert view.graded == lane.rollouts[step].graded and view.text == lane.rollouts[step].text
+    assert [s.digest for s in state.lanes["main"].steps[:3]] == [s.digest for s in lane.steps[:3]]
+    source.close()
+
+
+def test_old_rollouts_of_a_followed_run_are_read_again(tmp_path: Path) -> None:
+    events = FakeRun(steps=70, switches={}, prompts=1, group=2).events()
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(ev.encode(e, t) + "\n" for t, e in events))
+    source, state = Following(tmp_path, "watch"), LabState()
+    source.load()
+    state = taken(source, state)
+    lane = state.lanes["main"]
+    assert state.step == 70 and sum("text" in vars(v) for v in lane.rollouts.values()) <= 5
+    first = lane.rollout_at(1)
+    assert first is not None and first.channel("ratio") is not None
+    assert lane.steps[0].memory_phases and lane.steps[0].digest
+
+
+async def test_a_key_shows_its_step_before_the_next_tick(replay: LabApp) -> None:
+    async with replay.run_test(size=(120, 36)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+        source = replay.desk.source
+        assert isinstance(source, Playing)
+        source.end()
+        await settle(replay)
+        replay.lab.tick = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
+        for _ in range(3):
+            await pilot.press("comma")
+        assert replay.desk.state.step == 22 and "step 22/24" in text(replay)
+
+
+async def test_a_long_live_run_opens_at_its_end(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "FAR_BEHIND", 1 << 16)
+    run = FakeRun(steps=12, switches={4: "ppo"})
+    live.record(run, until=lambda e: isinstance(e, ev.Graded) and e.step == 9)
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        assert "step 8/12" in text(live.app) and " PPO " in text(live.app)
+        live.write(ev.Refused(9, {"do": "evaluate"}, "already under way"))
+        await settle(live.app)
+        assert "already under way" in text(live.app)
+        for _ in range(8):
+            await pilot.press("comma")
+        await settle(live.app)
+        held = live.desk.view.held
+        assert held is not None and held.step == 1 and "VIEW HELD at step 1" in text(live.app)

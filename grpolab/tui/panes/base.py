@@ -27,6 +27,8 @@ class Canvas(Widget):
     """
     period: ClassVar[float] = 0.06
     """Seconds between two repaints at the least."""
+    slow: ClassVar[bool] = False
+    """It takes long to paint: a key does not wait for it."""
 
     class Clicked(Message):
         """Cells that mean something were clicked."""

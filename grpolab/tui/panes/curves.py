@@ -28,6 +28,7 @@ class CurvePane(Pane):
 
     watches = frozenset({"step", "eval", "switch", "lane", "resumed", "run", "select"})
     period = 0.5
+    slow = True
 
     def __init__(self, desk: Desk, *, id: str | None = None) -> None:
         super().__init__(desk, id=id)
@@ -35,7 +36,7 @@ class CurvePane(Pane):
 
     def limit(self, lane: LaneState) -> float:
         """The last step on the axis: some way ahead of the newest, at most the run's last."""
-        newest = max([s.step for s in lane.steps[-1:]] + [e.step for e in lane.evals[-1:]] + [1])
+        newest = max([*lane.axis("step")[-1:]] + [e.step for e in lane.evals[-1:]] + [1])
         total = self.desk.state.steps
         ahead = float(max(10, -(-newest * 5 // 4 // 10) * 10))
         return min(ahead, float(total)) if total >= newest else float(newest)

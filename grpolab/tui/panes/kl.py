@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from grpolab.events import METRICS
 from grpolab.state import LaneState
 from grpolab.tui import chart
+from grpolab.tui.extremes import span
 from grpolab.tui.numbers import number
 from grpolab.tui.panes.curves import Curve, CurvePane
 from grpolab.tui.text import Line, beside, clip
@@ -100,6 +99,5 @@ class Kl(CurvePane):
 
 
 def _limits(c: Curve) -> tuple[float, float]:
-    finite = [y for y in c.y if math.isfinite(y)]
-    low = min([0.0, *finite])
-    return low, chart.nice(max([1e-6, *finite]))
+    low, high = span(c.y) or (0.0, 0.0)
+    return min(0.0, low), chart.nice(max(1e-6, high))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grpolab.events import METRICS
 from grpolab.state import LaneState
+from grpolab.tui.extremes import span
 from grpolab.tui.numbers import number, percent
 from grpolab.tui.panes.curves import Curve, CurvePane
 from grpolab.tui.text import Line, clip, flow, visible
@@ -41,9 +42,10 @@ class Learning(CurvePane):
         if lane is None or not (lane.steps or lane.evals):
             return [Line(), Line("  curves begin with the first evaluation", p.style("faint"))]
         curves = self._curves(lane)
-        highest = max((y for c in curves for y in c.y if y == y), default=1.0)
+        spans = [found for c in curves if (found := span(c.y))]
+        highest = max((high for _, high in spans), default=1.0)
         top = 1.0 if highest <= 1 else 1.2 if highest <= 1.2 else number_above(highest)
-        lowest = min((y for c in curves for y in c.y if y == y), default=0.0)
+        lowest = min((low for low, _ in spans), default=0.0)
         low = 0.0 if lowest >= 0 else -number_above(-lowest)
         if height >= 14 and lane.evals and lane.evals[-1].by_difficulty:
             levels = lane.evals[-1].by_difficulty.items()

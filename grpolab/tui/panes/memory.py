@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from itertools import groupby
 
 from grpolab.events import MEMORY_PHASES, OWNERS, StepDone, at_the_peak
+from grpolab.history import Steps
 from grpolab.tui.numbers import size
 from grpolab.tui.palette import level_mark
 from grpolab.tui.panes.base import Pane
@@ -87,17 +87,20 @@ class Memory(Pane):
         bar = self._bar(held, sum(held.values()), width, named=True)
         return [bar, *entries, Line(), waiting]
 
-    def _owners(self, steps: list[StepDone]) -> list[str]:
+    def _owners(self, steps: Steps) -> list[str]:
         """Those that hold anything, or did: the critic's place stays when it is gone."""
-        held = {o for s in (*steps[:1], *steps[-200:]) for o, n in s.memory.items() if n}
+        held = {o for o, column in steps.memory.items() if any(column.values[-200:])}
+        held |= {o for o, column in steps.memory.items() if column.at(0)}
         return [o for o in OWNERS if o in held or o == "critic"] + sorted(held - set(OWNERS))
 
-    def _phases(self, steps: list[StepDone], done: StepDone) -> Phases:
+    def _phases(self, steps: Steps, done: StepDone) -> Phases:
         """Each phase's owners at its peak, as last seen at this step; empty in old runs."""
-        seen: Phases = {}
-        at = bisect_right(steps, done.step, key=lambda s: s.step)
-        for s in steps[max(0, at - RECENT) : at]:
-            seen |= s.memory_phases
+        seen = dict(done.memory_phases)
+        row = steps.row(done.step)
+        for at in range(row - 1, max(-1, row - RECENT), -1):
+            if "evaluate" in seen:  # the others come with every step
+                break
+            seen = steps[at].memory_phases | seen
         return {name: seen[name] for name in MEMORY_PHASES if name in seen and name != "load"}
 
     def _colour(self, owner: str) -> str:
@@ -134,7 +137,7 @@ class Memory(Pane):
         highest = name == _highest(phases)
         return line.add(_short(sum(phases[name].values())) + "▲" * highest, p.style("text"))
 
-    def _row(self, steps: list[StepDone], done: StepDone, owner: str, width: int) -> Line:
+    def _row(self, steps: Steps, done: StepDone, owner: str, width: int) -> Line:
         p = self.desk.palette
         n, total = done.memory.get(owner, 0), sum(done.memory.values()) or 1
         line = Line("■ " if n else "□ ", p.style(self._colour(owner)))
@@ -161,31 +164,32 @@ class Memory(Pane):
         line.add("  ")
         return line.join(self._bar(phases[name], _total(phases), width - line.width))
 
-    def _history(self, steps: list[StepDone], owner: str, width: int) -> Line:
+    def _history(self, steps: Steps, owner: str, width: int) -> Line:
         """An owner's bytes on its own scale: a critic may be small, but it comes and goes."""
-        values = [s.memory.get(owner, 0) for s in steps]
-        most = max(values, default=0)
-        if width < 4 or not most:
+        column = steps.memory.get(owner)
+        if column is None or width < 4:
             return Line()
-        shown = [values[i * len(values) // width] for i in range(width)]
+        shown = [column.at(i * len(steps) // width) or 0 for i in range(width)]
+        most = max(shown)
+        if not most:
+            return Line()
         marks = "".join(level_mark(n / most) if n else "·" for n in shown)
         return Line(marks, self.desk.palette.style(self._colour(owner)))
 
-    def _past(
-        self, steps: list[StepDone], owners: list[str], width: int, height: int
-    ) -> list[Line]:
+    def _past(self, steps: Steps, owners: list[str], width: int, height: int) -> list[Line]:
         """Stacked columns over the steps; a cell holds two levels, one in each half."""
         p = self.desk.palette
-        steps = [s for s in steps if s.memory]
-        if not steps:
+        rows = next((c.rows for c in steps.memory.values()), ())  # steps that measured it
+        if not rows:
             return []
-        columns = [steps[i * len(steps) // width] for i in range(width)]
-        top = max(sum(s.memory.values()) for s in columns) or 1
+        at_rows = [rows[i * len(rows) // width] for i in range(width)]
+        held = [{o: c.at(row) or 0 for o, c in steps.memory.items()} for row in at_rows]
+        top = max(sum(owned.values()) for owned in held) or 1
         stacks = []
-        for s in columns:
+        for owned in held:
             edges, at = [], 0.0
             for o in owners:
-                at += s.memory.get(o, 0) / top * height * 2
+                at += owned.get(o, 0) / top * height * 2
                 edges.append((at, self._colour(o)))
             stacks.append(edges)
 
@@ -204,8 +208,8 @@ class Memory(Pane):
                 else:
                     line.add(("▄" if below else " ") * wide, p.style(below or "text"))
             out.append(line)
-        first, last = columns[0].step, columns[-1].step
-        label = f"step {first} to {last}, top {size(top)}"
+        first, last = steps.axis("step")[at_rows[0]], steps.axis("step")[at_rows[-1]]
+        label = f"step {first} to {last}, top {size(int(top))}"
         return [*out, Line(label, p.style("faint"))]
 
 

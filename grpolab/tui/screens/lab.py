@@ -11,7 +11,6 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from grpolab import events as ev
-from grpolab.state import LabState
 from grpolab.tui.arrange import Box, arrange, folded
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import ACTIONS
@@ -108,6 +107,7 @@ class LabScreen(Actions, Screen[int]):
             return
         self.desk.run_dir = self.desk.source.run_dir or self.desk.run_dir
         cards.load()
+        gc.freeze()  # a long run's index stays too: looking through it would hold up keys
         self.app.call_from_thread(self.mark, {"cards"})
 
     def mark(self, marks: set[str]) -> None:
@@ -117,8 +117,9 @@ class LabScreen(Actions, Screen[int]):
                 if canvas.watches & marks:
                     canvas.stale = True
 
-    def repaint(self, at_once: bool = False) -> None:
-        """Paint the stale canvases in sight. `at_once`: even if painted a moment ago."""
+    def repaint(self, at_once: bool = False, slow: int | None = None) -> None:
+        """Paint the stale canvases in sight. `at_once`: even if painted a moment ago. Of those that
+        take long at most `slow`: a key may be waiting."""
         now = time.monotonic()
         seen = next((s for s in reversed(self.app.screen_stack) if not s.is_modal), self)
         guest = next((g for g in self.guests if g is seen), None)
@@ -126,28 +127,42 @@ class LabScreen(Actions, Screen[int]):
             if canvas.due(now) or (
                 at_once and canvas.stale and canvas.display and canvas.is_mounted
             ):
+                if canvas.slow and slow is not None:
+                    if not slow:
+                        continue
+                    slow -= 1
                 canvas.paint()
 
     def moved(self) -> None:
-        """The user moved the view: show it now."""
+        """The user moved the view, or the clock: show it now, the curves with the next tick."""
+        if self.desk.mode == "replay":
+            self.take()
         self.mark({"select"})
-        self.repaint(at_once=True)
+        self.repaint(at_once=True, slow=0)
 
     def tick(self) -> None:
         """Take in what happened since the last time, and repaint."""
+        self.take()
+        self.repaint(slow=1)
+
+    def take(self) -> None:
+        """Take in what happened since the last time."""
         now = time.monotonic()
         restart, batch = self.desk.source.poll(now - self._last)
         self._last = now
         marks = {event.kind for _, event in batch}
         if restart:
-            self.desk.state = LabState()
+            self.desk.state = self.desk.source.fresh()
             marks |= {*ev.KINDS, "select"}
+        elif self.desk.state.archive is None:
+            self.desk.state.archive = self.desk.source.past
         for t, event in batch:
             self.desk.state.apply(event, t)
             if not restart:
                 self._tell(event)
         if restart:
             self.desk.view.again(self.desk.state)
+            self.desk.asked.clear()  # the answer may be in what was not read one by one
         if marks & {"paused", "continued", "end", "failed"}:
             self.desk.pausing = False
         if now - self._clock >= CLOCK * self.desk.pace:
@@ -157,11 +172,22 @@ class LabScreen(Actions, Screen[int]):
             self._watch_engine()
         if self.start.display and self.begun:
             self.relayout()
-        for guest in tuple(self.guests) if batch or "clock" in marks else ():
-            guest.news([event for _, event in batch])
+        for guest in tuple(self.guests) if batch or restart or "clock" in marks else ():
+            guest.news([event for _, event in batch] + (self._newest() if restart else []))
         if marks:
             self.mark(marks)
-        self.repaint()
+
+    def _newest(self) -> list[ev.Event]:
+        """What every lane has last, of each kind that a screen may wait for."""
+        return [
+            event
+            for lane in self.desk.state.lanes.values()
+            for events in (
+                lane.steps[-1:], lane.switches[-1:], lane.changes[-1:], lane.benches[-1:],
+                list(lane.lenses.values())[-1:],
+            )
+            for event in events
+        ]  # fmt: skip
 
     def _tell(self, event: ev.Event) -> None:
         """Notices for what happens rarely and matters."""
