@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from grpolab.events import LensMade
+from grpolab.events import LensMade, StepDone
 from grpolab.feed import Follow, Replay, Timed, read
 
 Mode = Literal["live", "watch", "replay"]
@@ -163,6 +163,14 @@ class Playing:
         else:
             at = bisect_left(self._ends, self.clock) + by
         self.seek(self._start if at < 0 else self._ends[min(at, len(self._ends) - 1)])
+
+    def to_step(self, step: int) -> None:
+        """To the moment in which every lane had finished a step; the clock stops there."""
+        self.playing = False
+        events = self.replay.events if self.replay else []
+        ends = [t for t, e in events if isinstance(e, StepDone) and e.step == step]
+        if ends:
+            self.seek(max(ends))
 
     def home(self) -> None:
         self.seek(self._start)
