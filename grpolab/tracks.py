@@ -83,7 +83,7 @@ class Tracks:
     def refresh(self) -> None:
         """Take in what was finished since the last time; after a resume, all of it again."""
         steps = self.lane.steps
-        if len(steps) < self.seen or (self.seen and steps[self.seen - 1].step != self._last):
+        if len(steps) < self.seen or (self.seen and _mark(steps[self.seen - 1]) != self._last):
             self._forget()
         for i in range(self.seen, len(steps)):
             done = steps[i]
@@ -95,7 +95,8 @@ class Tracks:
             for axis, by in self._advance(done).items():
                 xs = self._axes[axis]
                 xs.append(by if axis == "step" else by + (xs[-1] if xs else 0.0))
-            self.seen, self._last = i + 1, done.step
+            self.seen = i + 1
+        self._last = _mark(steps[self.seen - 1]) if self.seen else None
 
     def _advance(self, s: StepDone) -> dict[str, float]:
         """How far a step goes along each axis; of the step itself, where it is."""
@@ -194,6 +195,11 @@ class Tracks:
         if not xs:
             return (0.0, 1.0) if math.isinf(first) else (first, first + 1)
         return min(first, xs[0]), max(xs[-1], xs[0])
+
+
+def _mark(s: StepDone) -> tuple[int, str, str]:
+    """By what a step is known again; after a resume another one may have its number."""
+    return s.step, s.digest, repr(s.metrics)
 
 
 def within(x: array[float], limits: tuple[float, float]) -> slice:

@@ -196,8 +196,9 @@ class CurveView:
         self.marked = None
 
     def scale(self, state: LabState, by: float) -> None:
-        """Closer to the cursor, or farther from it, but not beyond the whole."""
+        """Closer to the cursor, or farther out on both sides, but not beyond the whole."""
         (low, high), (first, last), x = self.xlim(state), self.whole(state), self.x(state)
+        x = (low + high) / 2 if by > 1 else x
         low, high = max(first, x - (x - low) * by), min(last, x + (high - x) * by)
         if by > 1 and (low, high) == (first, last):
             self.zooms.clear()

@@ -230,9 +230,11 @@ def y_ticks(ylim: tuple[float, float], tall: int, log: bool) -> dict[int, str]:
         first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
         every = max(1, (last - first + 1) // max(1, tall // 3))
         values = [10.0**k for k in range(first, last + 1, every)]
-        values = values if len(values) > 1 else [low, math.sqrt(low * high), high]
+        told = {v: tick(v) for v in values}
+        if len(told) < 2:
+            told = {v: number(v, 2)[: MARGIN - 2] for v in (low, math.sqrt(low * high), high)}
         to_row = _scale((high, low), tall - 1, log=True)
-        return {round(to_row(math.log10(v))): number(v, 2)[: MARGIN - 2] for v in values}
+        return {round(to_row(math.log10(v))): text for v, text in told.items()}
     step = nice((high - low) / max(2, min(5, tall // 3)))
     out: dict[int, str] = {}
     for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):

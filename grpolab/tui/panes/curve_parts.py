@@ -112,7 +112,6 @@ class Charts(Part["CurvesScreen"]):
             found = flow([title, *(self._reading(r, named) for r in readings)], width, "  ")
             if len(found) < 3:
                 break
-            title = Line().join(title)
         return found[:2]
 
     def _reading(self, r: Reading, named: bool) -> Line:

@@ -27,6 +27,7 @@ WHAT_IS_WATCHED = (
 
 class Verdicts(Part["HealthScreen"]):
     title = "What is wrong"
+    sheet: HealthScreen
 
     def info(self) -> tuple[str, str]:
         step = self.sheet.step()
@@ -83,6 +84,7 @@ class Verdicts(Part["HealthScreen"]):
 
 class LossCard(Part["HealthScreen"]):
     title = "Why the loss is what it is"
+    sheet: HealthScreen
 
     def info(self) -> tuple[str, str]:
         lane = self.desk.view.lane_state(self.desk.state)

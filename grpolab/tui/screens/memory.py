@@ -1,0 +1,149 @@
+"""Memory: by owner over the steps and by phase, what was predicted beside what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grpolab import events as ev
+from grpolab.events import StepDone, at_the_peak
+from grpolab.state import LaneState
+from grpolab.tui.arrange import Box
+from grpolab.tui.desk import Desk
+from grpolab.tui.memory_stack import PEAK, Stack, phases_of
+from grpolab.tui.panes.memory import Memory
+from grpolab.tui.panes.memory_parts import UPDATE, OverSteps, Owners, Phases
+from grpolab.tui.screens.sheet import Part, Sheet, bindings
+
+
+class MemoryScreen(Sheet):
+    BINDINGS = bindings("memory")
+    key = "memory"
+    heading = "Memory"
+    mouse = "click a column: cursor; click a phase, a key below"
+    explains = (
+        "Above: bytes held over the steps, stacked; each letter is one owner's, as the list below "
+        "has them. ╌ is what was predicted before the model was loaded. Where more steps than "
+        "columns are shown, a column shows the step of it that held most.\n"
+        "Below: the cursor's step by owner and by phase, measured and predicted. ↓ ↑ choose the "
+        "phase that is stacked.\n" + Memory.explains.partition("\nBelow")[0]
+    )
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.phase, self.shares = PEAK, False
+        self.at: int | None = None  # the cursor's step; None: the newest
+        self.columns: Stack | None = None  # as drawn last
+        self.part = "owners"
+        self.parts = (
+            OverSteps(self, id="over"), Owners(self, id="owners"), Phases(self, id="phases"),
+        )  # fmt: skip
+
+    # what is shown
+
+    def lane(self) -> LaneState | None:
+        return self.desk.view.lane_state(self.desk.state)
+
+    def steps(self) -> list[StepDone]:
+        """The lane's steps that tell of memory."""
+        lane = self.lane()
+        return [s for s in lane.steps if s.memory] if lane else []
+
+    def done(self) -> StepDone | None:
+        """The cursor's step."""
+        steps = self.steps()
+        if self.at is None:
+            return steps[-1] if steps else None
+        return next((s for s in reversed(steps) if s.step <= self.at), steps[0] if steps else None)
+
+    def predicted(self) -> dict[str, int]:
+        """Bytes by owner as predicted for the chosen phase."""
+        told = self.desk.state.predicted_memory
+        if self.phase == PEAK:
+            return at_the_peak(told) if told else {}
+        return dict(told.get("update" if self.phase in UPDATE else self.phase, {}))
+
+    def predicted_total(self) -> int:
+        return sum(self.predicted().values())
+
+    def news(self, events: list[ev.Event]) -> None:
+        if any(e.kind in ("step", "switch", "resumed", "run", "lane") for e in events):
+            for part in self.parts:
+                part.stale = True
+
+    def boxes(self, width: int, height: int) -> dict[str, Box]:
+        top = max(8, round(height * 0.45))
+        rest = height - top
+        if width >= 112:
+            left = max(62, width * 2 // 5)
+            return {
+                "over": Box(0, 0, width, top),
+                "owners": Box(0, top, left, rest),
+                "phases": Box(left, top, width - left, rest),
+            }
+        return {"over": Box(0, 0, width, top), self.part: Box(0, top, width, rest)}
+
+    def scrolled(self) -> Part[Any] | None:
+        return self.parts[1] if self.part == "owners" else self.parts[2]
+
+    # what the keys do
+
+    def to_step(self, step: int) -> None:
+        """The cursor at a step."""
+        steps = self.steps()
+        self.at = None if steps and step >= steps[-1].step else step
+        self.again()
+
+    def _move(self, by: int) -> None:
+        steps, done = self.steps(), self.done()
+        if done is not None:
+            at = next(i for i, s in enumerate(steps) if s is done)
+            self.to_step(steps[max(0, min(len(steps) - 1, at + by))].step)
+
+    def action_memory_right(self) -> None:
+        self._move(1)
+
+    def action_memory_right_back(self) -> None:
+        self._move(-1)
+
+    def action_memory_jump(self) -> None:
+        self._move(10)
+
+    def action_memory_jump_back(self) -> None:
+        self._move(-10)
+
+    def action_memory_first(self) -> None:
+        self._move(-(10**9))
+
+    def action_memory_last(self) -> None:
+        self._move(10**9)
+
+    def _phase(self, by: int) -> None:
+        names = phases_of(self.steps())
+        at = names.index(self.phase) if self.phase in names else 0
+        self.phase = names[(at + by) % len(names)]
+        self.again()
+
+    def action_row_next(self) -> None:
+        self._phase(1)
+
+    def action_row_previous(self) -> None:
+        self._phase(-1)
+
+    def action_memory_shares(self) -> None:
+        self.shares = not self.shares
+        self.again()
+
+    def action_memory_table(self) -> None:
+        self.part = "phases" if self.part == "owners" else "owners"
+        self.again()
+
+    def action_lane(self) -> None:
+        self.lab.action_lane()
+        self.again()
+
+    def clicked(self, what: str, value: Any) -> None:
+        if what == "phase":
+            self.phase = str(value)
+        elif what == "pane" and value in ("owners", "phases"):
+            self.part = str(value)
+        self.again()
