@@ -4,7 +4,8 @@ two settings to try. Pure functions over the state; the rules are in `health_rul
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -16,6 +17,7 @@ from grpolab.state import LabState, LaneState
 
 WINDOW = 300
 """Steps that are looked back on; the first few are looked at besides."""
+
 FIRST = 3
 
 Level = Literal["bad", "warn", "note"]
@@ -67,27 +69,29 @@ class Record:
 
     def __init__(self, state: LabState, lane: LaneState, at: int | None = None) -> None:
         self.state, self.lane = state, lane
-        steps = lane.steps
-        if at is not None:
-            steps = [s for s in steps if s.step <= at]
-        self.first = list(steps[:FIRST])
-        self.steps: list[ev.StepDone] = list(steps[-WINDOW:])
-        end = self.steps[-1].step if self.steps else 0
-        self.step = end
-        self.evals = [e for e in lane.evals if e.step <= end]
-        self.algorithm, _, self.settings = lane.in_force(end)
-        self.switched = max((s.step for s in lane.switches if s.step < end), default=0)
-        task = [c.step for c in lane.changes if c.key.startswith("task.") and c.step < end]
+        self.last = lane.last if at is None else _upto(lane, at)
+        self.step = self.last.step if self.last else 0
+        self.metrics = self.last.metrics if self.last else {}
+        self.evals = [e for e in lane.evals if e.step <= self.step]
+        self.algorithm, _, self.settings = lane.in_force(self.step)
+        self.switched = max((s.step for s in lane.switches if s.step < self.step), default=0)
+        task = [c.step for c in lane.changes if c.key.startswith("task.") and c.step < self.step]
         self.task_changed = max(task, default=0)
 
     @cached_property
     def known(self) -> dict[str, Any]:
         return values(self.state, self.lane)
 
+    def raw(self, metric: str, after: int = 0) -> Sequence[float]:
+        """What the newest steps after one of them measured, be it no number; the newest last."""
+        steps, found = self.lane.series(metric)
+        end = bisect_right(steps, self.step)
+        start = bisect_right(steps, max(after, self.step - WINDOW), 0, end)
+        return found[start:end]
+
     def series(self, metric: str, after: int = 0) -> list[float]:
-        """Finite values of the steps after one of them, the newest last."""
-        found = (s.metrics.get(metric) for s in self.steps if s.step > after)
-        return [x for x in found if x is not None and math.isfinite(x)]
+        """The same without what is not finite."""
+        return [x for x in self.raw(metric, after) if math.isfinite(x)]
 
     def recent(self, metric: str, count: int = 5, least: int = 3, after: int = 0) -> float | None:
         """Mean of the newest few values; None where there are fewer than `least`."""
@@ -95,10 +99,17 @@ class Record:
         return fmean(found) if len(found) >= least else None
 
     def early(self, metric: str) -> float | None:
-        """Mean over the lane's first steps."""
-        found = [s.metrics[metric] for s in self.first if metric in s.metrics]
-        found = [x for x in found if math.isfinite(x)]
-        return fmean(found) if found else None
+        """Mean over the first steps that measured it."""
+        steps, found = self.lane.series(metric)
+        first = found[: min(FIRST, bisect_right(steps, self.step))]
+        first = [x for x in first if math.isfinite(x)]
+        return fmean(first) if first else None
+
+
+def _upto(lane: LaneState, at: int) -> ev.StepDone | None:
+    """The newest step that was done then."""
+    i = bisect_right(lane.steps, at, key=lambda s: s.step)
+    return lane.steps[i - 1] if i else None
 
 
 def verdicts(state: LabState, lane: LaneState, at: int | None = None) -> list[Verdict]:
@@ -106,7 +117,7 @@ def verdicts(state: LabState, lane: LaneState, at: int | None = None) -> list[Ve
     from grpolab.health_rules import RULES
 
     record = Record(state, lane, at)
-    if not record.steps:
+    if record.last is None:
         return []
     found = [f for rule in RULES if (f := rule(record)) is not None]
     made = [

@@ -35,14 +35,14 @@ SOLVED = 0.85
 
 def numbers(r: Record) -> Finding | None:
     """Updates without a finite gradient, or numbers that are none, in the last 20 steps."""
-    last = r.steps[-20:]
-    skipped = sum(s.metrics.get("updates_skipped", 0.0) for s in last)
+    since = r.step - 20
+    skipped = sum(r.series("updates_skipped", since))
     watched = ("loss", "grad_norm", "policy_loss", "kl_ref", "ratio_max", "entropy")
-    broken = [k for k in watched if any(not math.isfinite(s.metrics.get(k, 0.0)) for s in last)]
+    broken = [k for k in watched if not all(map(math.isfinite, r.raw(k, since)))]
     if not skipped and not broken:
         return None
     evidence = [("updates_skipped", skipped)] if skipped else []
-    evidence += [(k, last[-1].metrics.get(k, math.nan)) for k in broken]
+    evidence += [(k, next(x for x in r.raw(k, since) if not math.isfinite(x))) for k in broken]
     return Finding(
         "nan-skipped", "bad", "Updates without a finite gradient",
         "The gradient was NaN or infinite, so these updates were left out and taught nothing: "
@@ -179,9 +179,9 @@ def groups(r: Record) -> Finding | None:
 def critic(r: Record) -> Finding | None:
     """A critic that forecasts worse than a constant would."""
     explained = r.series("explained_variance", r.switched)
-    if len(explained) < 8 or fmean(explained[-5:]) >= 0:
+    now = fmean(explained[-5:]) if len(explained) >= 8 else 0.0
+    if now > -0.05:
         return None
-    now = fmean(explained[-5:])
     rate = scaled(1 / 3) if now < -1 else scaled(2.0)
     return Finding(
         "critic-worse-than-mean", "bad" if now < -1 else "warn",

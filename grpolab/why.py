@@ -50,9 +50,9 @@ def facts(metrics: Mapping[str, float]) -> list[Term]:
 
 def words(r: Record) -> list[str]:
     """What these numbers mean, one paragraph each. Empty before the first step."""
-    if not r.steps:
+    if r.last is None:
         return []
-    m = r.steps[-1].metrics
+    m = r.metrics
     out = [_loss(r, m), _gradient(r, m), _signal(r, m), _beside(m), _progress(r)]
     return [text for text in out if text]
 

@@ -140,16 +140,21 @@ def _band(
         return
     width, height, log = out.dots.width, out.dots.height, out.chart.log
     reach: dict[int, tuple[float, float]] = {}
-    n = len(s.band[0])
-    for i, (x, low, high) in enumerate(zip(*s.band, strict=True)):
+    before: tuple[float, float, float] | None = None
+    for x, low, high in zip(*s.band, strict=True):
         if log and high <= 0:
             continue
         top = to_y(math.log10(high) if log else high)
         bottom = to_y(math.log10(low) if log else low) if low > 0 or not log else 4.0 * height
-        left, right = to_x(x) / 2, to_x(s.band[0][min(i + 1, n - 1)]) / 2
-        for cell in range(max(0, int(left)), min(width - 1, int(right)) + 1):
-            known = reach.get(cell, (top, bottom))
-            reach[cell] = min(known[0], top), max(known[1], bottom)
+        here = to_x(x) / 2, top, bottom
+        left = before or here
+        for cell in range(max(0, int(left[0])), min(width - 1, int(here[0])) + 1):
+            share = (cell - left[0]) / (here[0] - left[0]) if here[0] > left[0] else 1.0
+            share = min(max(share, 0.0), 1.0)
+            up, down = (a + (b - a) * share for a, b in zip(left[1:], here[1:], strict=True))
+            known = reach.get(cell, (up, down))
+            reach[cell] = min(known[0], up), max(known[1], down)
+        before = here
     for cell, (top, bottom) in reach.items():
         for row in range(max(0, int(top // 4)), min(height - 1, int(bottom // 4)) + 1):
             out.behind[cell, row] = index

@@ -49,8 +49,9 @@ def test_what_only_some_report_is_told_of_nobody_else():
 
 def test_the_first_update_s_loss_and_the_advantages_explain_each_other():
     """At ratio 1 the surrogate is minus the mean advantage, in the algorithm's own mean."""
+    rows = len(toy_problem(2)[1].reward)
     for name, expected in (
-        ("grpo", lambda m: -m["advantage_sum"] / len(batch.reward)),
+        ("grpo", lambda m: -m["advantage_sum"] / rows),
         ("ppo", lambda m: -m["advantage_mean"]),
     ):
         toy, batch = toy_problem(2)

@@ -140,6 +140,7 @@ SILENT: dict[str, list[dict[str, Any]]] = {
     ],
     "critic-worse-than-mean": [
         {"algorithm": "ppo", "explained_variance": lambda i: -2.0 if i < 10 else 0.3},
+        {"algorithm": "ppo", "explained_variance": -0.01},  # as good as a mean
         {"algorithm": "ppo", "explained_variance": -0.5, "steps": 6},  # it has just begun
     ],
     "answers-cut": [{"truncated": 0.08}],
@@ -241,7 +242,7 @@ def test_the_loss_is_explained_in_words() -> None:
     told = " ".join(why.words(record))
     assert "0 by construction" in told and "its own group" in told
     assert "‖g‖ = 0.3" in told and "mostly kl_loss" in told and "it is learning" in told
-    parts = why.terms(record.steps[-1].metrics)
+    parts = why.terms(record.metrics)
     assert sum(t.value for t in parts) == pytest.approx(0.002)
 
     def words(**given: Any) -> str:

@@ -110,7 +110,7 @@ async def test_old_runs_and_runs_without_a_step(live: Live) -> None:
         await settle(live.app)
         told = await press(live.app, pilot, "M")
         assert "measured with each step" in told
-        await press(live.app, pilot, *"left right home end down s tab L".split())
+        await press(live.app, pilot, "left", "right", "home", "end", "down", "s", "L", "tab")
         live.write(*old[first + 1 :])
         told = await press(live.app, pilot, "tab")
         assert "backbone" in told and "predicted" not in told

@@ -108,11 +108,13 @@ class Charts(Part["CurvesScreen"]):
         if broken := v.broken(self.desk.state, name):
             title.add(f" {broken} not finite", p.style("warn"))
         readings = v.readings(self.desk.state, name, p)
-        for named in (True, False) if len(readings) > 1 else (False,):
-            found = flow([title, *(self._reading(r, named) for r in readings)], width, "  ")
-            if len(found) < 3:
-                break
+        found = self._flow(title, readings, width, len(readings) > 1)
+        if len(found) > 2:
+            found = self._flow(title, readings, width, False)
         return found[:2]
+
+    def _flow(self, title: Line, readings: list[Reading], width: int, named: bool) -> list[Line]:
+        return flow([title, *(self._reading(r, named) for r in readings)], width, "  ")
 
     def _reading(self, r: Reading, named: bool) -> Line:
         p = self.desk.palette

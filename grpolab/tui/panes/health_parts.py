@@ -96,9 +96,9 @@ class LossCard(Part["HealthScreen"]):
         lane = self.desk.view.lane_state(self.desk.state)
         held = self.desk.view.held
         record = Record(self.desk.state, lane, held.step if held else None) if lane else None
-        if record is None or not record.steps:
+        if record is None or record.last is None:
             return [Line(), Line("  from the first finished step on", p.style("faint"))]
-        m = record.steps[-1].metrics
+        m = record.metrics
         out = self._terms(m, width)
         out.append(Line())
         for t in why.facts(m):

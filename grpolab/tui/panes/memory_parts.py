@@ -60,7 +60,9 @@ class OverSteps(Part["MemoryScreen"]):
         self.sheet.columns = made
         done = s.done()
         cursor = made.column(done.step) if done else None
-        rows = draw(p, made, height - 2, line_at=predicted if within else 0, cursor=cursor, shares=s.shares)
+        rows = draw(
+            p, made, height - 2, line_at=predicted if within else 0, cursor=cursor, shares=s.shares
+        )
         return [self._marks(made, wide, cursor), *rows, self._axis(made, wide, predicted, within)]
 
     def _marks(self, made: Stack, wide: int, cursor: int | None) -> Line:
