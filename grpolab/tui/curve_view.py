@@ -142,7 +142,7 @@ class CurveView:
             if lane.parent:
                 told.append((lane.opened, f"⑂{lane.name} from {lane.parent}", "text"))
             for step, label, colour in told:
-                at = tracks.at(step, self.axis), visible(clip(label, 24))
+                at = tracks.at(step, self.axis), clip(visible(label), 24)
                 found.setdefault(at, (colour, []))[1].append(glyph)
         every = len(self.shown(state))
         return [

@@ -160,6 +160,7 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("row_next", "down", "phase", "next phase", SCREEN),
         Action("row_previous", "up", "", "previous phase", SCREEN),
         Action("memory_shares", "s", "shares", "bytes, or shares of all", SCREEN),
+        Action("memory_foreign", "o", "outside", "with or without what is not torch's", SCREEN),
         Action("memory_table", "tab,shift+tab", "table", "by owner or by phase", SCREEN),
         Action("lane", "L", "lane", "next lane", SCREEN),
         *ANYWHERE,

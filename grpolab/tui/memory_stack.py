@@ -11,7 +11,7 @@ from grpolab.events import MEMORY_PHASES, OWNERS, StepDone
 from grpolab.tui.numbers import size
 from grpolab.tui.palette import Palette, blend
 from grpolab.tui.plot import MARGIN
-from grpolab.tui.text import Line
+from grpolab.tui.text import Line, visible
 
 LETTERS = {
     "backbone": "B", "backbone_copy": "W", "adapters": "A", "critic": "C", "reference": "R",
@@ -28,7 +28,8 @@ Held = Mapping[str, int]
 
 
 def letter(owner: str) -> str:
-    return LETTERS.get(owner, owner[:1].lower() or "·")
+    found = LETTERS.get(owner, owner[:1].lower())
+    return found if found.isascii() and found.isprintable() and found.strip() else "·"
 
 
 def in_order(owners: set[str]) -> list[str]:
@@ -139,7 +140,7 @@ def bar(p: Palette, held: Held, top: int, width: int, *, named: bool = False) ->
     for owner in in_order(set(held)):
         at += held.get(owner, 0) / (top or 1) * width
         cells = round(at) - line.width
-        name = NAMES.get(owner, owner)
+        name = visible(NAMES.get(owner, owner))
         fits = named and cells > len(name) + 1
         label = name.center(cells) if fits else letter(owner) * cells
         line.add(label, ink(p, owner, strong=fits))

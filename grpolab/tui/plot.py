@@ -104,8 +104,8 @@ def _limits(strokes: Sequence[Stroke], log: bool) -> tuple[float, float] | None:
         return None
     low, high = min(map(min, values)), max(map(max, values))
     if high - low <= 1e-12 * max(1.0, abs(high)):
-        room = abs(high) * 0.1 or 1.0
-        return low - room, high + room
+        room = abs(high) * 0.1
+        return (low - room, high + room) if room else (0.0, 1.0)
     room = 0.05 * (high - low)
     if 0 <= low < 0.35 * high:
         return 0.0, high + room

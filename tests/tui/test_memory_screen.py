@@ -73,6 +73,9 @@ async def test_cursor_phase_and_shares(replay: LabApp) -> None:
         assert "C  critic          5.6 MB" in told and "new" in told  # nobody had predicted it
         told = await press(replay, pilot, "s")
         assert "as shares" in told and "100% ┤" in told
+        assert "·  other" in told
+        told = await press(replay, pilot, "s", "o")
+        assert "without outside" in told and "·  other" not in told and "outside" in told
         await press(replay, pilot, "end")
         assert screen(replay).at is None
         row = next(y for y, r in enumerate(text(replay).split("\n")) if "▸update" in r)

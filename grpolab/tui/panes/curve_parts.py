@@ -11,7 +11,7 @@ from grpolab.tui.numbers import number
 from grpolab.tui.panes.rollouts import window
 from grpolab.tui.plot import MARGIN, Chart, Drawn, draw, rows, rule_labels, x_axis
 from grpolab.tui.screens.sheet import Part
-from grpolab.tui.text import Hit, Line, beside, clip, flow
+from grpolab.tui.text import Hit, Line, beside, clip, flow, visible
 
 if TYPE_CHECKING:
     from grpolab.tui.curve_view import Reading
@@ -94,7 +94,7 @@ class Charts(Part["CurvesScreen"]):
             if head[0].width + len(told) <= width:
                 head[0].add(told, p.style("warn"))
             else:
-                head[0] = Line(clip(name, 20), p.style("text", bold=True)).add(
+                head[0] = Line(clip(visible(name), 20), p.style("text", bold=True)).add(
                     clip(told, width - 20), p.style("warn")
                 )
         return [*head, *rows(p, known[1], v.x(self.desk.state), v.marked)]
@@ -104,7 +104,9 @@ class Charts(Part["CurvesScreen"]):
         v, p = self.sheet.view, self.desk.palette
         here = name == v.at
         title = Line("▸" if here else " ", p.style("accent"))
-        title.add(name, p.style("accent" if here else "text", bold=True), hit=("chart", name))
+        title.add(
+            visible(name), p.style("accent" if here else "text", bold=True), hit=("chart", name)
+        )
         if broken := v.broken(self.desk.state, name):
             title.add(f" {broken} not finite", p.style("warn"))
         readings = v.readings(self.desk.state, name, p)
@@ -187,7 +189,7 @@ class Metrics(Part["CurvesScreen"]):
             line = Line("▸" if here else " ", p.style("accent"))
             line.add("■ " if drawn else "□ ", p.style("good" if drawn else "faint"))
             style = p.style("accent" if here else "text" if drawn else "dim", bold=here)
-            line.cell(name, max(1, width - 3), style)
+            line.cell(visible(name), max(1, width - 3), style)
             out.append(line.whole(("metric_row", name), width))
         out += [Line()] * (room - len(out))
         return [*out, Line("─" * width, p.style("line")), *hint, *([Line()] if lanes else []),
@@ -204,7 +206,9 @@ class Metrics(Part["CurvesScreen"]):
             hidden = name in self.sheet.view.hidden
             line = Line(f"{i if i < 10 else ' '} ", p.style("faint"))
             line.add("– " if hidden else f"{glyph} ", p.style("faint" if hidden else colour))
-            line.add(clip(name, max(1, width - 12)), p.style("faint" if hidden else "text"))
+            line.add(
+                clip(visible(name), max(1, width - 12)), p.style("faint" if hidden else "text")
+            )
             line.add(" hidden" if hidden else "", p.style("faint"))
             out.append(line.whole(("lane", name), width))
         return out

@@ -74,7 +74,9 @@ class Verdicts(Part["HealthScreen"]):
         hit = ("try", number_)
         line = Line("    ").add(f"{number_} ", p.style("accent", bold=True), hit=hit)
         line.add("try ", p.style("dim"), hit=hit)
-        line.add(f"{t.key} = {visible(word(t.value))}", p.style("text", bold=True), hit=hit)
+        line.add(
+            f"{visible(t.key)} = {visible(word(t.value))}", p.style("text", bold=True), hit=hit
+        )
         line.add(f"  now {visible(word(t.now))}", p.style("dim"), hit=hit)
         why_ = t.why if t.live else f"{t.why}; for the next run"
         if line.width + len(why_) + 3 <= inner + 4:
@@ -89,7 +91,7 @@ class LossCard(Part["HealthScreen"]):
     def info(self) -> tuple[str, str]:
         lane = self.desk.view.lane_state(self.desk.state)
         several = len(self.desk.state.lanes) > 1
-        return (lane.name if lane and several else ""), ""
+        return (visible(lane.name) if lane and several else ""), ""
 
     def content(self, width: int, height: int) -> list[Line]:
         p = self.desk.palette
@@ -105,7 +107,7 @@ class LossCard(Part["HealthScreen"]):
             out += self._row(t.name, _told(t), t.meaning, width)
         out.append(Line())
         for text in why.words(record):
-            for i, row in enumerate(wrap(text, max(1, width - 2))):
+            for i, row in enumerate(wrap(visible(text), max(1, width - 2))):
                 bar = Line("▌ " if i == 0 else "  ", p.style("accent"))
                 out.append(bar.add(row, p.style("text")))
         return out

@@ -9,6 +9,7 @@ from textual import events
 from grpolab.tui.memory_stack import (
     NAMES,
     PEAK,
+    Held,
     Stack,
     bar,
     draw,
@@ -22,7 +23,7 @@ from grpolab.tui.memory_stack import (
 from grpolab.tui.numbers import size
 from grpolab.tui.plot import MARGIN
 from grpolab.tui.screens.sheet import Part
-from grpolab.tui.text import Line, clip
+from grpolab.tui.text import Line, clip, visible
 
 if TYPE_CHECKING:
     from grpolab.tui.screens.memory import MemoryScreen
@@ -38,8 +39,9 @@ class OverSteps(Part["MemoryScreen"]):
     def info(self) -> tuple[str, str]:
         s = self.sheet
         done = s.done()
-        what = "each step's peak" if s.phase == PEAK else f"phase {s.phase}"
+        what = "each step's peak" if s.phase == PEAK else f"phase {visible(s.phase)}"
         told = f"{what}, as shares" if s.shares else what
+        told += "" if s.foreign else ", without outside"
         return told, "" if done is None else f"cursor at step {done.step}"
 
     def content(self, width: int, height: int) -> list[Line]:
@@ -52,7 +54,7 @@ class OverSteps(Part["MemoryScreen"]):
             return [Line(clip("too small for a stack", width), p.style("faint"))]
         predicted = s.predicted_total()
         numbers = [x.step for x in steps]
-        held = held_in(steps, s.phase)
+        held = [s.kept(h) for h in held_in(steps, s.phase)]
         most = max(sum(h.values()) for h in held)
         # a prediction far above would press what was measured flat
         within = not s.shares and predicted <= 1.5 * most
@@ -68,7 +70,7 @@ class OverSteps(Part["MemoryScreen"]):
     def _marks(self, made: Stack, wide: int, cursor: int | None) -> Line:
         """Over their columns: switches, and the cursor."""
         p, lane = self.desk.palette, self.sheet.lane()
-        marks = [(made.column(x.step), f"→{x.after.upper()}", "text")
+        marks = [(made.column(x.step), f"→{visible(x.after).upper()}", "text")
                  for x in (lane.switches if lane else [])]  # fmt: skip
         marks += [(cursor, "▼", "accent")] if cursor is not None else []
         marks.sort(key=lambda m: m[0])
@@ -111,7 +113,7 @@ class Owners(Part["MemoryScreen"]):
         if done is None:
             return [Line(), Line("  nothing measured yet", p.style("faint"))]
         at = next(i for i, x in enumerate(steps) if x is done)
-        history = held_in(steps, s.phase)
+        history = [s.kept(h) for h in held_in(steps, s.phase)]
         held, told = history[at], s.predicted()
         most = {o: max(h.get(o, 0) for h in history) for o in {o for h in history for o in h}}
         owners = in_order({o for o, n in most.items() if n} | {o for o, n in told.items() if n})
@@ -135,10 +137,10 @@ class Owners(Part["MemoryScreen"]):
         total.cell(size(peaks), 10, p.style("dim"), right=True)
         return [*out, total, Line(), self._hint(width)]
 
-    def _row(self, o: str, n: int, whole: int, told: dict[str, int], most: int) -> Line:
+    def _row(self, o: str, n: int, whole: int, told: Held, most: int) -> Line:
         p = self.desk.palette
         line = Line().add(f" {letter(o)} ", ink(p, o, strong=True)).add(" ")
-        line.cell(NAMES.get(o, o), 13, p.style("text" if n else "faint"))
+        line.cell(visible(NAMES.get(o, o)), 13, p.style("text" if n else "faint"))
         line.cell(size(n) if n else "none", 9, p.style("text" if n else "faint"), right=True)
         line.cell(f"{100 * n / whole:.0f}%" if n else "", 7, p.style("dim"), right=True)
         if told:
@@ -164,8 +166,8 @@ class Phases(Part["MemoryScreen"]):
         names = [n for n in phases_of(steps) if n != PEAK]
         if not names:
             return [Line(), Line("  this run was recorded without phases", p.style("faint"))]
-        found = {n: held_in(steps[:at], n)[-1] for n in names}
-        told = self.desk.state.predicted_memory
+        found = {n: s.kept(held_in(steps[:at], n)[-1]) for n in names}
+        told = {n: s.kept(h) for n, h in self.desk.state.predicted_memory.items()}
         top = max([1, *(sum(h.values()) for h in found.values()),
                    *(sum(h.values()) for h in told.values())])  # fmt: skip
         out = [self._peak()]
@@ -173,7 +175,7 @@ class Phases(Part["MemoryScreen"]):
         for name, held in found.items():
             here = name == s.phase
             line = Line("▸" if here else " ", p.style("accent"))
-            line.cell(name, 11, p.style("accent" if here else "text", bold=here))
+            line.cell(visible(name), 11, p.style("accent" if here else "text", bold=here))
             line.cell(size(sum(held.values())), 9, p.style("text"), right=True).add("  ")
             line.join(bar(p, held, top, wide))
             out.append(line.whole(("phase", name), width))

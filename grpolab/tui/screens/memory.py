@@ -9,10 +9,13 @@ from grpolab.events import StepDone, at_the_peak
 from grpolab.state import LaneState
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
-from grpolab.tui.memory_stack import PEAK, Stack, phases_of
+from grpolab.tui.memory_stack import PEAK, Held, Stack, phases_of
 from grpolab.tui.panes.memory import Memory
 from grpolab.tui.panes.memory_parts import UPDATE, OverSteps, Owners, Phases
 from grpolab.tui.screens.sheet import Part, Sheet, bindings
+
+FOREIGN = ("outside", "other")
+"""Owners that the run itself can do nothing about."""
 
 
 class MemoryScreen(Sheet):
@@ -25,12 +28,14 @@ class MemoryScreen(Sheet):
         "has them. ╌ is what was predicted before the model was loaded. Where more steps than "
         "columns are shown, a column shows the step of it that held most.\n"
         "Below: the cursor's step by owner and by phase, measured and predicted. ↓ ↑ choose the "
-        "phase that is stacked.\n" + Memory.explains.partition("\nBelow")[0]
+        "phase that is stacked; o leaves out what is not torch's.\n"
+        + Memory.explains.partition("\nBelow")[0]
     )
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.phase, self.shares = PEAK, False
+        self.foreign = True  # whether what is not torch's counts
         self.at: int | None = None  # the cursor's step; None: the newest
         self.columns: Stack | None = None  # as drawn last
         self.part = "owners"
@@ -55,12 +60,16 @@ class MemoryScreen(Sheet):
             return steps[-1] if steps else None
         return next((s for s in reversed(steps) if s.step <= self.at), steps[0] if steps else None)
 
-    def predicted(self) -> dict[str, int]:
+    def kept(self, held: Held) -> Held:
+        """Bytes by owner, as far as they are shown."""
+        return held if self.foreign else {o: n for o, n in held.items() if o not in FOREIGN}
+
+    def predicted(self) -> Held:
         """Bytes by owner as predicted for the chosen phase."""
         told = self.desk.state.predicted_memory
         if self.phase == PEAK:
-            return at_the_peak(told) if told else {}
-        return dict(told.get("update" if self.phase in UPDATE else self.phase, {}))
+            return self.kept(at_the_peak(told) if told else {})
+        return self.kept(told.get("update" if self.phase in UPDATE else self.phase, {}))
 
     def predicted_total(self) -> int:
         return sum(self.predicted().values())
@@ -74,7 +83,7 @@ class MemoryScreen(Sheet):
         top = max(8, round(height * 0.45))
         rest = height - top
         if width >= 112:
-            left = max(62, width * 2 // 5)
+            left = max(68, width * 2 // 5)
             return {
                 "over": Box(0, 0, width, top),
                 "owners": Box(0, top, left, rest),
@@ -131,6 +140,10 @@ class MemoryScreen(Sheet):
 
     def action_memory_shares(self) -> None:
         self.shares = not self.shares
+        self.again()
+
+    def action_memory_foreign(self) -> None:
+        self.foreign = not self.foreign
         self.again()
 
     def action_memory_table(self) -> None:
