@@ -256,14 +256,19 @@ def tick(value: float) -> str:
     return text if len(text) <= MARGIN - 2 else number(value, 2)
 
 
-def x_axis(p: Palette, xlim: tuple[float, float], width: int, unit: str) -> Line:
-    """The axis below the canvas: round values under their columns, the unit at its end."""
+def x_axis(
+    p: Palette, xlim: tuple[float, float], width: int, unit: str, whole: bool = True
+) -> Line:
+    """The axis below the canvas: round values under their columns (`whole`: only whole numbers),
+    the unit at its end."""
     wide = width - MARGIN
     low, high = xlim
     line = Line(" " * (MARGIN - 1)).add("└", p.style("line"))
     if wide < 8 or high <= low:
         return line
     step = nice((high - low) / max(2, (wide - len(unit)) // 12))
+    while whole and step != int(step):
+        step = nice(step * 1.01)
     for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
         label = tick(k * step)
         at = column(k * step, xlim, wide)

@@ -66,7 +66,9 @@ class Charts(Part["CurvesScreen"]):
                 tall = room // down + (r < room % down)
                 if i < len(shown):
                     lines += self._one(shown[i], wide, tall)
-            lines.append(x_axis(p, v.xlim(self.desk.state), wide, AXIS_WORDS[v.axis]))
+            lines.append(
+                x_axis(p, v.xlim(self.desk.state), wide, AXIS_WORDS[v.axis], v.axis != "time")
+            )
             columns.append(lines)
         return columns[0] if across == 1 else beside(columns[0], columns[1], wide + 2)
 

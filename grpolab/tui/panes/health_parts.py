@@ -127,9 +127,12 @@ class LossCard(Part["HealthScreen"]):
             bar.add("│", p.style("line")).add("▸" * max(share, 0), p.style("plus"))
             line = Line("  ").cell(t.name, 15, p.style("text"))
             line.cell(directed(t.value), 9, p.style("text"), right=True).add(" ").join(bar)
-            line.to(28 + 2 * cells)
-            line.add(clip(t.meaning, width - line.width), p.style("faint"))
+            line.to(29 + 2 * cells)
             out.append(line.whole(("metric", t.name), width))
+            if line.width + len(t.meaning) <= width:
+                line.add(t.meaning, p.style("faint"))
+            else:
+                out.append(Line("    ").add(clip(t.meaning, width - 4), p.style("faint")))
         return out
 
     def _row(self, name: str, value: str, meaning: str, width: int) -> list[Line]:
