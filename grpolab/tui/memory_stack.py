@@ -4,10 +4,11 @@ read without colour too."""
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grpolab.events import MEMORY_PHASES, OWNERS, StepDone
+from grpolab.events import OWNERS
+from grpolab.tui.memory_rows import Held, Rows
 from grpolab.tui.numbers import size
 from grpolab.tui.palette import Palette, blend
 from grpolab.tui.plot import MARGIN
@@ -20,11 +21,6 @@ LETTERS = {
 }  # fmt: skip
 """Each owner's letter, in stacks and legends."""
 NAMES = {"kv_cache": "KV cache", "backbone_copy": "weight copy", "loss_tiles": "loss tiles"}
-PEAK = "peak"
-"""The phase of each step that held most."""
-
-Held = Mapping[str, int]
-"""Bytes by owner."""
 
 
 def letter(owner: str) -> str:
@@ -43,24 +39,6 @@ def ink(p: Palette, owner: str, strong: bool = False):
     return p.style(blend(ground, "#10141a", 0.95 if strong else 0.45), ground, bold=strong)
 
 
-def phases_of(steps: Sequence[StepDone]) -> list[str]:
-    """The phases that these steps tell of, `PEAK` first."""
-    seen = {name for s in steps for name in s.memory_phases}
-    return [PEAK, *(n for n in MEMORY_PHASES if n in seen), *sorted(seen - set(MEMORY_PHASES))]
-
-
-def held_in(steps: Sequence[StepDone], phase: str) -> list[Held]:
-    """What each step held in a phase; where a step does not tell, what was last told."""
-    if phase == PEAK:
-        return [s.memory for s in steps]
-    out: list[Held] = []
-    last: Held = {}
-    for s in steps:
-        last = s.memory_phases.get(phase, last)
-        out.append(last)
-    return out
-
-
 @dataclass(frozen=True)
 class Stack:
     """Columns over the steps. A column of several steps shows the one that held most."""
@@ -74,17 +52,18 @@ class Stack:
         return max(0, bisect_right(self.steps, step) - 1)
 
 
-def stack(held: Sequence[Held], steps: Sequence[int], wide: int, least: int = 0) -> Stack:
-    """`wide` columns; the scale reaches `least` bytes at least."""
-    n = len(held)
+def stack(rows: Rows, phase: str, wide: int, least: int = 0, without: Sequence[str] = ()) -> Stack:
+    """`wide` columns of a phase, without some owners; the scale reaches `least` bytes at least."""
+    n = len(rows)
     columns: list[Held] = []
     shown: list[int] = []
     for c in range(wide if n else 0):
         a = c * n // wide
         b = max(a + 1, (c + 1) * n // wide)
-        at = max(range(a, b), key=lambda i: sum(held[i].values()))
-        columns.append(held[at])
-        shown.append(steps[b - 1])
+        at = max(range(a, b), key=rows.total) if b - a > 1 else a
+        held = rows.held(at, phase)
+        columns.append({o: k for o, k in held.items() if o not in without} if without else held)
+        shown.append(rows.number(b - 1))
     top = max([least, 1, *(sum(h.values()) for h in columns)])
     return Stack(columns, shown, top)
 

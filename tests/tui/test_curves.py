@@ -308,8 +308,8 @@ def test_glyphs_rules_cursor_and_range_are_seen_without_colour() -> None:
     column = label.index("→PPO")
     assert any(row[column] == "┊" for row in found)
     assert x_axis(DARK, chart.xlim, 60, "steps").plain.rstrip().endswith("steps")
-    assert "2.5" not in x_axis(DARK, (0.0, 9.0), 60, "steps").plain
-    assert "2.5" in x_axis(DARK, (0.0, 9.0), 60, "seconds", whole=False).plain
+    assert "2.5" not in x_axis(DARK, (0.0, 9.0), 90, "steps").plain
+    assert "2.5" in x_axis(DARK, (0.0, 9.0), 70, "seconds", whole=False).plain
 
 
 def test_lines_differ_by_dashes() -> None:

@@ -8,8 +8,10 @@ import pytest
 from rich.cells import cell_len
 
 from grpolab import events as ev
+from grpolab.state import LaneState
 from grpolab.tui.app import LabApp
-from grpolab.tui.memory_stack import LETTERS, draw, held_in, phases_of, stack
+from grpolab.tui.memory_rows import Rows
+from grpolab.tui.memory_stack import LETTERS, draw, stack
 from grpolab.tui.palette import DARK
 from grpolab.tui.panes.memory_parts import differs
 from grpolab.tui.screens.lab import LabScreen
@@ -127,31 +129,42 @@ def test_every_owner_has_a_letter_of_its_own() -> None:
     assert set(LETTERS) == set(ev.OWNERS) and len(set(LETTERS.values())) == len(LETTERS)
 
 
+def lane(*held: dict[str, int], phases: dict[int, dict[str, dict[str, int]]] | None = None):
+    out = LaneState("main", "grpo", "paper", {})
+    for i, memory in enumerate(held, 1):
+        told = (phases or {}).get(i, {})
+        out.steps.append(ev.StepDone(i, "main", "grpo", {}, {}, 1, 1, memory, 0, "", told))
+    return out
+
+
 def test_a_stack_is_as_high_as_its_bytes() -> None:
-    held = [{"backbone": 10, "adapters": 10}, {"backbone": 10, "optimizer": 30}]
-    made = stack(held, [1, 2], 4)
-    rows = [line.plain for line in draw(DARK, made, 8, axis=False)]
-    assert made.top == 40 and rows == ["  OO"] * 4 + ["AAOO"] * 2 + ["BBBB"] * 2
+    rows = Rows(lane({"backbone": 10, "adapters": 10}, {"backbone": 10, "optimizer": 30}))
+    made = stack(rows, "peak", 4)
+    lines = [line.plain for line in draw(DARK, made, 8, axis=False)]
+    assert made.top == 40 and lines == ["  OO"] * 4 + ["AAOO"] * 2 + ["BBBB"] * 2
     assert [made.column(s) for s in (0, 1, 2, 9)] == [0, 1, 3, 3]
     full = [line.plain for line in draw(DARK, made, 4, axis=False, shares=True)]
-    assert full == ["AAOO"] * 2 + ["AAOO"][:0] + ["BBOO", "BBBB"]
-    dashed = [x.plain for x in draw(DARK, stack(held, [1, 2], 4, 80), 8, line_at=79, axis=False)]
+    assert full == ["AAOO", "AAOO", "BBOO", "BBBB"]
+    high = stack(rows, "peak", 4, 80)
+    dashed = [line.plain for line in draw(DARK, high, 8, line_at=79, axis=False)]
     assert dashed[0] == "╌╌╌╌" and dashed[-1] == "BBBB"
+    assert stack(rows, "peak", 4, 0, ("optimizer",)).top == 20
 
 
 def test_a_column_of_several_steps_shows_the_one_that_held_most() -> None:
-    made = stack([{"other": n} for n in (1, 9, 2, 3)], [1, 2, 3, 4], 2)
+    made = stack(Rows(lane(*({"other": n} for n in (1, 9, 2, 3)))), "peak", 2)
     assert [sum(h.values()) for h in made.held] == [9, 3] and list(made.steps) == [2, 4]
-    assert stack([], [], 5).held == []
+    assert stack(Rows(None), "peak", 5).held == []
 
 
 def test_a_phase_that_is_not_in_every_step_stays_as_it_was_last_told() -> None:
-    steps = [e for _, e in FakeRun(steps=3, switches={}).events() if isinstance(e, ev.StepDone)]
-    some = steps[1].memory_phases | {"evaluate": {"other": 5}}
-    steps[1] = dataclasses.replace(steps[1], memory_phases=some)
-    assert phases_of(steps) == ["peak", "evaluate", "rollout", "score", "update", "step"]
-    assert held_in(steps, "evaluate") == [{}, {"other": 5}, {"other": 5}]
-    assert held_in(steps, "peak") == [s.memory for s in steps]
+    all_of = {i: {"rollout": {"other": i}} for i in (1, 2, 3)}
+    rows = Rows(lane({}, {"other": 4}, {}, phases=all_of | {2: {"evaluate": {"other": 5}}}))
+    assert rows.phases() == ["peak", "evaluate", "rollout"]
+    assert [rows.held(i, "evaluate") for i in range(3)] == [{}, {"other": 5}, {"other": 5}]
+    assert [rows.held(i, "rollout") for i in range(3)] == [{"other": 1}, {"other": 1}, {"other": 3}]
+    assert rows.held(1, "peak") == {"other": 4} and rows.total(1) == 4
+    assert [rows.upto(x) for x in (0, 1, 3, 9, None)] == [-1, 0, 2, 2, 2]
 
 
 def test_how_a_prediction_differs_is_said_with_its_sign() -> None:

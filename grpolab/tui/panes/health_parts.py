@@ -101,7 +101,7 @@ class LossCard(Part["HealthScreen"]):
         if record is None or record.last is None:
             return [Line(), Line("  from the first finished step on", p.style("faint"))]
         m = record.metrics
-        out = self._terms(m, width)
+        out = self._terms(m, width, height > 16)
         out.append(Line())
         for t in why.facts(m):
             out += self._row(t.name, _told(t), t.meaning, width)
@@ -112,7 +112,7 @@ class LossCard(Part["HealthScreen"]):
                 out.append(bar.add(row, p.style("text")))
         return out
 
-    def _terms(self, m: dict[str, float], width: int) -> list[Line]:
+    def _terms(self, m: dict[str, float], width: int, roomy: bool) -> list[Line]:
         """The loss and its addends, each with a bar to the left or right of 0."""
         p, found = self.desk.palette, why.terms(m)
         loss = m.get("loss")
@@ -129,8 +129,8 @@ class LossCard(Part["HealthScreen"]):
             line.cell(directed(t.value), 9, p.style("text"), right=True).add(" ").join(bar)
             line.to(29 + 2 * cells)
             out.append(line.whole(("metric", t.name), width))
-            if line.width + len(t.meaning) <= width:
-                line.add(t.meaning, p.style("faint"))
+            if line.width + len(t.meaning) <= width or not roomy:
+                line.add(clip(t.meaning, width - line.width), p.style("faint"))
             else:
                 out.append(Line("    ").add(clip(t.meaning, width - 4), p.style("faint")))
         return out

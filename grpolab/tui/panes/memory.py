@@ -5,14 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from grpolab.events import MEMORY_PHASES, OWNERS, StepDone, at_the_peak
+from grpolab.state import LaneState
+from grpolab.tui.memory_rows import PEAK, RECENT, Rows
 from grpolab.tui.memory_stack import NAMES, bar, draw, ink, letter, stack
 from grpolab.tui.numbers import size
 from grpolab.tui.palette import level_mark
 from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line, flow
-
-RECENT = 60
-"""Steps in which a phase that does not come with each step, such as evaluation, is looked for."""
 
 Phases = dict[str, dict[str, int]]
 
@@ -68,7 +67,7 @@ class Memory(Pane):
         elif phases and height >= len(rows) + 2:
             rows += self._phase_line(phases, width)[:1]
         room = height - len(rows) - 3
-        past = self._past(lane.steps, width, room) if room >= 3 else []
+        past = self._past(lane, width, room) if room >= 3 else []
         return [*past, stack, *([Line()] if len(rows) + 2 <= height else []), *rows]
 
     def _predicted(self) -> Phases:
@@ -161,15 +160,14 @@ class Memory(Pane):
         marks = "".join(level_mark(n / most) if n else "·" for n in shown)
         return Line(marks, self.desk.palette.style(self._colour(owner)))
 
-    def _past(self, steps: list[StepDone], width: int, height: int) -> list[Line]:
+    def _past(self, lane: LaneState, width: int, height: int) -> list[Line]:
         """Stacked columns over the steps, a letter an owner."""
-        p = self.desk.palette
-        steps = [s for s in steps if s.memory]
-        if not steps:
+        p, rows = self.desk.palette, Rows(lane)
+        if not len(rows):
             return []
-        made = stack([s.memory for s in steps], [s.step for s in steps], width)
+        made = stack(rows, PEAK, width)
         key = self.desk.keymap.shown("memory_screen")
-        label = f"step {steps[0].step} to {steps[-1].step}, top {size(made.top)}; "
+        label = f"step {rows.number(0)} to {made.steps[-1]}, top {size(made.top)}; "
         last = Line(label, p.style("faint")).add(
             f"{key} more", p.style("dim"), hit=("run", "memory_screen")
         )

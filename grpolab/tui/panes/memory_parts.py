@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import events
 
-from grpolab.tui.memory_stack import (
-    NAMES,
-    PEAK,
-    Held,
-    Stack,
-    bar,
-    draw,
-    held_in,
-    in_order,
-    ink,
-    letter,
-    phases_of,
-    stack,
-)
+from grpolab.tui.memory_rows import PEAK, Held
+from grpolab.tui.memory_stack import NAMES, Stack, bar, draw, in_order, ink, letter, stack
 from grpolab.tui.numbers import size
 from grpolab.tui.plot import MARGIN
 from grpolab.tui.screens.sheet import Part
@@ -27,6 +16,9 @@ from grpolab.tui.text import Line, clip, visible
 
 if TYPE_CHECKING:
     from grpolab.tui.screens.memory import MemoryScreen
+
+FOREIGN = ("outside", "other")
+"""Owners that the run itself can do nothing about."""
 
 UPDATE = ("forward", "backward")
 """Parts of the update that are measured apart but predicted together."""
@@ -38,34 +30,32 @@ class OverSteps(Part["MemoryScreen"]):
 
     def info(self) -> tuple[str, str]:
         s = self.sheet
-        done = s.done()
+        row = s.row()
         what = "each step's peak" if s.phase == PEAK else f"phase {visible(s.phase)}"
         told = f"{what}, as shares" if s.shares else what
         told += "" if s.foreign else ", without outside"
-        return told, "" if done is None else f"cursor at step {done.step}"
+        return told, "" if row < 0 else f"cursor at step {s.rows().number(row)}"
 
     def content(self, width: int, height: int) -> list[Line]:
         p, s = self.desk.palette, self.sheet
-        steps = s.steps()
+        rows, row = s.rows(), s.row()
         wide = width - MARGIN
-        if not steps:
+        if row < 0:
             return [Line(), Line("  measured with each step, from the first on", p.style("faint"))]
         if wide < 8 or height < 5:
             return [Line(clip("too small for a stack", width), p.style("faint"))]
         predicted = s.predicted_total()
-        numbers = [x.step for x in steps]
-        held = [s.kept(h) for h in held_in(steps, s.phase)]
-        most = max(sum(h.values()) for h in held)
+        made = stack(rows, s.phase, wide, 0, () if s.foreign else FOREIGN)
         # a prediction far above would press what was measured flat
-        within = not s.shares and predicted <= 1.5 * most
-        made = stack(held, numbers, wide, predicted if within else 0)
+        within = not s.shares and predicted <= 1.5 * made.top
+        if within:
+            made = replace(made, top=max(made.top, predicted))
         self.sheet.columns = made
-        done = s.done()
-        cursor = made.column(done.step) if done else None
-        rows = draw(
+        cursor = made.column(rows.number(row))
+        lines = draw(
             p, made, height - 2, line_at=predicted if within else 0, cursor=cursor, shares=s.shares
         )
-        return [self._marks(made, wide, cursor), *rows, self._axis(made, wide, predicted, within)]
+        return [self._marks(made, wide, cursor), *lines, self._axis(made, wide, predicted, within)]
 
     def _marks(self, made: Stack, wide: int, cursor: int | None) -> Line:
         """Over their columns: switches, and the cursor."""
@@ -109,13 +99,12 @@ class Owners(Part["MemoryScreen"]):
 
     def content(self, width: int, height: int) -> list[Line]:
         p, s = self.desk.palette, self.sheet
-        done, steps = s.done(), s.steps()
-        if done is None:
+        rows, row = s.rows(), s.row()
+        if row < 0:
             return [Line(), Line("  nothing measured yet", p.style("faint"))]
-        at = next(i for i, x in enumerate(steps) if x is done)
-        history = [s.kept(h) for h in held_in(steps, s.phase)]
-        held, told = history[at], s.predicted()
-        most = {o: max(h.get(o, 0) for h in history) for o in {o for h in history for o in h}}
+        held, told = s.kept(rows.held(row, s.phase)), s.predicted()
+        drawn = [held, *(self.sheet.columns.held if self.sheet.columns else ())]
+        most = {o: max(h.get(o, 0) for h in drawn) for o in {o for h in drawn for o in h}}
         owners = in_order({o for o, n in most.items() if n} | {o for o, n in told.items() if n})
         head = Line().cell("", 17).cell("now", 9, p.style("faint"), right=True)
         head.cell("share", 7, p.style("faint"), right=True)
@@ -133,7 +122,7 @@ class Owners(Part["MemoryScreen"]):
             all_told = sum(told.values())
             total.cell(size(all_told), 11, p.style("dim"), right=True)
             total.cell(differs(sum(held.values()), all_told), 9, p.style("dim"), right=True)
-        peaks = max((sum(h.values()) for h in history), default=0)
+        peaks = max(sum(h.values()) for h in drawn)
         total.cell(size(peaks), 10, p.style("dim"), right=True)
         return [*out, total, Line(), self._hint(width)]
 
@@ -159,14 +148,13 @@ class Phases(Part["MemoryScreen"]):
 
     def content(self, width: int, height: int) -> list[Line]:
         p, s = self.desk.palette, self.sheet
-        done, steps = s.done(), s.steps()
-        if done is None:
+        rows, row = s.rows(), s.row()
+        if row < 0:
             return [Line(), Line("  nothing measured yet", p.style("faint"))]
-        at = next(i for i, x in enumerate(steps) if x is done) + 1
-        names = [n for n in phases_of(steps) if n != PEAK]
+        names = [n for n in rows.phases() if n != PEAK]
         if not names:
             return [Line(), Line("  this run was recorded without phases", p.style("faint"))]
-        found = {n: s.kept(held_in(steps[:at], n)[-1]) for n in names}
+        found = {n: s.kept(rows.held(row, n)) for n in names}
         told = {n: s.kept(h) for n, h in self.desk.state.predicted_memory.items()}
         top = max([1, *(sum(h.values()) for h in found.values()),
                    *(sum(h.values()) for h in told.values())])  # fmt: skip

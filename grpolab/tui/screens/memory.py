@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from grpolab import events as ev
-from grpolab.events import StepDone, at_the_peak
+from grpolab.events import at_the_peak
 from grpolab.state import LaneState
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
-from grpolab.tui.memory_stack import PEAK, Held, Stack, phases_of
+from grpolab.tui.memory_rows import PEAK, Held, Rows
+from grpolab.tui.memory_stack import Stack
 from grpolab.tui.panes.memory import Memory
-from grpolab.tui.panes.memory_parts import UPDATE, OverSteps, Owners, Phases
+from grpolab.tui.panes.memory_parts import FOREIGN, UPDATE, OverSteps, Owners, Phases
 from grpolab.tui.screens.sheet import Part, Sheet, bindings
-
-FOREIGN = ("outside", "other")
-"""Owners that the run itself can do nothing about."""
 
 
 class MemoryScreen(Sheet):
@@ -48,17 +46,13 @@ class MemoryScreen(Sheet):
     def lane(self) -> LaneState | None:
         return self.desk.view.lane_state(self.desk.state)
 
-    def steps(self) -> list[StepDone]:
-        """The lane's steps that tell of memory."""
-        lane = self.lane()
-        return [s for s in lane.steps if s.memory] if lane else []
+    def rows(self) -> Rows:
+        return Rows(self.lane())
 
-    def done(self) -> StepDone | None:
-        """The cursor's step."""
-        steps = self.steps()
-        if self.at is None:
-            return steps[-1] if steps else None
-        return next((s for s in reversed(steps) if s.step <= self.at), steps[0] if steps else None)
+    def row(self) -> int:
+        """The cursor's row; −1 where nothing is measured."""
+        rows = self.rows()
+        return max(rows.upto(self.at), 0 if len(rows) else -1)
 
     def kept(self, held: Held) -> Held:
         """Bytes by owner, as far as they are shown."""
@@ -98,15 +92,14 @@ class MemoryScreen(Sheet):
 
     def to_step(self, step: int) -> None:
         """The cursor at a step."""
-        steps = self.steps()
-        self.at = None if steps and step >= steps[-1].step else step
+        rows = self.rows()
+        self.at = None if len(rows) and step >= rows.number(len(rows) - 1) else step
         self.again()
 
     def _move(self, by: int) -> None:
-        steps, done = self.steps(), self.done()
-        if done is not None:
-            at = next(i for i, s in enumerate(steps) if s is done)
-            self.to_step(steps[max(0, min(len(steps) - 1, at + by))].step)
+        rows, row = self.rows(), self.row()
+        if row >= 0:
+            self.to_step(rows.number(max(0, min(len(rows) - 1, row + by))))
 
     def action_memory_right(self) -> None:
         self._move(1)
@@ -127,7 +120,7 @@ class MemoryScreen(Sheet):
         self._move(10**9)
 
     def _phase(self, by: int) -> None:
-        names = phases_of(self.steps())
+        names = self.rows().phases()
         at = names.index(self.phase) if self.phase in names else 0
         self.phase = names[(at + by) % len(names)]
         self.again()
