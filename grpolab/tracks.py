@@ -10,12 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from statistics import fmean
-from typing import Any
 
-from grpolab.events import METRICS, Evaluated, StepDone
+from grpolab.columns import AXES, STEPS, Columns
+from grpolab.events import METRICS, Evaluated
 from grpolab.state import LabState, LaneState
 
-AXES = ("step", "update", "sample", "token", "time")
 AXIS_WORDS = {
     "step": "steps", "update": "optimizer steps", "sample": "answers sampled",
     "token": "tokens sampled", "time": "seconds of work",
@@ -32,23 +31,34 @@ EVALS: dict[str, tuple[str, Callable[[Evaluated], float]]] = {
     "held-out reward": ("mean reward on these prompts", lambda e: e.reward),
     "held-out length": ("mean length of these answers in tokens", lambda e: e.length),
 }
-STEPS: dict[str, tuple[str, Callable[[StepDone], float]]] = {
-    "step seconds": ("time of a step: rollout, scoring, update", lambda s: sum(s.seconds.values())),
-    "step tokens": ("answer tokens sampled in a step", lambda s: float(s.tokens)),
-    "step memory": ("bytes in use at the step's peak", lambda s: float(sum(s.memory.values()))),
-}
-"""Curves beside the metrics, each with its hint."""
+"""Curves of the held-out prompts, each with its hint."""
+
+__all__ = [
+    "AXES",
+    "AXIS_WORDS",
+    "EMPTY",
+    "EVALS",
+    "HINTS",
+    "SMOOTHING",
+    "Curve",
+    "Tracks",
+    "squeeze",
+    "thin",
+    "within",
+]
 
 HINTS = METRICS | {k: hint for k, (hint, _) in (*EVALS.items(), *STEPS.items())}
 
 
 @dataclass
 class Points:
-    """Finite values of one metric. `at`: which of the lane's steps each belongs to."""
+    """Finite values of one metric along one axis, as far as they are taken in."""
 
-    at: array[int] = field(default_factory=lambda: array("l"))
+    x: array[float] = field(default_factory=lambda: array("d"))
     y: array[float] = field(default_factory=lambda: array("d"))
-    broken: array[int] = field(default_factory=lambda: array("l"))  # where it was not finite
+    taken: int = 0
+    broken: int = 0  # of these, not finite
+    means: dict[float, tuple[array[float], float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,101 +78,41 @@ class Tracks:
     """All curves of one lane."""
 
     def __init__(self, state: LabState, lane: LaneState) -> None:
-        self.state, self.lane = state, lane
-        self._forget()
-
-    def _forget(self) -> None:
-        self.seen = 0
-        self._last: Any = None
-        self.steps: array[int] = array("l")
-        self.points: dict[str, Points] = {}
-        self._axes: dict[str, array[float]] = {a: array("d") for a in AXES}
-        self._smooth: dict[tuple[str, float], tuple[array[float], float, float]] = {}
-        self._x: dict[tuple[str, str], array[float]] = {}
+        self.lane, self.columns = lane, Columns(state, lane)
+        self._points: dict[tuple[str, str], Points] = {}
+        self._generation = self.columns.generation
 
     def refresh(self) -> None:
-        """Take in what was finished since the last time; after a resume, all of it again."""
-        steps = self.lane.steps
-        if len(steps) < self.seen or (self.seen and _mark(steps[self.seen - 1]) != self._last):
-            self._forget()
-        for i in range(self.seen, len(steps)):
-            done = steps[i]
-            self.steps.append(done.step)
-            for name, value in done.metrics.items():
-                self._add(name, i, value)
-            for name, (_, of) in STEPS.items():
-                self._add(name, i, of(done))
-            for axis, by in self._advance(done).items():
-                xs = self._axes[axis]
-                xs.append(by if axis == "step" else by + (xs[-1] if xs else 0.0))
-            self.seen = i + 1
-        self._last = _mark(steps[self.seen - 1]) if self.seen else None
+        """Take in what was finished since the last time."""
+        self.columns.refresh()
+        if self.columns.generation != self._generation:
+            self._generation = self.columns.generation
+            self._points.clear()
 
-    def _advance(self, s: StepDone) -> dict[str, float]:
-        """How far a step goes along each axis; of the step itself, where it is."""
-        prompts, group = self._shape(s.step)
-        answers = (prompts + s.metrics.get("groups_replaced", 0.0)) * group
-        return {
-            "step": float(s.step), "update": float(s.updates), "sample": answers,
-            "token": float(s.tokens), "time": sum(s.seconds.values()),
-        }  # fmt: skip
-
-    def _shape(self, step: int) -> tuple[float, float]:
-        """Prompts and answers to each, as they were set in a step."""
-        section = self.state.run.scenario.get("rollout") if self.state.run else None
-        known = dict(section) if isinstance(section, dict) else {}
-        for change in self.lane.changes:
-            if change.step < step and change.key.startswith("rollout."):
-                known[change.key.removeprefix("rollout.")] = change.after
-        return float(known.get("prompts") or 0), float(known.get("group_size") or 0)
-
-    def _add(self, name: str, at: int, value: float) -> None:
-        points = self.points.get(name)
-        if points is None:
-            points = self.points[name] = Points()
-        if math.isfinite(value):
-            points.at.append(at)
-            points.y.append(value)
-        else:
-            points.broken.append(at)
+    def __len__(self) -> int:
+        return len(self.columns)
 
     def names(self) -> list[str]:
         """Everything that was recorded: evaluations first, then metrics in their usual order."""
-        evals = list(EVALS) if self.lane.evals else []
-        known = [n for n in HINTS if n in self.points]
-        return [*evals, *known, *(n for n in self.points if n not in HINTS)]
+        evals, found = list(EVALS) if self.lane.evals else [], self.columns.names()
+        return [*evals, *(n for n in HINTS if n in found), *(n for n in found if n not in HINTS)]
 
     def curve(self, name: str, axis: str = "step", smooth: float = 0.0) -> Curve:
         """A metric against an axis; empty where it was never measured."""
         if name in EVALS:
             return self._evaluations(name, axis, smooth)
-        points = self.points.get(name)
-        if points is None:
+        if not self.columns.count(name):
             return EMPTY
-        return Curve(
-            self._along(name, axis, points), points.y, self._smoothed(name, points.y, smooth),
-            len(points.broken),
-        )  # fmt: skip
-
-    def _along(self, name: str, axis: str, points: Points) -> array[float]:
-        xs = self._axes[axis]
-        if len(points.at) == len(xs):
-            return xs
-        known = self._x.setdefault((name, axis), array("d"))
-        known.extend(xs[i] for i in points.at[len(known) :])
-        return known
-
-    def _smoothed(self, name: str, y: array[float], weight: float) -> array[float]:
-        """The exponential mean, without the pull to 0 that its start would have."""
-        if not weight:
-            return y
-        out, mean, left = self._smooth.get((name, weight), (array("d"), 0.0, 1.0))
-        for value in y[len(out) :]:
-            mean = weight * mean + (1 - weight) * value
-            left *= weight
-            out.append(mean / (1 - left))
-        self._smooth[name, weight] = out, mean, left
-        return out
+        p = self._points.setdefault((name, axis), Points())
+        if p.taken < self.columns.count(name):
+            for x, y in zip(*self.columns.series(name, axis, p.taken), strict=True):
+                p.taken += 1
+                if math.isfinite(y):
+                    p.x.append(x)
+                    p.y.append(y)
+                else:
+                    p.broken += 1
+        return Curve(p.x, p.y, _smoothed(p, smooth), p.broken)
 
     def _evaluations(self, name: str, axis: str, weight: float) -> Curve:
         of = EVALS[name][1]
@@ -178,28 +128,42 @@ class Tracks:
 
     def at(self, step: int, axis: str) -> float:
         """Where a step's end lies on an axis; before the first step, at its beginning."""
-        i = bisect_right(self.steps, step) - 1
+        i = bisect_right(self.columns.axis("step"), step) - 1
         if axis == "step":
             return float(step)
-        return self._axes[axis][i] if i >= 0 else 0.0
+        return self.columns.axis(axis)[i] if i >= 0 else 0.0
 
     def step_at(self, x: float, axis: str) -> int | None:
         """The newest step that was finished there."""
-        i = bisect_right(self._axes[axis], x) - 1
-        return self.steps[i] if i >= 0 else None
+        i = bisect_right(self.columns.axis(axis), x) - 1
+        return int(self.columns.axis("step")[i]) if i >= 0 else None
+
+    def next_step(self, step: int | None, by: int) -> int | None:
+        """A neighbour of a step."""
+        steps = self.columns.axis("step")
+        i = bisect_right(steps, -1 if step is None else step) - 1 + by
+        return int(steps[min(max(0, i), len(steps) - 1)]) if len(steps) else None
 
     def span(self, axis: str) -> tuple[float, float]:
         """From where to where the lane goes on an axis."""
-        xs = self._axes[axis]
+        xs = self.columns.axis(axis)
         first = self.at(self.lane.evals[0].step, axis) if self.lane.evals else math.inf
-        if not xs:
+        if not len(xs):
             return (0.0, 1.0) if math.isinf(first) else (first, first + 1)
         return min(first, xs[0]), max(xs[-1], xs[0])
 
 
-def _mark(s: StepDone) -> tuple[int, str, str]:
-    """By what a step is known again; after a resume another one may have its number."""
-    return s.step, s.digest, repr(s.metrics)
+def _smoothed(p: Points, weight: float) -> array[float]:
+    """The exponential mean, without the pull to 0 that its start would have."""
+    if not weight:
+        return p.y
+    out, mean, left = p.means.get(weight, (array("d"), 0.0, 1.0))
+    for value in p.y[len(out) :]:
+        mean = weight * mean + (1 - weight) * value
+        left *= weight
+        out.append(mean / (1 - left))
+    p.means[weight] = out, mean, left
+    return out
 
 
 def within(x: array[float], limits: tuple[float, float]) -> slice:

@@ -103,7 +103,7 @@ class CurveView:
     ) -> list[Stroke]:
         found = self.grouped(state)
         sizes = tuple(
-            (len(t.steps), len(t.lane.evals), t.points[name].y[-1:] if name in t.points else 0)
+            (t.columns.generation, len(t), len(t.lane.evals))
             for t in (self.tracks[n] for g in found for n in g.lanes)
         )
         key = (str(sizes), found, self.axis, self.smooth, xlim, columns, p.name)
@@ -182,9 +182,7 @@ class CurveView:
         tracks = self.tracks[lane.name]
         at, before = tracks.step_at(there + 1e-9, self.axis), tracks.step_at(here + 1e-9, self.axis)
         if at == before and columns:
-            i = bisect_right(tracks.steps, before if before is not None else -1) - 1
-            i = min(max(0, i + (1 if columns > 0 else -1)), len(tracks.steps) - 1)
-            at = tracks.steps[i] if i >= 0 else None
+            at = tracks.next_step(before, 1 if columns > 0 else -1)
         if at is not None:
             there = tracks.at(at, self.axis)
         self.cursor = None if not self.zooms and there >= high else min(max(there, low), high)
