@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from grpolab.events import StepDone
 from grpolab.state import LabState, LaneState
 
-AXES = ("step", "update", "sample", "token", "time")
+Axis = Literal["step", "update", "sample", "token", "time"]
+AXES: tuple[Axis, ...] = ("step", "update", "sample", "token", "time")
 
 STEPS: dict[str, tuple[str, Callable[[StepDone], float]]] = {
     "step seconds": ("time of a step: rollout, scoring, update", lambda s: sum(s.seconds.values())),
@@ -31,7 +33,7 @@ class Columns:
         self._seen = 0
         self._last: tuple[int, str, str] | None = None
         self._found: dict[str, tuple[array[int], array[float]]] = {}  # rows and values
-        self._axes: dict[str, array[float]] = {a: array("d") for a in AXES}
+        self._axes: dict[Axis, array[float]] = {a: array("d") for a in AXES}
 
     def refresh(self) -> None:
         """Take in what was finished since the last time; after a resume, all of it again."""
@@ -51,7 +53,7 @@ class Columns:
             self._seen = row + 1
         self._last = _mark(steps[self._seen - 1]) if self._seen else None
 
-    def _advance(self, s: StepDone) -> dict[str, float]:
+    def _advance(self, s: StepDone) -> dict[Axis, float]:
         """How far a step goes along each axis; of the step itself, where it is."""
         prompts, group = self._shape(s.step)
         answers = (prompts + s.metrics.get("groups_replaced", 0.0)) * group
@@ -76,7 +78,7 @@ class Columns:
         """Everything that some step measured."""
         return list(self._found)
 
-    def axis(self, name: str) -> Sequence[float]:
+    def axis(self, name: Axis) -> Sequence[float]:
         """Each step's place on an axis. Not to be changed."""
         return self._axes[name]
 
@@ -84,7 +86,7 @@ class Columns:
         """How many steps measured it."""
         return len(self._found[name][0]) if name in self._found else 0
 
-    def series(self, name: str, axis: str, start: int = 0) -> tuple[list[float], list[float]]:
+    def series(self, name: str, axis: Axis, start: int = 0) -> tuple[list[float], list[float]]:
         """x and values of the measurements from the `start`-th on, be they no numbers."""
         if name not in self._found:
             return [], []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from statistics import fmean
 
-from grpolab.columns import AXES, STEPS, Columns
+from grpolab.columns import AXES, STEPS, Axis, Columns
 from grpolab.events import METRICS, Evaluated
 from grpolab.state import LabState, LaneState
 
@@ -97,7 +97,7 @@ class Tracks:
         evals, found = list(EVALS) if self.lane.evals else [], self.columns.names()
         return [*evals, *(n for n in HINTS if n in found), *(n for n in found if n not in HINTS)]
 
-    def curve(self, name: str, axis: str = "step", smooth: float = 0.0) -> Curve:
+    def curve(self, name: str, axis: Axis = "step", smooth: float = 0.0) -> Curve:
         """A metric against an axis; empty where it was never measured."""
         if name in EVALS:
             return self._evaluations(name, axis, smooth)
@@ -114,7 +114,7 @@ class Tracks:
                     p.broken += 1
         return Curve(p.x, p.y, _smoothed(p, smooth), p.broken)
 
-    def _evaluations(self, name: str, axis: str, weight: float) -> Curve:
+    def _evaluations(self, name: str, axis: Axis, weight: float) -> Curve:
         of = EVALS[name][1]
         known = [(self.at(e.step, axis), of(e)) for e in self.lane.evals]
         kept = [(x, y) for x, y in known if math.isfinite(y)]
@@ -126,14 +126,14 @@ class Tracks:
             smooth = array("d", (m / (1 - p) for m, p in zip(list(means)[1:], lefts, strict=True)))
         return Curve(x, y, smooth, len(known) - len(kept))
 
-    def at(self, step: int, axis: str) -> float:
+    def at(self, step: int, axis: Axis) -> float:
         """Where a step's end lies on an axis; before the first step, at its beginning."""
         i = bisect_right(self.columns.axis("step"), step) - 1
         if axis == "step":
             return float(step)
         return self.columns.axis(axis)[i] if i >= 0 else 0.0
 
-    def step_at(self, x: float, axis: str) -> int | None:
+    def step_at(self, x: float, axis: Axis) -> int | None:
         """The newest step that was finished there."""
         i = bisect_right(self.columns.axis(axis), x) - 1
         return int(self.columns.axis("step")[i]) if i >= 0 else None
@@ -144,7 +144,7 @@ class Tracks:
         i = bisect_right(steps, -1 if step is None else step) - 1 + by
         return int(steps[min(max(0, i), len(steps) - 1)]) if len(steps) else None
 
-    def span(self, axis: str) -> tuple[float, float]:
+    def span(self, axis: Axis) -> tuple[float, float]:
         """From where to where the lane goes on an axis."""
         xs = self.columns.axis(axis)
         first = self.at(self.lane.evals[0].step, axis) if self.lane.evals else math.inf

@@ -6,6 +6,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+from grpolab.columns import Axis
 from grpolab.seeds import Band, Group, band, groups
 from grpolab.state import LabState, LaneState
 from grpolab.tracks import AXES, SMOOTHING, Curve, Tracks, squeeze, thin, within
@@ -35,7 +36,7 @@ class CurveView:
 
     chosen: list[str] = field(default_factory=lambda: list(FIRST_CHOICE))
     at: str = FIRST_CHOICE[0]  # the metric that keys speak to
-    axis: str = "step"
+    axis: Axis = "step"
     smooth: float = 0.0
     log: bool = False
     bands: bool = True
