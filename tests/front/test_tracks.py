@@ -26,7 +26,9 @@ def step(state: LabState, i: int, lane: str = "main", **metrics: float) -> None:
     group = 8 if state.lanes[lane].changes else 4
     state.apply(ev.RolloutStarted(i, lane, "grpo", ["a", "b"], ["", ""], group, 9))
     seconds = {"rollout": 0.5, "update": 0.25}
-    state.apply(ev.StepDone(i, lane, "grpo", metrics, seconds, 3, 100 * i, {"other": 7}, 7, ""))
+    state.apply(
+        ev.StepDone(i, lane, "grpo", metrics, seconds, 3, 100 * i, {"other": 7}, 7, ""), float(i)
+    )
 
 
 def test_every_axis_counts_what_it_says() -> None:
