@@ -110,9 +110,11 @@ def parser() -> Parser:
 
     replay = commands.add_parser(
         "replay", help="see a recorded run again; computes nothing",
-        description="Play a recorded run. RUN is its directory, its name under runs/, or `last`.",
+        description="Play a recorded run. RUN is its directory, its name under runs/, or `last`. "
+        "Several runs, or a folder of runs such as a comparison's, are shown as lanes side by "
+        "side, and seeds of one configuration as a band.",
     )  # fmt: skip
-    replay.add_argument("run", metavar="RUN")
+    replay.add_argument("run", metavar="RUN", nargs="+")
     replay.add_argument(
         "--speed", type=_speed, metavar="X", help="times the recorded pace (headless: at once)"
     )

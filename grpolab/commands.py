@@ -100,7 +100,19 @@ def _report(run_dir: Path) -> int:
 
 
 def replay(args: Namespace) -> int:
-    run_dir = _recorded(args.run)
+    from tempfile import TemporaryDirectory
+
+    from grpolab import merged
+
+    runs = merged.runs_of(args.run)
+    if len(runs) == 1:
+        return _replay(_recorded(str(runs[0])), args)
+    with TemporaryDirectory(prefix="grpolab-") as folder:
+        print(f"putting {len(runs)} runs side by side", file=sys.stderr)
+        return _replay(merged.merge(runs, Path(folder)), args)
+
+
+def _replay(run_dir: Path, args: Namespace) -> int:
     if args.headless or args.json or not has_screen():
         from grpolab import headless
 

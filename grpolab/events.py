@@ -408,6 +408,13 @@ METRICS: dict[str, str] = {
     "entropy_loss": "the entropy bonus, as a loss",
     "process": "mean share of an answer's steps that are right",
     "advantage_std": "spread of the advantages over the tokens",
+    "advantage_sum": "Σ Â over the answers, each its tokens' mean: 0 where a group is its baseline",
+    "advantage_mean": "mean advantage of a token",
+    "policy_loss_first": "the surrogate at the first update, where every ratio is 1: −mean Â",
+    "clip_fraction_high": "share of the tokens praised and clipped: they went far up already",
+    "clip_fraction_low": "share of the tokens blamed and clipped: they went far down already",
+    "updates_skipped": "updates that were left out because their gradient was not a finite number",
+    "updates_clipped": "share of the updates whose gradient was scaled down to max_grad_norm",
     "learning_rate": "the optimizer's learning rate",
     "tokens_per_second": "answer tokens sampled per second of rollout",
 }

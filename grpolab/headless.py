@@ -14,11 +14,13 @@ from pathlib import Path
 from types import FrameType
 
 from grpolab import events as ev
+from grpolab import health
 from grpolab.feed import Follow, stream
 from grpolab.launch import Engine, log_tail
 from grpolab.plain import Plain
 from grpolab.report import report
 from grpolab.rundir import EVENTS
+from grpolab.state import LabState
 
 POLL = 0.05
 """Seconds between looks at the run file."""
@@ -97,6 +99,8 @@ def _finish(plain: Plain, run_dir: Path, code: int) -> None:
                 f"{name}held-out accuracy {first.accuracy:.1%} at step {first.step}, "
                 f"{last.accuracy:.1%} at step {last.step}"
             )
+    for line in ailments(state):
+        plain.say(line)
     word = {0: "done", 130: "interrupted"}.get(code, "failed")
     plain.say(
         f"{word}: {state.step} of {state.steps} steps in {state.time:.1f} s, kept in {run_dir}"
@@ -105,6 +109,17 @@ def _finish(plain: Plain, run_dir: Path, code: int) -> None:
         plain.say(f"look at it again: grpolab replay {place}")
     else:
         plain.say(f"go on from its last checkpoint: grpolab run --resume {place}")
+
+
+def ailments(state: LabState) -> list[str]:
+    """What is wrong with the run as it ended, why, and what to try; nothing where all is well."""
+    out: list[str] = []
+    for v in health.wrong(health.of_run(state)):
+        name = f"lane {v.lane}: " if len(state.lanes) > 1 else ""
+        out.append(f"{health.SIGNS[v.level]} {name}{v.title} ({health.told(v.evidence)})")
+        out.append(f"  {v.cause}")
+        out += [f"  try {t.key} = {t.value}, now {t.now}: {t.why}" for t in v.tries]
+    return out
 
 
 def cause(plain: Plain, run_dir: Path) -> list[str]:
@@ -133,6 +148,8 @@ def replay(run_dir: Path, *, speed: float | None = None, as_json: bool = False) 
                     plain.take([timed])
         except KeyboardInterrupt:
             return 130
+        for line in ailments(plain.state):
+            plain.say(line)
     if as_json:
         print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
     return 0
@@ -147,6 +164,8 @@ def watch(run_dir: Path, *, as_json: bool = False) -> int:
                 time.sleep(POLL)
         except KeyboardInterrupt:
             return 130
+        for line in ailments(plain.state):
+            plain.say(line)
     follow.close()
     if as_json:
         print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from grpolab import events as ev
+from grpolab import health
 from grpolab.state import LabState, LaneState
 
 STAGES = ("total", "startup", "rollout", "score", "update", "eval")
@@ -41,6 +42,7 @@ def report(state: LabState, run: Path) -> dict[str, Any]:
         "memory_phases": _memory_phases(first),
         "predicted_memory_phases": state.predicted_memory,
         "switches": _switches(first) if first else [],
+        "health": [v.data() for v in health.of_run(state)],
         "digest": digest(state),
     }
     if len(lanes) > 1:

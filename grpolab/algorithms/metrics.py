@@ -16,6 +16,11 @@ def step_metrics(
     out |= {f"{name}_loss": value for name, value in report.terms.items()}
     advantage = credit.advantage[on]
     out["advantage_std"] = float(advantage.std(unbiased=False)) if advantage.numel() else 0.0
+    means = (credit.advantage * mask).sum(1) / mask.sum(1).clamp(min=1)
+    out["advantage_sum"] = float(means.sum())
+    out["advantage_mean"] = float(masked_mean(credit.advantage, mask))
+    if "policy" in report.first:
+        out["policy_loss_first"] = report.first["policy"]
     if report.logp is not None and report.ratio is not None and on.any():
         ratio = report.ratio[on]
         out |= {"ratio_max": float(ratio.max()), "ratio_min": float(ratio.min())}
@@ -24,6 +29,9 @@ def step_metrics(
         out["entropy"] = float(masked_mean(report.entropy, mask))
     if report.clipped is not None:
         out["clip_fraction"] = float(masked_mean(report.clipped.to(mask.dtype), mask))
+        praised = credit.advantage > 0
+        out["clip_fraction_high"] = float(masked_mean((report.clipped & praised) * 1.0, mask))
+        out["clip_fraction_low"] = out["clip_fraction"] - out["clip_fraction_high"]
     if batch.ref_logp is not None:
         out["kl_ref"] = float(masked_mean(kl_estimate(batch.old_logp, batch.ref_logp, "k3"), mask))
     if batch.sampler_logp is not None:

@@ -207,6 +207,7 @@ class Report:
     updates: int = 0
     grad_norm: float = 0.0
     terms: dict[str, float] = field(default_factory=dict)  # of the newest update
+    first: dict[str, float] = field(default_factory=dict)  # of the first, where every ratio is 1
     extra: dict[str, float] = field(default_factory=dict)  # metrics of this algorithm alone
     logp: Tensor | None = None
     ratio: Tensor | None = None
@@ -234,3 +235,4 @@ class Report:
                 self.clipped[rows, :width] = piece.loss.clipped.expand(len(rows), width)
             for name, term in piece.loss.terms.items():
                 self.terms[name] = self.terms.get(name, 0.0) + float(term)
+        self.first = self.first or dict(self.terms)

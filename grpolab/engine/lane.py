@@ -196,6 +196,11 @@ class Lane:
             report.extra["grad_agreement"] = learner.agreement
         if learner.gap is not None:
             report.extra["sampler_gap"] = learner.gap
+        if norms := learner.norms:
+            fit = [norm for norm in norms if norm < float("inf")]
+            report.extra["updates_skipped"] = float(len(norms) - len(fit))
+            over = sum(norm > self.train.max_grad_norm for norm in fit)
+            report.extra["updates_clipped"] = over / len(norms)
         self.algorithm.observe(batch, report)
         if self.critic is not None:
             self.critic.age += 1

@@ -40,6 +40,7 @@ class Learner:
         self.critic = lane.critic.optimizer.tensors if lane.critic is not None else {}
         self.agreement: float | None = None  # of the newest update's microbatches
         self.gap: float | None = None  # mean |log-prob of the sampler − of the trainer|, per token
+        self.norms: list[float] = []  # of the policy's gradient in each update, before clipping
         self._old: dict[int, Tensor] = {}  # distributions of the rollout policy, where they are few
 
     @property
@@ -122,6 +123,7 @@ class Learner:
             if (critic := lane.critic) is not None:
                 rate = share * train.critic_learning_rate * _warm(critic.optimizer, train)
                 critic.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
+        self.norms.append(norm)
         return norm
 
     # --- second order ---

@@ -14,6 +14,8 @@ from grpolab.tui.source import Engine, Source
 from grpolab.tui.view import View
 
 if TYPE_CHECKING:
+    from grpolab.health import Verdict
+    from grpolab.tui.curve_view import CurveView
     from grpolab.tui.lens import Lens
 
 NOTICE_SECONDS = 7.0
@@ -44,6 +46,10 @@ class Desk:
     lit: str = ""  # the pane that the tour speaks of
     lenses: dict[tuple[str, int], Lens] = field(default_factory=dict)
     """Rollouts that were looked at, by lane and step; the newest few."""
+    curves: CurveView | None = None
+    """What the curves screen showed last, so that it opens where it was left."""
+    ailing: tuple[object, list[Verdict]] | None = None
+    """The health verdicts, and what they were drawn from; see `ailing.found`."""
     _notice: tuple[str, str, float] = ("", "dim", 0.0)
 
     @property

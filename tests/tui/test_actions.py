@@ -323,6 +323,11 @@ def test_no_key_has_two_meanings(place: str) -> None:
 
     known = {s.key: s for s in (LensScreen, FormulaScreen, KlBenchScreen)}
     known |= {s.key: s for s in (SourceScreen, WhatIfScreen)}
+    from grpolab.tui.screens.curves import CurvesScreen
+    from grpolab.tui.screens.health import HealthScreen
+    from grpolab.tui.screens.memory import MemoryScreen
+
+    known |= {s.key: s for s in (CurvesScreen, HealthScreen, MemoryScreen)}
     screen = LabScreen if place == "lab" else known[place]
     assert all(hasattr(screen, "action_" + a.call.partition("(")[0]) for a in actions)
 

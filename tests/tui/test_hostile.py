@@ -153,6 +153,8 @@ async def test_a_hostile_run_cannot_break_the_screen(live: Live, size: tuple[int
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         screens = ("f", "down", "c", "down", "escape", "k", "escape", "l", "escape")
+        screens += ("u", "s", "y", "x", "down", "space", "escape", "M", "s", "down", "tab")
+        screens += ("escape", "h", "down", "1", "tab", "escape")
         dialogs = ("escape", "question_mark", "escape", "a", "escape", "equals_sign", "escape")
         for key in (*"123456z", *dialogs, *screens):
             await pilot.press(key)

@@ -40,7 +40,7 @@ async def test_a_low_pane_says_it_all_in_a_few_lines(replay: LabApp) -> None:
     async with replay.run_test(size=SIZES["middle"]) as pilot:
         await at(replay, pilot, 12)
         shown = text(replay)
-    for word in ("■ backbone 13.0M", "■ critic 5.6M", "■ activations 21."):
+    for word in ("B backbone 13.0M", "C critic 5.6M", "X activations 21."):
         assert word in shown
 
 
@@ -94,5 +94,5 @@ async def test_before_the_first_step_the_prediction_stands(live: Live) -> None:
         await pilot.press("5")
         await settle(live.app)
         shown = text(live.app)
-    assert "predicted 49.6 MB" in shown and "■ activations 23.0M" in shown
+    assert "predicted 49.6 MB" in shown and "X activations 23.0M" in shown
     assert "measured with each step" in shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from grpolab import health
+from grpolab.tui import ailing
 from grpolab.tui.arrange import PANES, TITLES
 from grpolab.tui.numbers import clock, count, percent
 from grpolab.tui.panes.base import Canvas
@@ -77,7 +79,7 @@ class Header(Canvas):
     def _right(self, width: int) -> Line:
         p, s = self.desk.palette, self.desk.state
         lane = self.desk.view.lane_state(s)
-        right = Line()
+        right = self._ailing(width)
         if lane and lane.last and width >= 90:
             speed = lane.last.metrics.get("tokens_per_second")
             right.add(f"{count(speed)} tok/s  ", p.style("dim"))
@@ -87,6 +89,17 @@ class Header(Canvas):
         else:
             told = clock(s.time if self.desk.over else max(s.time, self.desk.waited))
         return right.add(told + " ", p.style("text"))
+
+    def _ailing(self, width: int) -> Line:
+        """How many things are wrong, with the sign of the worst; a click shows them."""
+        found = health.wrong(ailing.found(self.desk))
+        if not found:
+            return Line()
+        p, level = self.desk.palette, found[0].level
+        many = f"{len(found)} thing{'s' * (len(found) > 1)} wrong:" if width >= 110 else len(found)
+        told = f" {health.SIGNS[level]} {many} {self.desk.keymap.shown('health')} "
+        style = p.style("ground", ailing.COLOURS[level], bold=True)
+        return Line().add(told, style, hit=("run", "health")).add("  ")
 
     def _second(self, width: int) -> Line:
         p, s, view = self.desk.palette, self.desk.state, self.desk.view

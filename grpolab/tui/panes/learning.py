@@ -63,6 +63,9 @@ class Learning(CurvePane):
         if height >= 20:
             told = clip(f"reward: {METRICS['reward']}", width)
             legend.append(Line(told, p.style("faint")).whole(("metric", "reward"), width))
+            more = f"{self.desk.keymap.shown('curves')} every recorded number as a curve"
+            line = Line(clip(more, width), p.style("dim"))
+            legend.append(line.whole(("run", "curves"), width))
         return [
             *legend,
             *self.plot("learning", lane, curves, width, height - len(legend), (low, top)),

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
 from grpolab.events import MEMORY_PHASES, OWNERS, StepDone, at_the_peak
 from grpolab.history import Steps
+from grpolab.state import LaneState
+from grpolab.tui.memory_rows import PEAK, RECENT, Rows
+from grpolab.tui.memory_stack import NAMES, bar, draw, ink, letter, stack
 from grpolab.tui.numbers import size
 from grpolab.tui.palette import level_mark
 from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line, flow
-
-NAMES = {"kv_cache": "KV cache", "backbone_copy": "weight copy", "loss_tiles": "loss tiles"}
-
-RECENT = 60
-"""Steps in which a phase that does not come with each step, such as evaluation, is looked for."""
 
 Phases = dict[str, dict[str, int]]
 
@@ -70,7 +66,7 @@ class Memory(Pane):
         elif phases and height >= len(rows) + 2:
             rows += self._phase_line(phases, width)[:1]
         room = height - len(rows) - 3
-        past = self._past(lane.steps, owners, width, room) if room >= 3 else []
+        past = self._past(lane, width, room) if room >= 3 else []
         return [*past, stack, *([Line()] if len(rows) + 2 <= height else []), *rows]
 
     def _predicted(self) -> Phases:
@@ -108,15 +104,7 @@ class Memory(Pane):
 
     def _bar(self, held: dict[str, int], top: int, width: int, *, named: bool = False) -> Line:
         """Owners side by side; `top` bytes would fill the width."""
-        p = self.desk.palette
-        line, at = Line(), 0.0
-        for owner in (*OWNERS, *sorted(set(held) - set(OWNERS))):
-            at += held.get(owner, 0) / (top or 1) * width
-            cells = round(at) - line.width
-            name = NAMES.get(owner, owner)
-            label = name.center(cells) if named and cells > len(name) + 1 else " " * cells
-            line.add(label, p.style("#10141a", self._colour(owner)))
-        return line
+        return bar(self.desk.palette, held, top, width, named=named)
 
     def _entries(self, held: dict[str, int], owners: list[str], width: int) -> list[Line]:
         return flow([self._entry(held, o) for o in owners], width, "  ")
@@ -124,7 +112,7 @@ class Memory(Pane):
     def _entry(self, held: dict[str, int], owner: str) -> Line:
         p = self.desk.palette
         n = held.get(owner, 0)
-        line = Line("■ " if n else "□ ", p.style(self._colour(owner)))
+        line = Line(letter(owner), ink(p, owner, strong=True)).add(" ")
         line.add(f"{NAMES.get(owner, owner)} ", p.style("dim"))
         return line.add(_short(n) if n else "none", p.style("text" if n else "faint"))
 
@@ -140,7 +128,7 @@ class Memory(Pane):
     def _row(self, steps: Steps, done: StepDone, owner: str, width: int) -> Line:
         p = self.desk.palette
         n, total = done.memory.get(owner, 0), sum(done.memory.values()) or 1
-        line = Line("■ " if n else "□ ", p.style(self._colour(owner)))
+        line = Line(letter(owner), ink(p, owner, strong=True)).add(" ")
         line.cell(NAMES.get(owner, owner), 14, p.style("text" if n else "faint"))
         line.cell(size(n) if n else "none", 9, p.style("text" if n else "faint"), right=True)
         line.cell(f"{100 * n / total:.0f}%" if n else "", 5, p.style("dim"), right=True)
@@ -176,41 +164,18 @@ class Memory(Pane):
         marks = "".join(level_mark(n / most) if n else "·" for n in shown)
         return Line(marks, self.desk.palette.style(self._colour(owner)))
 
-    def _past(self, steps: Steps, owners: list[str], width: int, height: int) -> list[Line]:
-        """Stacked columns over the steps; a cell holds two levels, one in each half."""
-        p = self.desk.palette
-        rows = next((c.rows for c in steps.memory.values()), ())  # steps that measured it
-        if not rows:
+    def _past(self, lane: LaneState, width: int, height: int) -> list[Line]:
+        """Stacked columns over the steps, a letter an owner."""
+        p, rows = self.desk.palette, Rows(lane)
+        if not len(rows):
             return []
-        at_rows = [rows[i * len(rows) // width] for i in range(width)]
-        held = [{o: c.at(row) or 0 for o, c in steps.memory.items()} for row in at_rows]
-        top = max(sum(owned.values()) for owned in held) or 1
-        stacks = []
-        for owned in held:
-            edges, at = [], 0.0
-            for o in owners:
-                at += owned.get(o, 0) / top * height * 2
-                edges.append((at, self._colour(o)))
-            stacks.append(edges)
-
-        def colour(edges: list[tuple[float, str]], y: int) -> str:
-            return next((c for edge, c in edges if y + 0.5 < edge), "")
-
-        out = []
-        for row in range(height):
-            low = 2 * (height - 1 - row)
-            line = Line()
-            cells = [(colour(edges, low), colour(edges, low + 1)) for edges in stacks]
-            for (below, above), run in groupby(cells):
-                wide = sum(1 for _ in run)
-                if above:
-                    line.add("▀" * wide, p.style(above, below))
-                else:
-                    line.add(("▄" if below else " ") * wide, p.style(below or "text"))
-            out.append(line)
-        first, last = steps.axis("step")[at_rows[0]], steps.axis("step")[at_rows[-1]]
-        label = f"step {first} to {last}, top {size(int(top))}"
-        return [*out, Line(label, p.style("faint"))]
+        made = stack(rows, PEAK, width)
+        key = self.desk.keymap.shown("memory_screen")
+        label = f"step {rows.number(0)} to {made.steps[-1]}, top {size(made.top)}; "
+        last = Line(label, p.style("faint")).add(
+            f"{key} more", p.style("dim"), hit=("run", "memory_screen")
+        )
+        return [*draw(p, made, height, axis=False), last]
 
 
 def _highest(phases: Phases) -> str:

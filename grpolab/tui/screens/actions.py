@@ -109,6 +109,25 @@ class Actions(Training):
 
             self.app.push_screen(KlBenchScreen(self.desk))
 
+    def action_curves(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.curves import CurvesScreen
+
+            here = {"kl": ("kl_ref", "kl_old"), "learning": ("reward", "held-out accuracy")}
+            self.app.push_screen(CurvesScreen(self.desk, here.get(self.desk.current, ())))
+
+    def action_health(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.health import HealthScreen
+
+            self.app.push_screen(HealthScreen(self.desk))
+
+    def action_memory_screen(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.memory import MemoryScreen
+
+            self.app.push_screen(MemoryScreen(self.desk))
+
     def _lane_known(self) -> bool:
         if self.desk.view.lane_state(self.desk.state) is not None:
             return True

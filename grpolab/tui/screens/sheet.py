@@ -111,6 +111,7 @@ class Sheet(Screen[None]):
         body.boxes = boxes
         for part in self.parts:
             part.display = part.id in boxes
+            part.refresh(layout=True)  # makes the body forget where its parts stood
         body.refresh(layout=True)
         return True
 

@@ -1,0 +1,24 @@
+"""The health verdicts that the screen shows, worked out once for each finished step."""
+
+from __future__ import annotations
+
+from grpolab import health
+from grpolab.health import LEVELS, Verdict
+from grpolab.tui.desk import Desk
+
+COLOURS = {"bad": "bad", "warn": "warn", "note": "dim"}
+
+
+def found(desk: Desk) -> list[Verdict]:
+    """Of all lanes, the worst first, as it stood at the step that is looked at."""
+    held = desk.view.held.step if desk.view.held else None
+    lanes = desk.state.lanes
+    key = (
+        held,
+        tuple((id(x), len(x.steps), len(x.evals), len(x.changes), len(x.switches))
+              for x in lanes.values()),
+    )  # fmt: skip
+    if desk.ailing is None or desk.ailing[0] != key:
+        made = [v for lane in lanes.values() for v in health.verdicts(desk.state, lane, held)]
+        desk.ailing = key, sorted(made, key=lambda v: LEVELS.index(v.level))
+    return desk.ailing[1]
