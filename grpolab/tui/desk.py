@@ -14,7 +14,10 @@ from grpolab.tui.source import Engine, Source
 from grpolab.tui.view import View
 
 if TYPE_CHECKING:
+    from grpolab.answers import Archive
+    from grpolab.tui.finding import Finding
     from grpolab.tui.lens import Lens
+    from grpolab.tui.trail import Place
 
 NOTICE_SECONDS = 7.0
 KEPT_LENSES = 4
@@ -40,6 +43,10 @@ class Desk:
     """Commands that take a while, with their lane, and since when the engine owes an answer."""
     lenses: dict[tuple[str, int], Lens] = field(default_factory=dict)
     """Rollouts that were looked at, by lane and step; the newest few."""
+    trail: list[Place] = field(default_factory=list)
+    """Where Esc leads back to, the last first."""
+    archive: Archive | None = None  # the run file's steps, once somebody asked for old ones
+    finding: Finding | None = None  # the last search over all answers
     _notice: tuple[str, str, float] = ("", "dim", 0.0)
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from grpolab.events import METRICS
 from grpolab.tui.arrange import PANES
 from grpolab.tui.palette import DARK, LIGHT
+from grpolab.tui.screens.going import Going
 from grpolab.tui.screens.training import Training
 from grpolab.tui.source import Playing
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from grpolab.tui.panes.base import Pane
 
 
-class Actions(Training):
+class Actions(Going, Training):
     """The actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Actions(Training):
         view, state = self.desk.view, self.desk.state
         if view.held is not None:
             view.browse_to(state, None)
+            self.desk.trail.clear()
         else:
             view.hold(state)
         self.moved()
@@ -65,6 +67,9 @@ class Actions(Training):
         self._view("next_channel", -1)
 
     def _view(self, move: str, by: int) -> None:
+        if move == "move_token" and self.on_curve:
+            self.move_cursor(by)
+            return
         getattr(self.desk.view, move)(self.desk.state, by)
         self.moved()
 
@@ -85,6 +90,8 @@ class Actions(Training):
             view.token = value
         elif what == "channel":
             view.channel = str(value)
+        elif what == "curve" and isinstance(value, float):
+            self.put_cursor(value)
         elif what == "metric":
             self.desk.say(f"{value}: {METRICS.get(str(value), '')}", "text")
         self.moved()
@@ -142,6 +149,7 @@ class Actions(Training):
         if isinstance(self.desk.source, Playing):
             self.desk.source.end()
         self.desk.view.browse_to(self.desk.state, None)
+        self.desk.trail.clear()
         self.moved()
 
     def action_play(self) -> None:
@@ -203,8 +211,14 @@ class Actions(Training):
         self.app.action_command_palette()
 
     def action_back(self) -> None:
-        if self.desk.zoom:
+        trail = self.desk.trail
+        if trail and not (self.desk.zoom and not trail[-1].zoomed):
+            self.go_back()
+        elif self.desk.zoom:
             self.action_zoom()
+        elif self.desk.current in ("learning", "kl") and self.desk.view.cursor is not None:
+            self.desk.view.cursor = None
+            self.moved()
         elif self.desk.view.held is not None:
             self.action_hold()
 
