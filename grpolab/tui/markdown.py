@@ -174,6 +174,8 @@ class _Rows:
         if not columns:
             return
         self.gap()
+        columns = min(columns, max(1, (self.room + 3) // 6))  # what is more is not shown
+        rows = [row[:columns] for row in rows]
         most = max(3, (self.room - 3 * (columns - 1)) // columns)
         wide = [
             min(most, max((cell_len(r[c]) for r in rows if c < len(r)), default=1))

@@ -15,7 +15,8 @@ from grpolab.tui.text import Line
 Run = tuple[str, Style]
 """Printable text, without line breaks but for `\\n`, and how it looks."""
 
-_WORD = re.compile(r"\n|[^\S\n]+|\S+")
+_WORD = re.compile(r"\n|[^\S\n]+|</?\w{1,20}>|[^\s<]+|<")
+"""Breaks, spaces, tags (a row may break before and after one), and the pieces of words."""
 
 
 def wrapped(runs: Iterable[Run], width: int, indent: Line | None = None) -> list[Line]:
@@ -61,8 +62,8 @@ def _words(runs: Iterable[Run]) -> Iterator[tuple[list[Run] | str, int]]:
     wide = 0
     for text, style in runs:
         for part in _WORD.findall(text):
-            space = part.isspace()
-            if word and (space or word[0][0].isspace()):
+            alone = part.isspace() or (part[0] == "<" and part[-1] == ">")
+            if word and (alone or word[-1][0].isspace() or word[-1][0][-1] == ">"):
                 yield word, wide
                 word, wide = [], 0
             if part == "\n":

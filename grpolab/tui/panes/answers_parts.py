@@ -32,6 +32,10 @@ class AnswersFilter(Part["AnswersScreen"]):
         return "", f"{r.matches:,} of {r.seen:,} answers{shown}"
 
     def content(self, width: int, height: int) -> list[Line]:
+        return [*self.fields(width)[: max(1, height - 1)], self._state(width)]
+
+    def fields(self, width: int) -> list[Line]:
+        """The filter: each of its fields with its key and its value."""
         f = self.sheet.finding
         several = len(self.desk.state.lanes) > 1 or f.lane != "any"
         fields = [
@@ -45,8 +49,7 @@ class AnswersFilter(Part["AnswersScreen"]):
             *([self._field("answers_lane", "lane", f.lane)] if several else []),
             self._field("answers_order", "order", f.order),
         ]
-        out = flow(fields, width, "   ")
-        return [*out[: max(1, height - 1)], self._state(width)]
+        return flow(fields, width, "   ")
 
     def _field(self, action: str, label: str, value: str, nothing: str = "any") -> Line:
         """A key, what it changes, and its value; a click does what the key does."""
@@ -99,7 +102,9 @@ class AnswersList(Part["AnswersScreen"]):
         several = len(self.desk.state.lanes) > 1
         digits = max(4, len(str(max(row.step for row in rows))))
         head = Line("  ").cell("step", digits, p.style("faint"), right=True)
-        head.cell(" prompt·answer", 14 if width >= 70 else 8, p.style("faint"))
+        head.cell(
+            " prompt·answer" if width >= 70 else " p·a", 14 if width >= 70 else 8, p.style("faint")
+        )
         head.cell(" lane", 10 if several and width >= 60 else 0, p.style("faint"))
         head.cell("   reward", 10, p.style("faint"))
         head.cell("tok ", 6, p.style("faint"), right=True)

@@ -93,7 +93,9 @@ class Footer(Canvas):
             last.join(self._key(name))
         line = self._back()
         offered = {"live": LIVE, "watch": WATCH, "replay": REPLAY}[self.desk.mode]
-        for name in offered:
+        if self.desk.current in ("learning", "kl"):
+            offered = ("token", *(("open",) if self.desk.view.cursor is not None else ()), *offered)
+        for name in dict.fromkeys(offered):
             if name == "lane" and len(self.desk.state.lanes) < 2:
                 continue
             part = self._key(name)
@@ -125,6 +127,8 @@ class Footer(Canvas):
         word = BY_NAME[name].label
         if name == "pause" and self.desk.state.paused:
             word = "continue"
+        if name == "open":
+            word = "go to this step"
         if name == "hold" and self.desk.view.held is not None:
             word = "follow"
         return (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from grpolab.tui.group import mark, shared
 from grpolab.tui.numbers import MISSING, fixed, signed
+from grpolab.tui.panes.rollouts import SHORT
 from grpolab.tui.screens.sheet import Part
 from grpolab.tui.text import Line, clip, visible
 from grpolab.tui.wrapping import Run, wrapped
@@ -65,7 +66,15 @@ class GroupCards(Part["GroupScreen"]):
         lines = -(-size // across)
         across = -(-size // lines)  # the last row as full as the others
         tall = max(LOWEST, height // min(lines, max(1, height // LOWEST)))
-        return across, min(tall, max(LOWEST, height))
+        needed = 5 + self._longest((width - across + 1) // across - 4)
+        return across, max(LOWEST, min(tall, height, needed))
+
+    def _longest(self, width: int) -> int:
+        """About how many rows the longest of the texts takes."""
+        g = self.sheet.group
+        texts = (g.rollout.text[i][:4000] for i in g.rows)
+        rows = (t.count("\n") + -(-len(t) * 4 // (3 * max(1, width))) for t in texts)
+        return max(rows, default=0)
 
     def _head(self, width: int) -> list[Line]:
         """The prompt, and the group as a whole."""
@@ -106,6 +115,8 @@ class GroupCards(Part["GroupScreen"]):
         title = Line("┏" if here else "┌", edge)
         title.add(f" {answer + 1} ", p.style("accent" if here else "dim", bold=here))
         title.add(f"{glyph} {word} ", p.style(colour))
+        if r.graded is not None:
+            title.add(f"{r.graded.length[row]} tok ", p.style("dim"))
         title.add(("━" if here else "─") * max(0, width - title.width - 1), edge)
         out = [title.add("┓" if here else "┐", edge)]
         facts = self._facts(r, row, width - 4)
@@ -136,13 +147,12 @@ class GroupCards(Part["GroupScreen"]):
             hue = "dim" if sign == "·" or math.isnan(advantage) else ""
             hue = hue or ("plus" if advantage > 0 else "minus")
             line.add(f"  {sign}{signed(advantage)}", p.style(hue))
-        length = f"  {g.length[row]} tok"
         out = [line]
-        if line.width + len(length) <= width:
-            line.add(length, p.style("dim"))
-        parts = [f"{visible(name)} {fixed(value)}" for name, value in g.parts[row].items()]
-        told = " + ".join(parts)
-        if told and len(parts) > 0:
+        names = {name: visible(name) for name in g.parts[row]}
+        if width < 40:
+            names = {name: SHORT.get(name, clip(told, 6)) for name, told in names.items()}
+        told = " + ".join(f"{names[name]} {fixed(value)}" for name, value in g.parts[row].items())
+        if told:
             out.append(Line(clip(told, width), p.style("dim")))
         return [_cut(x, width) for x in out]
 

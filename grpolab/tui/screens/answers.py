@@ -49,9 +49,9 @@ class AnswersScreen(AnswersKeys):
         self.editing = ""  # the field that is typed
         self.newer = 0  # steps graded since the search
         self.part = "list"
+        self.filter = AnswersFilter(self, id="filter")
         self.parts = (
-            AnswersFilter(self, id="filter"), AnswersList(self, id="list"),
-            AnswersPreview(self, id="preview"),
+            self.filter, AnswersList(self, id="list"), AnswersPreview(self, id="preview"),
         )  # fmt: skip
 
     def compose(self) -> ComposeResult:
@@ -68,7 +68,7 @@ class AnswersScreen(AnswersKeys):
             self.start(self.finding.at)
 
     def boxes(self, width: int, height: int) -> dict[str, Box]:
-        top = (5 if width >= 120 else 6) + (height >= 20 and width < 100)
+        top = min(len(self.filter.fields(max(1, width - 4))) + 3, max(4, height // 3))
         typed = 1 if self.editing else 0
         out = {"filter": Box(0, 0, width, top)}
         if typed:

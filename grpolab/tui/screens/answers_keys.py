@@ -30,7 +30,8 @@ class AnswersKeys(Sheet):
     rows: list[Found]
     entry: Input
     editing: str
-    _typing = 0
+    _typing = 0  # how many changes were typed
+    _searched = 0  # of which the last is searched for
 
     if TYPE_CHECKING:
 
@@ -175,11 +176,15 @@ class AnswersKeys(Sheet):
             self.set_timer(PAUSE, partial(self._rested, self._typing))
 
     def _rested(self, typing: int) -> None:
-        if typing == self._typing and self.is_mounted:
+        if typing == self._typing != self._searched and self.is_mounted:
+            self._searched = typing
             self.start()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
+        waiting = self._typing != self._searched
         self._typed()
+        if waiting:
+            self._rested(self._typing)
 
     def action_close(self) -> None:
         if self.editing:

@@ -118,7 +118,7 @@ class GroupScreen(Sheet):
         keeping.save(self.desk, self.group)
         self.again()
 
-    def action_read(self) -> None:
+    def action_group_read(self) -> None:
         from grpolab.tui.screens.reader import Reader
 
         if self.group.rollout.group_size:
@@ -135,7 +135,7 @@ class GroupScreen(Sheet):
         if what != "answer":
             return
         if self.group.answer == value:
-            self.action_read()
+            self.action_group_read()
         else:
             self.group.answer, self.group.top = int(value), 0
             self.again()
