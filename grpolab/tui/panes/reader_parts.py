@@ -44,8 +44,8 @@ class ReaderText(Part["Reader"]):
         return self._cache[1]
 
     def scroll(self, by: int) -> None:
-        super().scroll(by)
-        self.sheet.group.top = self.top
+        self.sheet.group.top = max(0, self.sheet.group.top + by)
+        self.paint()
 
     def lines(self, width: int, height: int) -> list[Line]:
         self.top = self.sheet.group.top
