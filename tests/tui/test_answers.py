@@ -136,10 +136,16 @@ async def test_a_step_that_memory_has_lost_is_read_from_the_file(live: Live) -> 
         assert 2 not in lane.rollouts and lane.rollout is not None  # what is newest stays so
         told = await press(live.app, pilot, "2")
         assert "step 2 · prompt 1" in told
+        for key, step in (("comma", 1), ("comma", 1), ("full_stop", 2), ("end", None),
+                          ("home", 1), *[("full_stop", n) for n in range(2, 9)]):  # fmt: skip
+            await press(live.app, pilot, key)
+            assert (live.desk.view.held.step if live.desk.view.held else None) == step
+        assert 6 not in lane.rollouts and 7 in lane.rollouts  # over the border without a gap
         live.app.lab.visit("main", 999, 0, 0, pane="rollouts")
         told = await press(live.app, pilot)
         assert "the run file has no step 999" in told
         (live.folder / "events.jsonl").unlink()
+        live.desk.archive = None
         live.app.lab.visit("main", 1, 0, 0, pane="rollouts")
         assert "the run file cannot be read" in await press(live.app, pilot)
 

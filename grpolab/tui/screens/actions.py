@@ -74,8 +74,11 @@ class Actions(Going, Training):
         self.moved()
 
     def action_lane(self) -> None:
+        held = self.desk.view.held
         if not self.desk.view.next_lane(self.desk.state):
             self.desk.say("this run has one lane")
+        elif held is not None and self.desk.view.held is None:
+            self.hold_at(self.desk.view.lane, held.step)
         self.mark({"lane"})
         self.moved()
 
@@ -134,14 +137,14 @@ class Actions(Going, Training):
     def _browse(self, by: int) -> None:
         if isinstance(self.desk.source, Playing):
             self.desk.source.scrub(by)
-        else:
+        elif not self.browse_far(by):
             self.desk.view.browse(self.desk.state, by)
         self.moved()
 
     def action_first(self) -> None:
         if isinstance(self.desk.source, Playing):
             self.desk.source.home()
-        else:
+        elif not self.browse_far(-(10**9)):
             self.desk.view.browse(self.desk.state, -(10**9))
         self.moved()
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from textual.worker import get_current_worker
 
 from grpolab.answers import Archive
 from grpolab.state import RolloutView
@@ -107,15 +111,22 @@ class Going:
         """Hold the view at an answer of any step of the run and speak to `pane`. Where the step is
         not in memory, it is read from the run file first. `name` and `screens` say where Esc leads
         back to."""
-        state = self.desk.state.lanes.get(lane)
-        found = rollout or (state.rollouts.get(step) if state else None)
         arrive = partial(self._arrive, lane, prompt, answer, pane, zoom, name, screens)
+        if rollout is not None:
+            arrive(rollout)
+        else:
+            self.fetch(lane, step, arrive)
+
+    def fetch(self, lane: str, step: int, then: Callable[[RolloutView], None]) -> None:
+        """A step's rollout, from memory or from the run file, to be given to `then`."""
+        state = self.desk.state.lanes.get(lane)
+        found = state.rollouts.get(step) if state else None
         if found is not None:
-            arrive(found)
+            then(found)
             return
         self.desk.say(f"reading step {step} from the run file…")
         self.moved()
-        load = partial(self._load, self.archive, lane, step, arrive)
+        load = partial(self._load, self.archive, lane, step, then)
         self.run_worker(load, thread=True, group="visit", exclusive=True, exit_on_error=False)
 
     @property
@@ -126,16 +137,25 @@ class Going:
             self.desk.archive = Archive(path)
         return self.desk.archive
 
-    def _load(self, archive: Archive, lane: str, step: int, arrive: partial[None]) -> None:
+    def _load(
+        self, archive: Archive, lane: str, step: int, then: Callable[[RolloutView], None]
+    ) -> None:
+        worker = get_current_worker()
+        found, why = None, f"the run file has no step {step} of {lane}"
         try:
             found = archive.load(lane, step)
         except OSError as error:
-            self.app.call_from_thread(self._missing, f"the run file cannot be read: {error}")
-            return
+            why = f"the run file cannot be read: {error}"
+        if worker.is_cancelled:
+            return  # another step was asked for since
         if found is None:
-            self.app.call_from_thread(self._missing, f"the run file has no step {step} of {lane}")
+            self.app.call_from_thread(self._missing, why)
         else:
-            self.app.call_from_thread(arrive, found)
+            self.app.call_from_thread(self._fetched, then, found)
+
+    def _fetched(self, then: Callable[[RolloutView], None], found: RolloutView) -> None:
+        self.desk.say("")
+        then(found)
 
     def _missing(self, why: str) -> None:
         self.desk.say(why, "bad")
@@ -150,7 +170,6 @@ class Going:
         view.lane, view.held = lane, rollout
         view.prompt, view.answer, view.token = prompt, answer, 0
         desk.current, desk.zoom = pane, zoom
-        desk.say("")
         self._alone()
         self.mark({"lane", "select"})
         self.relayout()
@@ -170,6 +189,35 @@ class Going:
         self.moved()
         for opens in place.screens:
             self.app.push_screen(opens(self.desk))
+
+    # steps that memory has let go
+
+    def browse_far(self, by: int) -> bool:
+        """From a held step to an older or newer one, through the run file where memory does not
+        reach. False: memory does, or the view is to follow."""
+        view = self.desk.view
+        lane = view.lane_state(self.desk.state)
+        if lane is None:
+            return False
+        steps = list(lane.series("reward")[0])
+        here = view.held.step if view.held else max(lane.rollouts, default=0)
+        at = max(0, bisect_left(steps, here) + by)
+        near = view.held is None or here in lane.rollouts
+        if at >= len(steps) or (near and steps[at] in lane.rollouts):
+            return False
+        self.hold_at(view.lane, steps[at])
+        return True
+
+    def hold_at(self, lane: str, step: int) -> None:
+        """Hold the view at any step of a lane; what is selected stays selected."""
+
+        def then(rollout: RolloutView) -> None:
+            if self.desk.view.lane == lane:
+                self.desk.view.held = rollout
+                self.mark({"lane", "select"})
+                self.moved()
+
+        self.fetch(lane, step, then)
 
     # the cursor on the curves
 
