@@ -159,7 +159,7 @@ async def test_the_group(live: Live, size: tuple[int, int]) -> None:
         told = await press(live.app, pilot, "w")
         screen = live.app.screen
         assert isinstance(screen, GroupScreen)
-        for word in ("mean reward", "reward 1.20", "┏ 1 ", "tok", "by as sampled"):
+        for word in ("mean reward", "reward 1.20", "┏ 1 ", "tok", "as sampled ▼"):
             assert word in told
         assert {cell_len(row) for row in told.split("\n")} == {size[0]}
         for order in ("reward", "advantage", "length"):
@@ -186,6 +186,24 @@ async def test_the_group(live: Live, size: tuple[int, int]) -> None:
         assert "side by side" in text(live.app)
         await press(live.app, pilot, "escape", "escape")
         assert isinstance(live.app.screen, LabScreen) and live.desk.view.prompt == 0
+
+
+async def test_a_click_on_what_is_selected_opens_it(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live.app, pilot, "2")
+    rows = live.app.lab.panes["rollouts"].plain.split("\n")
+    prompt, answer = (next(i for i, r in enumerate(rows) if word in r) for word in ("▸  1", "▸ 1 "))
+    await pilot.click("#rollouts", offset=(20, answer))  # the pane is gone to, no more
+    assert isinstance(live.app.screen, LabScreen) and live.desk.current == "rollouts"
+    await pilot.click("#rollouts", offset=(20, answer))
+    assert isinstance(live.app.screen, Reader)
+    await settle(live.app)
+    y = next(i for i, r in enumerate(live.app.screen.parts[1].plain.split("\n")) if "   4 " in r)
+    await pilot.click("#facts", offset=(6, y))
+    assert live.app.screen.group.answer == 3
+    await press(live.app, pilot, "escape")
+    await pilot.click("#rollouts", offset=(20, prompt))
+    assert isinstance(live.app.screen, GroupScreen)
 
 
 async def test_a_group_that_is_still_sampled(live: Live) -> None:
@@ -236,7 +254,7 @@ async def test_the_reader(live: Live, size: tuple[int, int]) -> None:
             assert word in told, told
         assert {cell_len(row) for row in told.split("\n")} == {size[0]}
         told = await press(live.app, pilot, "m")
-        assert "x² is x*x" in told and "▐ ⟦9⟧" in told and "**" not in told
+        assert "x² is x*x" in told and "▐ ⟦9⟧" in told and "**" not in live.app.screen.body.plain
         told = await press(live.app, pilot, "right_square_bracket")
         assert "no answer was found in it" in told and "cut at 48 tokens" in told
         await press(live.app, pilot, "down", "up", "home", "end", "left_square_bracket", "g", "w")

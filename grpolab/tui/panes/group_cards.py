@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from grpolab.tui.group import mark, shared
+from grpolab.tui.group import ORDERS, mark, shared
 from grpolab.tui.numbers import MISSING, fixed, signed
 from grpolab.tui.panes.rollouts import SHORT
+from grpolab.tui.reading import graded_span
 from grpolab.tui.screens.sheet import Part
 from grpolab.tui.text import Line, clip, visible
 from grpolab.tui.wrapping import Run, wrapped
@@ -30,9 +32,10 @@ class GroupCards(Part["GroupScreen"]):
         g = self.sheet.group
         r = g.rollout
         where = f"step {r.step} · {r.algorithm.upper()} · prompt {g.prompt + 1}/{len(r.prompts)}"
-        arrow = "▼" if g.down else "▲"
+        order = g.order if g.order == ORDERS[0] else f"by {g.order}"
+        order += " ▼" if g.down else " ▲"
         at = g.sorted().index(g.answer) + 1 if g.answer < r.group_size else 0
-        return where, f"by {g.order} {arrow} · {at}/{r.group_size}"
+        return where, f"{order} · {at}/{r.group_size}"
 
     def content(self, width: int, height: int) -> list[Line]:
         g = self.sheet.group
@@ -169,11 +172,16 @@ class GroupCards(Part["GroupScreen"]):
         if growing and not g.scrolled:
             text = text[-width * height :]
         same = shared(text, r.text[g.row]) if g.apart and row != g.row else 0
-        runs: list[Run] = [
-            (visible(text[:same], newline="⏎\n"), p.style("faint")),
-            (visible(text[same:], newline="⏎\n"), p.style("text")),
-        ]
-        rows = wrapped([run for run in runs if run[0]], width)
+        taken = r.graded.answer[row] if r.graded else None
+        a, b = graded_span(r.text[row], taken) or (len(text), len(text))
+        faint, usual = p.style("faint"), p.style("text")
+        graded = p.style("good", bold=True, underline=True)
+        runs: list[Run] = []
+        cuts = sorted({0, min(same, len(text)), min(a, len(text)), min(b, len(text)), len(text)})
+        for begin, end in pairwise(cuts):
+            style = graded if a <= begin < b else faint if begin < same else usual
+            runs.append((visible(text[begin:end], newline="⏎\n"), style))
+        rows = wrapped(runs, width)
         rows = rows[-height:] if growing and not g.scrolled else rows[g.scrolled :]
         if not rows:
             return [Line("(ends above)", p.style("faint"))]

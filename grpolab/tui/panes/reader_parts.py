@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from grpolab.tui import reading
-from grpolab.tui.group import mark
+from grpolab.tui.group import ORDERS, mark
 from grpolab.tui.numbers import MISSING, fixed, number, signed
+from grpolab.tui.panes.rollouts import window
 from grpolab.tui.screens.sheet import Part
 from grpolab.tui.text import Line, clip, flow, visible
 from grpolab.tui.wrapping import wrapped
@@ -72,7 +73,33 @@ class ReaderFacts(Part["Reader"]):
         most = max(1, height // 3)
         rows = wrapped([(asked[: width * most * 2], p.style("text", bold=True))], width)
         out += [*rows[:most], Line("…", p.style("dim"))] if len(rows) > most else rows
-        return out + (self._graded(width) if r.graded else self._growing())
+        out += self._graded(width) if r.graded else self._growing()
+        return [*out, *self._others(width, height - len(out))]
+
+    def _others(self, width: int, height: int) -> list[Line]:
+        """The answers of the group in their order, where there is room for some."""
+        g, p = self.sheet.group, self.desk.palette
+        r = g.rollout
+        if height < 5:
+            return []
+        order = g.sorted()
+        told = g.order if g.order == ORDERS[0] else f"by {g.order}"
+        out = [Line(), Line(f"its group, {told}", p.style("dim"))]
+        at = order.index(g.answer) if g.answer in order else 0
+        for i in window(len(order), at, height - 2):
+            answer, row = order[i], g.prompt * r.group_size + order[i]
+            here = answer == g.answer
+            glyph, colour, _ = mark(r, row)
+            line = Line("▸" if here else " ", p.style("accent"))
+            line.cell(f"{answer + 1} ", 5, p.style("dim"), right=True)
+            line.add(f"{glyph} ", p.style(colour))
+            if r.graded is not None:
+                line.add(f"{fixed(r.graded.reward[row])}  ", p.style("text", bold=here))
+            text = visible(r.text[row][: width * 2])
+            line.add(clip(text, max(0, width - line.width)), p.style("dim"))
+            line.to(width).whole(("answer", answer), width)
+            out.append(line.on(p.style("", "raised")) if here else line)
+        return out
 
     def _growing(self) -> list[Line]:
         g, p = self.sheet.group, self.desk.palette

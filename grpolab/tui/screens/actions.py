@@ -82,10 +82,15 @@ class Actions(Going, Training):
         self.mark({"lane"})
         self.moved()
 
-    def select(self, what: str, value: object) -> None:
-        """A click on a prompt, an answer, a token, a channel or a metric."""
+    def select(self, what: str, value: object, again: bool = False) -> None:
+        """A click on a prompt, an answer, a token, a channel or a metric. `again`: in the pane
+        that was spoken to already; there, a click on what is selected opens it."""
         view = self.desk.view
-        if what == "prompt" and isinstance(value, int):
+        if again and what == "prompt" and value == view.prompt:
+            self.action_group()
+        elif again and what == "answer" and value == view.answer:
+            self.action_read()
+        elif what == "prompt" and isinstance(value, int):
             view.prompt, view.token = value, 0
         elif what == "answer" and isinstance(value, int):
             view.answer, view.token = value, 0

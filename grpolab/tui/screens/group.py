@@ -24,6 +24,7 @@ class GroupScreen(Sheet):
         "● right   ○ wrong   ✂ cut at the token limit   ◌ still being sampled\n"
         "reward, and under it the parts that it is the sum of; ▲ ▼ the advantage, how much better "
         "or worse than expected the answer did; tok, its length in tokens.\n"
+        "Underlined: what the grader took for the answer.\n"
         "The order: as sampled, or by reward, advantage or length. Differences: what an answer "
         "has in common with the selected one, from the beginning on, stands back, so that the "
         "place where they part is seen.\n"

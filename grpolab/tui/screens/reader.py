@@ -18,7 +18,7 @@ class Reader(Sheet):
     BINDINGS = bindings("reader")
     key = "reader"
     heading = "Answer"
-    mouse = "the wheel scrolls; click a key below"
+    mouse = "the wheel scrolls; click another answer, a key below"
     explains = (
         "One answer, as it was graded.\n"
         "The exact string: nothing is left out and nothing added but the pictures of characters "
@@ -120,6 +120,11 @@ class Reader(Sheet):
 
     def reopened(self, desk: Desk) -> Reader:
         return Reader(desk, self.group, self.above)
+
+    def clicked(self, what: str, value: Any) -> None:
+        if what == "answer":
+            self.group.answer, self.group.top = int(value), 0
+            self.again()
 
     def on_screen_resume(self) -> None:
         self.again()
