@@ -147,7 +147,8 @@ class ReaderFacts(Part["Reader"]):
         else:
             sign = "▲" if advantage > 0 else "▼" if advantage < 0 else "·"
             hue = "warn" if math.isnan(advantage) else "plus" if advantage > 0 else "minus"
-            told = f"{sign}{signed(advantage)} (mean of its tokens)"
+            told = f"{sign}{signed(advantage)}"
+            told += " (mean of its tokens)" if width >= 44 else ""
             line.add(told, p.style("dim" if sign == "·" else hue))
         stats = g.stats()
         group = Line()
