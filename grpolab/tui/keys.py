@@ -133,8 +133,8 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         *ANYWHERE,
     ),
     "group": (
-        Action("group_left", "left", "", "previous answer", SCREEN),
-        Action("group_right", "right", "answer", "next answer", SCREEN),
+        Action("group_next", "right", "answer", "next answer", SCREEN),
+        Action("group_previous", "left", "", "previous answer", SCREEN),
         Action("group_up", "up", "", "the answer above", SCREEN),
         Action("group_down", "down", "", "the answer below", SCREEN),
         Action("group_read", "enter,o", "read", "read the answer, and on to its tokens", SCREEN),
@@ -150,8 +150,8 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         *ANYWHERE,
     ),
     "answers": (
-        Action("row_previous", "up", "", "previous answer found", SCREEN),
         Action("row_next", "down", "answer", "next answer found", SCREEN),
+        Action("row_previous", "up", "", "previous answer found", SCREEN),
         Action("answers_go", "enter", "go there", "take the lab to this answer", SCREEN),
         Action("answers_text", "slash", "text", "text that the answers contain", SCREEN),
         Action("answers_regex", "x", "regex", "text as plain words or regular expression", SCREEN),

@@ -5,6 +5,7 @@ which part of it the grader took for the answer.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from rich.style import Style
 
@@ -16,8 +17,10 @@ from grpolab.tui.wrapping import Run, wrapped
 TAGS = re.compile(r"(</?(?:think|answer)>)")
 _MARK = "▐ "
 
+Span = tuple[int, int]
 
-def graded_span(text: str, answer: str | None) -> tuple[int, int] | None:
+
+def graded_span(text: str, answer: str | None) -> Span | None:
     """Where the part that was taken as the answer stands; None where nothing was, or where it is
     not to be found."""
     if answer is None:
@@ -31,24 +34,28 @@ def graded_span(text: str, answer: str | None) -> tuple[int, int] | None:
     return (at, at + len(answer)) if at >= 0 else None
 
 
-def _parts(text: str, span: tuple[int, int] | None) -> list[tuple[str, bool]]:
-    """The text before, in and after the graded part."""
-    if span is None:
-        return [(text, False)]
-    a, b = span
-    return [(text[:a], False), (text[a:b], True), (text[b:], False)]
+def _parts(text: str, span: Span | None, hit: Span | None = None) -> list[tuple[str, bool, bool]]:
+    """The text in pieces: each whether it was graded, and whether it was looked for."""
+    a, b = span or (0, 0)
+    c, d = hit or (0, 0)
+    cuts = sorted({min(len(text), at) for at in (0, a, b, c, d, len(text))})
+    return [(text[x:y], a <= x < b, c <= x < d) for x, y in pairwise(cuts)]
 
 
-def plain(text: str, span: tuple[int, int] | None, width: int, p: Palette) -> list[Line]:
+def plain(
+    text: str, span: Span | None, width: int, p: Palette, hit: Span | None = None
+) -> list[Line]:
     """The exact string. Controls have their pictures, line breaks show as ⏎; the graded part is
-    underlined, its rows have a bar before them."""
+    underlined, its rows have a bar before them. `hit`: what was looked for, marked too."""
     runs: list[Run] = []
-    marked: set[int] = set()
     colour = "text"
     graded = p.style("good", bold=True, underline=True)
-    for part, within in _parts(text[:MOST_SHOWN], span):
-        if within:
-            runs.append((visible(part, newline="⏎\n"), graded))
+    sought = p.style("warn", bold=True, underline=True)
+    both = p.style("warn", "raised", bold=True, underline=True)
+    for part, within, looked in _parts(text[:MOST_SHOWN], span, hit):
+        if within or looked:
+            style = both if within and looked else graded if within else sought
+            runs.append((visible(part, newline="⏎\n"), style))
             continue
         for piece in TAGS.split(part):
             if TAGS.fullmatch(piece):
@@ -57,10 +64,8 @@ def plain(text: str, span: tuple[int, int] | None, width: int, p: Palette) -> li
             elif piece:
                 runs.append((visible(piece, newline="⏎\n"), p.style(colour)))
     rows = wrapped(runs, max(2, width - 2))
-    for i, row in enumerate(rows):
-        if any(s.style is graded for s in row.segments):
-            marked.add(i)
-    out = [_bar(row, i in marked, p) for i, row in enumerate(rows)]
+    marked = [any(s.style is graded or s.style is both for s in row.segments) for row in rows]
+    out = [_bar(row, mark, p) for row, mark in zip(rows, marked, strict=True)]
     left = len(text) - MOST_SHOWN
     if left > 0:
         out.append(Line(f"  … {left:,} more characters; saved to a file, all are in it",
@@ -68,12 +73,12 @@ def plain(text: str, span: tuple[int, int] | None, width: int, p: Palette) -> li
     return out
 
 
-def rendered(text: str, span: tuple[int, int] | None, width: int, p: Palette) -> list[Line]:
+def rendered(text: str, span: Span | None, width: int, p: Palette) -> list[Line]:
     """Thought and answer as Markdown with formulas; the graded part stands by itself, with a bar
     before its rows."""
     out: list[Line] = []
     colour = "text"
-    for part, within in _parts(text[:MOST_SHOWN], span):
+    for part, within, _ in _parts(text[:MOST_SHOWN], span):
         for piece in (part,) if within else TAGS.split(part):
             if not within and TAGS.fullmatch(piece):
                 colour = {"<think>": "dim"}.get(piece, "text")

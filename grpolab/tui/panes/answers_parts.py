@@ -154,6 +154,10 @@ class AnswersList(Part["AnswersScreen"]):
 class AnswersPreview(Part["AnswersScreen"]):
     title = "Answer"
 
+    def __init__(self, sheet: AnswersScreen, *, id: str) -> None:
+        super().__init__(sheet, id=id)
+        self._cache: tuple[object, list[Line]] = ((), [])
+
     def info(self) -> tuple[str, str]:
         found = self.sheet.found
         if found is None:
@@ -175,10 +179,28 @@ class AnswersPreview(Part["AnswersScreen"]):
         parts.append(total.add(fixed(r.graded.reward[found.row]), p.style("text", bold=True)))
         parts += [Line(f"{visible(k)} {fixed(v)}", p.style("dim")) for k, v in sums.items()]
         out += flow(parts, width, "  ")[:2]
-        text = r.text[found.row][: max(2000, width * height * 4)]
-        span = reading.graded_span(r.text[found.row], r.graded.answer[found.row])
-        if span is not None and span[1] > len(text):
-            span = None
+        text = r.text[found.row]
         if not text:
             return [*out, Line("(empty answer)", p.style("faint"))]
-        return out + reading.plain(text, span, width, p)
+        hit = self._hit(found, text)
+        key = (id(r), found, hit, width, p.name)
+        if self._cache[0] != key:
+            span = reading.graded_span(text, r.graded.answer[found.row])
+            rows = reading.plain(text, span, width, p, hit)
+            self._cache = (key, rows)
+            if hit is not None:  # bring what matched into sight
+                before = len(reading.plain(text[: hit[0]], None, width, p))
+                self.top = max(0, before - (height - len(out)) // 2)
+        return out + self._cache[1]
+
+    def _hit(self, found: Found, text: str) -> tuple[int, int] | None:
+        """Where the match is in the whole answer."""
+        a, b = found.hit
+        if a == b:
+            return None
+        excerpt, cut = found.excerpt, found.excerpt.startswith("…")
+        at = text.find(excerpt[1:] if cut and not text.startswith(excerpt) else excerpt)
+        if at < 0:
+            return None
+        first = at + a - (1 if cut and not text.startswith(excerpt) else 0)
+        return first, first + b - a

@@ -59,10 +59,10 @@ class GroupScreen(Sheet):
         width, height = self.cards.size
         return self.cards.shape(max(1, width - 4), max(1, height - 4))[0]
 
-    def action_group_right(self) -> None:
+    def action_group_next(self) -> None:
         self._move(1)
 
-    def action_group_left(self) -> None:
+    def action_group_previous(self) -> None:
         self._move(-1)
 
     def action_group_down(self) -> None:
