@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from grpolab.state import RolloutView
+from grpolab.state import LabState, RolloutView
 
 ORDERS = ("as sampled", "reward", "advantage", "length")
 
@@ -25,7 +25,8 @@ class Group:
     scrolled: int = 0  # rows of the answers' texts
     rendered: bool = False
     apart: bool = False  # whether what two answers share stands back
-    top: int = field(default=0)  # of the answer that is read
+    top: int = 0  # of the answer that is read
+    _sorted: tuple[object, list[int]] = field(default=((), []), repr=False)
 
     @property
     def rows(self) -> range:
@@ -38,6 +39,13 @@ class Group:
 
     def sorted(self) -> list[int]:
         """The answers of the group in the chosen order; what has no number yet comes last."""
+        r = self.rollout
+        now = (id(r), self.prompt, self.order, self.down, id(r.graded), id(r.tokens))
+        if self._sorted[0] != now:
+            self._sorted = now, self._sort()
+        return self._sorted[1]
+
+    def _sort(self) -> list[int]:
         size = self.rollout.group_size
         keys = {i: self._key(i) for i in range(size)}
         known = [i for i in range(size) if not math.isnan(keys[i])]
@@ -57,6 +65,15 @@ class Group:
         else:
             value = graded.reward[row]
         return math.nan if value is None else value
+
+    def renew(self, state: LabState) -> None:
+        """Where the step's sampling began anew, with more prompts: look at that."""
+        lane = state.lanes.get(self.lane)
+        now = lane.rollouts.get(self.rollout.step) if lane else None
+        if now is not None and now is not self.rollout and self.rollout.graded is None:
+            self.rollout = now
+            self.prompt = min(self.prompt, max(0, len(now.prompts) - 1))
+            self.answer = min(self.answer, max(0, now.group_size - 1))
 
     def move(self, by: int) -> None:
         """To another answer, in the chosen order; stays within the group."""

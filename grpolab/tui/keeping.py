@@ -29,8 +29,8 @@ def save(desk: Desk, group: Group) -> Path | None:
     from pathlib import Path
 
     lane = re.sub(r"[^A-Za-z0-9._-]+", "-", group.lane)[:40] or "lane"
-    name = f"step-{group.rollout.step:06d}-{lane}-prompt-{group.prompt + 1}"
-    name += f"-answer-{group.answer + 1}.txt"
+    name = f"step-{group.rollout.step:06d}-{lane}-p{group.prompt + 1}"
+    name += f"-a{group.answer + 1}.txt"
     data = group.rollout.text[group.row].encode("utf-8", "surrogatepass")
     problem = None
     for folder in (desk.run_dir / "saved", Path.cwd()):

@@ -218,6 +218,14 @@ async def test_a_group_that_is_still_sampled(live: Live) -> None:
         live.write(ev.Sampled(1, "main", 20, [(0, "MORE TEXT")], []))
         assert "MORE TEXT" in await press(live.app, pilot, "r")
         assert "not graded yet" in await press(live.app, pilot, "enter")
+        # dynamic sampling draws the step's prompts again
+        live.write(
+            ev.RolloutStarted(1, "main", "dapo", ["new", "more"], ["odd"] * 2, 2, 48),
+            ev.Graded(1, "main", ["fresh"] * 4, [1.0] * 4, [{}] * 4, [True] * 4, ["f"] * 4,
+                      [5] * 4, [True] * 4),
+        )  # fmt: skip
+        told = await press(live.app, pilot)
+        assert "fresh" in told and "1 of 2" in told and "● right" in told
 
 
 async def test_clicks_select_and_then_open(lab: tuple[Live, Pilot[int]]) -> None:
@@ -271,7 +279,7 @@ async def test_copied_and_saved(
     monkeypatch.setattr(live.app, "copy_to_clipboard", sent.append)
     told = await press(live.app, pilot, "down", "y", "Y")
     said = live.desk.state.lanes["main"].rollouts[6].text[1]
-    file = live.folder / "saved" / "step-000006-main-prompt-1-answer-2.txt"
+    file = live.folder / "saved" / "step-000006-main-p1-a2.txt"
     assert sent == [said] and file.read_text() == said and "saved to" in told
     await press(live.app, pilot, "w", "y", "enter", "y", "Y")
     assert sent == [said] * 3

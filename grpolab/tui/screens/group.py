@@ -44,6 +44,7 @@ class GroupScreen(Sheet):
         return {"cards": Box(0, 0, width, height)}
 
     def news(self, events: list[ev.Event]) -> None:
+        self.group.renew(self.desk.state)
         r = self.group.rollout
         if any(getattr(e, "step", None) == r.step and e.kind in _OF_A_STEP for e in events):
             self.touch(self.cards)
@@ -142,4 +143,4 @@ class GroupScreen(Sheet):
             self.again()
 
 
-_OF_A_STEP = frozenset({"sampled", "graded", "tokens"})
+_OF_A_STEP = frozenset({"rollout", "sampled", "graded", "tokens"})

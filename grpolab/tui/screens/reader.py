@@ -50,9 +50,9 @@ class Reader(Sheet):
         return {"facts": Box(0, 0, width, low), "text": Box(0, low, width, height - low)}
 
     def news(self, events: list[ev.Event]) -> None:
-        step = self.group.rollout.step
-        if any(e.kind in ("sampled", "graded", "tokens") and getattr(e, "step", None) == step
-               for e in events):  # fmt: skip
+        self.group.renew(self.desk.state)
+        step, kinds = self.group.rollout.step, ("rollout", "sampled", "graded", "tokens")
+        if any(e.kind in kinds and getattr(e, "step", None) == step for e in events):
             for part in self.parts:
                 self.touch(part)
 
