@@ -5,7 +5,6 @@ step's rollout by its place in the file. No torch here.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,11 +126,6 @@ class Archive:
             elif isinstance(event, ev.Tokens) and view is not None:
                 view.tokens = event
         return view
-
-    def near(self, lane: str, step: int) -> int | None:
-        """The lane's graded step at or next after this one; None where it has none."""
-        steps = sorted(e.step for e in self._entries.values() if e.lane == lane and e.graded >= 0)
-        return steps[min(bisect_left(steps, step), len(steps) - 1)] if steps else None
 
 
 def _age(entry: Entry) -> tuple[int, str]:

@@ -50,11 +50,6 @@ class Wanted:
                 raise ValueError(f"no regular expression: {error}") from None
         object.__setattr__(self, "pattern", pattern)
 
-    @property
-    def empty(self) -> bool:
-        """Whether it lets every answer through."""
-        return self == Wanted(order=self.order)
-
     def step(self, lane: str, step: int) -> bool:
         """Whether a step can hold answers that are wanted."""
         within = (self.first is None or step >= self.first) and (

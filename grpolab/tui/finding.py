@@ -34,7 +34,6 @@ class Finding:
     at: int = 0
     problem: str = ""
     running: bool = False
-    version: int = 0  # of the run, when the search was started
     levels: set[str] = field(default_factory=set)  # difficulties met so far
 
     def wanted(self) -> Wanted:

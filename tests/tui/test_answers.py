@@ -418,6 +418,26 @@ async def test_the_search_follows_a_run_and_types_as_it_goes(live: Live) -> None
         assert isinstance(live.app.screen, LabScreen) and live.desk.view.held is not None
 
 
+async def test_the_search_over_lanes(live: Live) -> None:
+    live.record(FakeRun(steps=3, prompts=2, group=2, switches={}, lanes=("main", "twin")))
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await press(live.app, pilot, "slash")
+        told = await found(live.app, pilot)
+        screen = live.app.screen
+        assert isinstance(screen, AnswersScreen)
+        assert "24 of 24 answers" in told and "● main" in told and "▲ twin" in told
+        await press(live.app, pilot, "L", "L")
+        told = await found(live.app, pilot)
+        assert {f.lane for f in screen.rows} == {"twin"} and "L lane twin" in told
+        await press(live.app, pilot, "end", "enter")
+        assert live.desk.view.lane == "twin" and live.desk.view.held is not None
+        assert live.desk.view.held.step == 1
+        await press(live.app, pilot, "escape", "escape")
+        assert live.desk.view.lane == "main" and live.desk.view.held is None
+
+
 async def test_what_matched_is_brought_into_sight(live: Live) -> None:
     live.record(FakeRun(steps=1, prompts=1, group=1, switches={}, end=False))
     words = "word " * 900
