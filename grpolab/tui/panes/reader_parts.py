@@ -61,18 +61,21 @@ class ReaderFacts(Part["Reader"]):
     def info(self) -> tuple[str, str]:
         g = self.sheet.group
         r = g.rollout
-        return f"step {r.step} · {r.algorithm.upper()}", visible(g.lane)
+        level = visible(r.difficulty[g.prompt]) if g.prompt < len(r.difficulty) else ""
+        where = f"prompt {g.prompt + 1}/{len(r.prompts)} · step {r.step} · {r.algorithm.upper()}"
+        return where + (f" · {level}" if level else ""), visible(g.lane)
 
     def content(self, width: int, height: int) -> list[Line]:
         g, p = self.sheet.group, self.desk.palette
         r = g.rollout
         asked = visible(r.prompts[g.prompt], newline="⏎\n") if g.prompt < len(r.prompts) else ""
-        level = visible(r.difficulty[g.prompt]) if g.prompt < len(r.difficulty) else ""
-        title = Line(f"prompt {g.prompt + 1} of {len(r.prompts)}", p.style("dim"))
-        out = [title.add(f" · {level}" if level else "", p.style("dim"))]
-        most = max(1, height // 3)
-        rows = wrapped([(asked[: width * most * 2], p.style("text", bold=True))], width)
-        out += [*rows[:most], Line("…", p.style("dim"))] if len(rows) > most else rows
+        out: list[Line] = []
+        most = max(2, height // 3)
+        bold = p.style("text", bold=True)
+        rows = wrapped([(asked[: width * most * 2], bold)], width)
+        if len(rows) > most:
+            rows = [*rows[: most - 1], Line(clip(rows[most - 1].plain + " …", width), bold)]
+        out += rows
         out += self._graded(width) if r.graded else self._growing()
         return [*out, *self._others(width, height - len(out))]
 

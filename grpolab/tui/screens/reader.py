@@ -37,7 +37,8 @@ class Reader(Sheet):
         self.above = above  # the screens from which it was opened, to be opened again
         self.part = "text"
         self.body = ReaderText(self, id="text")
-        self.parts = (self.body, ReaderFacts(self, id="facts"))
+        self.facts = ReaderFacts(self, id="facts")
+        self.parts = (self.body, self.facts)
 
     def boxes(self, width: int, height: int) -> dict[str, Box]:
         if width >= 110:
@@ -46,7 +47,8 @@ class Reader(Sheet):
                 "text": Box(0, 0, width - right, height),
                 "facts": Box(width - right, 0, right, height),
             }
-        low = min(10, max(7, height // 3))
+        needed = len(self.facts.content(max(1, width - 4), 9)) + 2
+        low = min(needed, max(7, height * 2 // 5))
         return {"facts": Box(0, 0, width, low), "text": Box(0, low, width, height - low)}
 
     def news(self, events: list[ev.Event]) -> None:
