@@ -14,9 +14,12 @@ from grpolab.tui.source import Engine, Source
 from grpolab.tui.view import View
 
 if TYPE_CHECKING:
+    from grpolab.answers import Archive
     from grpolab.health import Verdict
     from grpolab.tui.curve_view import CurveView
+    from grpolab.tui.finding import Finding
     from grpolab.tui.lens import Lens
+    from grpolab.tui.trail import Place
 
 NOTICE_SECONDS = 7.0
 KEPT_LENSES = 4
@@ -50,6 +53,10 @@ class Desk:
     """What the curves screen showed last, so that it opens where it was left."""
     ailing: tuple[object, list[Verdict]] | None = None
     """The health verdicts, and what they were drawn from; see `ailing.found`."""
+    trail: list[Place] = field(default_factory=list)
+    """Where Esc leads back to, the last first."""
+    archive: Archive | None = None  # the run file's steps, once somebody asked for old ones
+    finding: Finding | None = None  # the last search over all answers
     _notice: tuple[str, str, float] = ("", "dim", 0.0)
 
     @property

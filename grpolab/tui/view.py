@@ -19,6 +19,7 @@ class View:
     token: int = 0
     channel: str = "advantage"
     held: RolloutView | None = None
+    cursor: int | None = None  # the step chosen on the curves
 
     def lane_state(self, state: LabState) -> LaneState | None:
         """The lane looked at; the first one until another is chosen."""
@@ -143,5 +144,7 @@ class View:
 
     def again(self, state: LabState) -> None:
         """The state was folded afresh: find what was held in it again."""
-        if self.held is not None:
-            self.browse_to(state, self.held.step)
+        held = self.held
+        if held is not None:
+            self.browse_to(state, held.step)
+            self.held = self.held or held  # read from the run file, or later than the clock

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.worker import WorkerCancelled
 
 from grpolab import events as ev
 from grpolab.tui.app import LabApp
@@ -105,7 +107,8 @@ async def settle(app: LabApp) -> None:
         await app._pilot.pause(0.01)  # pyright: ignore
         if lab.panes and all(p.is_mounted for p in lab.panes.values()):
             break
-    await app.workers.wait_for_complete()
+    with suppress(WorkerCancelled):  # something newer took its place
+        await app.workers.wait_for_complete()
     lab.tick()
     lab.tick()
     await app._pilot.pause()  # pyright: ignore

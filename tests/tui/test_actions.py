@@ -308,9 +308,12 @@ def test_a_wrong_keys_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["lab", *SCREENS])
 def test_no_key_has_two_meanings(place: str) -> None:
+    from grpolab.tui.screens.answers import AnswersScreen
     from grpolab.tui.screens.formula import FormulaScreen
+    from grpolab.tui.screens.group import GroupScreen
     from grpolab.tui.screens.kl_bench import KlBenchScreen
     from grpolab.tui.screens.lens import LensScreen
+    from grpolab.tui.screens.reader import Reader
 
     taken: dict[str, str] = {}
     actions = ACTIONS if place == "lab" else SCREENS[place]
@@ -318,16 +321,17 @@ def test_no_key_has_two_meanings(place: str) -> None:
         for key in action.keys.split(","):
             assert key not in taken, f"{key}: {action.name} and {taken.get(key)}"
             taken[key] = action.name
-    from grpolab.tui.screens.source import SourceScreen
-    from grpolab.tui.screens.whatif import WhatIfScreen
-
-    known = {s.key: s for s in (LensScreen, FormulaScreen, KlBenchScreen)}
-    known |= {s.key: s for s in (SourceScreen, WhatIfScreen)}
     from grpolab.tui.screens.curves import CurvesScreen
     from grpolab.tui.screens.health import HealthScreen
     from grpolab.tui.screens.memory import MemoryScreen
+    from grpolab.tui.screens.source import SourceScreen
+    from grpolab.tui.screens.whatif import WhatIfScreen
 
-    known |= {s.key: s for s in (CurvesScreen, HealthScreen, MemoryScreen)}
+    own = (
+        LensScreen, FormulaScreen, KlBenchScreen, GroupScreen, AnswersScreen, Reader, SourceScreen,
+        WhatIfScreen, CurvesScreen, HealthScreen, MemoryScreen,
+    )  # fmt: skip
+    known = {s.key: s for s in own}
     screen = LabScreen if place == "lab" else known[place]
     assert all(hasattr(screen, "action_" + a.call.partition("(")[0]) for a in actions)
 

@@ -167,6 +167,58 @@ async def test_a_hostile_run_cannot_break_the_screen(live: Live, size: tuple[int
             assert {cell_len(row) for row in shown.split("\n")} == {size[0]}
 
 
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_hostile_answers_side_by_side_read_and_found(
+    live: Live, size: tuple[int, int]
+) -> None:
+    told = [a.encode("utf-8", "replace").decode() for a in HOSTILE]
+    hostile_step(live, [*told, "tail"], 4)
+    async with live.app.run_test(size=size) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+
+        async def press(*keys: str) -> None:
+            for key in keys:
+                await pilot.press(key)
+                shown = text(live.app)
+                assert {cell_len(row) for row in shown.split("\n")} == {size[0]}
+                assert not any(c in shown for c in "\x1b\x07\u202e\x00\x9b")
+
+        await press("w", "r", "d", "pagedown", "pageup", "right")
+        for _ in range(3):
+            await press("g", "right", "enter", "m", "end", "m", "right", "m", "escape")
+        await press("escape", "slash", "x", "down", "shift+down", "end", "o", "m", "escape")
+        await press("slash", "[", "b", "enter", "x", "enter", "escape", "c", "n", "n", "w")
+        await press("escape", "escape")
+        assert (live.folder / "events.jsonl").exists()
+
+
+async def test_an_answer_of_ten_thousand_tokens(live: Live) -> None:
+    words = " ".join(f"w{i}" for i in range(10_000))
+    hostile_step(live, [words, "short"], 2)
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        for keys, there in ((("w",), "w0 w1"), (("enter",), "w0 w1"), (("end",), "w9999"),
+                            (("m", "end"), "w9999"), (("home",), "w0 w1")):  # fmt: skip
+            await pilot.press(*keys)
+            await settle(live.app)
+            assert there in text(live.app)
+
+
+async def test_a_group_of_512_scrolls(live: Live) -> None:
+    hostile_step(live, [f"answer {i}" for i in range(512)], 512)
+    async with live.app.run_test(size=(80, 24)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await pilot.press("w", "end")
+        await settle(live.app)
+        assert "answer 511" in text(live.app) and "512/512" in text(live.app)
+        await pilot.press("home", "down", "down", "down", "down", "down")
+        await settle(live.app)
+        assert "answer 10" in text(live.app) and "more answers" in text(live.app)
+
+
 @pytest.mark.parametrize(("rows", "group"), [(1, 1), (64, 64), (512, 512)])
 async def test_groups_of_one_and_of_many(live: Live, rows: int, group: int) -> None:
     hostile_step(live, [f"answer {i}" for i in range(rows)], group)

@@ -53,9 +53,11 @@ class CurvePane(Pane):
     ) -> list[Line]:
         """`height` lines: switch labels, the canvas with its y axis, the x axis."""
         held = self.desk.view.held.step if self.desk.view.held else None
+        cursor = self.desk.view.cursor
         last = self.limit(lane)
         ends = tuple((len(c.x), c.x[-1] if c.x else 0, c.y[-1] if c.y else 0) for c in curves)
-        fresh = (ends, len(lane.switches), width, height, ylim, last, held, self.desk.palette.name)
+        fresh = (ends, len(lane.switches), width, height, ylim, last, held, cursor,
+                 self.desk.palette.name)  # fmt: skip
         cached = self._cache.get(key)
         if cached is not None and cached[0] == fresh:
             return cached[1]
@@ -83,15 +85,21 @@ class CurvePane(Pane):
             return [Line("too small for a curve", p.style("faint"))]
         rules = [float(s.step) for s in lane.switches]
         drawn = [chart.Series(c.x, c.y, c.marker) for c in curves]
-        here = [float(held)] if held is not None else []
+        cursor = self.desk.view.cursor
+        here = [float(at) for at in (held, cursor) if at is not None]
         rows = chart.canvas(drawn, wide, tall, xlim, ylim, rules + here)
         colours = [c.colour for c in curves]
         out = [self._labels(lane, xlim, wide, margin, held)] if marks else []
+        hits = [
+            (margin + i, margin + i + 1, ("curve", xlim[1] * i / max(1, wide - 1)))
+            for i in range(wide)
+        ]
         for i, row in enumerate(rows):
             line = Line().cell(ticks.get(i, ""), margin - 2, p.style("faint"), right=True)
             line.add(" ┤" if i in ticks else " │", p.style("line"))
             for text, at in row:
                 line.add(text, p.style(colours[at]) if 0 <= at < len(colours) else p.style("faint"))
+            line.hits += hits
             out.append(line)
         return [*out, self._steps(xlim, wide, margin)]
 
@@ -109,6 +117,9 @@ class CurvePane(Pane):
         ]
         if held is not None:
             marks.append((chart.column(held, xlim, wide), "▼held", "warn"))
+        cursor = self.desk.view.cursor
+        if cursor is not None and cursor != held:
+            marks.append((chart.column(cursor, xlim, wide), f"▽{cursor}", "accent"))
         marks.sort(key=lambda m: m[0])
         line = Line(" " * margin)
         for i, (at, label, colour) in enumerate(marks):

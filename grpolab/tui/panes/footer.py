@@ -10,6 +10,9 @@ LIVE = (
     "algorithm",
     "pause",
     "single",
+    "group",
+    "read",
+    "answers",
     "lens",
     "hold",
     "prompt",
@@ -32,6 +35,9 @@ LIVE = (
     "picture",
 )
 WATCH = (
+    "group",
+    "read",
+    "answers",
     "lens",
     "hold",
     "prompt",
@@ -55,6 +61,9 @@ REPLAY = (
     "play",
     "scrub",
     "speed",
+    "group",
+    "read",
+    "answers",
     "lens",
     "hold",
     "prompt",
@@ -94,9 +103,11 @@ class Footer(Canvas):
         last = Line()
         for name in LAST:
             last.join(self._key(name))
-        line = Line(" ")
+        line = self._back()
         offered = {"live": LIVE, "watch": WATCH, "replay": REPLAY}[self.desk.mode]
-        for name in offered:
+        if self.desk.current in ("learning", "kl"):
+            offered = ("token", *(("open",) if self.desk.view.cursor is not None else ()), *offered)
+        for name in dict.fromkeys(offered):
             if name == "lane" and len(self.desk.state.lanes) < 2:
                 continue
             part = self._key(name)
@@ -105,17 +116,31 @@ class Footer(Canvas):
             line.join(part)
         return [line.to(width - last.width).join(last)]
 
+    def _back(self) -> Line:
+        """Where Esc leads, for who came down from somewhere."""
+        p, trail = self.desk.palette, self.desk.trail
+        line = Line(" ")
+        if trail and trail[-1].name:
+            key = self.desk.keymap.shown("back")
+            line.add(key, p.style("accent", bold=True), hit=("run", "back"))
+            line.add(f" back to {trail[-1].name}  ", p.style("text"), hit=("run", "back"))
+        return line
+
     def _key(self, name: str) -> Line:
         p, keymap = self.desk.palette, self.desk.keymap
         key, label = p.style("accent", bold=True), p.style("dim")
         if name in PAIRS:
             one, two, word = PAIRS[name]
+            if name == "token" and self.desk.current in ("learning", "kl"):
+                word = "step on the curve"
             line = Line().add(keymap.shown(one), key, hit=("run", one)).add("/", label)
             line.add(keymap.shown(two), key, hit=("run", two))
             return line.add(f" {word}  ", label, hit=("run", one))
         word = BY_NAME[name].label
         if name == "pause" and self.desk.state.paused:
             word = "continue"
+        if name == "open":
+            word = "go to this step"
         if name == "hold" and self.desk.view.held is not None:
             word = "follow"
         return (

@@ -20,12 +20,19 @@ class Learning(CurvePane):
         "always the likeliest token.\n"
         "┊ a switch of the algorithm; above it, to which one. ▼held marks the step that the "
         "view is held at.\n"
+        "→ and ← (or a click) put ▽ on a step, Enter goes there, Esc comes back.\n"
         "With several lanes: reward of the chosen lane, held-out accuracy of them all, each "
         "with its own glyph."
     )
 
     def info(self) -> tuple[str, str]:
         lane = self.desk.view.lane_state(self.desk.state)
+        cursor = self.desk.view.cursor
+        if lane is not None and cursor is not None:
+            steps, rewards = lane.series("reward")
+            found = next((y for x, y in zip(steps, rewards, strict=True) if x == cursor), None)
+            key = self.desk.keymap.shown("open")
+            return f"▽ step {cursor} · reward {number(found)}", f"{key} goes there"
         if lane is None or not lane.evals:
             return "", ""
         first, last = lane.evals[0], lane.evals[-1]

@@ -11,7 +11,7 @@ from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line, clip, tail, visible, wrap
 
 _TAGS = re.compile(r"(</?(?:think|answer)>)")
-_SHORT = {
+SHORT = {
     "accuracy": "acc",
     "format": "fmt",
     "language": "lang",
@@ -37,6 +37,7 @@ class Rollouts(Pane):
         "reward = the sum of its parts, shown beside it. advantage: how much better (▲) or "
         "worse (▼) than expected the answer did; the bar is its size within the group. tok: "
         "length in tokens.\n"
+        "Enter shows the whole group side by side.\n"
         "Below: the exact text that was graded, and what the grader took for the answer."
     )
 
@@ -126,7 +127,7 @@ class Rollouts(Pane):
         faint = p.style("faint")
         line = Line("  # ", faint).cell("reward", 7, faint, right=True)
         for name in self._parts(r, width):
-            line.cell(_SHORT.get(name, clip(visible(name), 4)), 5, faint, right=True)
+            line.cell(SHORT.get(name, clip(visible(name), 4)), 5, faint, right=True)
         line.cell("  advantage", 10 if width < 60 else 14, faint).cell("tok", 4, faint, right=True)
         line.add("  answer ", faint)
         return line.add("─" * max(0, width - line.width), p.style("line"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from grpolab.events import METRICS
 from grpolab.tui import tastes
 from grpolab.tui.arrange import LAYOUTS, PANES
+from grpolab.tui.screens.going import Going
 from grpolab.tui.screens.training import Training
 from grpolab.tui.source import Playing
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from grpolab.tui.panes.base import Pane
 
 
-class Actions(Training):
+class Actions(Going, Training):
     """The actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Actions(Training):
         view, state = self.desk.view, self.desk.state
         if view.held is not None:
             view.browse_to(state, None)
+            self.desk.trail.clear()
         else:
             view.hold(state)
         self.moved()
@@ -65,19 +67,30 @@ class Actions(Training):
         self._view("next_channel", -1)
 
     def _view(self, move: str, by: int) -> None:
+        if move == "move_token" and self.on_curve:
+            self.move_cursor(by)
+            return
         getattr(self.desk.view, move)(self.desk.state, by)
         self.moved()
 
     def action_lane(self) -> None:
+        held = self.desk.view.held
         if not self.desk.view.next_lane(self.desk.state):
             self.desk.say("this run has one lane")
+        elif held is not None and self.desk.view.held is None:
+            self.hold_at(self.desk.view.lane, held.step)
         self.mark({"lane"})
         self.moved()
 
-    def select(self, what: str, value: object) -> None:
-        """A click on a prompt, an answer, a token, a channel or a metric."""
+    def select(self, what: str, value: object, again: bool = False) -> None:
+        """A click on a prompt, an answer, a token, a channel or a metric. `again`: in the pane
+        that was spoken to already; there, a click on what is selected opens it."""
         view = self.desk.view
-        if what == "prompt" and isinstance(value, int):
+        if again and what == "prompt" and value == view.prompt:
+            self.action_group()
+        elif again and what == "answer" and value == view.answer:
+            self.action_read()
+        elif what == "prompt" and isinstance(value, int):
             view.prompt, view.token = value, 0
         elif what == "answer" and isinstance(value, int):
             view.answer, view.token = value, 0
@@ -85,6 +98,8 @@ class Actions(Training):
             view.token = value
         elif what == "channel":
             view.channel = str(value)
+        elif what == "curve" and isinstance(value, float):
+            self.put_cursor(value)
         elif what == "metric":
             self.desk.say(f"{value}: {METRICS.get(str(value), '')}", "text")
         self.moved()
@@ -146,14 +161,14 @@ class Actions(Training):
     def _browse(self, by: int) -> None:
         if isinstance(self.desk.source, Playing):
             self.desk.source.scrub(by)
-        else:
+        elif not self.browse_far(by):
             self.desk.view.browse(self.desk.state, by)
         self.moved()
 
     def action_first(self) -> None:
         if isinstance(self.desk.source, Playing):
             self.desk.source.home()
-        else:
+        elif not self.browse_far(-(10**9)):
             self.desk.view.browse(self.desk.state, -(10**9))
         self.moved()
 
@@ -161,6 +176,7 @@ class Actions(Training):
         if isinstance(self.desk.source, Playing):
             self.desk.source.end()
         self.desk.view.browse_to(self.desk.state, None)
+        self.desk.trail.clear()
         self.moved()
 
     def action_play(self) -> None:
@@ -255,8 +271,14 @@ class Actions(Training):
         self.app.action_command_palette()
 
     def action_back(self) -> None:
-        if self.desk.zoom:
+        trail = self.desk.trail
+        if trail and not (self.desk.zoom and not trail[-1].zoomed):
+            self.go_back()
+        elif self.desk.zoom:
             self.action_zoom()
+        elif self.desk.current in ("learning", "kl") and self.desk.view.cursor is not None:
+            self.desk.view.cursor = None
+            self.moved()
         elif self.desk.view.held is not None:
             self.action_hold()
 

@@ -24,7 +24,8 @@ class Help(Dialog[None]):
         about: str = "",
         explains: str = "",
         actions: Sequence[Action] = ACTIONS,
-        mouse: str = "click a prompt, an answer, a token, a channel, a metric, a pane, a key below",
+        mouse: str = "click a prompt, an answer (once more: open it), a token, a channel, "
+        "a metric, a curve, a pane, a key below",
     ) -> None:
         super().__init__(desk)
         self.about, self.explains = about, explains

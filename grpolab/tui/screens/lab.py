@@ -278,6 +278,7 @@ class LabScreen(Actions, Screen[int]):
     def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
         action, argument = message.hit
         pane = message.pane
+        again = pane.id == self.desk.current
         if isinstance(pane, Pane) and pane.id != self.desk.current:
             self.action_pane(str(pane.id))
         if action == "pane":
@@ -285,4 +286,4 @@ class LabScreen(Actions, Screen[int]):
         elif action == "run":
             self.call_later(self.app.run_action, str(argument), self)
         else:
-            self.select(action, argument)
+            self.select(action, argument, again)

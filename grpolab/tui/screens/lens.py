@@ -136,6 +136,9 @@ class LensScreen(LensKeys, Sheet):
         self.desk.keep(lens)
         lane = self.desk.state.lanes.get(lens.lane)
         self.rollout = lane.rollouts.get(lens.step) if lane else None
+        held = self.desk.view.held
+        if self.rollout is None and held is not None and held.step == lens.step:
+            self.rollout = held  # read from the run file
         if self.at not in lens.names:
             self.at = lens.anchor
         if self.second not in lens.looks:

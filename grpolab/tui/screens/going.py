@@ -1,0 +1,254 @@
+"""Going down from a curve to a step, its group, an answer and its tokens; and the way back."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from textual.worker import get_current_worker
+
+from grpolab.answers import Archive
+from grpolab.state import RolloutView
+from grpolab.tui import keeping
+from grpolab.tui.desk import Desk
+from grpolab.tui.group import Group
+from grpolab.tui.trail import Opens, Place, leave
+
+if TYPE_CHECKING:
+    from grpolab.tui.app import LabApp
+
+
+class Going:
+    """These actions, apart from the screen that they act on."""
+
+    if TYPE_CHECKING:
+        desk: Desk
+        app: LabApp
+
+        def moved(self) -> None: ...
+        def relayout(self) -> None: ...
+        def mark(self, marks: set[str]) -> None: ...
+
+        run_worker: Any
+
+        def action_zoom(self) -> None: ...
+
+    # going down
+
+    def action_open(self) -> None:
+        """One level down from where the user stands: a step, its group; else zoom."""
+        if self.desk.current == "rollouts":
+            self.action_group()
+        elif self.on_curve and self.desk.view.cursor is not None:
+            view = self.desk.view
+            self.visit(view.lane, view.cursor or 0, 0, 0, pane="rollouts", name="the curve")
+        else:
+            self.action_zoom()
+
+    def action_group(self) -> None:
+        group = self.selected()
+        if group is not None:
+            from grpolab.tui.screens.group import GroupScreen
+
+            self.app.push_screen(GroupScreen(self.desk, group))
+
+    def action_read(self) -> None:
+        group = self.selected()
+        if group is not None:
+            from grpolab.tui.screens.reader import Reader
+
+            self.app.push_screen(Reader(self.desk, group))
+
+    def action_answers(self) -> None:
+        if self.desk.view.lane_state(self.desk.state) is None:
+            self.desk.say("there are no answers yet", "warn")
+            self.moved()
+            return
+        from grpolab.tui.screens.answers import AnswersScreen
+
+        self.app.push_screen(AnswersScreen(self.desk))
+
+    def action_answer_copy(self) -> None:
+        group = self.selected()
+        if group is not None:
+            keeping.copy(self.app, self.desk, group)
+            self.moved()
+
+    def action_answer_save(self) -> None:
+        group = self.selected()
+        if group is not None:
+            keeping.save(self.desk, group)
+            self.moved()
+
+    def selected(self) -> Group | None:
+        """The group and the answer that the lab looks at; a word where there is none yet."""
+        desk = self.desk
+        rollout = desk.view.rollout(desk.state)
+        if rollout is None or not rollout.prompts or not rollout.group_size:
+            desk.say("there is no rollout yet", "warn")
+            self.moved()
+            return None
+        prompt, answer = divmod(desk.view.row(rollout), rollout.group_size)
+        return Group(desk.view.lane, rollout, prompt, answer)
+
+    # to a place, and back
+
+    def visit(
+        self,
+        lane: str,
+        step: int,
+        prompt: int,
+        answer: int,
+        *,
+        pane: str,
+        zoom: bool = False,
+        rollout: RolloutView | None = None,
+        name: str = "",
+        screens: tuple[Opens, ...] = (),
+    ) -> None:
+        """Hold the view at an answer of any step of the run and speak to `pane`. Where the step is
+        not in memory, it is read from the run file first. `name` and `screens` say where Esc leads
+        back to."""
+        arrive = partial(self._arrive, lane, prompt, answer, pane, zoom, name, screens)
+        if rollout is not None:
+            arrive(rollout)
+        else:
+            self.fetch(lane, step, arrive)
+
+    def fetch(self, lane: str, step: int, then: Callable[[RolloutView], None]) -> None:
+        """A step's rollout, from memory or from the run file, to be given to `then`."""
+        state = self.desk.state.lanes.get(lane)
+        found = state.rollouts.get(step) if state else None
+        if found is not None:
+            then(found)
+            return
+        self.desk.say(f"reading step {step} from the run file…")
+        self.moved()
+        load = partial(self._load, self.archive, lane, step, then)
+        self.run_worker(load, thread=True, group="visit", exclusive=True, exit_on_error=False)
+
+    @property
+    def archive(self) -> Archive:
+        """The run's file, to be read where the memory does not reach."""
+        path = self.desk.run_dir / "events.jsonl"
+        if self.desk.archive is None or self.desk.archive.path != path:
+            self.desk.archive = Archive(path)
+        return self.desk.archive
+
+    def _load(
+        self, archive: Archive, lane: str, step: int, then: Callable[[RolloutView], None]
+    ) -> None:
+        worker = get_current_worker()
+        found, why = None, f"the run file has no step {step} of {lane}"
+        try:
+            found = archive.load(lane, step)
+        except OSError as error:
+            why = f"the run file cannot be read: {error}"
+        if worker.is_cancelled:
+            return  # another step was asked for since
+        if found is None:
+            self.app.call_from_thread(self._missing, why)
+        else:
+            self.app.call_from_thread(self._fetched, then, found)
+
+    def _fetched(self, then: Callable[[RolloutView], None], found: RolloutView) -> None:
+        self.desk.say("")
+        then(found)
+
+    def _missing(self, why: str) -> None:
+        self.desk.say(why, "bad")
+        self.moved()
+
+    def _arrive(
+        self, lane: str, prompt: int, answer: int, pane: str, zoom: bool, name: str,
+        screens: tuple[Opens, ...], rollout: RolloutView,
+    ) -> None:  # fmt: skip
+        desk, view = self.desk, self.desk.view
+        leave(desk, name, screens, zoom)
+        view.lane, view.held = lane, rollout
+        view.prompt, view.answer, view.token = prompt, answer, 0
+        desk.current, desk.zoom = pane, zoom
+        self._alone()
+        self.mark({"lane", "select"})
+        self.relayout()
+        self.moved()
+
+    def _alone(self) -> None:
+        """Close the screens over the lab."""
+        while self.app.screen is not self and len(self.app.screen_stack) > 1:
+            self.app.pop_screen()
+
+    def go_back(self) -> None:
+        """To where the user came from, exactly as it was."""
+        place: Place = self.desk.trail.pop()
+        place.restore(self.desk)
+        self.mark({"lane", "select"})
+        self.relayout()
+        self.moved()
+        for opens in place.screens:
+            self.app.push_screen(opens(self.desk))
+
+    # steps that memory has let go
+
+    def browse_far(self, by: int) -> bool:
+        """From a held step to an older or newer one, through the run file where memory does not
+        reach. False: memory does, or the view is to follow."""
+        view = self.desk.view
+        lane = view.lane_state(self.desk.state)
+        if lane is None:
+            return False
+        steps = list(lane.series("reward")[0])
+        here = view.held.step if view.held else max(lane.rollouts, default=0)
+        at = max(0, bisect_left(steps, here) + by)
+        near = view.held is None or here in lane.rollouts
+        if at >= len(steps) or (near and steps[at] in lane.rollouts):
+            return False
+        self.hold_at(view.lane, steps[at])
+        return True
+
+    def hold_at(self, lane: str, step: int) -> None:
+        """Hold the view at any step of a lane; what is selected stays selected."""
+
+        def then(rollout: RolloutView) -> None:
+            if self.desk.view.lane == lane:
+                self.desk.view.held = rollout
+                self.mark({"lane", "select"})
+                self.moved()
+
+        self.fetch(lane, step, then)
+
+    # the cursor on the curves
+
+    @property
+    def on_curve(self) -> bool:
+        """Whether the token keys move along the curves."""
+        return self.desk.current in ("learning", "kl")
+
+    def move_cursor(self, by: int) -> None:
+        """So many finished steps on or back; first to the step that is looked at."""
+        view = self.desk.view
+        lane = view.lane_state(self.desk.state)
+        steps = list(lane.series("reward")[0]) if lane else []
+        if not steps:
+            self.desk.say("no step is finished yet", "warn")
+        elif view.cursor is None:
+            view.cursor = view.held.step if view.held else steps[-1]
+        else:
+            at = min(range(len(steps)), key=lambda i: abs(steps[i] - (view.cursor or 0)))
+            view.cursor = steps[max(0, min(len(steps) - 1, at + by))]
+        self.moved()
+
+    def put_cursor(self, x: float) -> None:
+        """To the finished step nearest to x; on the one it stands at already: go to that step."""
+        view = self.desk.view
+        lane = view.lane_state(self.desk.state)
+        steps = list(lane.series("reward")[0]) if lane else []
+        if steps:
+            nearest = min(steps, key=lambda s: abs(s - x))
+            if nearest == view.cursor:
+                self.action_open()
+            else:
+                view.cursor = nearest
+        self.moved()
