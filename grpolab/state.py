@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from grpolab import events as ev
 
@@ -55,6 +55,14 @@ class RolloutView:
         return sum(rows[row]) / len(rows[row])
 
 
+class Made(NamedTuple):
+    """How many of a lane's changes, switches and settings in force a checkpoint keeps."""
+
+    changes: int
+    switches: int
+    history: int
+
+
 @dataclass
 class LaneState:
     name: str
@@ -71,11 +79,23 @@ class LaneState:
     critic: ev.CriticChanged | None = None
     lenses: dict[int, ev.LensMade] = field(default_factory=dict)  # by step, the newest of each
     benches: list[ev.KlBenched] = field(default_factory=list)
+    chats: list[ev.Chatted] = field(default_factory=list)
     rollouts: dict[int, RolloutView] = field(default_factory=dict)
     history: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)  # see began
 
     def __post_init__(self) -> None:
         self.began(self.opened)
+
+    @property
+    def made(self) -> Made:
+        """How much was done to it until now."""
+        return Made(len(self.changes), len(self.switches), len(self.history))
+
+    def made_before(self, step: int) -> Made:
+        """The same, as it was when so many steps were done and nothing was changed after them."""
+        changes = sum(c.step < step for c in self.changes)
+        switches = sum(s.step < step for s in self.switches)
+        return Made(changes, switches, sum(h[0] < step for h in self.history))
 
     @property
     def last(self) -> ev.StepDone | None:
@@ -116,6 +136,7 @@ class LabState:
     refused: ev.Refused | None = None
     relieved: ev.Relieved | None = None
     checkpoint: ev.Checkpointed | None = None
+    saved: dict[int, dict[str, Made]] = field(default_factory=dict)  # at each checkpoint, by lane
     time: float = 0.0
     version: int = 0
 
@@ -128,8 +149,10 @@ class LabState:
 
     @property
     def steps(self) -> int:
-        """Steps the run is to make."""
-        return self.run.steps if self.run else 0
+        """Steps the run is to make: as planned, or as changed since."""
+        changes = next(iter(self.lanes.values())).changes if self.lanes else []
+        changed = (c.after for c in reversed(changes) if c.key == "train.steps")
+        return int(next(changed, self.run.steps if self.run else 0))
 
     @property
     def predicted_memory(self) -> dict[str, dict[str, int]]:
@@ -150,18 +173,21 @@ class LabState:
     def _on_resumed(self, e: ev.Resumed) -> None:
         self.ended = self.failed = None
         self.paused = False
+        saved = self.saved.get(e.step)
+        self.saved = {k: v for k, v in self.saved.items() if k <= e.step}
         for name, lane in list(self.lanes.items()):
-            if lane.opened > e.step:
+            new = lane.parent and lane.opened >= e.step
+            if lane.opened > e.step or (new if saved is None else name not in saved):
                 del self.lanes[name]
                 continue
             lane.steps = [s for s in lane.steps if s.step <= e.step]
             lane.evals = [s for s in lane.evals if s.step <= e.step]
-            lane.changes = [s for s in lane.changes if s.step <= e.step]
-            undone = [s for s in lane.switches if s.step > e.step]
-            if undone:
-                lane.algorithm = undone[0].before
-            lane.switches = [s for s in lane.switches if s.step <= e.step]
-            lane.history = [h for h in lane.history if h[0] <= e.step] or lane.history[:1]
+            kept = lane.made_before(e.step) if saved is None else saved[name]
+            if kept.switches < len(lane.switches):
+                lane.algorithm = lane.switches[kept.switches].before
+            del lane.changes[kept.changes :], lane.switches[kept.switches :]
+            del lane.history[max(1, kept.history) :]
+            lane.chats = [c for c in lane.chats if c.step <= e.step]
             lane.lenses = {k: v for k, v in lane.lenses.items() if k <= e.step}
             lane.benches = [b for b in lane.benches if b.step <= e.step]
             lane.rollouts = {k: v for k, v in lane.rollouts.items() if k <= e.step}
@@ -259,8 +285,13 @@ class LabState:
         if e.lane in self.lanes:
             self.lanes[e.lane].benches.append(e)
 
+    def _on_chat(self, e: ev.Chatted) -> None:
+        if e.lane in self.lanes:
+            self.lanes[e.lane].chats.append(e)
+
     def _on_checkpoint(self, e: ev.Checkpointed) -> None:
         self.checkpoint = e
+        self.saved[e.step] = {name: lane.made for name, lane in self.lanes.items()}
 
     def _on_paused(self, e: ev.Paused) -> None:
         self.paused = True

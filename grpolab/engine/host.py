@@ -21,6 +21,7 @@ from grpolab import events as ev
 from grpolab import feed, fit, rundir, scenario, scenario_file
 from grpolab.engine import changes, checkpoint, saving
 from grpolab.engine.lab import Lab, machine
+from grpolab.engine.rewind import rewind
 from grpolab.problems import RequestError
 from grpolab.scenario import Cue, Scenario
 
@@ -98,13 +99,15 @@ class Host:
         if lab.step_number == 0:
             lab.evaluate()
         while True:
-            self._take_commands(lab)
             if "pause" in lab.apply_cues():
                 self._pause(lab, "cue")
+            self._take_commands(lab)  # after the scenario's own cues of this step, as in a rerun
             while self.paused and not self.single and not self.stopping:
                 lab.phase("waiting")
                 self._obey(lab, self.commands.get())
                 self._take_commands(lab)
+            if lab.cues_due:  # a rewind brought them back
+                continue
             if self.stopping or lab.step_number >= lab.plan.train.steps:
                 break
             self.single = max(0, self.single - 1)
@@ -147,8 +150,28 @@ class Host:
             if not self.paused:
                 self._pause(lab, "command")
             self.single += 1
+        elif do == "rewind":
+            self._rewind(lab, command, command.get("to"))
+        elif do == "fork" and "checkpoint" in command:
+            rest = {k: v for k, v in command.items() if k != "checkpoint"}
+            if self._rewind(lab, command, command["checkpoint"]):
+                self._change(lab, rest)
         else:
             self._change(lab, command)
+
+    def _rewind(self, lab: Lab, command: dict[str, Any], to: object) -> bool:
+        """Back to a checkpoint; False where that was refused. What was paused stays paused."""
+        try:
+            if not isinstance(to, int) or isinstance(to, bool):
+                raise ValueError("name the step of a checkpoint")
+            rewind(lab, to)
+        except (ValueError, OSError) as error:
+            self.emit(ev.Refused(lab.step_number, command, str(error)))
+            return False
+        self.single = 0
+        if self.paused:
+            self.emit(ev.Paused(lab.step_number))
+        return True
 
     def _pause(self, lab: Lab, origin: str) -> None:
         if not self.paused:

@@ -107,6 +107,38 @@ def test_what_was_done_by_hand_is_done_again_after_a_kill(tmp_path: Path):
     assert {done[s] for s in range(at + 1, 9)} == {"rloo"}
 
 
+def test_rewound_and_forked_by_command_it_reruns_to_the_same_digest(tmp_path: Path):
+    """Paused all the way: what is undone stays out of the rerun, and out of a resume."""
+    engine = start(tmp_path / "hand", train={"steps": 5, "checkpoint_every": 1})
+    engine.send({"do": "pause"})
+    wait_for(engine, lambda found: any(isinstance(e, ev.Paused) for e in found))
+    for _ in range(3):
+        engine.send({"do": "step"})
+    wait_for(engine, lambda found: len(steps(found)) >= 3)
+    at = steps(events(engine))[-1]
+    engine.send({"do": "set", "key": "beta", "value": 0.3})
+    engine.send({"do": "rewind", "to": 77})
+    engine.send({"do": "rewind", "to": "1"})
+    engine.send(
+        {"do": "fork", "name": "twin", "algorithm": "ppo", "lane": "main", "checkpoint": at - 1}
+    )
+    engine.send({"do": "step"})
+    wait_for(engine, lambda found: steps(found)[-1:] == [at] and len(steps(found)) >= at + 2)
+    found = events(engine)
+    assert sum(isinstance(e, ev.Refused) for e in found) == 2
+    (back,) = (e for e in found if isinstance(e, ev.Resumed))
+    assert (back.step, back.origin, back.before) == (at - 1, "rewind", at)
+    os.killpg(engine.process.pid, signal.SIGKILL)
+    engine.wait(10)
+    again = Engine.start(engine.run_dir, threads=1, resume=True)
+    assert again.wait(120) == 0, again.log_tail()
+    from grpolab.rerun import rerun, scenario_of
+
+    recorded = feed.read(engine.run_dir / rundir.EVENTS)
+    assert [cue["do"] for cue in scenario_of(recorded)["cues"]] == ["fork"]
+    assert rerun(engine.run_dir, out=tmp_path / "second") == 0
+
+
 def test_it_never_outlives_its_viewer(tmp_path: Path):
     engine = start(tmp_path / "orphan", train={"steps": 500})
     wait_for(engine, lambda found: bool(steps(found)))

@@ -1,0 +1,38 @@
+"""Back to a checkpoint of the running lab, or to its start, and on from there.
+
+Everything that a later step depends on is in a checkpoint, and every draw is seeded by what it is
+for: a lab that went back and on has the digest of one that never took the detour. The run file
+keeps the detour; the event makes every reader leave it out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpolab import events as ev
+from grpolab.engine import checkpoint, saving
+
+if TYPE_CHECKING:
+    from grpolab.engine.lab import Lab
+
+
+def rewind(lab: Lab, to: int) -> None:
+    """Undo every step after `to`, and whatever was done by hand since its checkpoint was written.
+
+    Checkpoints of later steps are removed: a resume must not find them. Raises ValueError, and
+    leaves all as it is, where there is no checkpoint of that step.
+    """
+    path, before = checkpoint.folder(lab.run_dir, to), lab.step_number
+    there = [step for step, _ in checkpoint.whole(lab.run_dir) if step <= before]
+    if to not in (0, *there):
+        known = ", ".join(str(step) for step in sorted({0, *there}))
+        raise ValueError(f"no checkpoint of step {to}; there are those of steps {known}")
+    found = checkpoint.load(path) if to in there else None
+    checkpoint.remove_after(lab.run_dir, to)
+    lab.emit(ev.Resumed(to, "rewind", before))
+    seconds = dict(lab.clock.seconds)
+    waiting = saving.restore(lab, found) if found is not None else saving.start_over(lab)
+    lab.clock.seconds = seconds  # the work was done, whatever became of it
+    lab.evaluated = (0, len(lab.lanes)) if to == 0 else (-1, 0)
+    if waiting:  # a resume had still to do it again; now it is undone for good
+        saving.save(lab)
