@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Protocol
 
-from grpolab.events import Event, decode
+from grpolab.events import Event, Graded, RolloutStarted, Tokens, decode
 
 Timed = tuple[float, Event]
 
@@ -27,6 +27,9 @@ class Follow:
         self.path = path
         self._file: io.BufferedReader | None = None
         self._rest = b""
+        self._at = 0  # where the rest begins
+        self.places: dict[tuple[str, int], dict[str, int]] = {}
+        """Where the lines of each lane's steps begin that tell of its answers, by kind."""
 
     def poll(self, limit: int = 1 << 22) -> list[Timed]:
         if self._file is None:
@@ -38,7 +41,34 @@ class Follow:
         if not chunk:
             return []
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [event for line in lines if (event := decode(line)) is not None]
+        found: list[Timed] = []
+        for line in lines:
+            if (timed := decode(line)) is not None:
+                found.append(timed)
+                self._note(timed[1])
+            self._at += len(line) + 1
+        return found
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, RolloutStarted):
+            self.places[event.lane, event.step] = {event.kind: self._at}
+        elif isinstance(event, Graded | Tokens):
+            self.places.setdefault((event.lane, event.step), {})[event.kind] = self._at
+
+    def recall(self, lane: str, step: int) -> list[Event]:
+        """What the file tells of a step's answers, however long ago that was: how the rollout
+        began, its grades, its tokens."""
+        found: list[Event] = []
+        places = self.places.get((lane, step), {})
+        try:
+            with self.path.open("rb") as file:
+                for place in places.values():
+                    file.seek(place)
+                    if (timed := decode(file.readline())) is not None:
+                        found.append(timed[1])
+        except OSError:
+            return []
+        return found
 
     def close(self) -> None:
         if self._file is not None:

@@ -29,6 +29,25 @@ class RolloutView:
     graded: ev.Graded | None = None
     tokens: ev.Tokens | None = None
 
+    @classmethod
+    def of(cls, e: ev.RolloutStarted, *more: ev.Event) -> RolloutView:
+        """A rollout as its events tell it: begun, perhaps graded, perhaps with its tokens."""
+        rows = len(e.prompts) * e.group_size
+        view = cls(
+            e.step, e.algorithm, e.prompts, e.difficulty, e.group_size, e.max_tokens, [""] * rows
+        )
+        for event in more:
+            if isinstance(event, ev.Graded):
+                view.grade(event)
+            elif isinstance(event, ev.Tokens):
+                view.tokens = event
+        return view
+
+    def grade(self, e: ev.Graded) -> None:
+        self.graded = e
+        self.text = list(e.text)
+        self.ended = set(range(len(e.text)))
+
     def rows(self, prompt: int) -> range:
         """Row numbers of one prompt's group."""
         return range(prompt * self.group_size, (prompt + 1) * self.group_size)
@@ -136,6 +155,7 @@ class LabState:
     refused: ev.Refused | None = None
     relieved: ev.Relieved | None = None
     checkpoint: ev.Checkpointed | None = None
+    rewinds: list[ev.Resumed] = field(default_factory=list)  # that are in force
     saved: dict[int, dict[str, Made]] = field(default_factory=dict)  # at each checkpoint, by lane
     time: float = 0.0
     version: int = 0
@@ -173,6 +193,9 @@ class LabState:
     def _on_resumed(self, e: ev.Resumed) -> None:
         self.ended = self.failed = None
         self.paused = False
+        self.rewinds = [r for r in self.rewinds if r.step <= e.step]
+        if e.origin == "rewind":
+            self.rewinds.append(e)
         saved = self.saved.get(e.step)
         self.saved = {k: v for k, v in self.saved.items() if k <= e.step}
         for name, lane in list(self.lanes.items()):
@@ -212,10 +235,7 @@ class LabState:
         lane = self.lanes.get(e.lane)
         if lane is None:
             return
-        rows = len(e.prompts) * e.group_size
-        lane.rollouts[e.step] = RolloutView(
-            e.step, e.algorithm, e.prompts, e.difficulty, e.group_size, e.max_tokens, [""] * rows
-        )
+        lane.rollouts[e.step] = RolloutView.of(e)
         while len(lane.rollouts) > KEPT_ROLLOUTS:
             del lane.rollouts[next(iter(lane.rollouts))]
 
@@ -234,11 +254,8 @@ class LabState:
 
     def _on_graded(self, e: ev.Graded) -> None:
         view = self._view(e.lane, e.step)
-        if view is None:
-            return
-        view.graded = e
-        view.text = list(e.text)
-        view.ended = set(range(len(e.text)))
+        if view is not None:
+            view.grade(e)
 
     def _on_tokens(self, e: ev.Tokens) -> None:
         view = self._view(e.lane, e.step)

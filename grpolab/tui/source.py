@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from grpolab.events import LensMade
+from grpolab.events import LensMade, RolloutStarted, StepDone
 from grpolab.feed import Follow, Replay, Timed, read
+from grpolab.state import RolloutView
 
 Mode = Literal["live", "watch", "replay"]
 
@@ -58,6 +59,10 @@ class Source(Protocol):
         """Events due after so many more real seconds; True: start the fold afresh before them."""
         ...
 
+    def recall(self, lane: str, step: int) -> RolloutView | None:
+        """A step's rollout that the fold has let go of."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -80,6 +85,12 @@ class Following:
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
         return False, self.follow.poll() if self.follow else []
 
+    def recall(self, lane: str, step: int) -> RolloutView | None:
+        """A step's rollout from the file, however long ago it was."""
+        found = self.follow.recall(lane, step) if self.follow else []
+        begun = [e for e in found if isinstance(e, RolloutStarted)]
+        return RolloutView.of(begun[0], *found) if begun else None
+
     def close(self) -> None:
         if self.follow:
             self.follow.close()
@@ -98,6 +109,7 @@ class Playing:
         self.replay: Replay | None = None
         self._restart = False
         self._ends: list[float] = []  # when each step was finished
+        self.steps: dict[int, float] = {}  # when each was, by its number, in every lane
         self._start = 0.0
 
     def load(self) -> None:
@@ -108,6 +120,7 @@ class Playing:
         # the clock begins where there is something to see, not while libraries were being loaded
         self._start = next((t for t, e in events if e.kind == "rollout"), 0.0)
         self._ends = sorted({t for t, e in events if e.kind == "step"})
+        self.steps = {e.step: t for t, e in events if isinstance(e, StepDone)}
         replay = Replay(events, self.speed)
         replay.clock = self._start
         self.replay = replay
@@ -121,6 +134,10 @@ class Playing:
             self.replay.clock = min(self.replay.clock, self.replay.length)
         restart, self._restart = self._restart, False
         return restart, self.replay.poll()
+
+    def recall(self, lane: str, step: int) -> RolloutView | None:
+        """Nothing beyond what the fold keeps: the clock goes there instead."""
+        return None
 
     def close(self) -> None:
         pass
@@ -163,6 +180,12 @@ class Playing:
         else:
             at = bisect_left(self._ends, self.clock) + by
         self.seek(self._start if at < 0 else self._ends[min(at, len(self._ends) - 1)])
+
+    def go(self, step: int) -> None:
+        """To where a step is finished, or the nearest before it; the clock stops there."""
+        self.playing = False
+        times = [t for s, t in self.steps.items() if s <= step]
+        self.seek(max(times, default=self._start) if step > 0 else self._start)
 
     def home(self) -> None:
         self.seek(self._start)

@@ -318,7 +318,9 @@ def test_no_key_has_two_meanings(place: str) -> None:
         for key in action.keys.split(","):
             assert key not in taken, f"{key}: {action.name} and {taken.get(key)}"
             taken[key] = action.name
-    known = {s.key: s for s in (LensScreen, FormulaScreen, KlBenchScreen)}
+    from grpolab.tui.screens.time import TimeScreen
+
+    known = {s.key: s for s in (LensScreen, FormulaScreen, KlBenchScreen, TimeScreen)}
     screen = LabScreen if place == "lab" else known[place]
     assert all(hasattr(screen, "action_" + a.call.partition("(")[0]) for a in actions)
 

@@ -24,6 +24,7 @@ LIVE = (
     "setting",
     "evaluate",
     "older",
+    "time",
     "commands",
     "theme",
 )
@@ -40,6 +41,7 @@ WATCH = (
     "zoom",
     "lane",
     "older",
+    "time",
     "commands",
     "theme",
 )
@@ -58,6 +60,7 @@ REPLAY = (
     "pane_next",
     "zoom",
     "lane",
+    "time",
     "commands",
     "theme",
 )

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from grpolab.events import METRICS
 from grpolab.tui.arrange import PANES
 from grpolab.tui.palette import DARK, LIGHT
-from grpolab.tui.screens.training import Training
-from grpolab.tui.source import Playing
+from grpolab.tui.screens.travel import Travel
 
 if TYPE_CHECKING:
     from grpolab.tui.panes.base import Pane
 
 
-class Actions(Training):
+class Actions(Travel):
     """The actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
@@ -115,50 +114,6 @@ class Actions(Training):
         self.desk.say("there is no lane yet", "warn")
         self.moved()
         return False
-
-    # time
-
-    def action_older(self) -> None:
-        self._browse(-1)
-
-    def action_newer(self) -> None:
-        self._browse(1)
-
-    def _browse(self, by: int) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.scrub(by)
-        else:
-            self.desk.view.browse(self.desk.state, by)
-        self.moved()
-
-    def action_first(self) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.home()
-        else:
-            self.desk.view.browse(self.desk.state, -(10**9))
-        self.moved()
-
-    def action_last(self) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.end()
-        self.desk.view.browse_to(self.desk.state, None)
-        self.moved()
-
-    def action_play(self) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.toggle()
-        self.moved()
-
-    def action_slower(self) -> None:
-        self._speed(-1)
-
-    def action_faster(self) -> None:
-        self._speed(1)
-
-    def _speed(self, by: int) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.faster(by)
-        self.moved()
 
     # panes
 

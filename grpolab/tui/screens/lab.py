@@ -95,6 +95,7 @@ class LabScreen(Actions, Screen[int]):
             self.app.call_from_thread(self.app.exit, 1)
             return
         self.desk.run_dir = self.desk.source.run_dir or self.desk.run_dir
+        self.desk.view.recall = self.desk.source.recall
         cards.load()
         self.app.call_from_thread(self.mark, {"cards"})
 
@@ -149,6 +150,7 @@ class LabScreen(Actions, Screen[int]):
             guest.news([event for _, event in batch])
         if marks:
             self.mark(marks)
+        self.roll(now)
         self.repaint()
 
     def _tell(self, event: ev.Event) -> None:
@@ -159,6 +161,10 @@ class LabScreen(Actions, Screen[int]):
                 names = f"{event.before.upper()} → {event.after.upper()}"
                 fresh = f"; reset {', '.join(event.reset)}" if event.reset else ""
                 desk.say(f"{names}: kept {', '.join(event.kept)}{fresh}", "accent")
+            case ev.Resumed():
+                self.rewound(event)
+            case ev.LaneOpened() if event.parent:
+                desk.say(f"lane {event.lane} forked from {event.parent}", "accent")
             case ev.Refused():
                 desk.answered(str(event.command.get("do")), event.command.get("lane"))
                 desk.say(f"refused: {event.reason}", "bad")

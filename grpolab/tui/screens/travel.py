@@ -1,0 +1,296 @@
+"""What the keys do with time: steps, bookmarks, the way back, forks, and the session as a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from grpolab.bookmarks import Bookmark
+from grpolab.problems import RequestError
+from grpolab.tui.screens.training import Training
+from grpolab.tui.source import SPEEDS, Playing
+
+if TYPE_CHECKING:
+    from grpolab import events as ev
+
+JUMP = 10
+"""Steps of a larger jump."""
+
+
+class Travel(Training):
+    """These actions, apart from the screen that they act on."""
+
+    _rolled = 0.0
+
+    def action_older(self) -> None:
+        self._browse(-1)
+
+    def action_newer(self) -> None:
+        self._browse(1)
+
+    def action_jump_back(self) -> None:
+        self._browse(-JUMP)
+
+    def action_jump_on(self) -> None:
+        self._browse(JUMP)
+
+    def _browse(self, by: int) -> None:
+        self.desk.rolling = None
+        if isinstance(self.desk.source, Playing):
+            self.desk.source.scrub(by)
+        else:
+            self.desk.view.browse(self.desk.state, by)
+        self.moved()
+
+    def action_first(self) -> None:
+        if isinstance(self.desk.source, Playing):
+            self.desk.source.home()
+        else:
+            self.desk.view.browse(self.desk.state, -(10**9))
+        self.moved()
+
+    def action_last(self) -> None:
+        self.desk.rolling = None
+        if isinstance(self.desk.source, Playing):
+            self.desk.source.end()
+        self.desk.view.browse_to(self.desk.state, None)
+        self.moved()
+
+    def go_to(self, step: int) -> None:
+        """Show a step: of a replay by its clock, of a run under way by holding the view there."""
+        self.desk.rolling = None
+        if isinstance(self.desk.source, Playing):
+            self.desk.view.browse_to(self.desk.state, None)
+            self.desk.source.go(step)
+        else:
+            self.desk.view.browse_to(self.desk.state, step)
+        self.moved()
+
+    def action_goto(self) -> None:
+        from grpolab.tui import moments
+        from grpolab.tui.screens.entry import Entry
+
+        desk = self.desk
+        here, (_, last) = desk.view.step(desk.state), moments.whole(desk)
+
+        def meant(text: str) -> int:
+            return moments.step_meant(text, here, last)
+
+        told = [
+            (f"The view is at step {here}; the run has {last} so far." if desk.mode != "replay"
+             else f"The view is at step {here} of {last}.", "text"),
+            ("A step, or +5, -5, 50%, first, last.", "dim"),
+        ]  # fmt: skip
+        self.app.push_screen(
+            Entry(desk, "Go to a step", told, check=meant),
+            lambda text: self.go_to(meant(text)) if text else None,
+        )
+
+    def action_moment_next(self) -> None:
+        self._moment(1)
+
+    def action_moment_previous(self) -> None:
+        self._moment(-1)
+
+    def _moment(self, by: int) -> None:
+        """To the next or previous step at which something stands on the time screen."""
+        from grpolab.tui import moments
+
+        here = self.desk.view.step(self.desk.state)
+        found = [m for m in moments.moments(self.desk) if m.kind not in ("start", "now")]
+        ahead = [m for m in found if (m.step > here if by > 0 else 0 < m.step < here)]
+        if not ahead:
+            self.desk.say("no mark further on" if by > 0 else "no mark before this", "warn")
+            self.moved()
+            return
+        m = ahead[0] if by > 0 else ahead[-1]
+        self.go_to(m.step)
+        self.desk.say(f"step {m.step}: {m.kind}, {m.text}", "accent")
+        self.moved()
+
+    # playing on: a replay by its clock, a held view step by step
+
+    def action_play(self) -> None:
+        desk = self.desk
+        if isinstance(desk.source, Playing):
+            desk.source.toggle()
+        elif desk.rolling is not None:
+            desk.rolling = None
+        elif desk.view.held is None:
+            desk.say("this is the newest step; go back first, then play on from there", "warn")
+        else:
+            desk.rolling = 2.0
+        self.moved()
+
+    def action_slower(self) -> None:
+        self._speed(-1)
+
+    def action_faster(self) -> None:
+        self._speed(1)
+
+    def _speed(self, by: int) -> None:
+        desk = self.desk
+        if isinstance(desk.source, Playing):
+            desk.source.faster(by)
+        elif desk.rolling is not None:
+            at = SPEEDS.index(desk.rolling) + by
+            desk.rolling = SPEEDS[max(0, min(len(SPEEDS) - 1, at))]
+        else:
+            desk.say(f"{desk.keymap.shown('play')} plays on from a held step", "warn")
+        self.moved()
+
+    def roll(self, now: float) -> None:
+        """Move a held view on when its time has come; at the newest step it follows again."""
+        desk = self.desk
+        if desk.rolling is None or now - self._rolled < 1 / desk.rolling:
+            return
+        by = max(1, round(min(1.0, now - self._rolled) * desk.rolling))
+        self._rolled = now
+        if desk.view.held is None:
+            desk.rolling = None
+            return
+        desk.view.browse(desk.state, by)
+        self.moved()
+
+    # bookmarks
+
+    def action_bookmark(self) -> None:
+        view = self.desk.view
+        if self.desk.view.lane_state(self.desk.state) is not None:
+            self.ask_note(view.step(self.desk.state), view.lane, self.moved)
+
+    def ask_note(self, step: int, lane: str, then: Callable[[], None]) -> None:
+        """Set a bookmark, or change the note of the one that is there."""
+        from grpolab.tui.screens.entry import Entry
+
+        marks = self.desk.bookmarks
+        known = marks.at(step, lane)
+
+        def typed(text: str | None) -> None:
+            if text is None:
+                return
+            problem = marks.put(Bookmark(step, lane, text))
+            key = self.desk.keymap.shown("time")
+            told = f"bookmark at step {step}; {key} lists them"
+            if problem:
+                told = (
+                    f"bookmark at step {step} until you leave: the file is not written, {problem}"
+                )
+            self.desk.say(told, "warn" if problem else "good")
+            then()
+
+        told = [("Why it is worth coming back; may stay empty.", "dim")]
+        title = f"Bookmark at step {step}" + (": its note" if known else "")
+        entry = Entry(self.desk, title, told, value=known.note if known else "", keys="↵ keep")
+        self.app.push_screen(entry, typed)
+
+    # the way back, and forks
+
+    def action_time(self, kind: str = "") -> None:
+        from grpolab.tui.screens.time import TimeScreen
+
+        if self.desk.view.lane_state(self.desk.state) is None:
+            self.desk.say("there is no lane yet", "warn")
+            self.moved()
+            return
+        self.app.push_screen(TimeScreen(self.desk, kind))
+
+    def action_rewind(self) -> None:
+        """Choose among the checkpoints."""
+        if self.desk.commands:
+            self.action_time("checkpoint")
+        else:
+            self.send({"do": "rewind"})
+
+    def ask_rewind(self, to: int) -> None:
+        from grpolab.tui.screens.rewinding import Rewinding
+
+        if not self.desk.commands:
+            self.send({"do": "rewind"})
+            return
+
+        def decided(yes: bool | None) -> None:
+            if yes:
+                self.send({"do": "rewind", "to": to}, f"rewinding to step {to} after this step…")
+
+        self.app.push_screen(Rewinding(self.desk, to), decided)
+
+    def action_fork(self) -> None:
+        self.ask_fork(None)
+
+    def ask_fork(self, checkpoint: int | None) -> None:
+        """Choose the algorithm, then the name, of a copy of the lane in view."""
+        if not self.desk.commands:
+            self.send({"do": "fork"})
+            return
+        from grpolab.tui.screens.picker import ForkPicker
+
+        def chosen(section: dict[str, Any] | None) -> None:
+            if section:
+                self._name_fork(section, checkpoint)
+
+        self.app.push_screen(ForkPicker(self.desk, checkpoint), chosen)
+
+    def _name_fork(self, section: dict[str, Any], checkpoint: int | None) -> None:
+        from grpolab.tui.screens.entry import Entry
+        from grpolab.tui.screens.rewinding import warning
+
+        desk, lane = self.desk, self.desk.view.lane
+        names = set(desk.state.lanes)
+
+        def check(text: str) -> None:
+            if not re.fullmatch(r"[\w.+-]{1,24}", text):
+                raise ValueError("a name of at most 24 letters, digits, - _ . +")
+            if text in names:
+                raise ValueError(f"there is a lane {text} already")
+
+        def named(text: str | None) -> None:
+            if text:
+                command = {"do": "fork", "name": text, "algorithm": section, "lane": lane}
+                if checkpoint is not None:
+                    command["checkpoint"] = checkpoint
+                self.send(command, f"forking {lane} into {text} after this step…")
+
+        told = [(f"A copy of lane {lane} under {section['name'].upper()}; its name:", "text")]
+        if checkpoint is not None:
+            told = [*warning(desk, checkpoint), *told]
+        entry = Entry(
+            desk, "Fork a lane", told, value=free_name(section["name"], names), keys="↵ fork",
+            check=check,
+        )  # fmt: skip
+        self.app.push_screen(entry, named)
+
+    # the session
+
+    def action_session(self) -> None:
+        """Write what was done by hand as a scenario."""
+        from grpolab import session
+
+        try:
+            path, count = session.save(self.desk.run_dir)
+        except (RequestError, OSError) as error:
+            self.desk.say(f"no scenario: {error}", "bad")
+        else:
+            changes = f"{count} change{'s' * (count != 1)} by hand"
+            self.desk.say(f"session in {path}, {changes}", "good")
+        self.moved()
+
+    def rewound(self, event: ev.Resumed) -> None:
+        """The training went back: let go of what is no more."""
+        desk = self.desk
+        if desk.view.held is not None and desk.view.held.step > event.step:
+            desk.view.browse_to(desk.state, None)
+        desk.lenses = {key: lens for key, lens in desk.lenses.items() if key[1] <= event.step}
+        if event.origin == "rewind":
+            place = f"step {event.step}" if event.step else "the start"
+            desk.say(f"rewound from step {event.before} to {place}; it goes on from there", "warn")
+
+
+def free_name(algorithm: str, taken: set[str]) -> str:
+    """A lane's name that nobody has."""
+    n, name = 1, algorithm
+    while name in taken:
+        n += 1
+        name = f"{algorithm}-{n}"
+    return name
