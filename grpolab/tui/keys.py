@@ -37,7 +37,7 @@ ACTIONS = (
     Action("algorithm", "a", "algorithm", "switch to another algorithm", TRAINING, COMMANDS),
     Action("pause", "p", "pause", "pause or continue the training (or a replay)", TRAINING),
     Action("single", "n", "one step", "train one step, then pause", TRAINING, COMMANDS),
-    Action("setting", "equals_sign", "set", "change a setting while it learns", TRAINING, COMMANDS),
+    Action("setting", "equals_sign", "settings", "all settings; live: change one", TRAINING),
     Action("evaluate", "e", "evaluate", "evaluate on held-out prompts now", TRAINING, COMMANDS),
     Action("fork", "F", "fork", "copy this lane, under another algorithm", TRAINING, COMMANDS),
     Action("rewind", "R", "rewind", "train on from an earlier checkpoint", TRAINING, COMMANDS),

@@ -233,6 +233,7 @@ class Travel(Training):
         self.app.push_screen(ForkPicker(self.desk, checkpoint), chosen)
 
     def _name_fork(self, section: dict[str, Any], checkpoint: int | None) -> None:
+        from grpolab.tui import moments
         from grpolab.tui.screens.entry import Entry
         from grpolab.tui.screens.rewinding import warning
 
@@ -253,8 +254,8 @@ class Travel(Training):
                 self.send(command, f"forking {lane} into {text} after this step…")
 
         told = [(f"A copy of lane {lane} under {section['name'].upper()}; its name:", "text")]
-        if checkpoint is not None:
-            told = [*warning(desk, checkpoint), *told]
+        if checkpoint is not None and moments.undone(desk.state, checkpoint):
+            told = [*warning(desk, checkpoint), ("", "text"), *told]
         entry = Entry(
             desk, "Fork a lane", told, value=free_name(section["name"], names), keys="↵ fork",
             check=check,
@@ -273,7 +274,9 @@ class Travel(Training):
             self.desk.say(f"no scenario: {error}", "bad")
         else:
             changes = f"{count} change{'s' * (count != 1)} by hand"
-            self.desk.say(f"session in {path}, {changes}", "good")
+            beside = path.parent == self.desk.run_dir
+            place = f"{path.name} beside the run" if beside else str(path)
+            self.desk.say(f"{place}: the session as a scenario, {changes}", "good")
         self.moved()
 
     def rewound(self, event: ev.Resumed) -> None:
