@@ -62,7 +62,7 @@ def moments(desk: Desk) -> list[Moment]:
         Moment(r.step, "rewind", f"back from step {r.before}; those steps are undone")
         for r in state.rewinds
     ]
-    told = "policy, optimizer, settings: the training can go on from here"
+    told = "the training can go back to it"
     found += [Moment(step, "checkpoint", told, kept=True) for step in kept(desk, last)]
     for b in desk.bookmarks.all:
         at = f"{b.lane}: " if several and b.lane in state.lanes else ""

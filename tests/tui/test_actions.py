@@ -318,9 +318,11 @@ def test_no_key_has_two_meanings(place: str) -> None:
         for key in action.keys.split(","):
             assert key not in taken, f"{key}: {action.name} and {taken.get(key)}"
             taken[key] = action.name
+    from grpolab.tui.screens.chat import ChatScreen
     from grpolab.tui.screens.time import TimeScreen
 
-    known = {s.key: s for s in (LensScreen, FormulaScreen, KlBenchScreen, TimeScreen)}
+    screens = (LensScreen, FormulaScreen, KlBenchScreen, TimeScreen, ChatScreen)
+    known = {s.key: s for s in screens}
     screen = LabScreen if place == "lab" else known[place]
     assert all(hasattr(screen, "action_" + a.call.partition("(")[0]) for a in actions)
 

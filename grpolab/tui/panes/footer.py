@@ -25,6 +25,7 @@ LIVE = (
     "evaluate",
     "older",
     "time",
+    "chat",
     "commands",
     "theme",
 )
@@ -42,6 +43,7 @@ WATCH = (
     "lane",
     "older",
     "time",
+    "chat",
     "commands",
     "theme",
 )
@@ -61,6 +63,7 @@ REPLAY = (
     "zoom",
     "lane",
     "time",
+    "chat",
     "commands",
     "theme",
 )

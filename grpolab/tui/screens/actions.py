@@ -102,6 +102,12 @@ class Actions(Travel):
 
             self.app.push_screen(FormulaScreen(self.desk))
 
+    def action_chat(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.chat import ChatScreen
+
+            self.app.push_screen(ChatScreen(self.desk))
+
     def action_kl_bench(self) -> None:
         if self._lane_known():
             from grpolab.tui.screens.kl_bench import KlBenchScreen

@@ -164,6 +164,10 @@ class SettingDialog(Chooser[None]):
         if not self.editing:
             super().action_move(by)
 
+    def action_erase(self) -> None:
+        if not self.editing:
+            super().action_erase()
+
     def action_choose(self) -> None:
         if self.name_here is None or self.editing:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ class Travel(Training):
     """These actions, apart from the screen that they act on."""
 
     _rolled = 0.0
+
+    if TYPE_CHECKING:
+
+        def tick(self) -> None: ...
 
     def action_older(self) -> None:
         self._browse(-1)
@@ -106,6 +111,7 @@ class Travel(Training):
             return
         m = ahead[0] if by > 0 else ahead[-1]
         self.go_to(m.step)
+        self.tick()  # what is passed on the way has its say first
         self.desk.say(f"step {m.step}: {m.kind}, {m.text}", "accent")
         self.moved()
 
@@ -121,6 +127,7 @@ class Travel(Training):
             desk.say("this is the newest step; go back first, then play on from there", "warn")
         else:
             desk.rolling = 2.0
+            self._rolled = time.monotonic()
         self.moved()
 
     def action_slower(self) -> None:
@@ -174,9 +181,7 @@ class Travel(Training):
             key = self.desk.keymap.shown("time")
             told = f"bookmark at step {step}; {key} lists them"
             if problem:
-                told = (
-                    f"bookmark at step {step} until you leave: the file is not written, {problem}"
-                )
+                told = f"bookmark kept until you leave only: its file: {problem}"
             self.desk.say(told, "warn" if problem else "good")
             then()
 
