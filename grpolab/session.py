@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from grpolab import events as ev
 from grpolab import rundir
-from grpolab.feed import read
+from grpolab.feed import Timed, read
 from grpolab.problems import RequestError, ScenarioError
 
 FILE = "session.yaml"
+
+
+def scenario_of(events: list[Timed]) -> dict[str, Any]:
+    """The recorded scenario, with what was done by hand as cues.
+
+    Raises RequestError for a run without a recorded step.
+    """
+    opening = next((e for _, e in events if isinstance(e, ev.RunStarted)), None)
+    done = any(isinstance(e, ev.StepDone) for _, e in rundir.in_force(events))
+    if opening is None or not done:
+        raise RequestError("the run has no finished step that could be compared")
+    planned = [cue for cue in opening.scenario.get("cues", []) if cue["do"] != "pause"]
+    cues = sorted(planned + rundir.recorded_cues(events), key=lambda cue: cue["at"])
+    model = dict(opening.scenario.get("model", {}))
+    if (dtype := rundir.recorded_dtype(events)) is not None:
+        model["compute"] = dtype
+    return opening.scenario | {"seed": opening.seed, "cues": cues, "model": model}
 
 
 def save(run_dir: Path) -> tuple[Path, int]:
@@ -19,7 +38,6 @@ def save(run_dir: Path) -> tuple[Path, int]:
     the same steps, on the CPU with the same digest. Raises RequestError.
     """
     from grpolab import yaml_file
-    from grpolab.rerun import scenario_of
     from grpolab.scenario import build
 
     events = read(run_dir / rundir.EVENTS)

@@ -110,11 +110,18 @@ class LaneState:
         """How much was done to it until now."""
         return Made(len(self.changes), len(self.switches), len(self.history))
 
+    def new_since(self, step: int, saved: dict[str, Made] | None) -> bool:
+        """Whether it was forked after this step, or after its checkpoint, which holds `saved`."""
+        new = step == 0 and bool(self.parent) if saved is None else self.name not in saved
+        return new or self.opened > step
+
     def made_before(self, step: int) -> Made:
-        """The same, as it was when so many steps were done and nothing was changed after them."""
-        changes = sum(c.step < step for c in self.changes)
-        switches = sum(s.step < step for s in self.switches)
-        return Made(changes, switches, sum(h[0] < step for h in self.history))
+        """The same after so many steps, where no checkpoint tells; at the start nothing was
+        done."""
+        last = step if step else -1
+        changes = sum(c.step <= last for c in self.changes)
+        switches = sum(s.step <= last for s in self.switches)
+        return Made(changes, switches, sum(h[0] <= last for h in self.history))
 
     @property
     def last(self) -> ev.StepDone | None:
@@ -199,8 +206,7 @@ class LabState:
         saved = self.saved.get(e.step)
         self.saved = {k: v for k, v in self.saved.items() if k <= e.step}
         for name, lane in list(self.lanes.items()):
-            new = lane.parent and lane.opened >= e.step
-            if lane.opened > e.step or (new if saved is None else name not in saved):
+            if lane.new_since(e.step, saved):
                 del self.lanes[name]
                 continue
             lane.steps = [s for s in lane.steps if s.step <= e.step]

@@ -100,7 +100,7 @@ def undone(state: LabState, to: int) -> list[str]:
         steps = f"step {to + 1}" if count == 1 else f"steps {to + 1} to {state.step}"
         lines.append(f"{steps} of every lane: {took:.0f} s of training")
     for lane in state.lanes.values():
-        if lane.opened > to or (lane.parent and (lane.name not in saved if saved else True)):
+        if lane.new_since(to, saved):
             lines.append(f"lane {lane.name}, forked at step {lane.opened}")
             continue
         made = lane.made_before(to) if saved is None else saved[lane.name]

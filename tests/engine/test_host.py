@@ -139,6 +139,42 @@ def test_rewound_and_forked_by_command_it_reruns_to_the_same_digest(tmp_path: Pa
     assert rerun(engine.run_dir, out=tmp_path / "second") == 0
 
 
+def test_a_session_saved_as_a_scenario_has_its_digest(tmp_path: Path):
+    """By hand: a switch, settings, questions, a rewind, a fork; then the file, headless."""
+    from grpolab import session
+    from grpolab.scenario_file import load
+
+    engine = start(tmp_path / "hand", train={"steps": 4, "checkpoint_every": 1})
+    engine.send({"do": "pause"})
+    wait_for(engine, lambda found: any(isinstance(e, ev.Paused) for e in found))
+    engine.send({"do": "step"})
+    wait_for(engine, lambda found: len(steps(found)) >= 1)
+    at = steps(events(engine))[-1]
+    for command in (
+        {"do": "switch", "algorithm": "ppo"},
+        {"do": "chat", "text": "1+1; 2+2; 3*3; 4-1", "lane": "main"},
+        {"do": "step"},
+        {"do": "rewind", "to": at},
+        {"do": "switch", "algorithm": {"name": "rloo", "beta": 0.02}},
+        {"do": "set", "key": "train.max_grad_norm", "value": 0.3, "lane": "main"},
+        {"do": "set", "key": "evaluate.prompts", "value": 3},
+        {"do": "set", "key": "task.mix", "value": [0, 0, 1]},
+        {"do": "fork", "name": "twin", "algorithm": "dr-grpo", "lane": "main"},
+        {"do": "chat", "text": "what?", "lane": "twin"},
+        {"do": "continue"},
+    ):
+        engine.send(command)
+    assert engine.wait(120) == 0, engine.log_tail()
+    assert not [e for e in events(engine) if isinstance(e, ev.Refused)]
+    path, count = session.save(engine.run_dir)
+    assert count == 5 and path.parent == engine.run_dir
+    plan = load(str(path))
+    assert [cue.do for cue in plan.cues] == ["switch", "set", "set", "set", "fork"]
+    again = Engine.start(rundir.create(plan, tmp_path / "again"), threads=1)
+    assert again.wait(120) == 0, again.log_tail()
+    assert last(again).digest == last(engine).digest != ""
+
+
 def test_it_never_outlives_its_viewer(tmp_path: Path):
     engine = start(tmp_path / "orphan", train={"steps": 500})
     wait_for(engine, lambda found: bool(steps(found)))

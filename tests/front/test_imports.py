@@ -14,7 +14,7 @@ LIGHT = (
     "cli", "commands", "launch", "boot", "headless", "plain", "report", "rerun", "rundir",
     "catalog", "schema", "grade", "scenario", "scenario_file", "events", "state", "feed",
     "algorithms", "tasks", "rewards", "tui.app", "doctor", "machine", "fit", "fit_formulas",
-    "model_shape",
+    "model_shape", "session", "bookmarks",
 )  # fmt: skip
 
 
