@@ -21,9 +21,9 @@ from grpolab import events as ev
 from grpolab import feed, fit, rundir, scenario, scenario_file
 from grpolab.engine import changes, checkpoint, saving
 from grpolab.engine.lab import Lab, machine
-from grpolab.engine.rewind import rewind
+from grpolab.engine.rewind import check_fork, rewind
 from grpolab.problems import RequestError
-from grpolab.scenario import Cue, Scenario
+from grpolab.scenario import Cue, ForkCue, Scenario
 
 CUE: TypeAdapter[Cue] = TypeAdapter(Cue)
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -153,18 +153,14 @@ class Host:
         elif do == "rewind":
             self._rewind(lab, command, command.get("to"))
         elif do == "fork" and "checkpoint" in command:
-            rest = {k: v for k, v in command.items() if k != "checkpoint"}
-            if self._rewind(lab, command, command["checkpoint"]):
-                self._change(lab, rest)
+            self._fork_there(lab, command)
         else:
             self._change(lab, command)
 
     def _rewind(self, lab: Lab, command: dict[str, Any], to: object) -> bool:
         """Back to a checkpoint; False where that was refused. What was paused stays paused."""
         try:
-            if not isinstance(to, int) or isinstance(to, bool):
-                raise ValueError("name the step of a checkpoint")
-            rewind(lab, to)
+            rewind(lab, _step(to))
         except (ValueError, OSError) as error:
             self.emit(ev.Refused(lab.step_number, command, str(error)))
             return False
@@ -173,6 +169,20 @@ class Host:
             self.emit(ev.Paused(lab.step_number))
         return True
 
+    def _fork_there(self, lab: Lab, command: dict[str, Any]) -> None:
+        """Back to a checkpoint and a fork there, or neither."""
+        rest = {k: v for k, v in command.items() if k != "checkpoint"}
+        cue = self._cue(lab, rest)
+        if not isinstance(cue, ForkCue):
+            return
+        try:
+            check_fork(lab, _step(command["checkpoint"]), cue)
+        except (ValueError, OSError) as error:
+            self.emit(ev.Refused(lab.step_number, command, str(error)))
+            return
+        if self._rewind(lab, command, command["checkpoint"]):
+            self._change(lab, rest)
+
     def _pause(self, lab: Lab, origin: str) -> None:
         if not self.paused:
             self.paused = True
@@ -180,14 +190,18 @@ class Host:
 
     def _change(self, lab: Lab, command: dict[str, Any]) -> None:
         """Any other command is a cue for now."""
+        if (cue := self._cue(lab, command)) is not None:
+            changes.apply(lab, cue, "command")
+
+    def _cue(self, lab: Lab, command: dict[str, Any]) -> Cue | None:
+        """A command as a cue; refused where it is none."""
         try:
             named = scenario.expand({"cues": [command | {"at": lab.step_number}]})["cues"][0]
-            cue = CUE.validate_python(named)
+            return CUE.validate_python(named)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             self.emit(ev.Refused(lab.step_number, command, f"not a command: {reason}"))
-            return
-        changes.apply(lab, cue, "command")
+            return None
 
     # --- beginning and end ---
 
@@ -227,6 +241,12 @@ class Host:
             return
         digest = saving.digest(lab) if status == "done" else ""
         self.emit(ev.Ended(lab.step_number, status, lab.clock.now(), digest))
+
+
+def _step(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("name the step of a checkpoint")
+    return value
 
 
 def _device(name: str) -> torch.device:

@@ -10,10 +10,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grpolab import events as ev
+from grpolab import scenario
 from grpolab.engine import checkpoint, saving
+from grpolab.scenario import ForkCue
 
 if TYPE_CHECKING:
     from grpolab.engine.lab import Lab
+
+
+def check_fork(lab: Lab, to: int, cue: ForkCue) -> None:
+    """Whether a lane can be forked so at the checkpoint of a step, asked before anything is undone.
+    Raises ValueError."""
+    found = _load(lab, to)
+    names = [section.name for section in lab.first.lanes]
+    if found is not None:
+        names = [saved["name"] for saved in found[1]["lanes"]]
+    if cue.lane is not None and cue.lane not in names:
+        raise ValueError(f"at step {to} there was no lane {cue.lane!r} yet: {', '.join(names)}")
+    if cue.name in names:
+        raise ValueError(f"there is a lane {cue.name!r} already")
+    if cue.algorithm is not None:
+        scenario.make_algorithm(cue.algorithm)
+
+
+def _load(lab: Lab, to: int) -> saving.Loaded | None:
+    """The checkpoint of a step; None for the start. Raises ValueError where there is none."""
+    there = [step for step, _ in checkpoint.whole(lab.run_dir) if step <= lab.step_number]
+    if to not in (0, *there):
+        known = ", ".join(str(step) for step in sorted({0, *there}))
+        raise ValueError(f"no checkpoint of step {to}; there are those of steps {known}")
+    return checkpoint.load(checkpoint.folder(lab.run_dir, to)) if to in there else None
 
 
 def rewind(lab: Lab, to: int) -> None:
@@ -22,12 +48,7 @@ def rewind(lab: Lab, to: int) -> None:
     Checkpoints of later steps are removed: a resume must not find them. Raises ValueError, and
     leaves all as it is, where there is no checkpoint of that step.
     """
-    path, before = checkpoint.folder(lab.run_dir, to), lab.step_number
-    there = [step for step, _ in checkpoint.whole(lab.run_dir) if step <= before]
-    if to not in (0, *there):
-        known = ", ".join(str(step) for step in sorted({0, *there}))
-        raise ValueError(f"no checkpoint of step {to}; there are those of steps {known}")
-    found = checkpoint.load(path) if to in there else None
+    before, found = lab.step_number, _load(lab, to)
     checkpoint.remove_after(lab.run_dir, to)
     lab.emit(ev.Resumed(to, "rewind", before))
     seconds = dict(lab.clock.seconds)

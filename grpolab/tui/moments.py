@@ -78,11 +78,12 @@ def whole(desk: Desk) -> tuple[LabState, int]:
     source = desk.source
     if not isinstance(source, Playing) or source.replay is None:
         return desk.state, desk.state.step
-    state = LabState()
-    for t, event in source.replay.events:
-        if event.kind in SMALL:
-            state.apply(event, t)
-    return state, max(source.steps, default=0)
+    if source.whole is None:
+        source.whole = LabState()
+        for t, event in source.replay.events:
+            if event.kind in SMALL:
+                source.whole.apply(event, t)
+    return source.whole, max(source.steps, default=0)
 
 
 def kept(desk: Desk, last: int) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from grpolab.events import LensMade, RolloutStarted, StepDone
 from grpolab.feed import Follow, Replay, Timed, read
-from grpolab.state import RolloutView
+from grpolab.state import LabState, RolloutView
 
 Mode = Literal["live", "watch", "replay"]
 
@@ -109,6 +109,7 @@ class Playing:
         self.replay: Replay | None = None
         self._restart = False
         self._ends: list[float] = []  # when each step was finished
+        self.whole: LabState | None = None  # what the run's changes tell, once somebody asked
         self.steps: dict[int, float] = {}  # when each was, by its number, in every lane
         self._start = 0.0
 

@@ -119,13 +119,16 @@ def test_rewound_and_forked_by_command_it_reruns_to_the_same_digest(tmp_path: Pa
     engine.send({"do": "set", "key": "beta", "value": 0.3})
     engine.send({"do": "rewind", "to": 77})
     engine.send({"do": "rewind", "to": "1"})
+    for wrong in ({"lane": "nobody"}, {"name": "main"}, {"algorithm": "ppx"}):
+        fork = {"do": "fork", "name": "twin", "lane": "main", "checkpoint": at - 1}
+        engine.send(fork | wrong)
     engine.send(
         {"do": "fork", "name": "twin", "algorithm": "ppo", "lane": "main", "checkpoint": at - 1}
     )
     engine.send({"do": "step"})
     wait_for(engine, lambda found: steps(found)[-1:] == [at] and len(steps(found)) >= at + 2)
     found = events(engine)
-    assert sum(isinstance(e, ev.Refused) for e in found) == 2
+    assert sum(isinstance(e, ev.Refused) for e in found) == 5
     (back,) = (e for e in found if isinstance(e, ev.Resumed))
     assert (back.step, back.origin, back.before) == (at - 1, "rewind", at)
     os.killpg(engine.process.pid, signal.SIGKILL)
