@@ -80,6 +80,8 @@ class Resumed(Event):
 
     kind: ClassVar[str] = "resumed"
     step: int  # steps that are kept; the next one computed is step + 1
+    origin: str = "start"  # of an engine, or "rewind": by hand, in a running one
+    before: int = 0  # where a rewind came from
 
 
 @dataclass(frozen=True)
@@ -305,6 +307,40 @@ class KlBenched(Event):
 
 
 @dataclass(frozen=True)
+class ChatAnswer:
+    """One answer to a question of the user's own. The grade is None where the task cannot read the
+    question."""
+
+    policy: str  # "now", "reference" or "start"
+    text: str
+    greedy: bool
+    tokens: int
+    finished: bool
+    reward: float | None = None
+    correct: bool | None = None
+    answer: str | None = None  # what the grader took for the answer
+    detail: str = ""  # the grader's verdict in words
+
+
+@dataclass(frozen=True)
+class Chatted(Event):
+    """The user asked the policy something; it was answered between two steps and nothing was
+    learned from it."""
+
+    kind: ClassVar[str] = "chat"
+    step: int
+    lane: str
+    algorithm: str
+    asked: str  # as typed
+    prompt: str  # as the policies read it
+    temperature: float
+    graded: bool
+    note: str  # why it was not graded, or how the question was read
+    seconds: float
+    answers: list[ChatAnswer]
+
+
+@dataclass(frozen=True)
 class Checkpointed(Event):
     kind: ClassVar[str] = "checkpoint"
     step: int
@@ -373,7 +409,7 @@ KINDS: dict[str, type[Event]] = {
     for cls in (
         RunStarted, Resumed, PhaseChanged, ModelLoaded, LaneOpened, RolloutStarted, Sampled,
         Graded, Tokens, StepDone, Evaluated, Switched, SettingChanged, CriticChanged, LensMade,
-        KlBenched, Checkpointed, Paused, Continued, Refused, Relieved, Failed, Ended,
+        KlBenched, Chatted, Checkpointed, Paused, Continued, Refused, Relieved, Failed, Ended,
     )
 }  # fmt: skip
 
@@ -490,6 +526,8 @@ def decode(line: str | bytes) -> tuple[float, Event] | None:
             return None
     if cls is KlBenched:
         known["estimates"] = [KlEstimate(**_restore(e)) for e in known["estimates"]]
+    if cls is Chatted:
+        known["answers"] = [ChatAnswer(**a) for a in known["answers"]]
     return t, cls(**known)
 
 

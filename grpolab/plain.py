@@ -118,6 +118,8 @@ def describe(event: ev.Event, state: LabState) -> str | None:
                 f"{event.device}, {event.threads} threads"
             )
         case ev.Resumed():
+            if event.origin == "rewind":
+                return f"rewound from step {event.before} to step {event.step}"
             return f"resumed after step {event.step}"
         case ev.ModelLoaded():
             note = f"; {event.note}" if event.note else ""
@@ -157,6 +159,11 @@ def describe(event: ev.Event, state: LabState) -> str | None:
         case ev.KlBenched():
             told = ", ".join(f"{e.estimator} {e.value:.4g}" for e in event.estimates)
             return f"{lane}{at}  KL bench: exact {event.exact:.4g} a token; {told}"
+        case ev.Chatted():
+            right = sum(a.correct is True for a in event.answers if a.policy == "now")
+            count = sum(a.policy == "now" for a in event.answers)
+            graded = f", {right} of the policy's right" if event.graded else ", not graded"
+            return f"{lane}{at}  chat: {count} answers of each policy{graded}"
         case ev.Paused():
             return f"{at}  paused (by {event.origin})"
         case ev.Refused():

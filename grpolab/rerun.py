@@ -21,6 +21,7 @@ from grpolab.headless import drive, interruptible
 from grpolab.launch import Engine, log_tail
 from grpolab.plain import Plain
 from grpolab.problems import RequestError, ScenarioError
+from grpolab.session import scenario_of
 
 Key = tuple[int, str]
 """A step of a lane."""
@@ -100,22 +101,6 @@ def _quantity(one: Record, two: Record, key: Key) -> str:
     if differ(lambda r: r.graded, "reward"):
         return "rewards"
     return "advantages"
-
-
-def scenario_of(events: list[Timed]) -> dict[str, Any]:
-    """The recorded scenario, with what was done by hand as cues.
-
-    Raises RequestError for a run without a recorded step.
-    """
-    opening = next((e for _, e in events if isinstance(e, ev.RunStarted)), None)
-    if opening is None or Record.of(events).last == 0:
-        raise RequestError("the run has no finished step that could be compared")
-    planned = [cue for cue in opening.scenario.get("cues", []) if cue["do"] != "pause"]
-    cues = sorted(planned + rundir.recorded_cues(events), key=lambda cue: cue["at"])
-    model = dict(opening.scenario.get("model", {}))
-    if (dtype := rundir.recorded_dtype(events)) is not None:
-        model["compute"] = dtype
-    return opening.scenario | {"seed": opening.seed, "cues": cues, "model": model}
 
 
 def rerun(run_dir: Path, *, out: Path | None = None, as_json: bool = False) -> int:

@@ -145,6 +145,12 @@ def recorded_dtype(events: list[Timed]) -> str | None:
     return dtype if dtype in ("float32", "bfloat16") else None
 
 
+def _for_all(key: str) -> bool:
+    from grpolab.scenario import lab_wide  # viewers that need no cues do not wait for it
+
+    return lab_wide(key)
+
+
 def recorded_cues(events: list[Timed]) -> list[dict[str, Any]]:
     """What was done by hand in a run, as cues in the order in which it was done.
 
@@ -159,7 +165,7 @@ def recorded_cues(events: list[Timed]) -> list[dict[str, Any]]:
         elif isinstance(e, ev.Switched) and e.origin == "command":
             algorithm = {"name": e.after, "preset": e.preset} | e.settings
             cues.append({"at": e.step, "do": "switch", "algorithm": algorithm, "lane": e.lane})
-        elif isinstance(e, ev.SettingChanged) and e.key.startswith("task."):
+        elif isinstance(e, ev.SettingChanged) and _for_all(e.key):
             # told by every lane, and meant for all of them
             cue = {"at": e.step, "do": "set", "key": e.key, "value": e.after}
             if e.origin == "command" and cues[-1:] != [cue]:

@@ -16,6 +16,7 @@ from grpolab.algorithms import Algorithm
 from grpolab.problems import Loc, ScenarioError, nearest, validated
 from grpolab.sections import (
     AlgorithmSection,
+    ChatCue,
     Cue,
     EvaluateSection,
     ForkCue,
@@ -34,10 +35,10 @@ from grpolab.sections import (
 )
 
 __all__ = [
-    "AlgorithmSection", "Cue", "EvaluateSection", "ForkCue", "KlBenchCue", "LaneSection", "LensCue",
-    "ModelSection", "RecordSection", "RewardSection", "RolloutSection", "Scenario", "ScenarioError",
-    "SetCue", "SwitchCue", "TaskSection", "TrainSection", "build", "check_setting", "expand",
-    "make_algorithm", "make_reward", "make_task",
+    "AlgorithmSection", "ChatCue", "Cue", "EvaluateSection", "ForkCue", "KlBenchCue",
+    "LaneSection", "LensCue", "ModelSection", "RecordSection", "RewardSection", "RolloutSection",
+    "Scenario", "ScenarioError", "SetCue", "SwitchCue", "TaskSection", "TrainSection", "build",
+    "check_setting", "expand", "lab_wide", "make_algorithm", "make_reward", "make_task",
 ]  # fmt: skip
 
 Result = TypeVar("Result")
@@ -187,8 +188,31 @@ def _follow_cue(cue: Cue, lanes: dict[str, Algorithm], task: tasks.Task) -> Algo
     return None
 
 
-FIXED = ("train.steps", "train.checkpoint_every")
-"""Settings that a running lab does not change."""
+LAB_WIDE = ("train.steps", "train.checkpoint_every")
+"""Settings of `train` that all lanes have in common; so are all of `task`, `evaluate` and
+`record`."""
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "train": TrainSection,
+    "rollout": RolloutSection,
+    "evaluate": EvaluateSection,
+    "record": RecordSection,
+}
+"""Sections of a scenario whose settings a running lab can change, besides `task`."""
+
+FIXED: dict[str, str] = {
+    "seed": "every draw of prompts and answers follows from it",
+    "model": "the backbone, its dtype and the adapters' shape are made when the model is loaded",
+    "task.name": "another task has other prompts; start a run on it",
+    "rewards": "rewards before and after would not compare, and every curve rests on them",
+    "lanes": "fork a lane to have one more; a lane's algorithm can be switched",
+}
+"""What a running lab does not change, and why."""
+
+
+def lab_wide(key: str) -> bool:
+    """Whether a setting is the same for all lanes."""
+    return key in LAB_WIDE or key.startswith(("task.", "evaluate.", "record."))
 
 
 def check_setting(key: str, value: object, algorithm: Algorithm, task: tasks.Task) -> None:
@@ -197,10 +221,11 @@ def check_setting(key: str, value: object, algorithm: Algorithm, task: tasks.Tas
     """
     section, _, field = key.rpartition(".")
     known: dict[str, Any] = {}
-    if key in FIXED:
-        raise ScenarioError(("key",), f"{key} is settled when a run starts")
-    if section in ("train", "rollout"):
-        model: type[BaseModel] = TrainSection if section == "train" else RolloutSection
+    why = FIXED.get(key) or FIXED.get(key.partition(".")[0])
+    if why is not None:
+        raise ScenarioError(("key",), f"{key} is settled when a run starts: {why}")
+    if section in SECTIONS:
+        model = SECTIONS[section]
     elif section == "task":
         model, known = task.Options, task.options.model_dump()
     elif section in ("", "algorithm"):
@@ -208,10 +233,11 @@ def check_setting(key: str, value: object, algorithm: Algorithm, task: tasks.Tas
     else:
         raise ScenarioError(
             ("key",),
-            f"unknown setting {key!r}; valid: train.…, rollout.…, task.…, or the algorithm's own",
+            f"unknown setting {key!r}; valid: train.…, rollout.…, task.…, evaluate.…, record.…, "
+            f"or the algorithm's own",
         )
     if field not in model.model_fields:
-        whose = section if section in ("train", "rollout", "task") else algorithm.name
+        whose = section if section in (*SECTIONS, "task") else algorithm.name
         raise ScenarioError(
             ("key",), f"{whose} has no setting {field!r}{nearest(field, model.model_fields)}"
         )

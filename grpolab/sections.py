@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
@@ -136,8 +136,10 @@ class SwitchCue(Strict):
 class SetCue(Strict):
     at: int = Field(ge=0, description="after this many steps")
     do: Literal["set"]
-    key: str = Field(description="an algorithm setting, or train.… or rollout.…")
-    value: bool | int | float | str | None
+    key: str = Field(
+        description="an algorithm setting, or train.…, rollout.…, task.…, evaluate.…, record.…"
+    )
+    value: bool | int | float | str | list[int | float] | None
     lane: str | None = None
 
 
@@ -164,11 +166,28 @@ class KlBenchCue(Strict):
     lane: str | None = Field(default=None, description="which lane; none: every lane")
 
 
+class ChatCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["chat"]
+    text: str = Field(min_length=1, max_length=4000, description="what the policy is asked")
+    lane: str | None = Field(default=None, description="which lane; none: every lane")
+    samples: int = Field(default=2, ge=0, le=16, description="answers at the rollout's temperature")
+    greedy: bool = Field(default=True, description="the likeliest answer too")
+    turn: int = Field(default=0, ge=0, description="another turn draws other answers")
+
+    @model_validator(mode="after")
+    def _some(self) -> ChatCue:
+        if not self.samples and not self.greedy:
+            raise ValueError("samples: ask for at least one answer, or for the greedy one")
+        return self
+
+
 class SimpleCue(Strict):
     at: int = Field(ge=0, description="after this many steps")
     do: Literal["pause", "evaluate", "checkpoint"]
 
 
 Cue = Annotated[
-    SwitchCue | SetCue | ForkCue | LensCue | KlBenchCue | SimpleCue, Field(discriminator="do")
+    SwitchCue | SetCue | ForkCue | LensCue | KlBenchCue | ChatCue | SimpleCue,
+    Field(discriminator="do"),
 ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from grpolab import events as ev
 from grpolab.history import Axis, Samples, Steps
@@ -43,6 +43,26 @@ class RolloutView:
     graded: ev.Graded | None = field(default_factory=lambda: None)
     tokens: ev.Tokens | None = field(default_factory=lambda: None)
 
+    @classmethod
+    def of(cls, e: ev.RolloutStarted, *more: ev.Event) -> RolloutView:
+        """A rollout as its events tell it: begun, perhaps graded, perhaps with its tokens."""
+        rows = len(e.prompts) * e.group_size
+        view = cls(
+            e.step, e.algorithm, e.prompts, e.difficulty, e.group_size, e.max_tokens, [""] * rows
+        )
+        for event in more:
+            if isinstance(event, ev.Graded):
+                view.grade(event)
+            elif isinstance(event, ev.Tokens):
+                view.tokens = event
+        return view
+
+    def grade(self, e: ev.Graded) -> None:
+        self.graded = e
+        self.text = list(e.text)
+        self.ended = set(range(len(e.text)))
+        self.position = max([self.position, *e.length])  # how it was sampled may not be read again
+
     def rows(self, prompt: int) -> range:
         """Row numbers of one prompt's group."""
         return range(prompt * self.group_size, (prompt + 1) * self.group_size)
@@ -69,6 +89,14 @@ class RolloutView:
         return sum(rows[row]) / len(rows[row])
 
 
+class Made(NamedTuple):
+    """How many of a lane's changes, switches and settings in force a checkpoint keeps."""
+
+    changes: int
+    switches: int
+    history: int
+
+
 @dataclass
 class LaneState:
     name: str
@@ -85,6 +113,7 @@ class LaneState:
     critic: ev.CriticChanged | None = None
     lenses: dict[int, ev.LensMade] = field(default_factory=dict)  # by step, the newest of each
     benches: list[ev.KlBenched] = field(default_factory=list)
+    chats: list[ev.Chatted] = field(default_factory=list)
     rollouts: dict[int, RolloutView] = field(default_factory=dict)
     history: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)  # see began
 
@@ -96,6 +125,24 @@ class LaneState:
         if self.archive is not None:
             self.steps.fetch = partial(self.archive.done, self.name)
         self.began(self.opened)
+
+    @property
+    def made(self) -> Made:
+        """How much was done to it until now."""
+        return Made(len(self.changes), len(self.switches), len(self.history))
+
+    def new_since(self, step: int, saved: dict[str, Made] | None) -> bool:
+        """Whether it was forked after this step, or after its checkpoint, which holds `saved`."""
+        new = step == 0 and bool(self.parent) if saved is None else self.name not in saved
+        return new or self.opened > step
+
+    def made_before(self, step: int) -> Made:
+        """The same after so many steps, where no checkpoint tells; at the start nothing was
+        done."""
+        last = step if step else -1
+        changes = sum(c.step <= last for c in self.changes)
+        switches = sum(s.step <= last for s in self.switches)
+        return Made(changes, switches, sum(h[0] <= last for h in self.history))
 
     @property
     def last(self) -> ev.StepDone | None:
@@ -148,6 +195,8 @@ class LabState:
     refused: ev.Refused | None = None
     relieved: ev.Relieved | None = None
     checkpoint: ev.Checkpointed | None = None
+    rewinds: list[ev.Resumed] = field(default_factory=list)  # that are in force
+    saved: dict[int, dict[str, Made]] = field(default_factory=dict)  # at each checkpoint, by lane
     time: float = 0.0
     version: int = 0
     archive: Archive | None = None
@@ -160,8 +209,10 @@ class LabState:
 
     @property
     def steps(self) -> int:
-        """Steps the run is to make."""
-        return self.run.steps if self.run else 0
+        """Steps the run is to make: as planned, or as changed since."""
+        changes = next(iter(self.lanes.values())).changes if self.lanes else []
+        changed = (c.after for c in reversed(changes) if c.key == "train.steps")
+        return int(next(changed, self.run.steps if self.run else 0))
 
     @property
     def predicted_memory(self) -> dict[str, dict[str, int]]:
@@ -182,18 +233,23 @@ class LabState:
     def _on_resumed(self, e: ev.Resumed) -> None:
         self.ended = self.failed = None
         self.paused = False
+        self.rewinds = [r for r in self.rewinds if r.step <= e.step]
+        if e.origin == "rewind":
+            self.rewinds.append(e)
+        saved = self.saved.get(e.step)
+        self.saved = {k: v for k, v in self.saved.items() if k <= e.step}
         for name, lane in list(self.lanes.items()):
-            if lane.opened > e.step:
+            if lane.new_since(e.step, saved):
                 del self.lanes[name]
                 continue
             lane.steps.cut(e.step)
             lane.evals = [s for s in lane.evals if s.step <= e.step]
-            lane.changes = [s for s in lane.changes if s.step <= e.step]
-            undone = [s for s in lane.switches if s.step > e.step]
-            if undone:
-                lane.algorithm = undone[0].before
-            lane.switches = [s for s in lane.switches if s.step <= e.step]
-            lane.history = [h for h in lane.history if h[0] <= e.step] or lane.history[:1]
+            kept = lane.made_before(e.step) if saved is None else saved[name]
+            if kept.switches < len(lane.switches):
+                lane.algorithm = lane.switches[kept.switches].before
+            del lane.changes[kept.changes :], lane.switches[kept.switches :]
+            del lane.history[max(1, kept.history) :]
+            lane.chats = [c for c in lane.chats if c.step <= e.step]
             lane.lenses = {k: v for k, v in lane.lenses.items() if k <= e.step}
             lane.benches = [b for b in lane.benches if b.step <= e.step]
             lane.rollouts = {k: v for k, v in lane.rollouts.items() if k <= e.step}
@@ -222,10 +278,7 @@ class LabState:
         if lane is None:
             return
         lane.samples.rollout(len(e.prompts), e.group_size)
-        rows = len(e.prompts) * e.group_size
-        lane.rollouts[e.step] = RolloutView(
-            e.step, e.algorithm, e.prompts, e.difficulty, e.group_size, e.max_tokens, [""] * rows
-        )
+        lane.rollouts[e.step] = RolloutView.of(e)
         while len(lane.rollouts) > KEPT_ROLLOUTS:
             del lane.rollouts[next(iter(lane.rollouts))]
         old = list(lane.rollouts)[-1 - WHOLE_ROLLOUTS : -WHOLE_ROLLOUTS]
@@ -247,12 +300,8 @@ class LabState:
 
     def _on_graded(self, e: ev.Graded) -> None:
         view = self._view(e.lane, e.step)
-        if view is None:
-            return
-        view.graded = e
-        view.text = list(e.text)
-        view.ended = set(range(len(e.text)))
-        view.position = max([view.position, *e.length])  # how it was sampled may not be read again
+        if view is not None:
+            view.grade(e)
 
     def _on_tokens(self, e: ev.Tokens) -> None:
         view = self._view(e.lane, e.step)
@@ -300,8 +349,13 @@ class LabState:
         if e.lane in self.lanes:
             self.lanes[e.lane].benches.append(e)
 
+    def _on_chat(self, e: ev.Chatted) -> None:
+        if e.lane in self.lanes:
+            self.lanes[e.lane].chats.append(e)
+
     def _on_checkpoint(self, e: ev.Checkpointed) -> None:
         self.checkpoint = e
+        self.saved[e.step] = {name: lane.made for name, lane in self.lanes.items()}
 
     def _on_paused(self, e: ev.Paused) -> None:
         self.paused = True

@@ -9,16 +9,18 @@ import torch
 
 from grpolab import events as ev
 from grpolab import scenario
-from grpolab.engine import kl_bench, live_lens, saving
+from grpolab.engine import chat, kl_bench, live_lens, saving
 from grpolab.engine.lane import Lane
 from grpolab.problems import RequestError
 from grpolab.scenario import (
     AlgorithmSection,
+    ChatCue,
     Cue,
     ForkCue,
     KlBenchCue,
     LensCue,
     RolloutSection,
+    Scenario,
     SetCue,
     SwitchCue,
     TrainSection,
@@ -34,8 +36,8 @@ def apply(lab: Lab, cue: Cue, origin: str) -> None:
         if isinstance(cue, SwitchCue):
             for lane in _meant(lab, cue.lane):
                 switch(lab, lane, cue.algorithm, origin)
-        elif isinstance(cue, SetCue) and cue.key.startswith("task."):
-            change_task(lab, cue.key, cue.value, origin)
+        elif isinstance(cue, SetCue) and scenario.lab_wide(cue.key):
+            change_for_all(lab, cue.key, cue.value, origin)
         elif isinstance(cue, SetCue):
             for lane in _meant(lab, cue.lane):
                 change_setting(lab, lane, cue.key, cue.value, origin)
@@ -47,6 +49,9 @@ def apply(lab: Lab, cue: Cue, origin: str) -> None:
         elif isinstance(cue, KlBenchCue):
             for lane in _meant(lab, cue.lane):
                 lab.emit(kl_bench.bench(lab, lane))
+        elif isinstance(cue, ChatCue):
+            for lane in _meant(lab, cue.lane):
+                lab.emit(chat.chat(lab, lane, cue))
         elif cue.do == "evaluate":
             lab.evaluate()
         elif cue.do == "checkpoint":
@@ -93,6 +98,8 @@ def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> N
         before = getattr(lane.train, name)
         lane.train = TrainSection.model_validate(lane.train.model_dump() | {name: value})
     elif section == "rollout":
+        if name == "max_tokens":
+            _check_room(lab, lane, value)
         before = getattr(lane.rollout, name)
         lane.rollout = RolloutSection.model_validate(lane.rollout.model_dump() | {name: value})
     else:
@@ -108,16 +115,44 @@ def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> N
     lab.emit(ev.SettingChanged(lab.step_number, lane.name, key, before, value, origin))
 
 
-def change_task(lab: Lab, key: str, value: Any, origin: str) -> None:
-    """One option of the task, for every lane, from the next step on; evaluations draw new held-out
-    prompts."""
+def change_for_all(lab: Lab, key: str, value: Any, origin: str) -> None:
+    """A setting that all lanes have in common, from the next step on: of the task (evaluations then
+    draw new held-out prompts), of evaluation and record, or the run's length."""
     lanes = list(lab.lanes.values())
     scenario.check_setting(key, value, lanes[0].algorithm, lab.task)
-    options = lab.task.options.model_dump(mode="json")
-    name = key.removeprefix("task.")
-    lab.set_task({"name": lab.task.name} | options | {name: value})
+    section, _, name = key.partition(".")
+    if section == "task":
+        options = lab.task.options.model_dump(mode="json")
+        lab.set_task({"name": lab.task.name} | options | {name: value})
+    else:
+        if key == "train.steps" and value <= lab.step_number:
+            raise ValueError(f"train.steps: {lab.step_number} steps are done already")
+        options = getattr(lab.plan, section).model_dump(mode="json")
+        lab.set_plan(_with(lab.plan, section, name, value))
+        if section == "train":  # the schedule of the learning rate follows the length
+            for lane in lanes:
+                lane.train = lane.train.model_copy(update={name: value})
     for lane in lanes:
         lab.emit(ev.SettingChanged(lab.step_number, lane.name, key, options[name], value, origin))
+
+
+def _with(plan: Scenario, section: str, name: str, value: Any) -> Scenario:
+    changed = plan.complete()
+    changed[section][name] = value
+    return Scenario.model_validate(changed)
+
+
+def _check_room(lab: Lab, lane: Lane, tokens: int) -> None:
+    """Whether the model has positions for answers of so many tokens. Raises ValueError."""
+    if lane.model_shape is None:
+        return
+    encode = lab.backbone.text.encode
+    longest = max(len(encode(p.text)) for p in lab.test_prompts)
+    if longest + tokens > lane.model_shape.longest:
+        raise ValueError(
+            f"rollout.max_tokens: prompts of {longest} tokens and answers of {tokens} pass the "
+            f"model's {lane.model_shape.longest} positions"
+        )
 
 
 def fork(lab: Lab, cue: ForkCue) -> None:

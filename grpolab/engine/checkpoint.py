@@ -42,12 +42,22 @@ def save(run_dir: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
     return target
 
 
+def whole(run_dir: Path) -> list[tuple[int, Path]]:
+    """Whole checkpoints as (step, folder), oldest first."""
+    found = (run_dir / "checkpoints").glob("step-*")
+    return sorted((int(p.name[5:]), p) for p in found if (p / "state.json").exists())
+
+
 def newest(run_dir: Path) -> tuple[int, Path] | None:
     """The newest whole checkpoint as (step, folder)."""
-    found = sorted(
-        p for p in (run_dir / "checkpoints").glob("step-*") if (p / "state.json").exists()
-    )
-    return (int(found[-1].name[5:]), found[-1]) if found else None
+    return next(reversed(whole(run_dir)), None)
+
+
+def remove_after(run_dir: Path, step: int) -> None:
+    """Remove the checkpoints of later steps, the latest first."""
+    for later, path in reversed(whole(run_dir)):
+        if later > step:
+            shutil.rmtree(path)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

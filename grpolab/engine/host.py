@@ -21,8 +21,9 @@ from grpolab import events as ev
 from grpolab import feed, fit, rundir, scenario, scenario_file
 from grpolab.engine import changes, checkpoint, saving
 from grpolab.engine.lab import Lab, machine
+from grpolab.engine.rewind import check_fork, rewind
 from grpolab.problems import RequestError
-from grpolab.scenario import Cue, Scenario
+from grpolab.scenario import Cue, ForkCue, Scenario
 
 CUE: TypeAdapter[Cue] = TypeAdapter(Cue)
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -98,13 +99,15 @@ class Host:
         if lab.step_number == 0:
             lab.evaluate()
         while True:
-            self._take_commands(lab)
             if "pause" in lab.apply_cues():
                 self._pause(lab, "cue")
+            self._take_commands(lab)  # after the scenario's own cues of this step, as in a rerun
             while self.paused and not self.single and not self.stopping:
                 lab.phase("waiting")
                 self._obey(lab, self.commands.get())
                 self._take_commands(lab)
+            if lab.cues_due:  # a rewind brought them back
+                continue
             if self.stopping or lab.step_number >= lab.plan.train.steps:
                 break
             self.single = max(0, self.single - 1)
@@ -147,8 +150,38 @@ class Host:
             if not self.paused:
                 self._pause(lab, "command")
             self.single += 1
+        elif do == "rewind":
+            self._rewind(lab, command, command.get("to"))
+        elif do == "fork" and "checkpoint" in command:
+            self._fork_there(lab, command)
         else:
             self._change(lab, command)
+
+    def _rewind(self, lab: Lab, command: dict[str, Any], to: object) -> bool:
+        """Back to a checkpoint; False where that was refused. What was paused stays paused."""
+        try:
+            rewind(lab, _step(to))
+        except (ValueError, OSError) as error:
+            self.emit(ev.Refused(lab.step_number, command, str(error)))
+            return False
+        self.single = 0
+        if self.paused:
+            self.emit(ev.Paused(lab.step_number))
+        return True
+
+    def _fork_there(self, lab: Lab, command: dict[str, Any]) -> None:
+        """Back to a checkpoint and a fork there, or neither."""
+        rest = {k: v for k, v in command.items() if k != "checkpoint"}
+        cue = self._cue(lab, rest)
+        if not isinstance(cue, ForkCue):
+            return
+        try:
+            check_fork(lab, _step(command["checkpoint"]), cue)
+        except (ValueError, OSError) as error:
+            self.emit(ev.Refused(lab.step_number, command, str(error)))
+            return
+        if self._rewind(lab, command, command["checkpoint"]):
+            self._change(lab, rest)
 
     def _pause(self, lab: Lab, origin: str) -> None:
         if not self.paused:
@@ -157,14 +190,18 @@ class Host:
 
     def _change(self, lab: Lab, command: dict[str, Any]) -> None:
         """Any other command is a cue for now."""
+        if (cue := self._cue(lab, command)) is not None:
+            changes.apply(lab, cue, "command")
+
+    def _cue(self, lab: Lab, command: dict[str, Any]) -> Cue | None:
+        """A command as a cue; refused where it is none."""
         try:
             named = scenario.expand({"cues": [command | {"at": lab.step_number}]})["cues"][0]
-            cue = CUE.validate_python(named)
+            return CUE.validate_python(named)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             self.emit(ev.Refused(lab.step_number, command, f"not a command: {reason}"))
-            return
-        changes.apply(lab, cue, "command")
+            return None
 
     # --- beginning and end ---
 
@@ -204,6 +241,12 @@ class Host:
             return
         digest = saving.digest(lab) if status == "done" else ""
         self.emit(ev.Ended(lab.step_number, status, lab.clock.now(), digest))
+
+
+def _step(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("name the step of a checkpoint")
+    return value
 
 
 def _device(name: str) -> torch.device:

@@ -66,13 +66,12 @@ class Lab:
     def __init__(
         self, plan: Scenario, run_dir: Path, emit: Emit, device: torch.device, threads: int
     ) -> None:
-        self.plan, self.run_dir, self.emit = plan, run_dir, emit
+        self.plan = self.first = plan  # as it is now, and as the run began
+        self.run_dir, self.emit = run_dir, emit
         self.device, self.threads = device, threads
         self.clock = Clock()
         self.step_number = 0
-        self.cues: list[tuple[Cue, str]] = sorted(
-            ((c, "cue") for c in plan.cues), key=lambda c: c[0].at
-        )
+        self.cues = self.planned_cues()
         self.cues_done = 0
         self.parts = [scenario.make_reward(r) for r in plan.rewards]
         self.memory = Memory(device, self.holdings, self.traits)
@@ -102,9 +101,28 @@ class Lab:
                 self.plan.model.quantize, b.backend, time.perf_counter() - start, b.note,
             )
         )  # fmt: skip
+        self.open_lanes()
+
+    def planned_cues(self) -> list[tuple[Cue, str]]:
+        """The scenario's own cues in their order."""
+        return sorted(((c, "cue") for c in self.first.cues), key=lambda c: c[0].at)
+
+    def open_lanes(self) -> None:
+        """The lanes and the task of the scenario."""
         for section in self.plan.lanes:
             self.add_lane(section.name, section.algorithm)
         self.set_task(self.plan.task.model_dump(mode="json"))
+
+    def drop_lanes(self, keep: Sequence[str] = ()) -> None:
+        """Give up the lanes that are not named."""
+        for name in [n for n in self.lanes if n not in keep]:
+            self.lanes.pop(name).drop()
+
+    def set_plan(self, plan: Scenario) -> None:
+        """Another length, other evaluations, another record, from now on."""
+        self.plan = plan
+        if hasattr(self, "task"):
+            self.test_prompts = held_out(self.task, plan.seed, plan.evaluate.prompts)
 
     def set_task(self, options: dict[str, Any]) -> None:
         """The task of all lanes, by name and options, and the held-out prompts that go with it."""
@@ -250,6 +268,12 @@ class Lab:
         self.apply_cues(LOOKS)  # before the checkpoint: what they look at is not in it
         if done or self.step_number % self.plan.train.checkpoint_every == 0:
             saving.save(self)
+
+    @property
+    def cues_due(self) -> bool:
+        """Whether a cue of its own is to be carried out before the next step."""
+        ahead = self.cues[self.cues_done :]
+        return bool(ahead) and ahead[0][0].at <= self.step_number
 
     def apply_cues(self, kinds: tuple[type, ...] = (object,)) -> list[str]:
         """Carry out the cues that are due before the next step, up to the first of another kind;

@@ -268,6 +268,11 @@ class Lane:
         self._remember(name)
         self.reference = name
 
+    def first_reference(self) -> None:
+        """The reference becomes the start again."""
+        self.reference = BASE
+        self._forget(f"{self.name}/reference")
+
     @torch.no_grad()
     def set_reference(self, tensors: Mapping[str, Tensor]) -> None:
         """Give the reference, which must be an adapter already, these values."""
@@ -310,8 +315,7 @@ class Lane:
         if not self.algorithm.measures:
             self._forget(self.snapshot)
         if self.reference is not None:
-            self.reference = BASE
-            self._forget(f"{self.name}/reference")
+            self.first_reference()
             reset.append("reference: the start again")
         if rate != self.learning_rate:
             reset.append(f"learning rate {rate:g} to {self.learning_rate:g}")
@@ -344,6 +348,13 @@ class Lane:
         elif not self.algorithm.needs_critic and self.critic is not None:
             self.critic.drop()
             self.critic = None
+
+    def drop(self) -> None:
+        """Give up all that it has on the backbone."""
+        if self.critic is not None:
+            self.critic.drop()
+        for name in [*self._copies, self.adapter]:
+            self.backbone.drop_adapter(name)
 
     def copy_from(self, other: Lane) -> None:
         """Become a fork: the other's adapter, optimizer moments and, where both want one,

@@ -13,7 +13,7 @@ from grpolab import events as ev
 from grpolab import scenario
 from grpolab.engine import checkpoint
 from grpolab.engine.lane import Lane
-from grpolab.scenario import AlgorithmSection, RolloutSection, TrainSection
+from grpolab.scenario import AlgorithmSection, RolloutSection, Scenario, TrainSection
 
 if TYPE_CHECKING:
     from grpolab.engine.lab import Lab
@@ -76,6 +76,7 @@ def save(lab: Lab) -> None:
         # done by hand once, to be done again at its step
         "waiting": [cue.model_dump(mode="json") for cue, origin in ahead if origin == "command"],
         "task": lab.task_section.model_dump(mode="json"),
+        "plan": lab.plan.model_dump(mode="json", include={"train", "evaluate", "record"}),
         "lanes": lanes,
         "seconds": lab.clock.now(),
     }
@@ -84,13 +85,19 @@ def save(lab: Lab) -> None:
     lab.emit(ev.Checkpointed(lab.step_number, str(path.relative_to(lab.run_dir))))
 
 
-def restore(lab: Lab, path: Path) -> list[dict[str, Any]]:
-    """Go back to a checkpoint, in a lab just opened that knows only its scenario's own cues.
+Loaded = tuple[dict[str, Tensor], dict[str, Any]]
+"""A checkpoint's tensors and state."""
+
+
+def restore(lab: Lab, found: Path | Loaded) -> list[dict[str, Any]]:
+    """Go back to a checkpoint, in a lab just opened or in a running one.
 
     Returns what had been done by hand and was still to be done again when it was written.
     """
-    tensors, state = checkpoint.load(path)
+    tensors, state = checkpoint.load(found) if isinstance(found, Path) else found
     lab.step_number = lab.saved = state["step"]
+    lab.set_plan(Scenario.model_validate(lab.first.complete() | state.get("plan", {})))
+    lab.drop_lanes(keep=[saved["name"] for saved in state["lanes"]])
     for i, saved in enumerate(state["lanes"]):
         section = AlgorithmSection.model_validate(saved["algorithm"])
         lane = lab.lanes.get(saved["name"]) or lab.add_lane(saved["name"], section)
@@ -99,9 +106,20 @@ def restore(lab: Lab, path: Path) -> list[dict[str, Any]]:
         _restore_lane(lane, section, saved, own)
         lab.announce(lane)
     lab.clock.seconds |= state["seconds"]
+    lab.cues = lab.planned_cues()
     lab.cues_done = state["cues_done"]
     lab.set_task(state["task"])
     return state["waiting"]
+
+
+def start_over(lab: Lab) -> list[dict[str, Any]]:
+    """Go back to before the first step, as if the lab had just been opened."""
+    lab.step_number, lab.saved, lab.cues_done = 0, -1, 0
+    lab.cues = lab.planned_cues()
+    lab.drop_lanes()
+    lab.set_plan(lab.first)
+    lab.open_lanes()
+    return []
 
 
 def _restore_lane(
@@ -112,9 +130,11 @@ def _restore_lane(
     lane.match_critic()
     lane.train = TrainSection.model_validate(saved["train"])
     lane.rollout = RolloutSection.model_validate(saved["rollout"])
-    lane.digest = saved["digest"]
+    lane.digest, lane.held = saved["digest"], None
     if any(name.startswith("reference.") for name in tensors):
         lane.renew_reference()
+    else:
+        lane.first_reference()
     with torch.no_grad():
         for name, tensor in learned(lane).items():
             tensor.copy_(tensors[name])

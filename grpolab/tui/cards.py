@@ -4,10 +4,13 @@ thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from grpolab.algorithms import Algorithm
 
 
@@ -57,14 +60,10 @@ def load() -> dict[str, Card]:
 def _card(name: str, a: type[Algorithm]) -> Card:
     from grpolab.algorithms.base import Settings
 
-    schema = a.Settings.model_json_schema()["properties"]
     settings = tuple(
-        Setting(
-            key, field.default, field.description or "", _kind(schema[key]),
-            key in Settings.model_fields,
-        )
-        for key, field in a.Settings.model_fields.items()
-    )  # fmt: skip
+        replace(setting, shared=setting.name in Settings.model_fields)
+        for setting in described(a.Settings)
+    )
     needs = {}
     for preset, values in a.presets.items():
         made = a(a.Settings.model_validate(values))
@@ -79,6 +78,15 @@ def _card(name: str, a: type[Algorithm]) -> Card:
         name, a.__module__.rpartition(".")[2] + ".py", a.title, a.paper, a.formula, a.mean(),
         settings, dict(a.presets), needs,
     )  # fmt: skip
+
+
+def described(model: type[BaseModel], prefix: str = "") -> list[Setting]:
+    """The fields of a model as settings."""
+    schema = model.model_json_schema()["properties"]
+    return [
+        Setting(prefix + key, field.default, field.description or "", _kind(schema[key]), False)
+        for key, field in model.model_fields.items()
+    ]
 
 
 def _kind(schema: dict[str, Any]) -> str:
@@ -101,6 +109,8 @@ def word(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(word(v) for v in value)}]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -113,12 +123,20 @@ def parse_setting(algorithm: str, key: str, text: str, values: dict[str, Any] | 
     return _parsed(ALGORITHMS[algorithm].Settings, key, text, known)
 
 
-def parse_run_setting(key: str, text: str) -> Any:
-    """The same for a setting of the run: `train.…` or `rollout.…`."""
-    from grpolab.sections import RolloutSection, TrainSection
+def parse_run_setting(
+    key: str, text: str, task: str = "", values: dict[str, Any] | None = None
+) -> Any:
+    """The same for a setting of the run: `train.…`, `rollout.…`, …; for one of `task.…` valid
+    beside the other `values` of that task."""
+    from grpolab.scenario import SECTIONS
+    from grpolab.tasks import TASKS
 
     section, _, name = key.partition(".")
-    return _parsed({"train": TrainSection, "rollout": RolloutSection}[section], name, text, {})
+    if section != "task":
+        return _parsed(SECTIONS[section], name, text, {})
+    known = {k.partition(".")[2]: v for k, v in (values or {}).items() if k != key}
+    value = _parsed(TASKS[task].Options, name, text, known)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _parsed(model: Any, key: str, text: str, known: dict[str, Any]) -> Any:
@@ -142,6 +160,11 @@ def _meant(text: str) -> list[Any]:
     words = {"none": None, "true": True, "yes": True, "false": False, "no": False}
     if text.lower() in words:
         return [words[text.lower()], text.lower()]
+    if text.startswith("["):
+        try:
+            return [json.loads(text)]
+        except ValueError:
+            return [text]
     for number in (int, float):
         try:
             value = number(text)

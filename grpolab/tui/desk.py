@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grpolab.bookmarks import Bookmarks
 from grpolab.state import LabState
 from grpolab.tui.keys import Keymap
 from grpolab.tui.palette import DARK, SPINNER, Palette
@@ -57,7 +58,17 @@ class Desk:
     """Where Esc leads back to, the last first."""
     archive: Archive | None = None  # the run file's steps, once somebody asked for old ones
     finding: Finding | None = None  # the last search over all answers
+    rolling: float | None = None
+    """Steps a second at which a held view moves on towards the newest step."""
+    _bookmarks: Bookmarks | None = None
     _notice: tuple[str, str, float] = ("", "dim", 0.0)
+
+    @property
+    def bookmarks(self) -> Bookmarks:
+        """Those of this run."""
+        if self._bookmarks is None or self._bookmarks.path.parent != self.run_dir:
+            self._bookmarks = Bookmarks(self.run_dir)
+        return self._bookmarks
 
     @property
     def mode(self) -> str:

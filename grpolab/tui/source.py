@@ -160,6 +160,8 @@ class Playing:
         self.past: Recall | None = Recall(self.log)
         self._clock: float | None = None  # None: at the start, wherever that will be
         self._to_end = False  # the clock stands at the end, wherever that will be
+        self.whole: tuple[int, LabState] | None = None
+        """What the run's changes tell, of so many events, once somebody asked."""
         self._next = 0  # events that were handed out
         self._wait = 0.0  # until then nobody runs after an end that moves
 
@@ -254,6 +256,15 @@ class Playing:
             self.home()
         else:
             self.seek(ends[min(at, len(ends) - 1)])
+
+    def go(self, step: int) -> None:
+        """To where a step is finished, or the nearest before it; the clock stops there."""
+        self.playing = False
+        found = None
+        while step > 0 and found is None:
+            found = self.log.finished(step)
+            step -= 1
+        self.seek(self._start if found is None else found)
 
     def home(self) -> None:
         self._clock, self._to_end = None, False

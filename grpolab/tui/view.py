@@ -4,6 +4,7 @@ unless it is held.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,21 +127,35 @@ class View:
         self.held = self.scored(state) or self.rollout(state)
 
     def browse(self, state: LabState, by: int) -> None:
-        """To an older or newer step among those kept in memory; past the newest the view follows
-        again.
-        """
+        """To an older or newer step; past the newest the view follows again."""
         lane = self.lane_state(state)
         if lane is None or not lane.rollouts:
             return
-        steps = list(lane.rollouts)
-        here = self.held.step if self.held else steps[-1]
-        at = next((i for i, s in enumerate(steps) if s >= here), len(steps) - 1)
-        self.browse_to(state, steps[max(0, at + by)] if at + by < len(steps) else None)
+        done, newest = lane.axis("step"), next(reversed(lane.rollouts))
+        here = self.held.step if self.held else newest
+        at = bisect_left(done, here) + by
+        if at < len(done):
+            self.browse_to(state, int(done[max(0, at)]) if len(done) else None)
+        else:
+            self.browse_to(state, newest if at == len(done) and newest not in done[-1:] else None)
 
     def browse_to(self, state: LabState, step: int | None) -> None:
-        """To a step of the run; None follows the newest."""
+        """To a step, or the nearest that can still be had; None follows the newest."""
         lane = self.lane_state(state)
-        self.held = lane.rollout_at(step) if lane is not None and step is not None else None
+        if lane is None or step is None:
+            self.held = None
+            return
+        held = lane.rollout_at(step)
+        if held is None and lane.rollouts:
+            held = lane.rollouts[min(lane.rollouts, key=lambda s: abs(s - step))]
+        self.held = held
+
+    def step(self, state: LabState) -> int:
+        """The step that is looked at: the held one, or the newest that is done."""
+        lane = self.lane_state(state)
+        if self.held is not None:
+            return self.held.step
+        return lane.last.step if lane is not None and lane.last is not None else 0
 
     def again(self, state: LabState) -> None:
         """The state was folded afresh: find what was held in it again."""

@@ -107,6 +107,77 @@ def test_what_was_done_by_hand_is_done_again_after_a_kill(tmp_path: Path):
     assert {done[s] for s in range(at + 1, 9)} == {"rloo"}
 
 
+def test_rewound_and_forked_by_command_it_reruns_to_the_same_digest(tmp_path: Path):
+    """Paused all the way: what is undone stays out of the rerun, and out of a resume."""
+    engine = start(tmp_path / "hand", train={"steps": 5, "checkpoint_every": 1})
+    engine.send({"do": "pause"})
+    wait_for(engine, lambda found: any(isinstance(e, ev.Paused) for e in found))
+    for _ in range(3):
+        engine.send({"do": "step"})
+    wait_for(engine, lambda found: len(steps(found)) >= 3)
+    at = steps(events(engine))[-1]
+    engine.send({"do": "set", "key": "beta", "value": 0.3})
+    engine.send({"do": "rewind", "to": 77})
+    engine.send({"do": "rewind", "to": "1"})
+    for wrong in ({"lane": "nobody"}, {"name": "main"}, {"algorithm": "ppx"}):
+        fork = {"do": "fork", "name": "twin", "lane": "main", "checkpoint": at - 1}
+        engine.send(fork | wrong)
+    engine.send(
+        {"do": "fork", "name": "twin", "algorithm": "ppo", "lane": "main", "checkpoint": at - 1}
+    )
+    engine.send({"do": "step"})
+    wait_for(engine, lambda found: steps(found)[-1:] == [at] and len(steps(found)) >= at + 2)
+    found = events(engine)
+    assert sum(isinstance(e, ev.Refused) for e in found) == 5
+    (back,) = (e for e in found if isinstance(e, ev.Resumed))
+    assert (back.step, back.origin, back.before) == (at - 1, "rewind", at)
+    os.killpg(engine.process.pid, signal.SIGKILL)
+    engine.wait(10)
+    again = Engine.start(engine.run_dir, threads=1, resume=True)
+    assert again.wait(120) == 0, again.log_tail()
+    from grpolab.rerun import rerun, scenario_of
+
+    recorded = feed.read(engine.run_dir / rundir.EVENTS)
+    assert [cue["do"] for cue in scenario_of(recorded)["cues"]] == ["fork"]
+    assert rerun(engine.run_dir, out=tmp_path / "second") == 0
+
+
+def test_a_session_saved_as_a_scenario_has_its_digest(tmp_path: Path):
+    """By hand: a switch, settings, questions, a rewind, a fork; then the file, headless."""
+    from grpolab import session
+    from grpolab.scenario_file import load
+
+    engine = start(tmp_path / "hand", train={"steps": 4, "checkpoint_every": 1})
+    engine.send({"do": "pause"})
+    wait_for(engine, lambda found: any(isinstance(e, ev.Paused) for e in found))
+    engine.send({"do": "step"})
+    wait_for(engine, lambda found: len(steps(found)) >= 1)
+    at = steps(events(engine))[-1]
+    for command in (
+        {"do": "switch", "algorithm": "ppo"},
+        {"do": "chat", "text": "1+1; 2+2; 3*3; 4-1", "lane": "main"},
+        {"do": "step"},
+        {"do": "rewind", "to": at},
+        {"do": "switch", "algorithm": {"name": "rloo", "beta": 0.02}},
+        {"do": "set", "key": "train.max_grad_norm", "value": 0.3, "lane": "main"},
+        {"do": "set", "key": "evaluate.prompts", "value": 3},
+        {"do": "set", "key": "task.mix", "value": [0, 0, 1]},
+        {"do": "fork", "name": "twin", "algorithm": "dr-grpo", "lane": "main"},
+        {"do": "chat", "text": "what?", "lane": "twin"},
+        {"do": "continue"},
+    ):
+        engine.send(command)
+    assert engine.wait(120) == 0, engine.log_tail()
+    assert not [e for e in events(engine) if isinstance(e, ev.Refused)]
+    path, count = session.save(engine.run_dir)
+    assert count == 5 and path.parent == engine.run_dir
+    plan = load(str(path))
+    assert [cue.do for cue in plan.cues] == ["switch", "set", "set", "set", "fork"]
+    again = Engine.start(rundir.create(plan, tmp_path / "again"), threads=1)
+    assert again.wait(120) == 0, again.log_tail()
+    assert last(again).digest == last(engine).digest != ""
+
+
 def test_it_never_outlives_its_viewer(tmp_path: Path):
     engine = start(tmp_path / "orphan", train={"steps": 500})
     wait_for(engine, lambda found: bool(steps(found)))

@@ -321,15 +321,17 @@ def test_no_key_has_two_meanings(place: str) -> None:
         for key in action.keys.split(","):
             assert key not in taken, f"{key}: {action.name} and {taken.get(key)}"
             taken[key] = action.name
+    from grpolab.tui.screens.chat import ChatScreen
     from grpolab.tui.screens.curves import CurvesScreen
     from grpolab.tui.screens.health import HealthScreen
     from grpolab.tui.screens.memory import MemoryScreen
     from grpolab.tui.screens.source import SourceScreen
+    from grpolab.tui.screens.time import TimeScreen
     from grpolab.tui.screens.whatif import WhatIfScreen
 
     own = (
         LensScreen, FormulaScreen, KlBenchScreen, GroupScreen, AnswersScreen, Reader, SourceScreen,
-        WhatIfScreen, CurvesScreen, HealthScreen, MemoryScreen,
+        WhatIfScreen, CurvesScreen, HealthScreen, MemoryScreen, TimeScreen, ChatScreen,
     )  # fmt: skip
     known = {s.key: s for s in own}
     screen = LabScreen if place == "lab" else known[place]

@@ -113,14 +113,11 @@ async def change(lab: tuple[Live, Pilot[int]], key: str, value: str) -> list[dic
     """Type a setting's name and value into the dialog; what was sent."""
     live, pilot = lab
     before = len(live.engine.sent)
+    typed = ["full_stop" if c == "." else "underscore" if c == "_" else c for c in key]
     if not isinstance(live.app.screen, SettingDialog):
-        await press(
-            live,
-            pilot,
-            "equals_sign",
-            *("full_stop" if c == "." else "underscore" if c == "_" else c for c in key),
-            "enter",
-        )
+        await press(live, pilot, "equals_sign", *typed, "enter")
+    elif not live.app.screen.editing:
+        await press(live, pilot, "escape", *typed, "enter")
     screen = live.app.screen
     assert isinstance(screen, SettingDialog) and screen.name_here == key and screen.editing
     screen.entry_field.value = value

@@ -168,7 +168,12 @@ class Header(Canvas):
         elif d.mode == "watch":
             chips.append(("WATCHING", "accent"))
         if d.view.held is not None:
-            chips.append((f"VIEW HELD at step {d.view.held.step}", "heat"))
+            if d.rolling is None:
+                chips.append((f"VIEW HELD at step {d.view.held.step}", "heat"))
+            else:
+                chips.append((f"▶ VIEW at step {d.view.held.step}, {d.rolling:g}/s", "heat"))
+        if (mark := d.bookmarks.at(d.view.step(s), d.view.lane)) is not None:
+            chips.append((f"★ {clip(visible(mark.note), 24)}".rstrip(), "warn"))
         return chips
 
     def _phase(self) -> Line:

@@ -9,14 +9,13 @@ from grpolab.events import METRICS
 from grpolab.tui import tastes
 from grpolab.tui.arrange import LAYOUTS, PANES
 from grpolab.tui.screens.going import Going
-from grpolab.tui.screens.training import Training
-from grpolab.tui.source import Playing
+from grpolab.tui.screens.travel import Travel
 
 if TYPE_CHECKING:
     from grpolab.tui.panes.base import Pane
 
 
-class Actions(Going, Training):
+class Actions(Going, Travel):
     """The actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
@@ -118,6 +117,12 @@ class Actions(Going, Training):
 
             self.app.push_screen(FormulaScreen(self.desk))
 
+    def action_chat(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.chat import ChatScreen
+
+            self.app.push_screen(ChatScreen(self.desk))
+
     def action_kl_bench(self) -> None:
         if self._lane_known():
             from grpolab.tui.screens.kl_bench import KlBenchScreen
@@ -149,51 +154,6 @@ class Actions(Going, Training):
         self.desk.say("there is no lane yet", "warn")
         self.moved()
         return False
-
-    # time
-
-    def action_older(self) -> None:
-        self._browse(-1)
-
-    def action_newer(self) -> None:
-        self._browse(1)
-
-    def _browse(self, by: int) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.scrub(by)
-        elif not self.browse_far(by):
-            self.desk.view.browse(self.desk.state, by)
-        self.moved()
-
-    def action_first(self) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.home()
-        elif not self.browse_far(-(10**9)):
-            self.desk.view.browse(self.desk.state, -(10**9))
-        self.moved()
-
-    def action_last(self) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.end()
-        self.desk.view.browse_to(self.desk.state, None)
-        self.desk.trail.clear()
-        self.moved()
-
-    def action_play(self) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.toggle()
-        self.moved()
-
-    def action_slower(self) -> None:
-        self._speed(-1)
-
-    def action_faster(self) -> None:
-        self._speed(1)
-
-    def _speed(self, by: int) -> None:
-        if isinstance(self.desk.source, Playing):
-            self.desk.source.faster(by)
-        self.moved()
 
     # panes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -120,7 +119,7 @@ class Going:
     def fetch(self, lane: str, step: int, then: Callable[[RolloutView], None]) -> None:
         """A step's rollout, from memory or from the run file, to be given to `then`."""
         state = self.desk.state.lanes.get(lane)
-        found = state.rollouts.get(step) if state else None
+        found = state.rollout_at(step) if state else None
         if found is not None:
             then(found)
             return
@@ -189,24 +188,6 @@ class Going:
         self.moved()
         for opens in place.screens:
             self.app.push_screen(opens(self.desk))
-
-    # steps that memory has let go
-
-    def browse_far(self, by: int) -> bool:
-        """From a held step to an older or newer one, through the run file where memory does not
-        reach. False: memory does, or the view is to follow."""
-        view = self.desk.view
-        lane = view.lane_state(self.desk.state)
-        if lane is None:
-            return False
-        steps = list(lane.series("reward")[0])
-        here = view.held.step if view.held else max(lane.rollouts, default=0)
-        at = max(0, bisect_left(steps, here) + by)
-        near = view.held is None or here in lane.rollouts
-        if at >= len(steps) or (near and steps[at] in lane.rollouts):
-            return False
-        self.hold_at(view.lane, steps[at])
-        return True
 
     def hold_at(self, lane: str, step: int) -> None:
         """Hold the view at any step of a lane; what is selected stays selected."""

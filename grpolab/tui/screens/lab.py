@@ -176,6 +176,7 @@ class LabScreen(Actions, Screen[int]):
             guest.news([event for _, event in batch] + (self._newest() if restart else []))
         if marks:
             self.mark(marks)
+        self.roll(now)
 
     def _newest(self) -> list[ev.Event]:
         """What every lane has last, of each kind that a screen may wait for."""
@@ -197,6 +198,10 @@ class LabScreen(Actions, Screen[int]):
                 names = f"{event.before.upper()} → {event.after.upper()}"
                 fresh = f"; reset {', '.join(event.reset)}" if event.reset else ""
                 desk.say(f"{names}: kept {', '.join(event.kept)}{fresh}", "accent")
+            case ev.Resumed():
+                self.rewound(event)
+            case ev.LaneOpened() if event.parent:
+                desk.say(f"lane {event.lane} forked from {event.parent}", "accent")
             case ev.Refused():
                 desk.answered(str(event.command.get("do")), event.command.get("lane"))
                 desk.say(f"refused: {event.reason}", "bad")

@@ -117,3 +117,29 @@ class Picker(Chooser[dict[str, Any]]):
             self.again()
         else:
             super().clicked(what, value)
+
+
+class ForkPicker(Picker):
+    """The algorithm of a new lane: the same list, and what a fork does instead of a switch."""
+
+    def __init__(self, desk: Desk, checkpoint: int | None) -> None:
+        super().__init__(desk)
+        self.checkpoint = checkpoint
+
+    def title_text(self) -> str:
+        place = "here" if self.checkpoint is None else f"at step {self.checkpoint}"
+        return f"Fork lane {self.desk.view.lane} {place}: under which algorithm?"
+
+    def keys_text(self) -> str:
+        return "↑↓ choose · ←→ preset · ↵ name it · esc stay"
+
+    def _effects(self, card: Card, preset: str) -> list[tuple[str, str, str]]:
+        needs = card.needs[preset]
+        out = [("copied", "the policy, its optimizer, its settings; the noise is the same", "good")]
+        if "a critic" in needs:
+            told = "copied too" if self.critic else "new and cold"
+            out.append(("critic", told, "good" if self.critic else "warn"))
+        if others := [what for what in needs if what != "a critic"]:
+            out.append(("needs", ", ".join(others), "dim"))
+        out.append(("cost", "a step takes as long as the steps of all lanes together", "warn"))
+        return [*out, ("when", "after the step that is running now", "dim")]

@@ -64,20 +64,19 @@ class Training:
         self.app.push_screen(Picker(self.desk), chosen)
 
     def action_setting(self) -> None:
-        if self.desk.engine is None or self.desk.over:
-            self.send({"do": "set"})
-            return
+        """All settings; in a replay and in a watched run to look at."""
+        from grpolab.scenario import lab_wide
         from grpolab.tui.screens.setting import SettingDialog
 
-        def chosen(change: tuple[str, Any] | None) -> None:
-            if change:
-                key, value = change
-                self.send(
-                    self.for_lane({"do": "set", "key": key, "value": value}),
-                    f"setting {key} to {value}…",
-                )
+        def send(key: str, value: Any) -> bool:
+            command = {"do": "set", "key": key, "value": value}
+            return self.send(command if lab_wide(key) else self.for_lane(command))
 
-        self.app.push_screen(SettingDialog(self.desk), chosen)
+        if self.desk.view.lane_state(self.desk.state) is None:
+            self.desk.say("there is no lane yet", "warn")
+            self.moved()
+        else:
+            self.app.push_screen(SettingDialog(self.desk, send))
 
     def action_pause(self) -> None:
         if isinstance(self.desk.source, Playing):

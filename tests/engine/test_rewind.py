@@ -1,0 +1,163 @@
+"""Back to a checkpoint and on: the detour leaves no trace; forks and settings live; the session as
+a scenario."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grpolab import events as ev
+from grpolab import rundir
+from grpolab.engine import changes, checkpoint, saving
+from grpolab.engine.rewind import rewind
+from grpolab.rerun import scenario_of
+from grpolab.scenario import AlgorithmSection, ForkCue, SetCue, build
+from grpolab.state import LabState
+from tests.engine.conftest import OpenLab, finish, only, state_of
+
+EVERY = {"steps": 6, "checkpoint_every": 1}
+
+
+def do(lab: Any, **cue: Any) -> None:
+    """What a command does."""
+    model = {"set": SetCue, "fork": ForkCue}[cue["do"]]
+    changes.apply(lab, model(at=lab.step_number, **cue), "command")
+
+
+def fold(seen: list[ev.Event]) -> LabState:
+    state = LabState()
+    for event in seen:
+        state.apply(event)
+    return state
+
+
+CUES = [
+    {"at": 2, "do": "switch", "algorithm": "ppo"},
+    {"at": 4, "do": "switch", "algorithm": "grpo-iterative"},
+]
+
+
+@pytest.mark.parametrize("to", [0, 1, 2, 3])
+def test_a_detour_leaves_no_trace(open_small: OpenLab, tmp_path: Path, to: int):
+    plain, _ = open_small("grpo", folder=tmp_path / "plain", train=EVERY, cues=CUES)
+    digest = finish(plain)
+    lab, seen = open_small("grpo", folder=tmp_path / "detour", train=EVERY, cues=CUES)
+    lab.evaluate()
+    for _ in range(4):
+        lab.apply_cues()
+        lab.advance()
+    do(lab, do="set", key="beta", value=0.5)
+    do(lab, do="set", key="train.steps", value=9)
+    do(lab, do="fork", name="twin", algorithm=AlgorithmSection(name="rloo"))
+    lab.advance()
+    rewind(lab, to)
+    assert (lab.step_number, list(lab.lanes)) == (to, ["main"])
+    assert [step for step, _ in checkpoint.whole(lab.run_dir)] == list(
+        range(max(1, to - 4), to + 1)
+    )
+    state = fold(seen)
+    lane = state.lanes["main"]
+    assert (state.step, list(state.lanes)) == (to, ["main"])
+    assert lane.changes == [] and len(lane.switches) == (to > 2)
+    assert lane.algorithm == lab.lanes["main"].algorithm.name
+    assert finish(lab) == digest
+    timed = [(0.0, e) for e in seen]
+    kept = [e for _, e in rundir.in_force(timed) if isinstance(e, ev.StepDone)]
+    assert [s.step for s in kept] == [1, 2, 3, 4, 5, 6]
+    assert rundir.recorded_cues(timed) == []
+    names = {k: state_of(v) for k, v in lab.lanes.items()}
+    assert names == {k: state_of(v) for k, v in plain.lanes.items()}
+
+
+def test_what_was_done_after_the_checkpoint_of_the_same_step_is_undone_too(open_small: OpenLab):
+    lab, seen = open_small("grpo", train=EVERY)
+    lab.advance()
+    lab.advance()
+    do(lab, do="set", key="rollout.temperature", value=0.7)
+    rewind(lab, 2)
+    assert lab.lanes["main"].rollout.temperature == 1.0
+    assert fold(seen).lanes["main"].changes == []
+    do(lab, do="set", key="beta", value=0.3)
+    lab.advance()
+    assert [c["key"] for c in rundir.recorded_cues([(0.0, e) for e in seen])] == ["beta"]
+    assert [c.key for c in fold(seen).lanes["main"].changes] == ["beta"]
+
+
+def test_a_rewind_to_nowhere_changes_nothing(open_small: OpenLab):
+    lab, seen = open_small("grpo", train={"steps": 6, "checkpoint_every": 2})
+    for _ in range(3):
+        lab.advance()
+    before = state_of(lab.lanes["main"])
+    with pytest.raises(ValueError, match="no checkpoint of step 3; there are those of steps 0, 2"):
+        rewind(lab, 3)
+    assert state_of(lab.lanes["main"]) == before and not only(seen, ev.Resumed)
+
+
+def test_a_session_with_everything_in_it_is_a_scenario_with_the_same_digest(
+    open_small: OpenLab, tmp_path: Path
+):
+    """Switches, settings of every section, a rewind and a fork there, then the same as cues."""
+    lab, seen = open_small("grpo", folder=tmp_path / "hand", train=EVERY)
+    opening = ev.RunStarted(1, "x", lab.plan.complete(), 0, "cpu", 1, 6)
+    lab.advance()
+    do(lab, do="set", key="rollout.group_size", value=3)
+    do(lab, do="set", key="train.max_grad_norm", value=0.5)
+    lab.advance()
+    changes.switch(lab, lab.lanes["main"], AlgorithmSection(name="ppo"), "command")
+    lab.advance()
+    rewind(lab, 2)
+    do(lab, do="fork", name="twin", algorithm=AlgorithmSection(name="rloo"))
+    do(lab, do="set", key="beta", value=0.2, lane="twin")
+    do(lab, do="set", key="evaluate.every", value=2)
+    do(lab, do="set", key="train.steps", value=5)
+    do(lab, do="set", key="task.k", value=3)
+    digest = finish(lab)
+    assert lab.step_number == 5
+    plan = build(scenario_of([(0.0, e) for e in [opening, *seen]]))
+    assert [cue.do for cue in plan.cues] == ["set", "set", "fork", "set", "set", "set", "set"]
+    again, seen_again = open_small(folder=tmp_path / "again", cues=plan.model_dump()["cues"],
+                                   train=EVERY)  # fmt: skip
+    assert finish(again) == digest and again.step_number == 5
+    assert len(again.test_prompts) == 1
+    assert only(seen_again, ev.Refused) == []
+
+
+def test_lab_wide_settings_come_back_with_a_checkpoint(open_small: OpenLab, tmp_path: Path):
+    lab, _ = open_small("rloo", folder=tmp_path / "a", train=EVERY)
+    do(lab, do="set", key="train.steps", value=8)
+    do(lab, do="set", key="record.reference_every", value=0)
+    lab.advance()
+    again, seen = open_small("grpo", folder=tmp_path / "b", train=EVERY)
+    changes.switch(again, again.lanes["main"], AlgorithmSection(name="rloo"), "command")
+    saving.restore(again, checkpoint.folder(tmp_path / "a", 1))
+    assert (again.plan.train.steps, again.plan.record.reference_every) == (8, 0)
+    again.advance()
+    assert "kl_ref" not in only(seen, ev.StepDone)[-1].metrics
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("train.steps", 1, "are done already"),
+        ("train.microbatch", 0, "greater than or equal to 1"),
+        ("rollout.max_tokens", 4096, "positions"),
+        ("evaluate.prompts", 0, "greater than or equal to 1"),
+        ("record.tokens", "maybe", "expected"),
+        ("model.quantize", "nf4", "settled when a run starts: the backbone"),
+        ("seed", 3, "every draw"),
+        ("rewards.accuracy", 3, "curve rests on them"),
+        ("train.step", 3, "did you mean 'steps'"),
+    ],
+)
+def test_what_is_refused_is_refused_in_one_line(
+    open_small: OpenLab, key: str, value: Any, told: str
+):
+    lab, seen = open_small("grpo", train=EVERY)
+    lab.advance()
+    do(lab, do="set", key=key, value=value)
+    (refused,) = only(seen, ev.Refused)
+    assert told in refused.reason and "\n" not in refused.reason
+    assert json.dumps(lab.plan.complete()) == json.dumps(lab.first.complete())
