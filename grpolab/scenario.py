@@ -15,6 +15,7 @@ from grpolab import algorithms, rewards, tasks
 from grpolab.algorithms import Algorithm
 from grpolab.problems import Loc, ScenarioError, nearest, validated
 from grpolab.sections import (
+    AfterCue,
     AlgorithmSection,
     Cue,
     EvaluateSection,
@@ -34,7 +35,8 @@ from grpolab.sections import (
 )
 
 __all__ = [
-    "AlgorithmSection", "Cue", "EvaluateSection", "ForkCue", "KlBenchCue", "LaneSection", "LensCue",
+    "AfterCue", "AlgorithmSection", "Cue", "EvaluateSection", "ForkCue", "KlBenchCue",
+    "LaneSection", "LensCue",
     "ModelSection", "RecordSection", "RewardSection", "RolloutSection", "Scenario", "ScenarioError",
     "SetCue", "SwitchCue", "TaskSection", "TrainSection", "build", "check_setting", "expand",
     "make_algorithm", "make_reward", "make_task",
