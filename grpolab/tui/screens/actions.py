@@ -64,6 +64,12 @@ class Actions(Training):
     def action_channel_back(self) -> None:
         self._view("next_channel", -1)
 
+    def action_second(self) -> None:
+        self._view("next_second", 1)
+
+    def action_second_back(self) -> None:
+        self._view("next_second", -1)
+
     def _view(self, move: str, by: int) -> None:
         getattr(self.desk.view, move)(self.desk.state, by)
         self.moved()
@@ -127,6 +133,18 @@ class Actions(Training):
             from grpolab.tui.screens.memory import MemoryScreen
 
             self.app.push_screen(MemoryScreen(self.desk))
+
+    def action_trace(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.trace import TraceScreen
+
+            self.app.push_screen(TraceScreen(self.desk))
+
+    def action_slow(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.slow import SlowScreen
+
+            self.app.push_screen(SlowScreen(self.desk))
 
     def _lane_known(self) -> bool:
         if self.desk.view.lane_state(self.desk.state) is not None:
