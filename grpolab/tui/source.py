@@ -15,6 +15,8 @@ from grpolab.feed import Timed
 from grpolab.recall import Recall
 from grpolab.runlog import RunLog
 from grpolab.state import LabState, RolloutView
+from grpolab.events import After, LensMade
+from grpolab.feed import Follow, Replay, Timed, read
 
 Mode = Literal["live", "watch", "replay"]
 
@@ -207,6 +209,12 @@ class Playing:
     def lens(self, lane: str, step: int) -> LensMade | None:
         """Whether a step was looked at through the lens, be it later than the clock stands."""
         made = (e for _, _, e in self.log.rare_upto(self.log.lines) if isinstance(e, LensMade))
+        return next((e for e in made if (e.lane, e.step) == (lane, step)), None)
+
+    def after(self, lane: str, step: int) -> After | None:
+        """What a step's updates made of its tokens, be it measured later than the clock stands."""
+        events = self.replay.events if self.replay else []
+        made = (e for _, e in events if isinstance(e, After))
         return next((e for e in made if (e.lane, e.step) == (lane, step)), None)
 
     @property

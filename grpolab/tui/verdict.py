@@ -79,12 +79,19 @@ def verdict(found: Sequence[Sequence[Trace]]) -> Verdict:
     flat = [x for group in first for x in group]
     gaps = [_mean([a - b for a, b, _ in group]) for group in first]
     return Verdict(
-        len(flat), len(first), critic,
-        *(_mean([x[k] for x in flat]) for k in range(3)),
-        *(_mean([x[k] for x in along]) for k in range(2)),
-        explained_variance(pairs), explained_variance(outcomes),
-        _mean([a - b for a, b, _ in flat]), _error(gaps),
-    )  # fmt: skip
+        answers=len(flat),
+        groups=len(first),
+        critic=critic,
+        first_critic=_mean([a for a, _, _ in flat]),
+        first_others=_mean([b for _, b, _ in flat]),
+        first_mean=_mean([c for _, _, c in flat]),
+        all_critic=_mean([a for a, _ in along]),
+        all_others=_mean([b for _, b in along]),
+        explained=explained_variance(pairs),
+        explained_outcome=explained_variance(outcomes),
+        gap=_mean([a - b for a, b, _ in flat]),
+        error=_error(gaps),
+    )
 
 
 def of(algorithm: Algorithm, r: RolloutView) -> Verdict | None:

@@ -80,8 +80,8 @@ class Tokens(Pane):
         if second:
             theirs = self._values(r, second, row)
             others = theirs, Scale(second, theirs)
-            legend.append(self._legend(second, others[1], width, mark="▔ "))
-            legend[0] = self._legend(name, scale, width, mark="▁ ")
+            legend.append(self._legend(second, others[1], width, mark="2nd row "))
+            legend[0] = self._legend(name, scale, width, mark="1st row ")
         why = self._why(width)[: 3 if height >= 20 else 2 if height >= 13 else 1]
         figures = self._figures(r, row, at, pieces[at], len(pieces), width) + why
         each = 3 if others else 2
