@@ -85,6 +85,12 @@ def algorithm(
 def beta_at(lane: LaneState, step: int) -> float | None:
     """β with which a step was computed: its setting, as the controller had moved it by the step
     before. None where the setting stands."""
+    from grpolab.algorithms import ALGORITHMS
+
+    cls = ALGORITHMS.get(lane.in_force(step)[0])
+    if cls is not None and "beta" in cls.metrics:  # it tells the one that the step was made with
+        own = next((s for s in reversed(lane.steps) if s.step == step), None)
+        return own.metrics.get("beta") if own is not None else None
     before = next((s for s in reversed(lane.steps) if s.step < step), None)
     if before is None or any(s.step >= before.step for s in lane.switches if s.step < step):
         return None

@@ -182,6 +182,8 @@ class Story:
         new = self.moved.get(row)
         if old is None or not new or token >= min(len(old), len(new)):
             return None
+        if not (math.isfinite(old[token]) and math.isfinite(new[token])):
+            return None
         before = min(old[token], 0.0)
         return math.exp(before), math.exp(min(before + new[token], 0.0))
 

@@ -254,8 +254,8 @@ def _symbols(story: Story) -> set[str]:
 
 
 def _mean(x: Sequence[float]) -> float:
-    return math.fsum(x) / len(x)
+    return sum(x) / len(x)
 
 
 def _sum(x: Sequence[float]) -> float:
-    return math.fsum(v for v in x if math.isfinite(v))
+    return sum(v for v in x if math.isfinite(v))

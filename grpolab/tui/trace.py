@@ -131,7 +131,9 @@ def stand_in(
         if algorithm.settings.kl_place == "reward" and algorithm.settings.beta > 0:
             return "b", None
         return "b", facts.reward(algorithm, r, row, whole=True) - advantage[-1]
+    if "mean_others" in algorithm.formula:
+        return "b", facts.reward(algorithm, r, row, whole=True) - advantage[-1]
     if "m" in symbols and not algorithm.needs_steps:
         rewards = [facts.reward(algorithm, r, i, whole=True) for i in r.rows(prompt)]
-        return "m", math.fsum(rewards) / len(rewards)
+        return "m", sum(rewards) / len(rewards)
     return "", None

@@ -63,14 +63,15 @@ def verdict(found: Sequence[Sequence[Trace]]) -> Verdict:
     outcomes: list[tuple[float, float]] = []
     for group in found:
         ends = [t.outcome[0] for t in group]
-        total, mine = math.fsum(ends), []
+        total, mine = sum(ends), []
         for t, end in zip(group, ends, strict=True):
             others = (total - end) / (len(group) - 1) if len(group) > 1 else math.nan
             v = t.value[0] if t.critic else math.nan
-            mine.append(((v - end) ** 2, (others - end) ** 2, (total / len(group) - end) ** 2))
+            mean = total / len(group)
+            mine.append((_square(v - end), _square(others - end), _square(mean - end)))
             if t.critic:
                 along += [
-                    ((v - g) ** 2, (others - g) ** 2)
+                    (_square(v - g), _square(others - g))
                     for v, g in zip(t.value, t.outcome, strict=True)
                 ]
                 pairs += zip(t.returns, t.value, strict=True)
@@ -117,13 +118,18 @@ def explained_variance(pairs: Sequence[tuple[float, float]]) -> float:
     return 1 - _variance([a - b for a, b in pairs]) / spread if spread > 1e-12 else 0.0
 
 
+def _square(x: float) -> float:
+    """Not `**`, which raises where a reward is beyond all measure."""
+    return x * x
+
+
 def _mean(x: Sequence[float]) -> float:
-    return math.fsum(x) / len(x) if x else math.nan
+    return sum(x) / len(x) if x else math.nan
 
 
 def _variance(x: Sequence[float]) -> float:
     middle = _mean(x)
-    return _mean([(v - middle) ** 2 for v in x])
+    return _mean([_square(v - middle) for v in x])
 
 
 def _error(x: Sequence[float]) -> float:

@@ -311,6 +311,8 @@ def test_no_key_has_two_meanings(place: str) -> None:
     from grpolab.tui.screens.formula import FormulaScreen
     from grpolab.tui.screens.kl_bench import KlBenchScreen
     from grpolab.tui.screens.lens import LensScreen
+    from grpolab.tui.screens.slow import SlowScreen
+    from grpolab.tui.screens.trace import TraceScreen
 
     taken: dict[str, str] = {}
     actions = ACTIONS if place == "lab" else SCREENS[place]
@@ -328,6 +330,8 @@ def test_no_key_has_two_meanings(place: str) -> None:
     from grpolab.tui.screens.memory import MemoryScreen
 
     known |= {s.key: s for s in (CurvesScreen, HealthScreen, MemoryScreen)}
+
+    known |= {s.key: s for s in (SlowScreen, TraceScreen)}
     screen = LabScreen if place == "lab" else known[place]
     assert all(hasattr(screen, "action_" + a.call.partition("(")[0]) for a in actions)
 

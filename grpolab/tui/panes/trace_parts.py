@@ -59,7 +59,7 @@ class TraceTable(Part["TraceScreen"]):
         out = [self._head(t, columns, picture)]
         size = max(r.group_size, 1)
         group = [r.graded.reward[i] for i in r.rows(row // size)] if r.graded else []
-        mean = math.fsum(group) / len(group) if group else math.nan
+        mean = sum(group) / len(group) if group else math.nan
         for i in window(len(t.advantage), at, height - 1 - len(below)):
             line = Line().cell(str(i + 1), 3, p.style("faint"), right=True).add(" ")
             piece = shown(pieces[i]) if i < len(pieces) else ""

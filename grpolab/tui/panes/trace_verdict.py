@@ -114,7 +114,7 @@ class TraceVerdict(Part["TraceScreen"]):
                 stands += f": {number(t.value[0])} for this answer" if t.value else ""
             out += self._words(stands + ".", width)
             if t.value:
-                end = math.fsum(t.reward)
+                end = sum(t.reward)
                 out += self._words(
                     f"r − {t.stands} = {number(end)} − {number(t.value[0])} = "
                     f"{directed(end - t.value[0])}; the objective used Â = "
