@@ -170,7 +170,9 @@ def reward(algorithm: Algorithm, r: RolloutView, row: int, whole: bool) -> float
         buffer = s.overlong_buffer * r.max_tokens
         over = (r.graded.length[row] - (r.max_tokens - buffer)) / buffer
         reward -= s.overlong_penalty * min(max(over, 0.0), 1.0)
-    return reward - math.fsum(prices(algorithm, r, row)) if whole else reward
+    from grpolab.algorithms.explain import total
+
+    return reward - total(prices(algorithm, r, row)) if whole else reward
 
 
 def prices(algorithm: Algorithm, r: RolloutView, row: int) -> list[float]:
