@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grpolab.algorithms import Algorithm
     from grpolab.algorithms.explain import Branch, Term
 
-MOST_TOKENS = 30_000
+MOST_TOKENS = 10_000
 """Of a group with more tokens, only some answers are told."""
 
 STAGES = ("tokens", "grade", "advantage", "objective", "gradient", "update")

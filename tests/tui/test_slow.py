@@ -180,7 +180,7 @@ async def test_the_engine_is_asked_and_the_step_is_told(live_slow) -> None:
     await press(app, pilot, "shift+tab")
     seen = await press(app, pilot, "right")
     assert screen.at == len(screen.story.beats) - 1 and "■ the end" in seen
-    (row, t), old, new, _ = screen.story.changes[0]
+    (_, t), old, new, _ = screen.story.changes[0]
     assert f"{100 * old:.1f}%" in seen and f"{100 * new:.1f}%" in seen
     assert f"#{t + 1}" in seen
     await press(app, pilot, "left")

@@ -162,7 +162,7 @@ async def test_without_a_critic_it_says_what_stands_in(live: Live) -> None:
         await settle(live.app)
         seen = text(live.app)
         assert "GRPO has no critic" in seen and "the group's mean m stands in for V" in seen
-        r, row, t = screen.found()  # pyright: ignore[reportGeneralTypeIssues]
+        r, _, t = screen.found()  # pyright: ignore[reportGeneralTypeIssues]
         assert r.graded is not None
         assert t.value[0] == pytest.approx(sum(r.graded.reward[i] for i in r.rows(0)) / 8)
 

@@ -6,6 +6,7 @@ import math
 
 from grpolab.state import RolloutView
 from grpolab.tui import facts, quantities
+from grpolab.tui.desk import Desk
 from grpolab.tui.numbers import MISSING, number
 from grpolab.tui.palette import level_mark, sign_mark
 from grpolab.tui.panes.base import Pane
@@ -31,6 +32,10 @@ class Tokens(Pane):
         + "\n".join(f"{name}: {hint}" for name, hint in HINTS.items())
         + "\nChannels that the algorithm does not have (value without a critic) are not offered."
     )
+
+    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
+        super().__init__(desk, id=id)
+        self._kept: tuple[tuple[object, ...], dict[str, list[float]]] = ((), {})
 
     def info(self) -> tuple[str, str]:
         r = self.desk.view.scored(self.desk.state)
@@ -58,8 +63,14 @@ class Tokens(Pane):
         return chosen if there and chosen != self._channel(r) else ""
 
     def _values(self, r: RolloutView, name: str, row: int) -> list[float]:
+        """One channel of the answer, kept while the answer is the same."""
         lane = self.desk.view.lane_state(self.desk.state)
-        return quantities.values(lane, r, name, row)
+        of = (lane.name if lane else "", r.step, id(r.tokens), id(r.after), row)
+        if self._kept[0] != of:
+            self._kept = (of, {})
+        if name not in self._kept[1]:
+            self._kept[1][name] = quantities.values(lane, r, name, row)
+        return self._kept[1][name]
 
     def content(self, width: int, height: int) -> list[Line]:
         p, view = self.desk.palette, self.desk.view

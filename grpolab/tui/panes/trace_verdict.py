@@ -38,7 +38,8 @@ class TraceVerdict(Part["TraceScreen"]):
         sheet: TraceScreen = self.sheet
         p, v = self.desk.palette, sheet.verdict()
         if v is None:
-            return [Line("known when a step is finished", p.style("faint"))]
+            what = "known when a step is finished" if sheet.found() is None else "reckoning…"
+            return [Line(what, p.style("faint"))]
         return self._critic(v, width) if v.critic else self._none(v, width)
 
     def _words(self, text: str, width: int, colour: str = "text") -> list[Line]:

@@ -3,7 +3,7 @@ was given, and whether the critic is worth having."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpolab import events as ev
 from grpolab.state import RolloutView
@@ -15,6 +15,9 @@ from grpolab.tui.panes.trace_verdict import TraceVerdict
 from grpolab.tui.screens.sheet import Part, Sheet, bindings
 from grpolab.tui.trace import Trace
 from grpolab.tui.verdict import Verdict
+
+if TYPE_CHECKING:
+    from grpolab.algorithms import Algorithm
 
 
 class TraceScreen(Sheet):
@@ -44,7 +47,9 @@ class TraceScreen(Sheet):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.part = "table"
+        self._found: tuple[Any, Trace | None] = (None, None)
         self._judged: tuple[Any, Verdict | None] = (None, None)
+        self._judging: Any = None
         self.parts = (TraceTable(self, id="table"), TraceVerdict(self, id="verdict"))
 
     @property
@@ -58,19 +63,34 @@ class TraceScreen(Sheet):
         if r is None or lane is None:
             return None
         row = view.row(r)
-        made = trace.of(lane, r, row)
+        key = (lane.name, r.step, id(r.tokens), row)
+        if self._found[0] != key:
+            self._found = (key, trace.of(lane, r, row))
+        made = self._found[1]
         return None if made is None else (r, row, made)
 
     def verdict(self) -> Verdict | None:
-        """Of the rollout, computed once for each."""
+        """Of the rollout; None until it is reckoned, which many tokens make a matter of tenths of
+        a second and is done beside the screen."""
         r, lane = self.rollout, self.desk.view.lane_state(self.desk.state)
         if r is None or lane is None:
             return None
         key = (lane.name, r.step, id(r.tokens))
-        if self._judged[0] != key:
+        if self._judged[0] == key:
+            return self._judged[1]
+        if self._judging is None:
+            self._judging = key
             made = trace.algorithm_of(lane, r)
-            self._judged = (key, verdict.of(made, r) if made is not None else None)
-        return self._judged[1]
+            self.run_worker(lambda: self._judge(key, made, r), thread=True, exit_on_error=False)
+        return self._judged[1] if self._judged[0] and self._judged[0][0] == lane.name else None
+
+    def _judge(self, key: Any, made: Algorithm | None, r: RolloutView) -> None:
+        found = verdict.of(made, r) if made is not None else None
+        self.app.call_from_thread(self._judged_is, key, found)
+
+    def _judged_is(self, key: Any, found: Verdict | None) -> None:
+        self._judged, self._judging = (key, found), None
+        self.again()
 
     def boxes(self, width: int, height: int) -> dict[str, Box]:
         if width >= 118:
