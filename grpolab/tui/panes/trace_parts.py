@@ -115,7 +115,7 @@ class TraceTable(Part["TraceScreen"]):
             return p.style("warn")
         if hue != "sign":
             return p.style(hue)
-        return p.style("faint" if x == 0 else "plus" if x > 0 else "minus")
+        return p.style("faint" if abs(x) < 0.005 else "plus" if x > 0 else "minus")
 
     def _picture(self, t: Trace, i: int, mean: float, width: int) -> Line:
         """Where forecast, mean and outcome stand, and the advantage as a bar."""
