@@ -89,9 +89,9 @@ def beta_at(lane: LaneState, step: int) -> float | None:
 
     cls = ALGORITHMS.get(lane.in_force(step)[0])
     if cls is not None and "beta" in cls.metrics:  # it tells the one that the step was made with
-        own = next((s for s in reversed(lane.steps) if s.step == step), None)
+        own = lane.steps.of(step)
         return own.metrics.get("beta") if own is not None else None
-    before = next((s for s in reversed(lane.steps) if s.step < step), None)
+    before = lane.steps.upto(step - 1)
     if before is None or any(s.step >= before.step for s in lane.switches if s.step < step):
         return None
     (_, _, then), (_, _, now) = lane.in_force(before.step), lane.in_force(step)

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from grpolab.events import LensMade
+from grpolab.events import After, LensMade
 from grpolab.feed import Timed
 from grpolab.recall import Recall
 from grpolab.runlog import RunLog
 from grpolab.state import LabState, RolloutView
-from grpolab.events import After, LensMade
-from grpolab.feed import Follow, Replay, Timed, read
 
 Mode = Literal["live", "watch", "replay"]
 
@@ -213,9 +211,11 @@ class Playing:
 
     def after(self, lane: str, step: int) -> After | None:
         """What a step's updates made of its tokens, be it measured later than the clock stands."""
-        events = self.replay.events if self.replay else []
-        made = (e for _, e in events if isinstance(e, After))
-        return next((e for e in made if (e.lane, e.step) == (lane, step)), None)
+        of, lines = self.log.lanes.get(lane), self.log.lines
+        entry = -1 if of is None else self.log.find(of.rollout_step, of.rollout_line, lines, step)
+        line = of.part("after", entry, lines) if of is not None and entry >= 0 else 0
+        found = self.log.event(line) if line else None
+        return found[1] if found is not None and isinstance(found[1], After) else None
 
     @property
     def clock(self) -> float:

@@ -218,7 +218,7 @@ def tell(
 ) -> Story:
     """The story of one group of a finished step. `answer` is the row to follow closely; `still`
     leaves out what only moves."""
-    done = next((s for s in reversed(lane.steps) if s.step == r.step), None)
+    done = lane.steps.of(r.step)
     story = Story(
         lane, r, min(prompt, max(0, len(r.prompts) - 1)), trace.algorithm_of(lane, r),
         done.updates if done is not None else 0, answer,

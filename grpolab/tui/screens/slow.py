@@ -4,6 +4,7 @@ of it. The training does not wait for it unless it is paused."""
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 from typing import Any
 
 from grpolab import events as ev
@@ -106,13 +107,15 @@ class SlowScreen(SlowKeys, Sheet):
         lane = self.desk.state.lanes.get(self.lane)
         if lane is None or r.tokens is None:
             return
+        # a copy: what the lab keeps may be let go and read again meanwhile
+        r = RolloutView(**{f.name: getattr(r, f.name) for f in fields(RolloutView)})
         source = self.desk.source
         if r.after is None and isinstance(source, Playing):
             r.after = source.after(self.lane, r.step)
         chosen = self._worth(r) if prompt is None else prompt
         chosen = min(chosen, max(0, len(r.prompts) - 1))
         answer = None if self.answer is None else r.rows(chosen)[self.answer % r.group_size]
-        still = bool(getattr(self.desk, "reduced_motion", False))
+        still = self.desk.reduced_motion or self.desk.ssh
         self.story = tell(lane, r, chosen, answer, still=still)
         self.go(0)
 
