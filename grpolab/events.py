@@ -17,9 +17,14 @@ from typing import Any, ClassVar
 
 SCHEMA = 1
 
-CHANNELS = ("advantage", "ratio", "kl", "entropy", "value", "logprob", "return")
+CHANNELS = (
+    "advantage", "push", "ratio", "clip", "kl", "entropy", "logprob", "value", "return",
+)  # fmt: skip
 """Per-token quantities that a `Tokens` event may carry, in the order in which viewers offer
-them."""
+them.
+
+push: −∂loss/∂log π of the newest update times all tokens of the rollout. clip: 1 held at the upper
+bound, −1 at the lower, 0 free."""
 
 FOR_THE_LENS = ("log_ratio", "ref_gap")
 """Two more: log π − log π_old and log π_old − log π_ref, small numbers that float16 keeps well;
@@ -186,6 +191,17 @@ class Tokens(Event):
     lane: str
     pieces: list[list[str]]
     channels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class After(Event):
+    """What a step's updates have made of its own tokens, measured right after them."""
+
+    kind: ClassVar[str] = "after"
+    step: int
+    lane: str
+    change: str  # packed as a channel: log π after the updates − log π of the rollout policy
+    divergence: float = 0.0  # k3 of that, mean per token
 
 
 @dataclass(frozen=True)
@@ -409,7 +425,8 @@ KINDS: dict[str, type[Event]] = {
     for cls in (
         RunStarted, Resumed, PhaseChanged, ModelLoaded, LaneOpened, RolloutStarted, Sampled,
         Graded, Tokens, StepDone, Evaluated, Switched, SettingChanged, CriticChanged, LensMade,
-        KlBenched, Chatted, Checkpointed, Paused, Continued, Refused, Relieved, Failed, Ended,
+        After, KlBenched, Chatted, Checkpointed, Paused, Continued, Refused, Relieved, Failed,
+        Ended,
     )
 }  # fmt: skip
 

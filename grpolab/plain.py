@@ -156,6 +156,8 @@ def describe(event: ev.Event, state: LabState) -> str | None:
         case ev.LensMade():
             also = ", on the parameters too" if event.parameters else ""
             return f"{lane}{at}  lens: {len(event.loss)} algorithms{also}, in {event.path}"
+        case ev.After():
+            return f"{lane}{at}  after its updates: KL {event.divergence:.4g} a token from before"
         case ev.KlBenched():
             told = ", ".join(f"{e.estimator} {e.value:.4g}" for e in event.estimates)
             return f"{lane}{at}  KL bench: exact {event.exact:.4g} a token; {told}"

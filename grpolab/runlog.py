@@ -27,7 +27,7 @@ _CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _HEAD = re.compile(
     rb'\{"t":([-+.0-9eE]+),"kind":"([a-z-]+)"(?:,"step":(\d+),"lane":"((?:[^"\\]|\\.)*)")?'
 )
-PARTS = ("graded", "tokens")
+PARTS = ("graded", "tokens", "after")
 """Kinds of events that belong to a rollout and come once for it, after it was sampled."""
 
 _LAZY = {b"sampled", b"phase", *(kind.encode() for kind in PARTS)}  # parsed when somebody looks

@@ -15,6 +15,7 @@ from grpolab import algorithms, rewards, tasks
 from grpolab.algorithms import Algorithm
 from grpolab.problems import Loc, ScenarioError, nearest, validated
 from grpolab.sections import (
+    AfterCue,
     AlgorithmSection,
     ChatCue,
     Cue,
@@ -35,7 +36,7 @@ from grpolab.sections import (
 )
 
 __all__ = [
-    "AlgorithmSection", "ChatCue", "Cue", "EvaluateSection", "ForkCue", "KlBenchCue",
+    "AfterCue", "AlgorithmSection", "ChatCue", "Cue", "EvaluateSection", "ForkCue", "KlBenchCue",
     "LaneSection", "LensCue", "ModelSection", "RecordSection", "RewardSection", "RolloutSection",
     "Scenario", "ScenarioError", "SetCue", "SwitchCue", "TaskSection", "TrainSection", "build",
     "check_setting", "expand", "lab_wide", "make_algorithm", "make_reward", "make_task",

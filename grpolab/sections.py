@@ -88,6 +88,11 @@ class RecordSection(Strict):
         default=1, ge=1, description="steps between those that have per-token channels; 1: all"
     )
     stream: bool = Field(default=True, description="partial text while sampling")
+    after: bool = Field(
+        default=False,
+        description="log-probs of the answers once more after each step's updates, for slow "
+        "motion; one more forward pass a step",
+    )
     reference_every: int = Field(
         default=4,
         ge=0,
@@ -182,12 +187,18 @@ class ChatCue(Strict):
         return self
 
 
+class AfterCue(Strict):
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["after"]
+    lane: str | None = Field(default=None, description="which lane; none: every lane")
+
+
 class SimpleCue(Strict):
     at: int = Field(ge=0, description="after this many steps")
     do: Literal["pause", "evaluate", "checkpoint"]
 
 
 Cue = Annotated[
-    SwitchCue | SetCue | ForkCue | LensCue | KlBenchCue | ChatCue | SimpleCue,
+    SwitchCue | SetCue | ForkCue | LensCue | AfterCue | KlBenchCue | ChatCue | SimpleCue,
     Field(discriminator="do"),
 ]

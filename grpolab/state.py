@@ -42,6 +42,7 @@ class RolloutView:
     position: int = field(default_factory=int)
     graded: ev.Graded | None = field(default_factory=lambda: None)
     tokens: ev.Tokens | None = field(default_factory=lambda: None)
+    after: ev.After | None = field(default_factory=lambda: None)
 
     @classmethod
     def of(cls, e: ev.RolloutStarted, *more: ev.Event) -> RolloutView:
@@ -74,12 +75,19 @@ class RolloutView:
     def channel(self, name: str) -> list[list[float]] | None:
         """Per-token values of every row, or None while they are not known or where the algorithm
         has none."""
-        if self.tokens is None or name not in self.tokens.channels:
+        packed = self.packed().get(name)
+        if self.tokens is None or packed is None:
             return None
         if name not in self._channels:
             lengths = [len(p) for p in self.tokens.pieces]
-            self._channels[name] = ev.unpack(self.tokens.channels[name], lengths)
+            self._channels[name] = ev.unpack(packed, lengths)
         return self._channels[name]
+
+    def packed(self) -> dict[str, str]:
+        """The channels that are known, as they came: the step's, and `after` where its tokens were
+        measured once more after the updates."""
+        known = {} if self.tokens is None else self.tokens.channels
+        return known if self.after is None else known | {"after": self.after.change}
 
     def advantage(self, row: int) -> float | None:
         """Mean advantage of one answer's tokens; None before the step is scored."""
@@ -307,6 +315,11 @@ class LabState:
         view = self._view(e.lane, e.step)
         if view is not None:
             view.tokens = e
+
+    def _on_after(self, e: ev.After) -> None:
+        view = self._view(e.lane, e.step)
+        if view is not None:
+            view.after = e
 
     def _on_step(self, e: ev.StepDone) -> None:
         lane = self.lanes.get(e.lane)

@@ -187,7 +187,7 @@ class Algorithm:
         if s.entropy_bonus > 0:
             bonus = aggregate(now.entropy, batch.mask, each, whole)
             terms["entropy"] = -s.entropy_bonus * bonus
-        return Loss(terms, aim.ratio, aim.clipped)
+        return Loss(terms, aim.ratio, aim.clipped, aim.judged)
 
     def leash_terms(self, batch: Batch, now: Forward, whole: Whole, how: str) -> dict[str, Tensor]:
         """β·KL against the reference, where it counts in the loss."""

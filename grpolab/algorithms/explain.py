@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 def _held(log_ratio: float) -> float:
     return min(max(log_ratio, -FARTHEST), FARTHEST)
+
+
+def total(x: Iterable[float]) -> float:
+    """Their exact sum, or what is left of it where some are infinite or beyond all measure."""
+    values = list(x)
+    try:
+        return math.fsum(values)
+    except (ValueError, OverflowError):
+        return sum(values)
 
 
 @dataclass(frozen=True)
@@ -64,11 +74,12 @@ class TokenFacts:
 
     @property
     def mean(self) -> float:
-        return math.fsum(self.group) / len(self.group)
+        return total(self.group) / len(self.group)
 
     def std(self, ddof: int = 0) -> float:
         """s of the group; 0 in a group of `ddof` rows or fewer."""
-        squares = math.fsum((r - self.mean) ** 2 for r in self.group)
+        mean = self.mean
+        squares = total((r - mean) * (r - mean) for r in self.group)
         return math.sqrt(squares / max(len(self.group) - ddof, 1))
 
 

@@ -53,7 +53,8 @@ class Gmpo(GroupNormed):
         clipped = (h != rho) & (credit.advantage != 0)
         lengths = batch.mask.sum(1, keepdim=True).clamp(min=1)
         ratio = held(h.sum(1, keepdim=True) / lengths).exp()
-        return Objective(credit.advantage[:, :1] * ratio, ratio.expand(rho.shape), clipped)
+        gain = credit.advantage[:, :1] * ratio
+        return Objective(gain, ratio.expand(rho.shape), clipped, judged=rho)
 
     def branch(self, token: TokenFacts) -> Branch:
         a = token.advantage

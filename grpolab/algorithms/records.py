@@ -116,6 +116,7 @@ class Objective:
     gain: Tensor  # [n, T], or [n, 1] where a whole answer is one thing
     ratio: Tensor  # [n, T] or [n, 1]: the ratio that the surrogate uses
     clipped: Tensor | None = None  # same shape, bool: the clipped branch won here
+    judged: Tensor | None = None  # log of what the clip looked at, where that is not `ratio`
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ class Loss:
     terms: dict[str, Tensor]  # signed addends: "policy", "kl", "value"; their sum is the loss
     ratio: Tensor  # [n, T] or [n, 1]
     clipped: Tensor | None = None
+    judged: Tensor | None = None  # as in Objective
 
     @property
     def total(self) -> Tensor:
@@ -138,6 +140,7 @@ class Piece:
     rows: Tensor  # [n]
     now: Forward
     loss: Loss
+    slope: Tensor | None = None  # [n, T] ∂loss/∂log π; None where the policy was not run
 
 
 LossOf = Callable[["Tensor", int, "Forward"], "Loss"]
@@ -213,6 +216,8 @@ class Report:
     ratio: Tensor | None = None
     entropy: Tensor | None = None
     clipped: Tensor | None = None
+    side: Tensor | None = None  # of a clip: +1 held at the upper bound, −1 at the lower, 0 free
+    slope: Tensor | None = None  # ∂loss/∂log π: what really pushed each token
 
     def take(self, batch: Batch, done: Sequence[Piece]) -> None:
         """Note one optimizer step's microbatches."""
@@ -231,8 +236,15 @@ class Report:
             self.logp[rows, :width] = piece.now.logp
             self.entropy[rows, :width] = piece.now.entropy
             self.ratio[rows, :width] = piece.loss.ratio.expand(len(rows), width)
-            if piece.loss.clipped is not None:
-                self.clipped[rows, :width] = piece.loss.clipped.expand(len(rows), width)
+            if (clipped := piece.loss.clipped) is not None:
+                self.clipped[rows, :width] = clipped.expand(len(rows), width)
+                self.side = zeros.clone() if self.side is None else self.side
+                judged = piece.loss.judged
+                away = piece.loss.ratio - 1 if judged is None else judged
+                self.side[rows, :width] = (clipped * away.sign()).expand(len(rows), width)
+            if piece.slope is not None:
+                self.slope = zeros.clone() if self.slope is None else self.slope
+                self.slope[rows, :width] = piece.slope
             for name, term in piece.loss.terms.items():
                 self.terms[name] = self.terms.get(name, 0.0) + float(term)
         self.first = self.first or dict(self.terms)

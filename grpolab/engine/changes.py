@@ -9,10 +9,11 @@ import torch
 
 from grpolab import events as ev
 from grpolab import scenario
-from grpolab.engine import chat, kl_bench, live_lens, saving
+from grpolab.engine import after, chat, kl_bench, live_lens, saving
 from grpolab.engine.lane import Lane
 from grpolab.problems import RequestError
 from grpolab.scenario import (
+    AfterCue,
     AlgorithmSection,
     ChatCue,
     Cue,
@@ -46,6 +47,9 @@ def apply(lab: Lab, cue: Cue, origin: str) -> None:
         elif isinstance(cue, LensCue):
             for lane in _meant(lab, cue.lane):
                 lab.emit(live_lens.look(lab, lane, parameters=cue.parameters))
+        elif isinstance(cue, AfterCue):
+            for lane in _meant(lab, cue.lane):
+                lab.emit(after.measure(lab, lane))
         elif isinstance(cue, KlBenchCue):
             for lane in _meant(lab, cue.lane):
                 lab.emit(kl_bench.bench(lab, lane))

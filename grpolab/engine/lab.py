@@ -17,7 +17,7 @@ from grpolab import events as ev
 from grpolab import rewards, scenario
 from grpolab.algorithms.metrics import step_metrics
 from grpolab.algorithms.records import Batch
-from grpolab.engine import changes, saving, value
+from grpolab.engine import after, changes, saving, value
 from grpolab.engine.backbone import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
 from grpolab.engine.gather import Gathered, gather, graded_steps, greedy_rewards, padded_steps
@@ -27,9 +27,9 @@ from grpolab.engine.memory import Memory
 from grpolab.engine.record import channels
 from grpolab.engine.traits import Traits
 from grpolab.engine.workers import Workers
-from grpolab.scenario import Cue, KlBenchCue, LensCue, Scenario
+from grpolab.scenario import AfterCue, Cue, KlBenchCue, LensCue, Scenario
 
-LOOKS = (LensCue, KlBenchCue)
+LOOKS = (LensCue, AfterCue, KlBenchCue)
 """Cues that only look."""
 
 Emit = Callable[[ev.Event], None]
@@ -205,6 +205,8 @@ class Lab:
         if record.tokens and (number - 1) % record.tokens_every == 0:
             pieces = [self.backbone.text.pieces(row) for row in gathered.ids]
             self.emit(ev.Tokens(number, lane.name, pieces, channels(batch, credit, report)))
+            if record.after:
+                self.emit(after.measure(self, lane))
         metrics = step_metrics(lane.algorithm, batch, credit, report)
         metrics |= _answer_metrics(batch, gathered, self.parts)
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}

@@ -183,6 +183,12 @@ class Lane:
         (logp,) = self._each(rollout, lambda p: score(self.backbone, of, p, temperature)[:1])
         return logp
 
+    def policy_logp(self, rollout: Rollout, temperature: float) -> Tensor:
+        """Log-probs of the rollout under the policy of now. [N, T]."""
+        of = self.adapter
+        (logp,) = self._each(rollout, lambda p: score(self.backbone, of, p, temperature)[:1])
+        return logp
+
     def _scores(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         return score(self.backbone, self.adapter, rollout, self.rollout.temperature)
 

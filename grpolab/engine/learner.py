@@ -81,11 +81,15 @@ class Learner:
             value = lane.critic.values(piece) if lane.critic is not None else None
             now = Forward(logp, entropy, value)
             share = loss(rows, width, now)
-            grads = torch.autograd.grad(share.total, tensors, allow_unused=True)
+            # the log-probs lie on the way of the gradient: theirs costs nothing
+            ends = tensors if critic_only else [*tensors, logp]
+            grads = torch.autograd.grad(share.total, ends, allow_unused=True)
             terms = {k: v.detach() for k, v in share.terms.items()}
-            done = replace(share, terms=terms, ratio=share.ratio.detach())
+            judged = None if share.judged is None else share.judged.detach()
+            done = replace(share, terms=terms, ratio=share.ratio.detach(), judged=judged)
             seen = Forward(logp.detach(), entropy.detach(), None)
-            return Piece(rows, seen, done), grads
+            slope = None if critic_only else grads[-1]
+            return Piece(rows, seen, done, slope), grads[: len(tensors)]
 
         done = lane.workers.map(lambda rows: lane.relief.run(work, rows), pieces)
         results = [result for some in done for result in some]

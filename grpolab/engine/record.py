@@ -62,15 +62,18 @@ def channels(batch: Batch, credit: Credit, report: Report) -> dict[str, str]:
         "entropy": report.entropy,
         "value": batch.value,
         "return": credit.returns,
+        "clip": report.side,
+        # times all tokens: 1 is what Â = 1 makes of a token in a plain mean over the tokens
+        "push": None if report.slope is None else -report.slope * batch.mask.sum(),
         "log_ratio": None if report.logp is None else report.logp - batch.old_logp,
         "ref_gap": None if batch.ref_logp is None else batch.old_logp - batch.ref_logp,
         "kl": None if batch.ref_logp is None else kl_estimate(batch.old_logp, batch.ref_logp, "k3"),
     }
-    on = batch.mask.bool()
-    packed = {}
-    for name in (*ev.CHANNELS, *ev.FOR_THE_LENS):
-        tensor = found[name]
-        if tensor is not None:
-            values = tensor[on].detach().float().clamp(-65504, 65504).half().cpu()
-            packed[name] = ev.pack(values.numpy().astype("<f2").tobytes())
-    return packed
+    names = (*ev.CHANNELS, *ev.FOR_THE_LENS)
+    return {name: packed(x, batch.mask) for name in names if (x := found.get(name)) is not None}
+
+
+def packed(values: Tensor, mask: Tensor) -> str:
+    """One channel [N, T], its tokens row after row, as an event carries it."""
+    kept = values[mask.bool()].detach().float().clamp(-65504, 65504).half().cpu()
+    return ev.pack(kept.numpy().astype("<f2").tobytes())

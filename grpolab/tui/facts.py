@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grpolab.state import RolloutView
+from grpolab.state import LaneState, RolloutView
 from grpolab.tui.token_rows import shown
 
 if TYPE_CHECKING:
@@ -36,14 +36,13 @@ def selected(desk: Desk, name: str) -> Told | None:
     r = view.scored(desk.state)
     if lane is None or r is None or r.tokens is None or r.algorithm != name:
         return None
-    done = lane.steps.of(r.step)
-    beta = done.metrics.get("beta") if done else None
+    beta = beta_at(lane, r.step)
     made, row = algorithm(name, lane.in_force(r.step)[2], beta), view.row(r)
-    advantages = _row(r, "advantage", row)
+    advantages = row_of(r, "advantage", row)
     if made is None or advantages is None:
         return None
     at = min(view.token, len(advantages) - 1)
-    facts = token_facts(made, r, row, at, advantages, _row(r, "return", row))
+    facts = token_facts(made, r, row, at, advantages, row_of(r, "return", row))
     if facts is None:
         return None
     prompt, answer = divmod(row, r.group_size)
@@ -83,6 +82,23 @@ def algorithm(
     return made
 
 
+def beta_at(lane: LaneState, step: int) -> float | None:
+    """β with which a step was computed: its setting, as the controller had moved it by the step
+    before. None where the setting stands."""
+    from grpolab.algorithms import ALGORITHMS
+
+    cls = ALGORITHMS.get(lane.in_force(step)[0])
+    if cls is not None and "beta" in cls.metrics:  # it tells the one that the step was made with
+        own = lane.steps.of(step)
+        return own.metrics.get("beta") if own is not None else None
+    before = lane.steps.upto(step - 1)
+    if before is None or any(s.step >= before.step for s in lane.switches if s.step < step):
+        return None
+    (_, _, then), (_, _, now) = lane.in_force(before.step), lane.in_force(step)
+    left, was, is_now = before.metrics.get("beta"), then.get("beta"), now.get("beta")
+    return left / was * is_now if left is not None and was and is_now else None
+
+
 def token_facts(
     algorithm: Algorithm,
     r: RolloutView,
@@ -100,22 +116,22 @@ def token_facts(
     from grpolab.algorithms import explain
     from grpolab.lens import recorded
 
-    old, moved = _row(r, "logprob", row), _moved(r, row)
+    old, moved = row_of(r, "logprob", row), _moved(r, row)
     n = min(len(old or ()), len(advantages))
     if r.graded is None or not 0 <= token < n or old is None or moved is None:
         return None
     symbols = {term.symbol for term in explain.terms(type(algorithm))}
     whole = not symbols & {"r_t", "R"}
-    gap, value, entropy = (_row(r, name, row) for name in ("ref_gap", "value", "entropy"))
+    gap, value, entropy = (row_of(r, name, row) for name in ("ref_gap", "value", "entropy"))
     if "V" not in symbols or returns is None:
         returns = _returns(algorithm, r, row, n)
-    pool = [_reward(algorithm, r, i, whole) for i in r.rows(row // r.group_size)]
+    pool = [reward(algorithm, r, i, whole) for i in r.rows(row // r.group_size)]
     if algorithm.needs_steps and r.graded.steps:
         pool = [score for i in r.rows(row // r.group_size) for _, score in r.graded.steps[i]]
     lengths = r.graded.length
     given = recorded.logprobs([old[token]], [moved[token]], gap and [gap[token]])
     return explain.TokenFacts(
-        reward=_reward(algorithm, r, row, whole),
+        reward=reward(algorithm, r, row, whole),
         group=tuple(pool) or (r.graded.reward[row],),
         advantage=advantages[token],
         logp=given["logprobs"][0],
@@ -133,20 +149,20 @@ def token_facts(
     )
 
 
-def _row(r: RolloutView, channel: str, row: int) -> list[float] | None:
+def row_of(r: RolloutView, channel: str, row: int) -> list[float] | None:
     rows = r.channel(channel)
     return rows[row] if rows is not None and row < len(rows) and rows[row] else None
 
 
 def _moved(r: RolloutView, row: int) -> list[float] | None:
     """log π − log π_old of an answer's tokens; in an older run, from the ratio."""
-    found = _row(r, "log_ratio", row)
-    if found is None and (ratios := _row(r, "ratio", row)) is not None:
+    found = row_of(r, "log_ratio", row)
+    if found is None and (ratios := row_of(r, "ratio", row)) is not None:
         found = [math.log(max(x, 1e-8)) for x in ratios]
     return None if found is None else [min(max(x, -FARTHEST), FARTHEST) for x in found]
 
 
-def _reward(algorithm: Algorithm, r: RolloutView, row: int, whole: bool) -> float:
+def reward(algorithm: Algorithm, r: RolloutView, row: int, whole: bool) -> float:
     """An answer's reward as the algorithm sees it; `whole`: the KL in the reward is in it too."""
     assert r.graded is not None
     s, reward = algorithm.settings, r.graded.reward[row]
@@ -154,12 +170,14 @@ def _reward(algorithm: Algorithm, r: RolloutView, row: int, whole: bool) -> floa
         buffer = s.overlong_buffer * r.max_tokens
         over = (r.graded.length[row] - (r.max_tokens - buffer)) / buffer
         reward -= s.overlong_penalty * min(max(over, 0.0), 1.0)
-    return reward - math.fsum(_prices(algorithm, r, row)) if whole else reward
+    from grpolab.algorithms.explain import total
+
+    return reward - total(prices(algorithm, r, row)) if whole else reward
 
 
-def _prices(algorithm: Algorithm, r: RolloutView, row: int) -> list[float]:
+def prices(algorithm: Algorithm, r: RolloutView, row: int) -> list[float]:
     """β·KL of each token, where it counts in the reward."""
-    s, gap = algorithm.settings, _row(r, "ref_gap", row)
+    s, gap = algorithm.settings, row_of(r, "ref_gap", row)
     if s.kl_place != "reward" or s.beta <= 0 or gap is None:
         return []
     kl = {"k1": lambda d: -d, "k2": lambda d: d * d / 2}
@@ -171,9 +189,9 @@ def _returns(algorithm: Algorithm, r: RolloutView, row: int, n: int) -> list[flo
     """R without a critic: what follows from each token on, or the answer's one number."""
     gamma = getattr(algorithm.settings, "gamma", None)
     if gamma is None:
-        return [_reward(algorithm, r, row, whole=True)] * n
-    at_token = [-x for x in _prices(algorithm, r, row)[:n]] or [0.0] * n
-    at_token[-1] += _reward(algorithm, r, row, whole=False)
+        return [reward(algorithm, r, row, whole=True)] * n
+    at_token = [-x for x in prices(algorithm, r, row)[:n]] or [0.0] * n
+    at_token[-1] += reward(algorithm, r, row, whole=False)
     out, running = [0.0] * n, 0.0
     for t in range(n - 1, -1, -1):
         running = at_token[t] + gamma * running

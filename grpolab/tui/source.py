@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from grpolab.events import LensMade
+from grpolab.events import After, LensMade
 from grpolab.feed import Timed
 from grpolab.recall import Recall
 from grpolab.runlog import RunLog
@@ -210,6 +210,14 @@ class Playing:
         """Whether a step was looked at through the lens, be it later than the clock stands."""
         made = (e for _, _, e in self.log.rare_upto(self.log.lines) if isinstance(e, LensMade))
         return next((e for e in made if (e.lane, e.step) == (lane, step)), None)
+
+    def after(self, lane: str, step: int) -> After | None:
+        """What a step's updates made of its tokens, be it measured later than the clock stands."""
+        of, lines = self.log.lanes.get(lane), self.log.lines
+        entry = -1 if of is None else self.log.find(of.rollout_step, of.rollout_line, lines, step)
+        line = of.part("after", entry, lines) if of is not None and entry >= 0 else 0
+        found = self.log.event(line) if line else None
+        return found[1] if found is not None and isinstance(found[1], After) else None
 
     @property
     def clock(self) -> float:

@@ -11,7 +11,10 @@ from functools import lru_cache
 from grpolab.tui.palette import Palette, level_mark, sign_mark
 from grpolab.tui.text import Line, clip, visible
 
-SIGNED = {"advantage": 0.0, "ratio": 1.0, "value": 0.0, "return": 0.0, "push": 0.0}
+SIGNED = {
+    "advantage": 0.0, "ratio": 1.0, "value": 0.0, "return": 0.0, "push": 0.0, "clip": 0.0,
+    "td": 0.0, "after": 0.0,
+}  # fmt: skip
 """Quantities with two directions, and the value between them."""
 
 Row = list[tuple[int, str]]
@@ -22,6 +25,7 @@ class Scale:
     """How a channel's values become a hue, a strength and a mark."""
 
     def __init__(self, name: str, values: Sequence[float]) -> None:
+        self.name = name
         self.middle = SIGNED.get(name)
         finite = [v for v in values if math.isfinite(v)]
         if self.middle is not None:
@@ -37,6 +41,9 @@ class Scale:
         if self.middle is not None:
             away = value - self.middle
             share = abs(away) / self.limit if math.isfinite(away) else 1.0
+            if self.name == "clip":
+                hue = "plus" if away > 0 else "minus" if away < 0 else "faint"
+                return hue, float(away != 0), "⊤" if away > 0 else "⊥" if away < 0 else "·"
             return ("plus" if away >= 0 else "minus"), share, sign_mark(away, self.limit)
         if math.isinf(value):
             return "warn", 1.0, "!"

@@ -8,8 +8,9 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
-from grpolab.events import CHANNELS, FOR_THE_LENS, StepDone
+from grpolab.events import StepDone
 from grpolab.state import LabState, LaneState, RolloutView
+from grpolab.tui import quantities
 
 
 @dataclass
@@ -19,6 +20,7 @@ class View:
     answer: int = 0
     token: int = 0
     channel: str = "advantage"
+    second: str = ""  # another channel beside it; none if empty
     held: RolloutView | None = None
     cursor: int | None = None  # the step chosen on the curves
 
@@ -80,10 +82,7 @@ class View:
         rollout = self.scored(state)
         if rollout is None or rollout.tokens is None:
             return ["advantage"]
-        there = rollout.tokens.channels
-        offered = [c for c in CHANNELS if c in there]
-        offered += [c for c in there if c not in (*CHANNELS, *FOR_THE_LENS)]
-        return offered or ["advantage"]
+        return quantities.offered(self.lane_state(state), rollout) or ["advantage"]
 
     def move_prompt(self, state: LabState, by: int) -> None:
         rollout = self.rollout(state)
@@ -108,6 +107,12 @@ class View:
         offered = self.channels(state)
         at = offered.index(self.channel) if self.channel in offered else -1 if by > 0 else 0
         self.channel = offered[(at + by) % len(offered)]
+
+    def next_second(self, state: LabState, by: int = 1) -> None:
+        """Another channel to compare with, or none."""
+        others = ["", *(c for c in self.channels(state) if c != self.channel)]
+        at = others.index(self.second) if self.second in others else 0
+        self.second = others[(at + by) % len(others)]
 
     def next_lane(self, state: LabState) -> bool:
         """True if there is another lane to go to. What was held on the old lane is let go."""

@@ -56,7 +56,8 @@ def test_a_step_tells_everything_and_moves_the_adapter(name, open_lab: OpenLab):
     assert [len(p) for p in tokens.pieces] == graded.length
     for text, pieces, done in zip(graded.text, tokens.pieces, graded.finished, strict=True):
         assert "".join(pieces[:-1] if done else pieces) == text
-    wanted = {"advantage", "ratio", "kl", "entropy", "logprob", *ev.FOR_THE_LENS}
+    wanted = {"advantage", "push", "ratio", "kl", "entropy", "logprob", *ev.FOR_THE_LENS}
+    wanted |= {"clip"} if name in ("grpo", "ppo", "rloo") else set()
     assert set(tokens.channels) == wanted | ({"value", "return"} if name == "ppo" else set())
     view = ev.unpack(tokens.channels["advantage"], graded.length)
     assert [len(r) for r in view] == graded.length
@@ -138,7 +139,8 @@ def test_the_agreement_of_microbatches_is_that_of_their_gradients(open_lab: Open
 
     def watched(*args, **how):
         out = grad(*args, **how)
-        found.append(torch.cat([g.reshape(-1) for g in out]).clone())
+        parameters = out[:-1]  # the last is of the log-probs
+        found.append(torch.cat([g.reshape(-1) for g in parameters]).clone())
         return out
 
     monkeypatch.setattr(torch.autograd, "grad", watched)

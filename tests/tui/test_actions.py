@@ -314,6 +314,8 @@ def test_no_key_has_two_meanings(place: str) -> None:
     from grpolab.tui.screens.kl_bench import KlBenchScreen
     from grpolab.tui.screens.lens import LensScreen
     from grpolab.tui.screens.reader import Reader
+    from grpolab.tui.screens.slow import SlowScreen
+    from grpolab.tui.screens.trace import TraceScreen
 
     taken: dict[str, str] = {}
     actions = ACTIONS if place == "lab" else SCREENS[place]
@@ -332,6 +334,7 @@ def test_no_key_has_two_meanings(place: str) -> None:
     own = (
         LensScreen, FormulaScreen, KlBenchScreen, GroupScreen, AnswersScreen, Reader, SourceScreen,
         WhatIfScreen, CurvesScreen, HealthScreen, MemoryScreen, TimeScreen, ChatScreen,
+        SlowScreen, TraceScreen,
     )  # fmt: skip
     known = {s.key: s for s in own}
     screen = LabScreen if place == "lab" else known[place]

@@ -5,36 +5,37 @@ from __future__ import annotations
 import math
 
 from grpolab.state import RolloutView
+from grpolab.tui import facts, quantities
+from grpolab.tui.desk import Desk
 from grpolab.tui.numbers import MISSING, number
 from grpolab.tui.palette import level_mark, sign_mark
 from grpolab.tui.panes.base import Pane
-from grpolab.tui.text import Line, clip, flow
+from grpolab.tui.quantities import HINTS
+from grpolab.tui.text import Line, clip, flow, wrap
 from grpolab.tui.token_rows import SIGNED, Scale, around, layout, painted, shown
 
-HINTS = {
-    "advantage": "how much better than expected: ▲ is pushed up, ▼ down",
-    "ratio": "new/old probability: ▲ rose above 1, ▼ fell below",
-    "kl": "distance from the start policy (k3)",
-    "entropy": "how open the choice was, in nats",
-    "value": "the critic's forecast before the token",
-    "logprob": "log-probability when sampled",
-    "return": "what the critic should have said",
-}
+LABEL = {"clip": ("⊥ lower bound ", "⊤ upper bound")}
+"""What stands at both ends of a scale that is not one of sizes."""
 
 
 class Tokens(Pane):
     index = 2
     title = "Tokens"
-    watches = frozenset({"tokens", "graded", "lane", "resumed", "select"})
+    watches = frozenset({"tokens", "after", "graded", "lane", "resumed", "select"})
     explains = (
         "Each token of the selected answer on the colour of one channel; change it with the "
-        "channel key.\n"
+        "channel key. The second-channel key sets another one beside it, as a row of marks under "
+        "the first.\n"
         "The row under the text says the same without colour: ▲▴ above, ▾▼ below the middle, "
         "· near it; for sizes without a sign ▁▂▃▄▅▆▇█.\n"
         "While a step is being sampled, the last finished one is shown here.\n"
         + "\n".join(f"{name}: {hint}" for name, hint in HINTS.items())
         + "\nChannels that the algorithm does not have (value without a critic) are not offered."
     )
+
+    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
+        super().__init__(desk, id=id)
+        self._kept: tuple[tuple[object, ...], dict[str, list[float]]] = ((), {})
 
     def info(self) -> tuple[str, str]:
         r = self.desk.view.scored(self.desk.state)
@@ -45,13 +46,31 @@ class Tokens(Pane):
             f"step {r.step} · prompt {row // r.group_size + 1} · answer {row % r.group_size + 1}"
         )
         offered = self.desk.view.channels(self.desk.state)
-        return where, f"{self._channel(r)} {offered.index(self._channel(r)) + 1}/{len(offered)}"
+        name, second = self._channel(r), self._second(r)
+        both = f"{name} + {second}" if second else name
+        return where, f"{both} {offered.index(name) + 1}/{len(offered)}"
 
     def _channel(self, r: RolloutView) -> str:
         """The chosen channel, or the first one where this step does not have it."""
         offered = self.desk.view.channels(self.desk.state)
         chosen = self.desk.view.channel
         return chosen if chosen in offered else offered[0]
+
+    def _second(self, r: RolloutView) -> str:
+        """The channel beside it, where this step has it; else none."""
+        chosen = self.desk.view.second
+        there = chosen in self.desk.view.channels(self.desk.state)
+        return chosen if there and chosen != self._channel(r) else ""
+
+    def _values(self, r: RolloutView, name: str, row: int) -> list[float]:
+        """One channel of the answer, kept while the answer is the same."""
+        lane = self.desk.view.lane_state(self.desk.state)
+        of = (lane.name if lane else "", r.step, id(r.tokens), id(r.after), row)
+        if self._kept[0] != of:
+            self._kept = (of, {})
+        if name not in self._kept[1]:
+            self._kept[1][name] = quantities.values(lane, r, name, row)
+        return self._kept[1][name]
 
     def content(self, width: int, height: int) -> list[Line]:
         p, view = self.desk.palette, self.desk.view
@@ -65,28 +84,58 @@ class Tokens(Pane):
             return [Line(), Line("  (empty answer)", p.style("faint"))]
         at = min(view.token, len(pieces) - 1)
         name = self._channel(r)
-        found = r.channel(name)
-        values = found[row] if found is not None and row < len(found) else []
-        scale = Scale(name, values)
-        figures = self._figures(r, row, at, pieces[at], len(pieces), width)
-        legend = self._legend(name, scale, width)
+        values = self._values(r, name, row)
+        scale, second = Scale(name, values), self._second(r)
+        others = None
+        legend = [self._legend(name, scale, width)]
+        if second:
+            theirs = self._values(r, second, row)
+            others = theirs, Scale(second, theirs)
+            legend.append(self._legend(second, others[1], width, mark="2nd row "))
+            legend[0] = self._legend(name, scale, width, mark="1st row ")
+        why = self._why(width)[: 3 if height >= 20 else 2 if height >= 13 else 1]
+        figures = self._figures(r, row, at, pieces[at], len(pieces), width) + why
+        each = 3 if others else 2
         rows = layout(tuple(pieces), width)
-        room = height - len(figures) - 1
-        spare = room - min(2 * len(rows), max(4, room // 2)) - 1
+        room = height - len(figures) - len(legend)
+        if room < each and why:  # a low pane: the text itself first
+            figures, room = figures[: -len(why)], room + len(why)
+        if room < each:
+            legend, room = legend[:1], room + len(legend) - 1
+            figures = figures[: max(0, height - each - 1)]
+            room = max(each, height - len(legend) - len(figures))
+        spare = room - min(each * len(rows), max(2 * each, room // 2)) - 1
         every = self._every(r, row, at, width)[:spare] if spare >= 3 else []
         room -= len(every)
         out: list[Line] = []
-        for cells in around(rows, at, max(1, room // 2)):
-            out += painted(p, cells, values, scale, at)
+        for cells in around(rows, at, max(1, room // each)):
+            out += painted(p, cells, values, scale, at, others)
         while len(out) < room:
             out.append(Line())
-        return [*out[: max(room, 0)], *every, legend, *figures]
+        return [*out[: max(room, 0)], *every, *legend, *figures]
 
-    def _legend(self, name: str, scale: Scale, width: int) -> Line:
+    def _why(self, width: int) -> list[Line]:
+        """What the objective does with the selected token, and why: whether a clip holds it, at
+        which bound, and for which sign of the advantage."""
+        r = self.desk.view.scored(self.desk.state)
+        found = facts.selected(self.desk, r.algorithm) if r is not None else None
+        if found is None:
+            return []
+        p, b = self.desk.palette, found.branch
+        sign = "✂ " if b.clipped else ""
+        style = p.style("warn" if b.clipped else "dim")
+        return [Line(row, style) for row in wrap(sign + b.why, width)]
+
+    def _legend(self, name: str, scale: Scale, width: int, mark: str = "") -> Line:
+        """The scale of a channel. `mark`: which of two rows of marks is its own."""
         p = self.desk.palette
-        line = Line(f"{name} ", p.style("text", bold=True))
+        line = Line(mark, p.style("accent")).add(f"{name} ", p.style("text", bold=True))
         middle = SIGNED.get(name)
-        if middle is not None:
+        if name in LABEL:
+            below, above = LABEL[name]
+            line.add(below, p.style("minus")).add("· free ", p.style("faint"))
+            line.add(above, p.style("plus"))
+        elif middle is not None:
             line.add(number(middle - scale.limit, 2) + " ", p.style("dim"))
             for share in (-1.0, -0.6, -0.3, 0.0, 0.3, 0.6, 1.0):
                 hue = "plus" if share > 0 else "minus"
@@ -110,13 +159,12 @@ class Tokens(Pane):
         head.add(f"«{clip(shown(piece), 20)}»", p.style("text", bold=True))
         parts = [head]
         offered = self.desk.view.channels(self.desk.state)
-        chosen = self._channel(r)
-        for name in dict.fromkeys([*offered, *(n for n in HINTS if n not in offered)]):
-            channel = r.channel(name)
-            value = channel[row][at] if channel is not None and at < len(channel[row]) else None
-            line = Line(
-                f"{name} ", p.style("accent" if name == chosen else "dim", bold=name == chosen)
-            )
+        chosen = (self._channel(r), self._second(r))
+        for name in offered:
+            values = self._values(r, name, row)
+            value = values[at] if at < len(values) else None
+            here = name in chosen
+            line = Line(f"{name} ", p.style("accent" if here else "dim", bold=here))
             line.hits.append((0, line.width, ("channel", name)))
             middle = SIGNED.get(name)
             sign = ""
@@ -128,7 +176,10 @@ class Tokens(Pane):
             ):
                 sign = "▲" if value > middle else "▼"
             line.add(sign, p.style("plus" if sign == "▲" else "minus"))
-            parts.append(line.add(MISSING if value is None else number(value, 3), p.style("text")))
+            told = MISSING if value is None else number(value, 3)
+            if name == "clip" and value is not None:
+                told = "upper" if value > 0 else "lower" if value < 0 else "free"
+            parts.append(line.add(told, p.style("text")))
         return flow(parts, width)
 
     def _every(self, r: RolloutView, row: int, at: int, width: int) -> list[Line]:
@@ -140,8 +191,7 @@ class Tokens(Pane):
         out[0].add("─" * max(0, width - out[0].width), p.style("line"))
         now = self._channel(r)
         for name in [now, *(n for n in offered if n != now)]:
-            channel = r.channel(name)
-            values = channel[row] if channel is not None else []
+            values = self._values(r, name, row)
             scale = Scale(name, values)
             first = max(0, min(len(values) - room, at - room // 2))
             chosen = name == self._channel(r)

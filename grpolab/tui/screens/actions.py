@@ -65,6 +65,12 @@ class Actions(Going, Travel):
     def action_channel_back(self) -> None:
         self._view("next_channel", -1)
 
+    def action_second(self) -> None:
+        self._view("next_second", 1)
+
+    def action_second_back(self) -> None:
+        self._view("next_second", -1)
+
     def _view(self, move: str, by: int) -> None:
         if move == "move_token" and self.on_curve:
             self.move_cursor(by)
@@ -147,6 +153,18 @@ class Actions(Going, Travel):
             from grpolab.tui.screens.memory import MemoryScreen
 
             self.app.push_screen(MemoryScreen(self.desk))
+
+    def action_trace(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.trace import TraceScreen
+
+            self.app.push_screen(TraceScreen(self.desk))
+
+    def action_slow(self) -> None:
+        if self._lane_known():
+            from grpolab.tui.screens.slow import SlowScreen
+
+            self.app.push_screen(SlowScreen(self.desk))
 
     def _lane_known(self) -> bool:
         if self.desk.view.lane_state(self.desk.state) is not None:

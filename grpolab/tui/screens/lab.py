@@ -211,6 +211,8 @@ class LabScreen(Actions, Screen[int]):
                 desk.answered("lens", event.lane)
                 if not self.guests:
                     desk.say(f"lens on step {event.step}: {desk.keymap.shown('lens')} shows it")
+            case ev.After():
+                desk.answered("after", event.lane)
             case ev.KlBenched():
                 desk.answered("kl-bench", event.lane)
                 if not self.guests:
