@@ -30,7 +30,7 @@ def runs_of(refs: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for ref in refs:
         inside = _inside(ref)
-        found += inside or [rundir.find(ref)]
+        found += inside or [rundir.find(ref, shipped=True)]
     return list(dict.fromkeys(found))
 
 

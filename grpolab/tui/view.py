@@ -136,13 +136,16 @@ class View:
         lane = self.lane_state(state)
         if lane is None or not lane.rollouts:
             return
-        done, newest = lane.axis("step"), next(reversed(lane.rollouts))
-        here = self.held.step if self.held else newest
-        at = bisect_left(done, here) + by
+        done = lane.axis("step")  # and what is still under way
+        more = [step for step in lane.rollouts if not len(done) or step > done[-1]]
+        here = self.held.step if self.held else next(reversed(lane.rollouts))
+        at = bisect_left(done, here)
+        at = max(0, (at if at < len(done) else len(done) + bisect_left(more, here)) + by)
         if at < len(done):
-            self.browse_to(state, int(done[max(0, at)]) if len(done) else None)
+            self.browse_to(state, int(done[at]))
         else:
-            self.browse_to(state, newest if at == len(done) and newest not in done[-1:] else None)
+            at -= len(done)
+            self.browse_to(state, more[at] if at < len(more) else None)
 
     def browse_to(self, state: LabState, step: int | None) -> None:
         """To a step, or the nearest that can still be had; None follows the newest."""
@@ -164,7 +167,7 @@ class View:
 
     def again(self, state: LabState) -> None:
         """The state was folded afresh: find what was held in it again."""
-        held = self.held
-        if held is not None:
-            self.browse_to(state, held.step)
-            self.held = self.held or held  # read from the run file, or later than the clock
+        lane = self.lane_state(state)
+        if self.held is not None and lane is not None:
+            # what was read from the run file, or is later than the clock, stays
+            self.held = lane.rollout_at(self.held.step) or self.held

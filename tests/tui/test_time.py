@@ -10,7 +10,6 @@ from textual.pilot import Pilot
 
 from grpolab import events as ev
 from grpolab.bookmarks import Bookmark, Bookmarks
-from grpolab.feed import Follow
 from grpolab.plain import describe
 from grpolab.state import KEPT_ROLLOUTS, LabState
 from grpolab.tui import moments
@@ -102,13 +101,13 @@ async def test_bookmarks_are_set_listed_changed_removed_and_kept(
     async with live.app.run_test(size=size) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        told = await press(live.app, pilot, "comma", "comma", "m", *"odd q", "enter")
+        told = await press(live.app, pilot, "comma", "comma", "b", *"odd q", "enter")
         assert "★ odd q" in told
         assert Bookmarks(live.folder).all == [Bookmark(7, "main", "odd q")]
         await press(live.app, pilot, "end")
         told = await press(live.app, pilot, "T", "up")
         assert "odd q" in told and "change its note" in told
-        await press(live.app, pilot, "m", *"!", "enter")  # what is there is replaced
+        await press(live.app, pilot, "b", *"!", "enter")  # what is there is replaced
         assert Bookmarks(live.folder).all[0].note == "!"
         await press(live.app, pilot, "enter")
         assert isinstance(live.app.screen, LabScreen)
@@ -129,11 +128,11 @@ async def test_a_recorded_run_that_cannot_be_written_keeps_bookmarks_until_one_l
     async with replay.run_test(size=(120, 36)) as pilot:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
-        await press(replay, pilot, "full_stop", "m", *"x", "enter")
+        await press(replay, pilot, "full_stop", "b", *"x", "enter")
         assert "until you leave only: its file: permission denied" in replay.desk.notice[0]
         told = await press(replay, pilot, "T")
         assert "★  bookmark" in told
-        await press(replay, pilot, "escape", "w")
+        await press(replay, pilot, "escape", "S")
         assert "no scenario" in replay.desk.notice[0]
 
 
@@ -250,10 +249,10 @@ async def test_the_session_is_saved_as_a_scenario_that_can_be_read(live: Live) -
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        await press(live.app, pilot, "w")
+        await press(live.app, pilot, "S")
         told = live.desk.notice[0]
         assert "session.yaml beside the run" in told and "1 change by hand" in told
-        await press(live.app, pilot, "w")
+        await press(live.app, pilot, "S")
     found = load(str(live.folder / "session.yaml"))
     (cue,) = found.cues
     assert (found.seed, cue.at, cue.do) == (5, 3, "set")
@@ -263,6 +262,7 @@ async def test_the_session_is_saved_as_a_scenario_that_can_be_read(live: Live) -
 def test_moments_of_a_watched_run_and_their_order(tmp_path: Path) -> None:
     FakeRun(steps=12, switches={4: "ppo"}).write(tmp_path)
     desk = Desk(Following(tmp_path, "watch"), tmp_path)
+    desk.source.load()
     for t, event in desk.source.poll(0.0)[1]:
         desk.state.apply(event, t)
     found = moments.moments(desk)
@@ -292,23 +292,6 @@ def test_a_bookmark_file_that_is_broken_counts_as_empty(tmp_path: Path) -> None:
     assert marks.put(Bookmark(3, "main", "n" * 999)) == ""
     assert [len(b.note) for b in Bookmarks(tmp_path).all] == [200]
     assert Bookmarks(tmp_path / "nowhere").put(Bookmark(1, "main")) == "no such file or directory"
-
-
-def test_a_followed_file_finds_its_lines_again(tmp_path: Path) -> None:
-    run = FakeRun(steps=5, prompts=2, group=2, switches={})
-    path = run.write(tmp_path)
-    follow = Follow(path)
-    seen = [e for _, e in iter_polls(follow)]
-    for step in (1, 3, 5):
-        wanted = [e for e in seen if e.kind in ("rollout", "graded", "tokens")
-                  and e.step == step]  # type: ignore[attr-defined]  # fmt: skip
-        assert follow.recall("main", step) == wanted and len(wanted) == 3
-    assert follow.recall("main", 6) == follow.recall("x", 1) == []
-
-
-def iter_polls(follow: Follow):
-    for _ in range(follow.path.stat().st_size // 977 + 1):  # lines are torn at every place
-        yield from follow.poll(977)
 
 
 def test_a_rewind_in_words() -> None:
