@@ -17,6 +17,8 @@ SIGNED = {
 }  # fmt: skip
 """Quantities with two directions, and the value between them."""
 
+ROUNDING = 1e-6
+
 Row = list[tuple[int, str]]
 """The tokens of one row, each with its cells."""
 
@@ -29,7 +31,9 @@ class Scale:
         self.middle = SIGNED.get(name)
         finite = [v for v in values if math.isfinite(v)]
         if self.middle is not None:
-            self.limit = max((abs(v - self.middle) for v in finite), default=0.0) or 1.0
+            self.limit = max((abs(v - self.middle) for v in finite), default=0.0)
+            if self.limit < ROUNDING:  # no more than what is left of equal numbers
+                self.limit = 1.0
             self.low, self.high = self.middle - self.limit, self.middle + self.limit
         else:
             self.low, self.high = min(finite, default=0.0), max(finite, default=1.0)

@@ -81,3 +81,10 @@ def test_what_is_not_known_is_none(run) -> None:
     token = facts.token_facts(process, r, 0, 0, [1.0] * 40)
     assert token is not None  # the step has no graded steps: their mean is not known
     assert {t.symbol for t in facts.terms(process, token, r) if t.value is None} >= {"m", "s"}
+
+
+def test_what_rounding_leaves_of_equal_rewards_is_no_push() -> None:
+    from grpolab.tui.token_rows import Scale
+
+    assert Scale("advantage", [1.8e-7, -6e-8]).look(1.8e-7)[1] < 1e-6
+    assert Scale("advantage", [1.8e-5, 0.0]).look(1.8e-5)[1] == 1.0
