@@ -17,11 +17,12 @@ KEPT = 8
 """Rollouts read from the file that are remembered."""
 
 _HEAD = re.compile(
-    rb'\{"t":[-+.\deE]+,"kind":"(rollout|graded|tokens|resumed)","step":(\d+)(?:,"lane":"((?:[^"\\]|\\.)*)")?'
+    rb'\{"t":[-+.\deE]+,"kind":"(rollout|graded|tokens|after|resumed)","step":(\d+)(?:,"lane":"((?:[^"\\]|\\.)*)")?'
 )
 """How a line begins that `events.encode` wrote, so that most lines need not be parsed."""
 
-_KINDS = (b'"rollout"', b'"graded"', b'"tokens"', b'"resumed"')
+PARTS = ("graded", "tokens", "after")
+_KINDS = (b'"rollout"', b'"graded"', b'"tokens"', b'"after"', b'"resumed"')
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Entry:
     rollout: int
     graded: int = -1
     tokens: int = -1
+    after: int = -1
 
 
 class Archive:
@@ -57,7 +59,7 @@ class Archive:
         with self._lock, self.path.open("rb") as file:
             self.size = file.seek(0, 2)
             if self.size < self.read:  # another file by now
-                self.read, self._entries = 0, {}
+                self.read, self._entries, self._loaded = 0, {}, {}
             file.seek(self.read)
             for line in file:
                 if not line.endswith(b"\n") or stop():
@@ -79,18 +81,18 @@ class Archive:
             return
         if kind == "resumed":
             self._entries = {k: e for k, e in self._entries.items() if e.step <= step}
+            self._loaded = {k: r for k, r in self._loaded.items() if k[1] <= step}
         elif kind == "rollout":
             self._entries[lane, step] = Entry(lane, step, at)
-        elif (entry := self._entries.get((lane, step))) is not None:
-            if kind == "graded":
-                entry.graded = at
-            elif kind == "tokens":
-                entry.tokens = at
+        elif kind in PARTS and (entry := self._entries.get((lane, step))) is not None:
+            self._loaded.pop((lane, step), None)  # there is more of it now
+            setattr(entry, kind, at)
 
     def lines(self, entry: Entry) -> Iterator[bytes]:
-        """The step's lines: its prompts, its grades, its tokens; without those not written yet."""
+        """The step's lines: its prompts, its grades, its tokens, and these after the updates;
+        without those not written yet."""
         with self.path.open("rb") as file:
-            for at in (entry.rollout, entry.graded, entry.tokens):
+            for at in (entry.rollout, entry.graded, entry.tokens, entry.after):
                 if at >= 0:
                     file.seek(at)
                     yield file.readline()
@@ -98,10 +100,10 @@ class Archive:
     def load(self, lane: str, step: int, whole: bool = True) -> RolloutView | None:
         """One step's answers, as they would stand in the state; `whole`: with their tokens. None
         where the file has no such step, or its lines cannot be read."""
+        self.update()
         known = self._loaded.get((lane, step))
         if known is not None and (known.tokens is not None or not whole):
             return known
-        self.update()
         entry = self._entries.get((lane, step))
         view = self._view(entry, whole) if entry is not None else None
         if view is not None:
@@ -111,21 +113,11 @@ class Archive:
         return view
 
     def _view(self, entry: Entry, whole: bool) -> RolloutView | None:
-        view: RolloutView | None = None
-        for line in self.lines(entry if whole else replace(entry, tokens=-1)):
-            event = (ev.decode(line) or (0.0, None))[1]
-            if isinstance(event, ev.RolloutStarted):
-                n = len(event.prompts) * event.group_size
-                view = RolloutView(
-                    event.step, event.algorithm, event.prompts, event.difficulty,
-                    event.group_size, event.max_tokens, [""] * n,
-                )  # fmt: skip
-            elif isinstance(event, ev.Graded) and view is not None:
-                view.graded, view.text = event, list(event.text)
-                view.ended = set(range(len(event.text)))
-            elif isinstance(event, ev.Tokens) and view is not None:
-                view.tokens = event
-        return view
+        lines = self.lines(entry if whole else replace(entry, tokens=-1, after=-1))
+        first, *more = ((ev.decode(line) or (0.0, None))[1] for line in lines)
+        if not isinstance(first, ev.RolloutStarted):
+            return None
+        return RolloutView.of(first, *(event for event in more if event is not None))
 
 
 def _age(entry: Entry) -> tuple[int, str]:

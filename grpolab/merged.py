@@ -16,7 +16,8 @@ from grpolab.problems import RequestError
 from grpolab.rundir import EVENTS
 
 OF_A_LANE = frozenset({
-    "lane", "rollout", "graded", "tokens", "step", "eval", "switch", "set", "critic", "kl-bench",
+    "lane", "rollout", "graded", "tokens", "after", "step", "eval", "switch", "set", "critic",
+    "kl-bench", "chat",
 })  # fmt: skip
 """Kinds of events that are taken over; the others speak of one engine's doings."""
 
@@ -47,7 +48,7 @@ def merge(runs: Sequence[Path], folder: Path) -> Path:
     if not begun:
         raise RequestError(f"nothing is recorded in any of the {len(runs)} runs")
     names = _names(begun)
-    kinds = OF_A_LANE if len(begun) <= MOST_WITH_TOKENS else OF_A_LANE - {"tokens"}
+    kinds = OF_A_LANE if len(begun) <= MOST_WITH_TOKENS else OF_A_LANE - {"tokens", "after"}
     read = [_read(run, name, kinds) for run, name in zip(begun, names, strict=True)]
     opened = [
         r for _, events, _ in read for _, r in events if r["kind"] == "lane" and not r["step"]

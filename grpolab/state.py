@@ -46,7 +46,8 @@ class RolloutView:
 
     @classmethod
     def of(cls, e: ev.RolloutStarted, *more: ev.Event) -> RolloutView:
-        """A rollout as its events tell it: begun, perhaps graded, perhaps with its tokens."""
+        """A rollout as its events tell it: begun, perhaps graded, perhaps with its tokens,
+        perhaps with these after the updates."""
         rows = len(e.prompts) * e.group_size
         view = cls(
             e.step, e.algorithm, e.prompts, e.difficulty, e.group_size, e.max_tokens, [""] * rows
@@ -56,6 +57,8 @@ class RolloutView:
                 view.grade(event)
             elif isinstance(event, ev.Tokens):
                 view.tokens = event
+            elif isinstance(event, ev.After):
+                view.after = event
         return view
 
     def grade(self, e: ev.Graded) -> None:

@@ -10,6 +10,7 @@ from grpolab import events as ev
 from grpolab import merged
 from grpolab.feed import read
 from grpolab.problems import RequestError
+from grpolab.resources import shipped_records
 from grpolab.rundir import EVENTS
 from grpolab.seeds import groups
 from grpolab.state import LabState
@@ -62,6 +63,23 @@ def test_runs_of_several_lanes_and_of_one_name(tmp_path: Path) -> None:
     b = FakeRun(steps=2, switches={}).write(tmp_path / "b" / "run").parent
     state = folded(merged.merge([a, b], tmp_path))
     assert list(state.lanes) == ["a/run/x", "a/run/y", "b/run"]
+
+
+def test_a_shipped_record_goes_beside_a_run_of_ones_own(tmp_path: Path) -> None:
+    own = FakeRun(steps=2, switches={}).write(tmp_path / "own").parent
+    runs = merged.runs_of([str(own), "qlora"])
+    assert runs == [own, shipped_records()["qlora"]]
+
+
+def test_what_was_measured_and_asked_comes_along(tmp_path: Path) -> None:
+    path = FakeRun(steps=2, switches={}).write(tmp_path / "own")
+    asked = ev.Chatted(2, "main", "grpo", "1+1", "1+1=", 1.0, True, "", 0.1, [])
+    with path.open("a", encoding="utf-8") as file:
+        for event in (ev.After(2, "main", "AAAA", 0.5), asked):
+            file.write(ev.encode(event, 1e6) + "\n")
+    (tmp_path / "o").mkdir()
+    (lane,) = folded(merged.merge([path.parent], tmp_path / "o")).lanes.values()
+    assert lane.rollouts[2].after is not None and [c.prompt for c in lane.chats] == ["1+1="]
 
 
 def test_what_a_resume_made_void_is_not_shown(tmp_path: Path) -> None:

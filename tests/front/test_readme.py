@@ -17,6 +17,7 @@ import pytest
 from grpolab import algorithms, cli, yaml_file
 from grpolab.resources import shipped_scenarios
 from grpolab.scenario import build
+from grpolab.tui.keys import ACTIONS, SCREENS, Keymap
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -162,3 +163,27 @@ def test_with_the_worked_example_it_runs_by_name(checkout: Path) -> None:
         "--json", "--out", str(checkout / "run"), *(x for s in small for x in ("--set", s)),
     )  # fmt: skip
     assert (told["algorithm"], told["steps"], told["updates"]) == ("praise", 1, 1)
+
+
+def told_keys() -> tuple[set[str], set[str]]:
+    """The keys in the first column of the lab's table, and all that the section names."""
+    section = README.split("## What you see")[1].split("## Commands")[0]
+    table = section.split("| key | does |")[1].split("\n\n")[0]
+    rows = [row.split(" | ")[0] for row in table.split("\n")]
+    names = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    return names, set(re.findall(r"`([^`]+)`", section))
+
+
+def test_every_key_of_the_lab_is_told_and_no_other() -> None:
+    keymap = Keymap()
+    keys = {keymap.shown(a) for a in ACTIONS}
+    by_shift = {"⇧→", "⇧←", "⇧tab"}  # the same, farther or backwards
+    names, _ = told_keys()
+    assert names >= keys - by_shift - {"2", "3", "4", "5"}  # `1`–`6`
+    assert names <= keys
+
+
+def test_every_screen_over_the_lab_says_its_keys() -> None:
+    _, names = told_keys()
+    shown = {Keymap().shown(a) for actions in SCREENS.values() for a in actions if a.label}
+    assert shown - names <= {"⇧↓"}

@@ -144,6 +144,19 @@ def test_a_step_is_loaded_as_the_state_has_it(run: Path) -> None:
     assert few is not None and few.tokens is None and few.text[0] == "alpha"
 
 
+def test_what_was_loaded_before_a_rewind_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "e", *step(1, ["kept", ""]), *step(2, ["void", ""]))
+    archive = Archive(path)
+    first, void = archive.load("main", 1), archive.load("main", 2)
+    assert void is not None and void.text[0] == "void" and void.after is None
+    write(path, ev.Resumed(1, "rewind", 2))
+    assert archive.load("main", 2) is None and archive.load("main", 1) is first
+    write(path, *step(2, ["again", ""]), ev.After(2, "main", "packed", 0.5))
+    again = archive.load("main", 2)
+    assert again is not None and again.text[0] == "again"
+    assert again.after == ev.After(2, "main", "packed", 0.5)
+
+
 def test_only_the_first_are_kept_and_all_are_counted(tmp_path: Path) -> None:
     texts = [f"a{i}" for i in range(MOST)]
     rewards = [float(i) for i in range(MOST)]

@@ -144,6 +144,10 @@ async def test_a_step_that_memory_has_lost_is_read_from_the_file(live: Live) -> 
         live.app.lab.visit("main", 999, 0, 0, pane="rollouts")
         told = await press(live.app, pilot)
         assert "the run file has no step 999" in told
+        (live.folder / "events.jsonl").unlink()
+        live.desk.archive = lane.archive = None
+        live.app.lab.visit("main", 1, 0, 0, pane="rollouts")
+        assert "the run file cannot be read" in await press(live.app, pilot)
 
 
 @pytest.mark.parametrize("size", SIZES)

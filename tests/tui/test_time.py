@@ -188,6 +188,65 @@ async def test_a_held_view_plays_on_until_it_follows_again(live: Live) -> None:
         assert live.desk.rolling is None
 
 
+async def test_who_goes_elsewhere_is_not_played_away_from_there(live: Live) -> None:
+    live.record(FakeRun(steps=9, switches={}, end=False))
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        view = live.desk.view
+        await press(live.app, pilot, "home", "space")
+        assert live.desk.rolling is not None
+        await press(live.app, pilot, "3", "left", "left", "enter")  # from the curve to a step
+        assert live.desk.rolling is None and view.held is not None
+        await press(live.app, pilot, "space", "escape")
+        assert live.desk.rolling is None
+        await press(live.app, pilot, "space", "home")
+        assert live.desk.rolling is None and view.held is not None and view.held.step == 1
+
+
+async def test_a_rewind_is_the_end_of_the_way_back_to_undone_steps(live: Live) -> None:
+    live.record(FakeRun(steps=9, switches={}, end=False))
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await press(live.app, pilot, "comma", "3", "left", "enter", "3", "left", "left", "left")
+        desk = live.desk
+        assert [p.view.held and p.view.held.step for p in desk.trail] == [8]
+        assert desk.view.cursor is not None and desk.view.cursor > 4
+        live.write(ev.Resumed(4, "rewind", 9))
+        told = await press(live.app, pilot)
+        assert desk.trail == [] and desk.view.cursor is None and desk.view.held is None
+        assert "esc back" not in told
+        await press(live.app, pilot, "escape")
+        assert desk.view.held is None
+
+
+async def test_in_a_replay_a_held_step_is_where_the_next_one_is_counted_from(
+    replay: LabApp,
+) -> None:
+    source, desk = replay.desk.source, replay.desk
+    assert isinstance(source, Playing)
+    async with replay.run_test(size=(120, 36)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+        source.go(4)
+        await press(replay, pilot)
+        await press(replay, pilot, "v")
+        await press(replay, pilot, "full_stop", "full_stop")
+        assert desk.view.held is not None and desk.view.held.step == 4  # held on purpose
+        source.go(2)  # before the held step: the fold starts afresh, the view stays
+        told = await press(replay, pilot)
+        assert desk.view.held is not None and "VIEW HELD at step 4" in told
+        await press(replay, pilot, "full_stop")
+        assert desk.view.held is None and desk.state.step == 5
+        await press(replay, pilot, "3", "left", "left", "enter")  # from the curve to a step
+        assert desk.view.held is not None and desk.view.held.step == 4
+        await press(replay, pilot, "comma")
+        assert desk.view.held is None and desk.state.step == 3
+        await press(replay, pilot, "3", "enter", "home")
+        assert desk.view.held is None and desk.state.step == 0
+
+
 async def test_a_replay_jumps_to_steps_and_marks_yet_to_come(replay: LabApp) -> None:
     source = replay.desk.source
     assert isinstance(source, Playing)

@@ -108,7 +108,7 @@ LAST = ("explain", "quit")
 
 
 class Footer(Canvas):
-    watches = frozenset({"select", "paused", "continued", "lane", "end"})
+    watches = frozenset({"select", "paused", "continued", "lane", "end", "failed"})
 
     @property
     def ground(self) -> str:
@@ -120,6 +120,8 @@ class Footer(Canvas):
             last.join(self._key(name))
         line = self._back()
         offered = {"live": LIVE, "watch": WATCH, "replay": REPLAY}[self.desk.mode]
+        if self.desk.mode == "live" and self.desk.over:
+            offered = WATCH  # nobody is left to steer
         if self.desk.current in ("learning", "kl"):
             offered = ("token", *(("open",) if self.desk.view.cursor is not None else ()), *offered)
         for name in dict.fromkeys(offered):

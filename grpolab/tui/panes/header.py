@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
+
 from grpolab import health
 from grpolab.tui import ailing
 from grpolab.tui.arrange import PANES, TITLES
@@ -133,12 +135,11 @@ class Header(Canvas):
                 right.add(f"  greedy {percent(e.greedy_accuracy)}", p.style("dim"))
             right.add(" ")
         notice, colour = self.desk.notice
-        room = width - line.width - right.width - 4
-        if notice and room >= 8:
-            line.add("  " + clip(notice, room), p.style(colour))
-        elif notice:
-            right = Line()
-            line.add("  " + clip(notice, max(0, width - line.width - 3)), p.style(colour))
+        if notice and cell_len(notice) > width - line.width - right.width - 4:
+            right = Line()  # what was just said goes before what stays
+        if notice:
+            room = width - line.width - right.width - (4 if right.width else 3)
+            line.add("  " + clip(notice, max(0, room)), p.style(colour))
         return line.to(width - right.width).join(right)
 
     def _chips(self) -> list[tuple[str, str]]:

@@ -11,7 +11,6 @@ from grpolab.tui.curve_view import CurveView
 from grpolab.tui.desk import Desk
 from grpolab.tui.panes.curve_parts import Charts, Metrics
 from grpolab.tui.screens.sheet import Part, Sheet, bindings
-from grpolab.tui.source import Playing
 
 REDRAW = frozenset({"step", "eval", "switch", "set", "lane", "resumed", "run"})
 
@@ -228,23 +227,10 @@ class CurvesScreen(Sheet):
         step = self.view.step(desk.state, desk.view.lane)
         if step is None:
             desk.say("no step was finished there yet", "warn")
-        elif isinstance(desk.source, Playing):
-            ends = [
-                x.axis("time")[i]
-                for x in desk.state.lanes.values()
-                if (i := x.steps.row(step)) >= 0
-            ]
-            desk.source.playing = False
-            desk.source.seek(max(ends))
-        else:
-            desk.view.browse_to(desk.state, step)
-            if desk.view.held is None:
-                desk.say(f"the answers of step {step} are not in memory any more", "warn")
-        if step is not None:
-            self.dismiss(None)
-            self.lab.moved()
-        else:
             self.again()
+        else:
+            self.dismiss(None)
+            self.lab.go_to(step)
 
     def clicked(self, what: str, value: Any) -> None:
         v = self.view

@@ -166,6 +166,7 @@ class Going:
     ) -> None:  # fmt: skip
         desk, view = self.desk, self.desk.view
         leave(desk, name, screens, zoom)
+        desk.rolling = None
         view.lane, view.held = lane, rollout
         view.prompt, view.answer, view.token = prompt, answer, 0
         desk.current, desk.zoom = pane, zoom
@@ -182,6 +183,7 @@ class Going:
     def go_back(self) -> None:
         """To where the user came from, exactly as it was."""
         place: Place = self.desk.trail.pop()
+        self.desk.rolling = None
         place.restore(self.desk)
         self.mark({"lane", "select"})
         self.relayout()

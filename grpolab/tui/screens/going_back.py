@@ -18,6 +18,7 @@ class GoingBack(Training):
     if TYPE_CHECKING:
 
         def action_time(self, kind: str = "") -> None: ...
+        def mark(self, marks: set[str]) -> None: ...
 
     def action_rewind(self) -> None:
         """Choose among the checkpoints."""
@@ -115,6 +116,12 @@ class GoingBack(Training):
         desk = self.desk
         if desk.view.held is not None and desk.view.held.step > event.step:
             desk.view.browse_to(desk.state, None)
+        desk.trail = [
+            p for p in desk.trail if p.view.held is None or p.view.held.step <= event.step
+        ]
+        if desk.view.cursor is not None and desk.view.cursor > event.step:
+            desk.view.cursor = None
+        self.mark({"select"})
         desk.lenses = {key: lens for key, lens in desk.lenses.items() if key[1] <= event.step}
         if event.origin == "rewind":
             place = f"step {event.step}" if event.step else "the start"

@@ -185,7 +185,7 @@ class LabScreen(Actions, Screen[int]):
             for lane in self.desk.state.lanes.values()
             for events in (
                 lane.steps[-1:], lane.switches[-1:], lane.changes[-1:], lane.benches[-1:],
-                list(lane.lenses.values())[-1:],
+                lane.chats[-1:], list(lane.lenses.values())[-1:],
             )
             for event in events
         ]  # fmt: skip

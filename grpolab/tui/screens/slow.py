@@ -11,7 +11,6 @@ from grpolab import events as ev
 from grpolab.state import RolloutView
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
-from grpolab.tui.palette import SPINNER
 from grpolab.tui.panes.slow_parts import SlowStage, SlowWords
 from grpolab.tui.screens.sheet import Part, Sheet, bindings
 from grpolab.tui.screens.slow_keys import SlowKeys
@@ -139,6 +138,8 @@ class SlowScreen(SlowKeys, Sheet):
                     self.begin(found)
             elif isinstance(event, ev.Refused) and event.command.get("do") == "after":
                 self._without(event.reason)
+        if self.waiting and ("after", self.lane) not in self.desk.asked:
+            self.unasked()  # the answer was in what was not read one by one
         if self.waiting and not self.desk.commands:
             self.desk.answered("after", self.lane)
             self._without("the engine ended before it could measure")
@@ -201,8 +202,7 @@ class SlowScreen(SlowKeys, Sheet):
         desk, keys = self.desk, self.desk.keymap
         if self.waiting:
             since = time.monotonic() - (self.since or 0.0)
-            spin = SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
-            return [(f"{spin} waiting {since:.0f} s", "accent")]
+            return [(f"{desk.spin} waiting {since:.0f} s", "accent")]
         last = self.story is not None and self.at + 1 >= len(self.story.beats)
         how = "▶ playing" if self.playing else "■ the end" if last else "‖ paused"
         out = [(f"{how} ×{self.speed:g}", "accent")]

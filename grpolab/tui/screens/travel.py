@@ -38,13 +38,27 @@ class Travel(GoingBack):
     def _browse(self, by: int) -> None:
         self.desk.rolling = None
         if isinstance(self.desk.source, Playing):
+            if (held := self._visited()) is not None:  # the steps around it, not around the clock
+                self.desk.source.go(held)
+                self.desk.view.browse_to(self.desk.state, None)
             self.desk.source.scrub(by)
         else:
             self.desk.view.browse(self.desk.state, by)
         self.moved()
 
+    def _visited(self) -> int | None:
+        """The step to which a replay's view was taken while the clock stands elsewhere. A view that
+        was held where it was stays, whatever the clock does."""
+        held = self.desk.view.held
+        if held is None or not (self.desk.trail or held.step > self.desk.state.step):
+            return None
+        return held.step
+
     def action_first(self) -> None:
+        self.desk.rolling = None
         if isinstance(self.desk.source, Playing):
+            if self._visited() is not None:
+                self.desk.view.browse_to(self.desk.state, None)
             self.desk.source.home()
         else:
             self.desk.view.browse(self.desk.state, -(10**9))
