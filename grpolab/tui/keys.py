@@ -138,6 +138,7 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("prompt_next", "g,shift+down", "", "next prompt", SCREEN),
         Action("prompt_previous", "G,shift+up", "", "previous prompt", SCREEN),
         Action("lens_mark", "c,space", "compare", "compare the others with this one", SCREEN),
+        Action("lens_what_if", "w", "what if", "change settings, see it scored again", SCREEN),
         Action("lens_focus", "tab,shift+tab", "list", "to the list of tokens and back", SCREEN),
         *(
             Action(f"lens_jump_{i}", str(i % 10), "", f"go to token {i} of the list", SCREEN,
@@ -146,7 +147,6 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("lens_parameters", "p", "parameters", "compare gradients on parameters too", SCREEN,
                COMMANDS),
         Action("lens_again", "l", "look again", "look at the newest step", SCREEN),
-        Action("lens_what_if", "w", "what if", "change settings, see it scored again", SCREEN),
         *ANYWHERE,
     ),
     "what-if": (
@@ -392,6 +392,8 @@ _SHOWN = {
     "shift+tab": "⇧tab",
     "shift+right": "⇧→",
     "shift+left": "⇧←",
+    "shift+down": "⇧↓",
+    "shift+up": "⇧↑",
     "pagedown": "pgdn",
     "pageup": "pgup",
     "backspace": "⌫",

@@ -57,7 +57,8 @@ class Help(Dialog[None]):
         tour = Line("  ").cell(self.desk.keymap.shown("tour"), 9, p.style("text", bold=True))
         tour.add(" ").add("a guided tour of the lab", p.style("dim"), ("tour", 0))
         more = [Line(), head, words, tour]
-        return [*out, *more, Line(), Line(f"mouse: {self.mouse}", p.style("faint"))]
+        mouse = [Line(row, p.style("faint")) for row in wrap(f"mouse: {self.mouse}", width)]
+        return [*out, *more, Line(), *mouse]
 
     def keys_text(self) -> str:
         keymap = self.desk.keymap
