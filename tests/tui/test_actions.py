@@ -135,6 +135,7 @@ async def test_panes_zoom_scroll_help(lab: tuple[Live, Pilot[int]]) -> None:
     assert "spread of the advantages" in text(live.app)  # zoomed, numbers carry their meaning
     await press(live, pilot, "question_mark")
     assert isinstance(live.app.screen, Help)
+    assert all(row.width <= 60 for row in live.app.screen.rows(60))
     assert "Algorithm: what it shows" in text(live.app)
     await press(live, pilot, "down", "up", "pagedown", "escape", "escape")
     assert isinstance(live.app.screen, LabScreen)

@@ -262,6 +262,8 @@ async def test_a_replay_goes_to_the_cursor_s_step(replay: LabApp) -> None:
         step = screen(replay).view.step(replay.desk.state, "main")
         await press(replay, pilot, "g")
         assert isinstance(replay.screen, LabScreen) and replay.desk.state.step == step
+        await press(replay, pilot, "v", "u", "home", "right", "g")  # what was held is let go
+        assert replay.desk.view.held is None and replay.desk.state.step == 1
 
 
 async def test_before_anything_is_measured(live: Live) -> None:

@@ -136,6 +136,17 @@ async def test_a_recorded_run_that_cannot_be_written_keeps_bookmarks_until_one_l
         assert "no scenario" in replay.desk.notice[0]
 
 
+async def test_after_the_end_nothing_is_offered_that_needs_the_engine(live: Live) -> None:
+    live.record(FakeRun(steps=4, switches={}))
+    async with live.app.run_test(size=(80, 24)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        told = await press(live.app, pilot, "comma", "R")
+        assert "the engine has ended" in told  # in full, though the view is held and told of too
+        last = told.rstrip("\n").split("\n")[-1]
+        assert "w group" in last and "algorithm" not in last and "pause" not in last
+
+
 async def test_steps_far_back_come_from_the_file(live: Live) -> None:
     steps = KEPT_ROLLOUTS + 12
     run = FakeRun(steps=steps, switches={}, prompts=2, group=2, end=False)
