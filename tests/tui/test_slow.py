@@ -264,6 +264,19 @@ async def test_a_refusal_and_a_death_leave_the_story_without(live: Live) -> None
         assert "the engine ended before it could measure" in text(live.app)
 
 
+async def test_an_answer_that_was_not_read_one_by_one_is_not_waited_for(live: Live) -> None:
+    live.record(FakeRun(steps=2, switches={}, end=False))
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await press(live.app, pilot, "m")
+        screen = screen_of(live.app)
+        assert screen.waiting
+        live.desk.asked.clear()  # as where much of the run is folded at once
+        screen.news(live.app.lab._newest())
+        assert not screen.waiting and screen.story is not None and not screen.problem
+
+
 async def test_left_while_it_waits_it_is_not_asked_twice(live: Live) -> None:
     run = FakeRun(steps=2, switches={}, end=False)
     live.record(run)
