@@ -119,6 +119,9 @@ def kl(r: Record) -> Finding | None:
     before, after = b - a, c - b
     if c < 0.1 or after < 0.01 or after <= 2 * before or after < 0.25 * c:
         return None
+    accuracy = r.recent("accuracy")
+    if c <= 0.5 and (rising(r) or (accuracy is not None and accuracy >= SOLVED)):
+        return None  # it goes somewhere
     return Finding(
         "kl-accelerating", "bad" if c > 0.5 else "warn", "The KL is accelerating",
         "Each step leads further from the reference than the one before: the policy is running "

@@ -127,6 +127,7 @@ SILENT: dict[str, list[dict[str, Any]]] = {
         {"kl_ref": lambda i: 0.02 * i},  # far, and straight on
         {"kl_ref": lambda i: 1e-5 * math.exp(i / 5)},  # bends, but is near
         {"kl_ref": lambda i: 0.5 - 0.4 * math.exp(-i / 9)},  # slows down
+        {"kl_ref": lambda i: 0.0001 * math.exp(i / 5), "accuracy": 0.98},  # and all is solved
         {"drop": ("kl_ref",)},
     ],
     "clip-saturated": [
