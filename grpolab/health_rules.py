@@ -120,8 +120,8 @@ def kl(r: Record) -> Finding | None:
     if c < 0.1 or after < 0.01 or after <= 2 * before or after < 0.25 * c:
         return None
     accuracy = r.recent("accuracy")
-    if c <= 0.5 and (rising(r) or (accuracy is not None and accuracy >= SOLVED)):
-        return None  # it goes somewhere
+    if c <= 0.5 and accuracy is not None and accuracy >= SOLVED:
+        return None  # there is nothing left to go for
     return Finding(
         "kl-accelerating", "bad" if c > 0.5 else "warn", "The KL is accelerating",
         "Each step leads further from the reference than the one before: the policy is running "
