@@ -18,9 +18,6 @@ class Follow:
         self.path = path
         self._file: io.BufferedReader | None = None
         self._rest = b""
-        self._at = 0  # where the rest begins
-        self.places: dict[tuple[str, int], dict[str, int]] = {}
-        """Where the lines of each lane's steps begin that tell of its answers, by kind."""
 
     def poll(self, limit: int = 1 << 22) -> list[Timed]:
         if self._file is None:
