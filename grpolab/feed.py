@@ -6,7 +6,8 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from grpolab.events import Event, decode
+from grpolab.codec import decode
+from grpolab.events import Event
 
 Timed = tuple[float, Event]
 

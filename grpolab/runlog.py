@@ -16,6 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.feed import Timed
 from grpolab.history import Samples, Steps
@@ -172,7 +173,7 @@ class RunLog:
         line = bytes(buffer[a:b])
         if events is None and line.endswith(b"}}}") and (cut := line.rfind(_PHASES)) > 0:
             line = line[:cut] + b"}"  # half of a step's line, which nobody needs here
-        timed = ev.decode(line)
+        timed = codec.decode(line)
         if timed is None:
             return
         t, event = timed
@@ -247,7 +248,7 @@ class RunLog:
     def event(self, line: int) -> Timed | None:
         """The event of a line, read again; None where it cannot be."""
         try:
-            return ev.decode(self.raw(line))
+            return codec.decode(self.raw(line))
         except OSError:
             return None
 

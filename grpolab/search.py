@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.runlog import CHUNK, LaneLog, RunLog
 
@@ -200,7 +201,7 @@ def search(
         if stop():
             return
         began = time.monotonic()
-        rollout, graded = ev.decode(log.raw(step.rollout)), log.raw(step.graded)
+        rollout, graded = codec.decode(log.raw(step.rollout)), log.raw(step.graded)
         results.steps += 1
         if rollout is None or not isinstance(rollout[1], ev.RolloutStarted):
             continue
@@ -217,7 +218,7 @@ def search(
 def _matches(
     r: ev.RolloutStarted, line: bytes, wanted: Wanted, results: Results
 ) -> Iterator[Found]:
-    graded = (ev.decode(line) or (0.0, None))[1]
+    graded = (codec.decode(line) or (0.0, None))[1]
     if not isinstance(graded, ev.Graded):
         return
     size = max(1, r.group_size)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.recall import Recall
 from grpolab.runlog import RunLog
@@ -42,7 +43,7 @@ def step(
 
 def write(path: Path, *events: ev.Event) -> Path:
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(ev.encode(e, float(i)) + "\n" for i, e in enumerate(events))
+        file.writelines(codec.encode(e, float(i)) + "\n" for i, e in enumerate(events))
     return path
 
 
@@ -110,7 +111,7 @@ def test_a_growing_file_torn_and_foreign_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "e", *step(1, ["one", "two"]))
     log = indexed(path)
     started, _, graded, *_ = step(2, ["three", "four"])
-    foreign = json.loads(ev.encode(started, 0.0))
+    foreign = json.loads(codec.encode(started, 0.0))
 
     def steps() -> list[int]:
         log.read()
@@ -121,10 +122,10 @@ def test_a_growing_file_torn_and_foreign_lines(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('garbage\n{"kind":"graded"}\n\n')
         file.write(json.dumps(dict(reversed(foreign.items()))) + "\n")  # other order, other spaces
-        file.write(ev.encode(graded, 1.0)[:40])
+        file.write(codec.encode(graded, 1.0)[:40])
     assert steps() == [1]
     with path.open("a") as file:
-        file.write(ev.encode(graded, 1.0)[40:] + "\n")
+        file.write(codec.encode(graded, 1.0)[40:] + "\n")
     assert steps() == [1, 2]
 
 

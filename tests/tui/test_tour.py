@@ -8,7 +8,8 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab.events import METRICS, OWNERS
+from grpolab.events import OWNERS
+from grpolab.hints import METRICS
 from grpolab.tui import tastes
 from grpolab.tui.app import LabApp
 from grpolab.tui.glossary import WORDS
