@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from grpolab.algorithms import ALGORITHMS, Algorithm, explain
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.problems import RequestError, nearest
 from grpolab.resources import shipped_scenarios
 

@@ -1,18 +1,12 @@
 """The vocabulary of a run: one JSON line for each thing that happened, written by the engine alone.
 
-Every event is a frozen dataclass with a `kind`. A line is `{"t": seconds, "kind": …, fields}`; `t`
-counts from the start of the run, over resumes too. Readers skip unknown kinds and unknown fields,
-so a newer engine can be watched by an older viewer; `RunStarted.schema` rises only when an old
-reader would be wrong. This module imports no torch.
+Every event is a frozen dataclass with a `kind`; `codec` writes and reads the lines.
+`RunStarted.schema` rises only when an old reader would be wrong. This module imports no torch.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import math
-import struct
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 SCHEMA = 1
@@ -178,7 +172,7 @@ class Graded(Event):
 
 @dataclass(frozen=True)
 class Tokens(Event):
-    """Per-token series of a finished step, packed rows one after another (see `pack`, `unpack`).
+    """Per-token series of a finished step, packed rows one after another (see `codec.pack`).
 
     `pieces[row]` are the token texts, `len(pieces[row]) == length[row]`. A channel that the
     algorithm does not have (value without a critic) is absent. `kl` is k3 against the reference;
@@ -206,8 +200,7 @@ class After(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """One step: rollout, scoring, updates. `metrics` holds plain floats, see METRICS for their
-    hints."""
+    """One step: rollout, scoring, updates. `metrics` holds plain floats, see `hints.METRICS`."""
 
     kind: ClassVar[str] = "step"
     step: int
@@ -430,123 +423,6 @@ KINDS: dict[str, type[Event]] = {
     )
 }  # fmt: skip
 
-METRICS: dict[str, str] = {
-    "reward": "mean reward of the rollout, all parts with their weights",
-    "reward_std": "spread of the reward over the rollout; 0 means there is nothing to learn from",
-    "accuracy": "share of the rollout's answers that are right",
-    "format": "share of the answers whose tags are all in place",
-    "length": "mean answer length in tokens",
-    "truncated": "share of the answers cut at max_tokens",
-    "zero_std_groups": "groups with equal rewards (in a step, their share): they teach nothing",
-    "loss": "total loss of the last update; it may be 0 at ratio 1 although the gradient is not",
-    "policy_loss": "the surrogate; 0 at ratio 1 when advantages are centred, whatever the gradient",
-    "kl_loss": "β times the KL estimate, where the algorithm puts it in the loss",
-    "value_loss": "squared error of the critic against the returns, clipped as PPO clips it",
-    "grad_norm": "norm of the gradient before clipping, last update",
-    "grad_agreement": "how far the gradients of two microbatches agree: 1 one way, 0 only noise",
-    "ratio_max": "largest probability ratio new/old that the last update saw",
-    "ratio_min": "smallest such ratio",
-    "clip_fraction": "share of the tokens where the clipped branch won and no gradient flows",
-    "kl_ref": "how far the policy is from its start: mean k3 per token to the reference",
-    "kl_old": "how far this step's updates moved it from the rollout policy: mean k3 per token",
-    "entropy": "mean entropy of the next-token distribution, in nats",
-    "explained_variance": "1 − Var(return − value)/Var(return): 1 perfect, 0 as good as a mean",
-    "groups_replaced": "groups without a signal that were sampled again",
-    "beta": "weight of the KL now, as its controller has set it",
-    "sampler_gap": "mean difference of the log-probs that sampler and trainer give a token",
-    "kl_step": "KL of this step's updates, exact over the vocabulary, mean per token",
-    "line_search": "share of the natural step that was taken; 0: no shorter one was better",
-    "surrogate_gain": "how much the line search improved the surrogate",
-    "imitation_loss": "likelihood of right answers, weighted, where they are imitated",
-    "entropy_loss": "the entropy bonus, as a loss",
-    "process": "mean share of an answer's steps that are right",
-    "advantage_std": "spread of the advantages over the tokens",
-    "advantage_sum": "Σ Â over the answers, each its tokens' mean: 0 where a group is its baseline",
-    "advantage_mean": "mean advantage of a token",
-    "policy_loss_first": "the surrogate at the first update, where every ratio is 1: −mean Â",
-    "clip_fraction_high": "share of the tokens praised and clipped: they went far up already",
-    "clip_fraction_low": "share of the tokens blamed and clipped: they went far down already",
-    "updates_skipped": "updates that were left out because their gradient was not a finite number",
-    "updates_clipped": "share of the updates whose gradient was scaled down to max_grad_norm",
-    "learning_rate": "the optimizer's learning rate",
-    "tokens_per_second": "answer tokens sampled per second of rollout",
-}
-"""One plain sentence for each metric that a step may carry."""
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN or infinity: they travel as strings and come back as floats."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
-def encode(event: Event, t: float) -> str:
-    """One line of JSON, without the newline."""
-    record = {"t": round(t, 4), "kind": event.kind} | _plain(asdict(event))
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-_NUMBERS = frozenset(
-    {
-        "metrics", "explained_variance", "reward", "parts", "accuracy", "greedy_accuracy",
-        "by_difficulty", "length", "seconds", "settings", "before", "after", "steps",
-        "greedy_reward", "loss", "exact", "gradient",
-    }
-)  # fmt: skip
-"""Fields in which "nan", "inf" and "-inf" are numbers; elsewhere, as in a model's answer, they are
-words."""
-
-
-_FIELDS = {
-    cls: tuple(
-        (f.name, f.default is MISSING and f.default_factory is MISSING, f.name in _NUMBERS)
-        for f in fields(cls)
-    )
-    for cls in KINDS.values()
-}
-"""Of each event: name, whether it must be there, whether it holds numbers."""
-
-
-def _restore(value: Any) -> Any:
-    if isinstance(value, str) and value in ("nan", "inf", "-inf"):
-        return float(value)
-    if isinstance(value, dict):
-        return {k: _restore(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_restore(v) for v in value]
-    return value
-
-
-def decode(line: str | bytes) -> tuple[float, Event] | None:
-    """The time and the event of one line.
-
-    Returns None for a line that is torn, is not an event, is of an unknown kind or lacks a field:
-    a reader goes on.
-    """
-    try:
-        record = json.loads(line)
-        cls = KINDS[record["kind"]]
-        t = float(record["t"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    odd = b"nan" in line or b"inf" in line if isinstance(line, bytes) else True
-    known: dict[str, Any] = {}
-    for name, needed, number in _FIELDS[cls]:
-        if name in record:
-            known[name] = _restore(record[name]) if odd and number else record[name]
-        elif needed:
-            return None
-    if cls is KlBenched:
-        known["estimates"] = [KlEstimate(**_restore(e)) for e in known["estimates"]]
-    if cls is Chatted:
-        known["answers"] = [ChatAnswer(**a) for a in known["answers"]]
-    return t, cls(**known)
-
 
 def at_the_peak(phases: dict[str, dict[str, int]]) -> dict[str, int]:
     """Bytes by owner of the phase that held most; every owner is named. Of phases within a
@@ -557,21 +433,3 @@ def at_the_peak(phases: dict[str, dict[str, int]]) -> dict[str, int]:
     high = [owners for owners in phases.values() if sum(owners.values()) >= 0.99 * most]
     used = max(high, key=lambda o: sum(o.values()) - o.get("fragmentation", 0), default={})
     return dict.fromkeys(OWNERS, 0) | used
-
-
-def pack(values: bytes) -> str:
-    """Little-endian float16 bytes as base64 text."""
-    return base64.b64encode(values).decode("ascii")
-
-
-def unpack(text: str, lengths: list[int]) -> list[list[float]]:
-    """A channel as one list of floats for each row; rows of `lengths` tokens stand one after
-    another."""
-    raw = base64.b64decode(text)
-    flat = struct.unpack(f"<{len(raw) // 2}e", raw)
-    rows: list[list[float]] = []
-    at = 0
-    for n in lengths:
-        rows.append(list(flat[at : at + n]))
-        at += n
-    return rows

@@ -6,7 +6,8 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from grpolab.events import Event, decode
+from grpolab.codec import decode
+from grpolab.events import Event
 
 Timed = tuple[float, Event]
 
@@ -18,9 +19,6 @@ class Follow:
         self.path = path
         self._file: io.BufferedReader | None = None
         self._rest = b""
-        self._at = 0  # where the rest begins
-        self.places: dict[tuple[str, int], dict[str, int]] = {}
-        """Where the lines of each lane's steps begin that tell of its answers, by kind."""
 
     def poll(self, limit: int = 1 << 22) -> list[Timed]:
         if self._file is None:

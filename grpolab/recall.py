@@ -151,10 +151,26 @@ class Recall:
         timed = self._step(found.step_line[row]) if row >= 0 else None
         return timed[1] if timed is not None and isinstance(timed[1], ev.StepDone) else None
 
-    def rollout(self, lane: str, step: int) -> RolloutView | None:
-        """The rollout of a step, to be read when it is looked at."""
-        found = self.log.lanes.get(lane)
+    def rollout(self, lane: str, step: int, *, ahead: bool = False) -> RolloutView | None:
+        """The rollout of a step, to be read when it is looked at. `ahead`: also one that comes
+        later than what is in the state."""
+        found, lines = self.log.lanes.get(lane), self.log.lines if ahead else self.lines
         if found is None:
             return None
-        entry = self.log.find(found.rollout_step, found.rollout_line, self.lines, step)
-        return self._stored(found, entry, self.lines) if entry >= 0 else None
+        entry = self.log.find(found.rollout_step, found.rollout_line, lines, step)
+        return self._stored(found, entry, lines) if entry >= 0 else None
+
+    def answers(self, lane: str, step: int) -> RolloutView | None:
+        """A step's answers alone, be they later than what is in the state: its tokens are not
+        read, nothing is kept, and it may be called from any thread."""
+        found, lines = self.log.lanes.get(lane), self.log.lines
+        if found is None:
+            return None
+        entry = self.log.find(found.rollout_step, found.rollout_line, lines, step)
+        graded = found.part("graded", entry, lines) if entry >= 0 else 0
+        if not graded:
+            return None
+        begun, *more = self.log.event(found.rollout_line[entry]), self.log.event(graded)
+        if begun is None or not isinstance(begun[1], ev.RolloutStarted):
+            return None
+        return RolloutView.of(begun[1], *(timed[1] for timed in more if timed is not None))

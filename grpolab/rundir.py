@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.feed import Timed
 from grpolab.problems import RequestError, closest
@@ -88,7 +89,7 @@ def opening(run: Path) -> ev.RunStarted | None:
     try:
         with (run / EVENTS).open("rb") as file:
             for line in file:
-                event = ev.decode(line)
+                event = codec.decode(line)
                 if event is not None and isinstance(event[1], ev.RunStarted):
                     return event[1]
     except FileNotFoundError:
@@ -105,7 +106,7 @@ def ending(run: Path) -> ev.Ended | None:
             lines = file.read().rstrip(b"\n").rsplit(b"\n", 1)
     except FileNotFoundError:
         return None
-    event = ev.decode(lines[-1])
+    event = codec.decode(lines[-1])
     return event[1] if event is not None and isinstance(event[1], ev.Ended) else None
 
 

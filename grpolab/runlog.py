@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.feed import Timed
 from grpolab.history import Samples, Steps
@@ -171,7 +173,7 @@ class RunLog:
         line = bytes(buffer[a:b])
         if events is None and line.endswith(b"}}}") and (cut := line.rfind(_PHASES)) > 0:
             line = line[:cut] + b"}"  # half of a step's line, which nobody needs here
-        timed = ev.decode(line)
+        timed = codec.decode(line)
         if timed is None:
             return
         t, event = timed
@@ -245,18 +247,23 @@ class RunLog:
 
     def event(self, line: int) -> Timed | None:
         """The event of a line, read again; None where it cannot be."""
-        at = self.at[line]
-        stop = self.at[line + 1] if line + 1 < len(self.at) else self.end
         try:
-            if self._looked is None:
-                self._looked = io.FileIO(self.path)
-            self._looked.seek(at)
-            data = bytearray()
-            while len(data) < stop - at and (part := self._looked.read(stop - at - len(data))):
-                data += part
+            return codec.decode(self.raw(line))
         except OSError:
             return None
-        return ev.decode(bytes(data.partition(b"\n")[0]))
+
+    def raw(self, line: int) -> bytes:
+        """A line of the file as it stands there, without its end; from any thread. Raises
+        OSError."""
+        at = self.at[line]
+        stop = self.at[line + 1] if line + 1 < len(self.at) else self.end
+        if self._looked is None or self._looked.closed:
+            self._looked = io.FileIO(self.path)
+        data = bytearray()
+        while at < stop and (part := os.pread(self._looked.fileno(), stop - at, at)):
+            data += part
+            at += len(part)
+        return bytes(data.partition(b"\n")[0])
 
     def events(self, first: int, stop: int) -> list[Timed]:
         """The events of some lines."""

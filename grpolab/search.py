@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from grpolab import codec
 from grpolab import events as ev
-from grpolab.answers import Archive
+from grpolab.runlog import CHUNK, LaneLog, RunLog
 
 MOST = 3000
 """Answers that one search shows; the others are only counted."""
 
 AROUND = 160
 """Characters of an answer that a list can show of it."""
+
+PATIENCE = 0.05
+"""Seconds between two looks at an index that is still being made."""
 
 ORDERS = ("newest", "oldest", "highest reward", "lowest reward", "longest", "shortest")
 
@@ -149,29 +153,55 @@ def _rank(found: Found, order: str) -> tuple[float, float, float, str]:
     return (by if not math.isnan(by) else -math.inf), age, -found.row, found.lane
 
 
+class _Step(NamedTuple):
+    """A graded step, and its lines in the index."""
+
+    lane: str
+    step: int
+    rollout: int
+    graded: int
+
+
+def _steps(log: RunLog) -> Iterator[_Step]:
+    """The graded steps that are in force."""
+    lines = log.lines
+
+    def of(name: str, lane: LaneLog) -> Iterator[_Step]:
+        for step, entry in log.rollouts(lane, lines).items():
+            if graded := lane.part("graded", entry, lines):
+                yield _Step(name, step, lane.rollout_line[entry], graded)
+
+    for name, lane in log.lanes.items():
+        yield from of(name, lane)
+
+
+def indexing(log: RunLog) -> bool:
+    """Whether much of the file is not indexed yet; a step that is being written is little."""
+    return log.behind() > CHUNK
+
+
 def search(
-    archive: Archive,
+    log: RunLog,
     wanted: Wanted,
     results: Results,
     stop: Callable[[], bool] = lambda: False,
     rest: float = 0.0,
 ) -> None:
-    """Fill `results` from the whole file. `stop` is asked between steps; `rest` is how many
-    seconds to lie still after each step for each second of work, so that a screen in the same
-    process stays quick. Raises OSError."""
-    archive.update(stop)
-    entries = archive.entries()
-    if wanted.order == "oldest":
-        entries.reverse()
-    entries = [e for e in entries if wanted.step(e.lane, e.step)]
-    results.total = len(entries)
-    for entry in entries:
+    """Fill `results` from all that is indexed; while somebody is still indexing the run, wait for
+    that. `stop` is asked between steps; `rest` is how many seconds to lie still after each step for
+    each second of work, so that a screen in the same process stays quick. Raises OSError."""
+    while indexing(log):
+        if stop():
+            return
+        time.sleep(PATIENCE)
+    steps = [s for s in _steps(log) if wanted.step(s.lane, s.step)]
+    steps.sort(key=lambda s: (-s.step, s.lane), reverse=wanted.order == "oldest")
+    results.total = len(steps)
+    for step in steps:
         if stop():
             return
         began = time.monotonic()
-        lines = archive.lines(entry)
-        rollout = ev.decode(next(lines, b""))
-        graded = next(lines, b"")
+        rollout, graded = codec.decode(log.raw(step.rollout)), log.raw(step.graded)
         results.steps += 1
         if rollout is None or not isinstance(rollout[1], ev.RolloutStarted):
             continue
@@ -188,7 +218,7 @@ def search(
 def _matches(
     r: ev.RolloutStarted, line: bytes, wanted: Wanted, results: Results
 ) -> Iterator[Found]:
-    graded = (ev.decode(line) or (0.0, None))[1]
+    graded = (codec.decode(line) or (0.0, None))[1]
     if not isinstance(graded, ev.Graded):
         return
     size = max(1, r.group_size)

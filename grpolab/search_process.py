@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from grpolab.answers import Archive
+from grpolab.runlog import RunLog
 from grpolab.search import Found, Results, Wanted, search
 
 EVERY = 0.15
@@ -60,7 +60,10 @@ def main(arguments: list[str]) -> int:
         results.tell()
         return False
 
-    search(Archive(Path(path)), wanted, results, look)
+    log = RunLog(Path(path))
+    while log.read():
+        look()
+    search(log, wanted, results, look)
     results.tell(at_once=True)
     return 0
 

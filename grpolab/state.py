@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.history import Axis, Samples, Steps
 
@@ -83,7 +84,7 @@ class RolloutView:
             return None
         if name not in self._channels:
             lengths = [len(p) for p in self.tokens.pieces]
-            self._channels[name] = ev.unpack(packed, lengths)
+            self._channels[name] = codec.unpack(packed, lengths)
         return self._channels[name]
 
     def packed(self) -> dict[str, str]:

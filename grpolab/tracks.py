@@ -12,7 +12,8 @@ from itertools import accumulate, pairwise
 from statistics import fmean
 
 from grpolab.columns import AXES, STEPS, Axis, Columns
-from grpolab.events import METRICS, Evaluated
+from grpolab.events import Evaluated
+from grpolab.hints import METRICS
 from grpolab.state import LabState, LaneState
 
 AXIS_WORDS = {

@@ -152,7 +152,6 @@ SYMBOLS: dict[str, str] = {
 }
 """Every symbol that a formula may use. A formula's terms are those that occur in it."""
 
-_SYMBOL = re.compile("|".join(re.escape(s) for s in sorted(SYMBOLS, key=len, reverse=True)))
 _WORD = re.compile(r"[A-Za-zÂαρπβδγλμτεθ_|][\w|Σ₊₋′]*|\s+|.")
 
 

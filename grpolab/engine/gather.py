@@ -13,9 +13,9 @@ from grpolab import events as ev
 from grpolab import rewards
 from grpolab.algorithms.records import Steps
 from grpolab.engine.backbone import Prompts
-from grpolab.engine.lane import Lane, join
+from grpolab.engine.lane import Lane
 from grpolab.engine.record import Stream, row_ids
-from grpolab.engine.sample import Rollout
+from grpolab.engine.sample import Rollout, join
 from grpolab.engine.score import part
 from grpolab.engine.seeds import python_random
 from grpolab.engine.text import Text

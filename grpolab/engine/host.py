@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from grpolab import codec, feed, fit, rundir, scenario, scenario_file
 from grpolab import events as ev
-from grpolab import feed, fit, rundir, scenario, scenario_file
 from grpolab.engine import changes, checkpoint, saving
 from grpolab.engine.lab import Lab, machine
 from grpolab.engine.rewind import check_fork, rewind
@@ -42,7 +42,7 @@ class Writer:
 
     def __call__(self, event: ev.Event) -> None:
         with self._lock:
-            self._file.write(ev.encode(event, time.perf_counter() - self._start) + "\n")
+            self._file.write(codec.encode(event, time.perf_counter() - self._start) + "\n")
             self._file.flush()
 
 

@@ -21,7 +21,8 @@ from grpolab.engine import after, changes, saving, value
 from grpolab.engine.backbone import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
 from grpolab.engine.gather import Gathered, gather, graded_steps, greedy_rewards, padded_steps
-from grpolab.engine.lane import Held, Lane
+from grpolab.engine.held import Held
+from grpolab.engine.lane import Lane
 from grpolab.engine.learner import scheduled
 from grpolab.engine.memory import Memory
 from grpolab.engine.record import channels

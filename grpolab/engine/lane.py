@@ -4,7 +4,6 @@ its critic."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,13 @@ from grpolab.algorithms.base import Algorithm, Batch, Credit, Report
 from grpolab.algorithms.records import Steps
 from grpolab.engine.backbone import BASE, Backbone, Prompts
 from grpolab.engine.critic import Critic
+from grpolab.engine.held import Held
 from grpolab.engine.learner import Learner
 from grpolab.engine.memory import Memory
 from grpolab.engine.microbatch import shape_of
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.relief import Relief
-from grpolab.engine.sample import Rollout, sample
+from grpolab.engine.sample import Rollout, join, sample
 from grpolab.engine.score import part, score
 from grpolab.engine.seeds import seed_of, torch_generator
 from grpolab.engine.workers import Workers
@@ -31,10 +31,9 @@ from grpolab.scenario import (
     TrainSection,
     make_algorithm,
 )
-from grpolab.tasks import Task
 
 if TYPE_CHECKING:
-    from grpolab.engine.gather import Gathered
+    pass
 
 DISTRIBUTION_BYTES = 128 * 2**20
 """Largest [n, T, V] that is held in one piece."""
@@ -48,25 +47,6 @@ SCORED = 16
 
 Listener = Callable[[Tensor, Tensor, Tensor, int], None]
 """Told (rows [n], tokens [n, T], lengths [n], position) while rows are sampled."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """The newest step of a lane, kept for whoever looks at it again."""
-
-    step: int
-    task: Task
-    temperature: float
-    algorithm: Algorithm  # as it was when it judged the rollout
-    preset: str
-    gathered: Gathered
-    batch: Batch
-    credit: Credit
-    report: Report
-
-    def tensors(self) -> list[object]:
-        """What of it takes memory on the device."""
-        return [self.gathered.rollout, self.batch, self.credit, vars(self.report)]
 
 
 class Lane:
@@ -401,21 +381,3 @@ def _copy(target: AdamW, source: AdamW) -> None:
     with torch.no_grad():
         for mine, theirs in zip(target.tensors.values(), source.tensors.values(), strict=True):
             mine.copy_(theirs)
-
-
-def join(prompts: Prompts, group: Tensor, parts: Sequence[Rollout], pad: int) -> Rollout:
-    """Chunks of one rollout put together again, in order."""
-    width = max(p.tokens.shape[1] for p in parts)
-
-    def wide(x: Tensor, fill: float) -> Tensor:
-        return torch.nn.functional.pad(x, (0, width - x.shape[1]), value=fill)
-
-    return Rollout(
-        prompts=prompts,
-        group=group,
-        tokens=torch.cat([wide(p.tokens, pad) for p in parts]),
-        mask=torch.cat([wide(p.mask, 0) for p in parts]),
-        logp=torch.cat([wide(p.logp, 0) for p in parts]),
-        finished=torch.cat([p.finished for p in parts]),
-        cache_bytes=sum(p.cache_bytes for p in parts),
-    )

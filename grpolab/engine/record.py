@@ -8,6 +8,7 @@ from threading import Lock
 
 from torch import Tensor
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.algorithms.base import Batch, Credit, Report
 from grpolab.algorithms.pieces import kl_estimate
@@ -76,4 +77,4 @@ def channels(batch: Batch, credit: Credit, report: Report) -> dict[str, str]:
 def packed(values: Tensor, mask: Tensor) -> str:
     """One channel [N, T], its tokens row after row, as an event carries it."""
     kept = values[mask.bool()].detach().float().clamp(-65504, 65504).half().cpu()
-    return ev.pack(kept.numpy().astype("<f2").tobytes())
+    return codec.pack(kept.numpy().astype("<f2").tobytes())

@@ -7,7 +7,7 @@ their removal change what others draw.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -107,3 +107,21 @@ def sample(
         logp=chosen[:width].t().log() * mask,
         finished=finished, cache_bytes=session.cache_bytes,
     )  # fmt: skip
+
+
+def join(prompts: Prompts, group: Tensor, parts: Sequence[Rollout], pad: int) -> Rollout:
+    """Chunks of one rollout put together again, in order."""
+    width = max(p.tokens.shape[1] for p in parts)
+
+    def wide(x: Tensor, fill: float) -> Tensor:
+        return torch.nn.functional.pad(x, (0, width - x.shape[1]), value=fill)
+
+    return Rollout(
+        prompts=prompts,
+        group=group,
+        tokens=torch.cat([wide(p.tokens, pad) for p in parts]),
+        mask=torch.cat([wide(p.mask, 0) for p in parts]),
+        logp=torch.cat([wide(p.logp, 0) for p in parts]),
+        finished=torch.cat([p.finished for p in parts]),
+        cache_bytes=sum(p.cache_bytes for p in parts),
+    )

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.lens.batch_file import FORMAT
 from grpolab.problems import RequestError, nearest
@@ -82,7 +83,7 @@ def _batch(started: ev.RolloutStarted, graded: ev.Graded, tokens: ev.Tokens) -> 
 
     def channel(name: str) -> list[list[float]] | None:
         packed = tokens.channels.get(name)
-        return None if packed is None else ev.unpack(packed, lengths)
+        return None if packed is None else codec.unpack(packed, lengths)
 
     old, drift, gap = channel("logprob"), channel("log_ratio"), channel("ref_gap")
     if drift is None and (ratios := channel("ratio")) is not None:

@@ -16,8 +16,10 @@ from textual.theme import Theme
 from grpolab.tui import tastes
 from grpolab.tui.arrange import LAYOUTS
 from grpolab.tui.desk import Desk
-from grpolab.tui.keys import ACTIONS, SCREEN, TRAINING, Action, keys_file, load_keymap
+from grpolab.tui.keymap import keys_file, load_keymap
+from grpolab.tui.keys import ACTIONS, TRAINING, Action
 from grpolab.tui.palette import DARK, LIGHT, PALETTES, Palette
+from grpolab.tui.screen_keys import SCREEN
 from grpolab.tui.screens.lab import LabScreen
 from grpolab.tui.source import Engine, Following, Playing
 

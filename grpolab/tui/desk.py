@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from grpolab.bookmarks import Bookmarks
 from grpolab.state import LabState
-from grpolab.tui.keys import Keymap
+from grpolab.tui.keymap import Keymap
 from grpolab.tui.palette import DARK, SPINNER, Palette
 from grpolab.tui.source import Engine, Source
 from grpolab.tui.view import View
 
 if TYPE_CHECKING:
-    from grpolab.answers import Archive
     from grpolab.health import Verdict
     from grpolab.tui.curve_view import CurveView
     from grpolab.tui.finding import Finding
@@ -56,7 +55,6 @@ class Desk:
     """The health verdicts, and what they were drawn from; see `ailing.found`."""
     trail: list[Place] = field(default_factory=list)
     """Where Esc leads back to, the last first."""
-    archive: Archive | None = None  # the run file's steps, once somebody asked for old ones
     finding: Finding | None = None  # the last search over all answers
     rolling: float | None = None
     """Steps a second at which a held view moves on towards the newest step."""

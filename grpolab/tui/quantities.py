@@ -26,8 +26,6 @@ HINTS = {
 }
 """One line for each, in the order in which they are offered."""
 
-DERIVED = ("kl_old", "td", "process")
-
 
 def offered(lane: LaneState | None, r: RolloutView) -> list[str]:
     """The quantities that a finished step has, in their order; unknown recorded ones last."""

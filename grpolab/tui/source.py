@@ -14,7 +14,7 @@ from grpolab.events import After, LensMade
 from grpolab.feed import Timed
 from grpolab.recall import Recall
 from grpolab.runlog import RunLog
-from grpolab.state import LabState, RolloutView
+from grpolab.state import LabState
 
 Mode = Literal["live", "watch", "replay"]
 
@@ -80,10 +80,6 @@ class Source(Protocol):
         """The state that the last poll wants in the place of the old one."""
         ...
 
-    def recall(self, lane: str, step: int) -> RolloutView | None:
-        """A step's rollout out of the run file, however long ago it was."""
-        ...
-
     def close(self) -> None: ...
 
 
@@ -135,9 +131,6 @@ class Following:
     def fresh(self) -> LabState:
         assert self.past is not None
         return self.past.state(self.past.log.lines)
-
-    def recall(self, lane: str, step: int) -> RolloutView | None:
-        return self.past.rollout(lane, step) if self.past is not None else None
 
     def close(self) -> None:
         if self.past is not None:
@@ -199,9 +192,6 @@ class Playing:
     def fresh(self) -> LabState:
         assert self.past is not None
         return self.past.state(self._next)
-
-    def recall(self, lane: str, step: int) -> RolloutView | None:
-        return self.past.rollout(lane, step) if self.past is not None else None
 
     def close(self) -> None:
         self.log.close()

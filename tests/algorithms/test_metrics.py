@@ -10,7 +10,7 @@ import torch
 from grpolab.algorithms import ALGORITHMS
 from grpolab.algorithms.metrics import step_metrics
 from grpolab.catalog import metric_hints
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from tests.algorithms.batches import NAMES, make, steps_of
 from tests.algorithms.toy import toy_problem
 

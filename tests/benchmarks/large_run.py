@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.feed import Timed
 from tests.tui.fake_run import SETTINGS, FakeRun
@@ -66,10 +67,10 @@ class LargeRun:
 
     def line(self, event: ev.Event, seconds: float = 0.0) -> str:
         self.t += seconds
-        return ev.encode(event, self.t) + "\n"
+        return codec.encode(event, self.t) + "\n"
 
     def stretch(self, first: int, last: int) -> Iterator[str]:
-        written = [[(event, ev.encode(event, t)) for t, event in step] for step in self.pool]
+        written = [[(event, codec.encode(event, t)) for t, event in step] for step in self.pool]
         half = max(1, self.steps // 2)
         for step in range(first, last + 1):
             algorithm = "grpo" if step <= half else "rloo"

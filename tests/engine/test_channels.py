@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.algorithms.base import Forward
 from grpolab.engine import changes, saving
@@ -21,7 +22,7 @@ AFTER = changes.AfterCue(at=1, do="after")
 
 def channel(seen: list[ev.Event], name: str) -> list[list[float]]:
     tokens = only(seen, ev.Tokens)[-1]
-    return ev.unpack(tokens.channels[name], [len(p) for p in tokens.pieces])
+    return codec.unpack(tokens.channels[name], [len(p) for p in tokens.pieces])
 
 
 def table(rows: list[list[float]], width: int) -> torch.Tensor:
@@ -102,7 +103,7 @@ def test_after_is_where_the_updates_took_the_tokens(open_small: OpenLab):
         everything = distributions(lab.backbone, lane.adapter, rollout, 0.8)
     now = everything.gather(-1, rollout.tokens[..., None])[..., 0]
     wanted = (now - rollout.logp) * rollout.mask
-    rows = ev.unpack(found.change, [len(r) for r in held.gathered.ids])
+    rows = codec.unpack(found.change, [len(r) for r in held.gathered.ids])
     torch.testing.assert_close(table(rows, wanted.shape[1]), wanted, rtol=2e-3, atol=1e-4)
     assert wanted.abs().max() > 0.01
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.engine import changes
 from grpolab.scenario import ChatCue
@@ -44,7 +45,7 @@ def test_a_question_of_the_task_is_graded_and_policies_differ_once_it_learns(ope
     second = only(seen, ev.Chatted)[1]
     assert [a.text for a in second.answers[:4]] != [a.text for a in second.answers[4:]]
     assert second.answers[4].text == start[0].text  # the start's greedy answer stays
-    decoded = ev.decode(ev.encode(second, 0.0))
+    decoded = codec.decode(codec.encode(second, 0.0))
     assert decoded is not None and decoded[1] == second
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.engine import changes, checkpoint, saving
 from grpolab.engine.holdings import tensors_in
 from grpolab.engine.optimizer import AdamW
+from grpolab.hints import METRICS
 from grpolab.scenario import AlgorithmSection
 from grpolab.state import LabState
 from tests.engine.conftest import OpenLab, bytes_of, finish, only, random_model, tiny
@@ -59,12 +61,12 @@ def test_a_step_tells_everything_and_moves_the_adapter(name, open_lab: OpenLab):
     wanted = {"advantage", "push", "ratio", "kl", "entropy", "logprob", *ev.FOR_THE_LENS}
     wanted |= {"clip"} if name in ("grpo", "ppo", "rloo") else set()
     assert set(tokens.channels) == wanted | ({"value", "return"} if name == "ppo" else set())
-    view = ev.unpack(tokens.channels["advantage"], graded.length)
+    view = codec.unpack(tokens.channels["advantage"], graded.length)
     assert [len(r) for r in view] == graded.length
     assert step.updates == 2 and step.tokens == sum(graded.length)
     assert set(step.memory) == set(ev.OWNERS)
     assert (step.memory["critic"] > 0) == (name == "ppo")
-    assert set(step.metrics) <= set(ev.METRICS)
+    assert set(step.metrics) <= set(METRICS)
     assert all(isinstance(v, float | int) for v in step.metrics.values())
 
 
@@ -217,7 +219,7 @@ def test_the_fold_of_a_real_run(open_lab: OpenLab):
     finish(lab)
     state = LabState()
     for event in seen:
-        decoded = ev.decode(ev.encode(event, 0.0))
+        decoded = codec.decode(codec.encode(event, 0.0))
         assert decoded is not None
         state.apply(decoded[1], 0.0)
     lane = state.lanes["main"]

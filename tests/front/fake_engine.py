@@ -10,6 +10,7 @@ from pathlib import Path
 
 from front.synthetic import evaluated, run_events, step_events
 
+from grpolab import codec
 from grpolab import events as ev
 
 run_dir, steps, pace, mode = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
@@ -29,7 +30,7 @@ def listen() -> None:
 def emit(*happened: ev.Event) -> None:
     with (run_dir / "events.jsonl").open("a") as file:
         for event in happened:
-            file.write(ev.encode(event, time.monotonic() - began) + "\n")
+            file.write(codec.encode(event, time.monotonic() - began) + "\n")
 
 
 threading.Thread(target=listen, daemon=True).start()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.scenario import build
 
@@ -34,7 +35,7 @@ def step_events(
     tokens = sum(map(len, pieces))
     rewards = [reward, 1.0]
     digest = hashlib.sha256(f"{step} {texts} {rewards} {salt}".encode()).hexdigest()
-    packed = ev.pack(struct.pack(f"<{tokens}e", *([0.5] * tokens)))
+    packed = codec.pack(struct.pack(f"<{tokens}e", *([0.5] * tokens)))
     memory = {"backbone": 1000, "adapters": 10 * step}
     return [
         ev.RolloutStarted(step, lane, algorithm, ["1+1="], ["easy"], 2, 96),
@@ -93,7 +94,7 @@ def write(run_dir: Path, events: Iterable[ev.Event]) -> Path:
 
     run_dir.mkdir(parents=True, exist_ok=True)
     events = list(events)
-    lines = [ev.encode(event, t) for t, event in timed(events)]
+    lines = [codec.encode(event, t) for t, event in timed(events)]
     (run_dir / "events.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     opening = next((e for e in events if isinstance(e, ev.RunStarted)), None)
     if opening is not None:

@@ -21,7 +21,7 @@ from front.synthetic import evaluated, started, step_events, timed, write
 from front.test_cli import told
 from front.test_imports import HEAVY, imported
 
-from grpolab import cli, commands, compare, compare_jobs, launch, rundir
+from grpolab import cli, codec, commands, compare, compare_jobs, launch, rundir
 from grpolab import compare_table as table
 from grpolab import events as ev
 from grpolab.algorithms import ALGORITHMS
@@ -345,7 +345,7 @@ def test_what_is_done_is_skipped_and_the_rest_goes_on(
         if job.algorithm == "ppo":
             events = [*events[:-1], ev.Ended(2, "interrupted"), ev.Resumed(0)]
         if job.algorithm != "rloo":
-            lines = [ev.encode(event, t) for t, event in timed(events)]
+            lines = [codec.encode(event, t) for t, event in timed(events)]
             (job.run / rundir.EVENTS).write_text("\n".join(lines) + "\n")
     assert compare.run(replace(ask, out=tmp_path), as_markdown=True) == 0
     assert [Path(str(a.resume)).name for a in asked] == ["ppo-0", "rloo-0"]

@@ -12,9 +12,9 @@ import pytest
 from grpolab import events as ev
 from grpolab import health, scenario, why
 from grpolab.algorithms import ALGORITHMS
-from grpolab.events import METRICS
 from grpolab.health_rules import GROUPED, RULES
 from grpolab.health_tries import choose, values
+from grpolab.hints import METRICS
 from grpolab.scenario import AlgorithmSection, build, check_setting, make_algorithm, make_task
 from grpolab.state import LabState
 

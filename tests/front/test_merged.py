@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from grpolab import codec, merged
 from grpolab import events as ev
-from grpolab import merged
 from grpolab.feed import read
 from grpolab.problems import RequestError
 from grpolab.resources import shipped_records
@@ -87,7 +87,7 @@ def test_what_a_resume_made_void_is_not_shown(tmp_path: Path) -> None:
     events = list(run.events())
     later = [(t + 100, e) for t, e in again.events() if getattr(e, "step", 0) > 3]
     (tmp_path / "r").mkdir()
-    lines = [ev.encode(e, t) + "\n" for t, e in (*events, (99.0, ev.Resumed(3)), *later)]
+    lines = [codec.encode(e, t) + "\n" for t, e in (*events, (99.0, ev.Resumed(3)), *later)]
     (tmp_path / "r" / EVENTS).write_text("".join(lines) + '{"t": 1, "kind": "st', encoding="utf-8")
     (tmp_path / "o").mkdir()
     state = folded(merged.merge([tmp_path / "r"], tmp_path / "o"))

@@ -17,7 +17,9 @@ import pytest
 from grpolab import algorithms, cli, yaml_file
 from grpolab.resources import shipped_scenarios
 from grpolab.scenario import build
-from grpolab.tui.keys import ACTIONS, SCREENS, Keymap
+from grpolab.tui.keymap import Keymap
+from grpolab.tui.keys import ACTIONS
+from grpolab.tui.screen_keys import SCREENS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tui.fake_run import FakeRun
 
+from grpolab import codec, runlog
 from grpolab import events as ev
-from grpolab import runlog
 from grpolab.feed import Timed, read
 from grpolab.history import AXES
 from grpolab.recall import LOADED, Recall, Stored
@@ -50,7 +50,7 @@ def interrupted(steps: int = 12, back: int = 5, died: int = 8) -> list[ev.Event]
 
 
 def write(path: Path, events: Iterable[ev.Event]) -> Path:
-    lines = [ev.encode(e, round(0.25 * i, 4)) for i, e in enumerate(events)]
+    lines = [codec.encode(e, round(0.25 * i, 4)) for i, e in enumerate(events)]
     lines[9:9] = ['{"t":2.3,"kind":"of-the-future","step":1}', "", "no json"]
     lines[40:40] = [lines[41][:-9]]  # torn by a crash, and written on behind
     path.write_text("\n".join(lines) + '\n{"t":999,"kind":"end","ste', encoding="utf-8")
@@ -144,7 +144,7 @@ def test_a_file_that_grows(tmp_path: Path) -> None:
 def test_only_a_few_rollouts_are_held(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     events = [e for _, e in FakeRun(steps=60, prompts=1, group=2, switches={}).events()]
-    path.write_text("".join(ev.encode(e, 0.0) + "\n" for e in events))
+    path.write_text("".join(codec.encode(e, 0.0) + "\n" for e in events))
     log = indexed(path)
     recall = Recall(log)
     lane = recall.state(log.lines).lanes["main"]
@@ -169,7 +169,7 @@ def test_a_step_without_tokens_is_known_as_such_without_reading(tmp_path: Path) 
     path = tmp_path / "events.jsonl"
     events = [e for _, e in FakeRun(steps=4, switches={}).events()]
     kept = [e for e in events if not (isinstance(e, ev.Tokens) and e.step != 2)]
-    path.write_text("".join(ev.encode(e, 0.0) + "\n" for e in kept))
+    path.write_text("".join(codec.encode(e, 0.0) + "\n" for e in kept))
     log = indexed(path)
     lane = Recall(log).state(log.lines).lanes["main"]
     found = {step: view.tokens is not None for step, view in lane.rollouts.items()}
@@ -185,7 +185,7 @@ def test_fields_in_another_order(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     with path.open("w") as file:
         for t, e in events:
-            record = json.loads(ev.encode(e, t))
+            record = json.loads(codec.encode(e, t))
             file.write(json.dumps(dict(reversed(record.items()))) + "\n")
     log = indexed(path)
     same(Recall(log).state(log.lines), folded(read(path)))

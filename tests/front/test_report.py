@@ -9,6 +9,7 @@ from pathlib import Path
 
 from front.synthetic import evaluated, run_events, started, step_events, timed
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.report import report
 from grpolab.state import LabState
@@ -21,11 +22,11 @@ PROMISED = {
 
 def test_events_from_before_memory_had_phases_still_fold() -> None:
     (done,) = [e for e in step_events(1) if isinstance(e, ev.StepDone)]
-    line = json.loads(ev.encode(done, 1.0))
+    line = json.loads(codec.encode(done, 1.0))
     del line["memory_phases"]
-    opening = json.loads(ev.encode(started(), 0.0))
+    opening = json.loads(codec.encode(started(), 0.0))
     del opening["predicted_memory"]
-    old = [ev.decode(json.dumps(record)) for record in (opening, line)]
+    old = [codec.decode(json.dumps(record)) for record in (opening, line)]
     found = [e for pair in old if pair is not None for e in pair[1:]]
     assert len(found) == 2 and found[1] == done
     state = folded([found[0], ev.LaneOpened("main", "grpo", "paper", {}, 0), found[1]])

@@ -1,4 +1,4 @@
-"""All answers of a run, read from its file: the index, one step on demand, and the search."""
+"""The search over all answers of a run, by the index of its file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from grpolab import codec
 from grpolab import events as ev
-from grpolab.answers import Archive
+from grpolab.recall import Recall
+from grpolab.runlog import RunLog
 from grpolab.search import MOST, Found, Results, Wanted, bounds, search
 from grpolab.search_process import take
-from grpolab.state import LabState
 
 
 def step(
@@ -42,14 +43,21 @@ def step(
 
 def write(path: Path, *events: ev.Event) -> Path:
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(ev.encode(e, float(i)) + "\n" for i, e in enumerate(events))
+        file.writelines(codec.encode(e, float(i)) + "\n" for i, e in enumerate(events))
     return path
+
+
+def indexed(path: Path) -> RunLog:
+    log = RunLog(path)
+    while log.read():
+        pass
+    return log
 
 
 def found(path: Path, **wanted: object) -> list[tuple[str, int, int]]:
     asked = Wanted(**wanted)  # pyright: ignore
     results = Results(asked.order)
-    search(Archive(path), asked, results)
+    search(indexed(path), asked, results)
     assert results.done and results.matches == len(results.rows())
     return [(f.lane, f.step, f.row) for f in results.rows()]
 
@@ -83,7 +91,7 @@ def test_every_filter(run: Path) -> None:
 
 def test_what_is_found_says_where(run: Path) -> None:
     results = Results()
-    search(Archive(run), Wanted("mma"), results)
+    search(indexed(run), Wanted("mma"), results)
     (one,) = results.rows()
     assert (one.place, one.prompt, one.reward, one.length) == ((1, 0), "p1", 0.0, 5)
     assert one.excerpt[slice(*one.hit)] == "mma"
@@ -94,27 +102,44 @@ def test_a_long_answer_is_shown_about_the_match(tmp_path: Path) -> None:
     text = "x" * 5000 + "NEEDLE" + "y" * 5000
     path = write(tmp_path / "e", *step(1, [text, ""]))
     results = Results()
-    search(Archive(path), Wanted("needle"), results)
+    search(indexed(path), Wanted("needle"), results)
     (one,) = results.rows()
     assert one.excerpt[slice(*one.hit)] == "NEEDLE" and len(one.excerpt) < 400
 
 
 def test_a_growing_file_torn_and_foreign_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "e", *step(1, ["one", "two"]))
-    archive = Archive(path)
-    archive.update()
+    log = indexed(path)
     started, _, graded, *_ = step(2, ["three", "four"])
-    foreign = json.loads(ev.encode(started, 0.0))
+    foreign = json.loads(codec.encode(started, 0.0))
+
+    def steps() -> list[int]:
+        log.read()
+        results = Results()
+        search(log, Wanted(), results)
+        return sorted({f.step for f in results.rows()})
+
     with path.open("a") as file:
         file.write('garbage\n{"kind":"graded"}\n\n')
         file.write(json.dumps(dict(reversed(foreign.items()))) + "\n")  # other order, other spaces
-        file.write(ev.encode(graded, 1.0)[:40])
-    archive.update()
-    assert [e.step for e in archive.entries()] == [1]
+        file.write(codec.encode(graded, 1.0)[:40])
+    assert steps() == [1]
     with path.open("a") as file:
-        file.write(ev.encode(graded, 1.0)[40:] + "\n")
-    archive.update()
-    assert [e.step for e in archive.entries()] == [2, 1]
+        file.write(codec.encode(graded, 1.0)[40:] + "\n")
+    assert steps() == [1, 2]
+
+
+def test_a_search_waits_for_the_index(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, results, waited = RunLog(run), Results(), []
+    monkeypatch.setattr("grpolab.search.CHUNK", 0)
+
+    def stop() -> bool:
+        waited.append(results.total)
+        log.read()
+        return False
+
+    search(log, Wanted(), results, stop)
+    assert results.done and results.total == 3 and waited[0] == 0
 
 
 def test_what_a_resume_made_void_is_not_found(tmp_path: Path) -> None:
@@ -126,35 +151,14 @@ def test_what_a_resume_made_void_is_not_found(tmp_path: Path) -> None:
     assert found(path, text="again") == [("main", 2, 0)]
 
 
-def test_a_step_is_loaded_as_the_state_has_it(run: Path) -> None:
-    state = LabState()
-    state.apply(ev.LaneOpened("main", "grpo", "paper", {}, 0))
-    for line in run.read_text().splitlines():
-        event = ev.decode(line)
-        assert event is not None
-        state.apply(event[1])
-    archive = Archive(run)
-    loaded, known = archive.load("main", 2), state.lanes["main"].rollouts[2]
-    assert loaded is not None and loaded.graded is not None and known.graded is not None
-    assert loaded.text == known.text and loaded.tokens == known.tokens
-    assert loaded.prompts == known.prompts and loaded.graded.length == known.graded.length
-    assert archive.load("main", 2) is loaded  # remembered
-    assert archive.load("main", 7) is None and archive.load("none", 1) is None
-    few = Archive(run).load("main", 1, whole=False)
-    assert few is not None and few.tokens is None and few.text[0] == "alpha"
-
-
-def test_what_was_loaded_before_a_rewind_is_read_again(tmp_path: Path) -> None:
-    path = write(tmp_path / "e", *step(1, ["kept", ""]), *step(2, ["void", ""]))
-    archive = Archive(path)
-    first, void = archive.load("main", 1), archive.load("main", 2)
-    assert void is not None and void.text[0] == "void" and void.after is None
-    write(path, ev.Resumed(1, "rewind", 2))
-    assert archive.load("main", 2) is None and archive.load("main", 1) is first
-    write(path, *step(2, ["again", ""]), ev.After(2, "main", "packed", 0.5))
-    again = archive.load("main", 2)
-    assert again is not None and again.text[0] == "again"
-    assert again.after == ev.After(2, "main", "packed", 0.5)
+def test_the_answers_of_a_step_are_read_alone(run: Path) -> None:
+    past = Recall(indexed(run))  # nothing of it is in a state
+    whole, few = past.rollout("main", 1, ahead=True), past.answers("main", 1)
+    assert past.rollout("main", 1) is None
+    assert whole is not None and few is not None and whole.tokens is not None
+    assert few.tokens is None and few.text == whole.text and few.graded == whole.graded
+    assert few.prompts == whole.prompts and few.ended == whole.ended
+    assert past.answers("main", 7) is None and past.answers("none", 1) is None
 
 
 def test_only_the_first_are_kept_and_all_are_counted(tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_only_the_first_are_kept_and_all_are_counted(tmp_path: Path) -> None:
     rewards = [float(i) for i in range(MOST)]
     path = write(tmp_path / "e", *step(1, texts, rewards=rewards), *step(2, texts, rewards=rewards))
     results = Results("highest reward")
-    search(Archive(path), Wanted(order="highest reward"), results)
+    search(indexed(path), Wanted(order="highest reward"), results)
     rows = results.rows()
     assert (results.matches, results.seen, len(rows)) == (2 * MOST, 2 * MOST, MOST)
     assert [f.reward for f in rows[:4]] == [MOST - 1.0] * 2 + [MOST - 2.0] * 2
@@ -176,7 +180,7 @@ def test_a_search_can_be_stopped(run: Path) -> None:
         asked.append(1)
         return results.steps > 0
 
-    search(Archive(run), Wanted(), results, stop)
+    search(indexed(run), Wanted(), results, stop)
     assert results.steps == 1 and not results.done
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from front.synthetic import run_events, started, write
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.algorithms import ALGORITHMS
 from grpolab.algorithms.base import Report
@@ -176,7 +177,7 @@ def test_a_diverged_run_is_refused_by_name(tmp_path: Path) -> None:
     tokens = events[-1]
     assert isinstance(tokens, ev.Tokens)
     count = sum(map(len, tokens.pieces))
-    bad = ev.pack(struct.pack(f"<{count}e", *([float("nan")] * count)))
+    bad = codec.pack(struct.pack(f"<{count}e", *([float("nan")] * count)))
     events[-1] = replace(tokens, channels=tokens.channels | {"log_ratio": bad})
     run = write(tmp_path / "run", [started(), *events])
     with pytest.raises(RequestError, match=r"groups\[0\].samples\[0\].\w*logprobs\[0\]: NaN"):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from textual.worker import WorkerCancelled
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.tui.app import LabApp
 from grpolab.tui.desk import Desk
@@ -61,7 +62,7 @@ class Live:
     def write(self, *events: ev.Event) -> None:
         self.t += 1
         with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(ev.encode(e, self.t) + "\n" for e in events)
+            file.writelines(codec.encode(e, self.t) + "\n" for e in events)
 
     def record(self, run: FakeRun, until: Callable[[ev.Event], bool] = lambda e: False) -> None:
         for _, event in run.events():

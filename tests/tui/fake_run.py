@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.feed import Timed
 
@@ -100,7 +101,9 @@ class FakeRun:
     def write(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "events.jsonl"
-        path.write_text("".join(ev.encode(e, t) + "\n" for t, e in self._all()), encoding="utf-8")
+        path.write_text(
+            "".join(codec.encode(e, t) + "\n" for t, e in self._all()), encoding="utf-8"
+        )
         return path
 
     def _at(self, event: ev.Event, seconds: float = 0.0) -> Timed:
@@ -274,7 +277,7 @@ class FakeRun:
         yield self._at(ev.PhaseChanged("updating", step, lane), 0.05)
         channels = self._channels(algorithm, step, reward, pieces)
         packed = {
-            k: ev.pack(b"".join(struct.pack(f"<{len(r)}e", *r) for r in rows))
+            k: codec.pack(b"".join(struct.pack(f"<{len(r)}e", *r) for r in rows))
             for k, rows in channels.items()
         }
         yield self._at(ev.Tokens(step, lane, pieces, packed), 0.25)
@@ -440,7 +443,7 @@ def main() -> None:
         for t, event in run.events():
             time.sleep((t - before) / args.live)
             before = t
-            file.write(ev.encode(event, t) + "\n")
+            file.write(codec.encode(event, t) + "\n")
             file.flush()
 
 

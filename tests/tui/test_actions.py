@@ -10,7 +10,9 @@ from textual.pilot import Pilot
 
 from grpolab import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.keys import ACTIONS, BY_NAME, SCREENS, Keymap, load_keymap
+from grpolab.tui.keymap import BY_NAME, Keymap, load_keymap
+from grpolab.tui.keys import ACTIONS
+from grpolab.tui.screen_keys import SCREENS
 from grpolab.tui.screens.failure import Failure
 from grpolab.tui.screens.help import Help
 from grpolab.tui.screens.lab import LabScreen

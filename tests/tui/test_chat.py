@@ -8,6 +8,7 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.tui.app import LabApp
 from grpolab.tui.desk import Desk
@@ -104,7 +105,7 @@ async def test_recorded_questions_are_read_and_none_is_asked(tmp_path, run_dir) 
     )  # fmt: skip
     events.insert(at + 1, (events[at][0], ugly))
     path = tmp_path / "events.jsonl"
-    path.write_text("".join(ev.encode(e, t) + "\n" for t, e in events))
+    path.write_text("".join(codec.encode(e, t) + "\n" for t, e in events))
     source = Playing(tmp_path)
     source.load()
     source.end()

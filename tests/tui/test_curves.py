@@ -12,6 +12,7 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.tracks import thin
 from grpolab.tui.app import LabApp
@@ -52,7 +53,7 @@ def screen(app: LabApp) -> CurvesScreen:
 
 
 def playing(tmp_path: Path, run: FakeRun, change=lambda e: e) -> LabApp:
-    lines = [ev.encode(change(e), t) + "\n" for t, e in run.events()]
+    lines = [codec.encode(change(e), t) + "\n" for t, e in run.events()]
     (tmp_path / "events.jsonl").write_text("".join(lines), encoding="utf-8")
     source = Playing(tmp_path)
     source.load()

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from grpolab import codec
 from grpolab import events as ev
+from grpolab.hints import METRICS
 from grpolab.tui.numbers import clock, count, number, percent, signed, size
 from grpolab.tui.palette import level_mark, sign_mark
 from grpolab.tui.text import clip, tail, visible, wrap
@@ -94,8 +96,8 @@ def hostile_step(
     pieces = [list(a[:300]) for a in answers]
     lengths = [len(p) for p in pieces]
     bad = [math.nan, math.inf, -math.inf, 0.5]
-    packed = ev.pack(b"".join(struct.pack("<e", bad[i % 4]) for i in range(sum(lengths))))
-    metrics = {k: bad[i % 4] for i, k in enumerate(ev.METRICS)} | {"[red]own\x1b": math.nan}
+    packed = codec.pack(b"".join(struct.pack("<e", bad[i % 4]) for i in range(sum(lengths))))
+    metrics = {k: bad[i % 4] for i, k in enumerate(METRICS)} | {"[red]own\x1b": math.nan}
     prompts = [f"{visible(answers[0])[:10]}\x1b[31m\n[red]p{i}" for i in range(n // group)]
     live.write(
         ev.RunStarted(1, "r", {"name": "[bold]\x1b[31mx", "task": 3}, 0, "cpu\x1b", 1, 5),

@@ -8,6 +8,7 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.plain import describe
 from grpolab.state import LabState
@@ -97,7 +98,7 @@ async def test_a_replay_shows_what_was_recorded(tmp_path, replay: LabApp) -> Non
     for step, exact in ((2, 0.1), (3, 0.2)):
         done = [i for i, (_, e) in enumerate(events) if isinstance(e, ev.StepDone)]
         events.insert(done[step - 1] + 1, (events[done[step - 1]][0], benched(step, exact)))
-    lines = "".join(ev.encode(e, t) + "\n" for t, e in events)
+    lines = "".join(codec.encode(e, t) + "\n" for t, e in events)
     (tmp_path / "events.jsonl").write_text(lines, encoding="utf-8")
     source = Playing(tmp_path)
     source.load()

@@ -13,6 +13,7 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.feed import read
 from grpolab.tui import looking
@@ -191,7 +192,7 @@ async def test_a_recorded_lens_is_read_and_not_computed(
     found = made(tmp_path, lens(rollout([e for _, e in events], 2), parameters=True))
     at = next(i for i, (_, e) in enumerate(events) if isinstance(e, ev.StepDone) and e.step == 2)
     events.insert(at + 1, (events[at][0] + 0.01, found))
-    lines = "".join(ev.encode(e, t) + "\n" for t, e in events)
+    lines = "".join(codec.encode(e, t) + "\n" for t, e in events)
     (tmp_path / "events.jsonl").write_text(lines, encoding="utf-8")
     source = Playing(tmp_path)
     source.load()

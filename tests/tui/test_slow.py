@@ -10,6 +10,7 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.state import LabState, RolloutView
 from grpolab.tui import story as stories
@@ -31,7 +32,7 @@ def after(r: RolloutView, lane: str = "main") -> ev.After:
     rows = r.channel("advantage")
     assert rows is not None
     flat = [0.0 if t == 2 else x / 10 for row in rows for t, x in enumerate(row)]
-    return ev.After(r.step, lane, ev.pack(struct.pack(f"<{len(flat)}e", *flat)), 0.01)
+    return ev.After(r.step, lane, codec.pack(struct.pack(f"<{len(flat)}e", *flat)), 0.01)
 
 
 def folded(run: FakeRun) -> LabState:
@@ -326,9 +327,9 @@ async def test_a_recorded_run_has_what_was_measured(tmp_path: Path) -> None:
     with (tmp_path / "events.jsonl").open("w", encoding="utf-8") as file:
         for t, event in events:
             state.apply(event, t)
-            file.write(ev.encode(event, t) + "\n")
+            file.write(codec.encode(event, t) + "\n")
             if event.kind == "step" and event.step == 2:  # pyright: ignore
-                file.write(ev.encode(after(state.lanes["main"].rollouts[2]), t) + "\n")
+                file.write(codec.encode(after(state.lanes["main"].rollouts[2]), t) + "\n")
     source = Playing(tmp_path)
     source.load()
     source.playing = False
@@ -367,7 +368,7 @@ async def test_hostile_answers_stay_in_their_place(tmp_path: Path) -> None:
     pieces = [[raw, "ok", "<end>"] for raw in texts] + [[]]
     n = len(pieces)
     flat = [math.nan, math.inf, -1.0] * (n - 1)
-    packed = ev.pack(struct.pack(f"<{len(flat)}e", *flat))
+    packed = codec.pack(struct.pack(f"<{len(flat)}e", *flat))
     names = ("advantage", "push", "logprob", "ratio", "log_ratio", "ref_gap", "clip", "value")
     rewards = [math.nan, math.inf, -math.inf, 1e300] + [0.0] * (n - 4)
     events = (
@@ -382,7 +383,7 @@ async def test_hostile_answers_stay_in_their_place(tmp_path: Path) -> None:
         ev.After(1, "main", packed, math.nan),
     )  # fmt: skip
     with (tmp_path / "events.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(ev.encode(e, 1.0) + "\n" for e in events)
+        file.writelines(codec.encode(e, 1.0) + "\n" for e in events)
     app = LabApp(Desk(Following(tmp_path, "watch"), tmp_path))
     async with app.run_test(size=(80, 24)) as pilot:
         app._pilot = pilot  # pyright: ignore

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from grpolab import codec, runlog
 from grpolab import events as ev
-from grpolab import runlog
 from grpolab.feed import Timed, read
 from grpolab.state import LabState
 from grpolab.tui import source as sources
@@ -148,7 +148,7 @@ def test_following_a_run_that_is_long_already(
 def test_old_rollouts_of_a_followed_run_are_read_again(tmp_path: Path) -> None:
     events = FakeRun(steps=70, switches={}, prompts=1, group=2).events()
     path = tmp_path / "events.jsonl"
-    path.write_text("".join(ev.encode(e, t) + "\n" for t, e in events))
+    path.write_text("".join(codec.encode(e, t) + "\n" for t, e in events))
     source, state = Following(tmp_path, "watch"), LabState()
     source.load()
     state = taken(source, state)

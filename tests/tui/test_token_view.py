@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from grpolab import codec
 from grpolab import events as ev
 from grpolab.state import LabState, LaneState, RolloutView
 from grpolab.tui import quantities
@@ -28,7 +29,7 @@ PACKED = {
 
 
 def pack(values: list[float]) -> str:
-    return ev.pack(struct.pack(f"<{len(values)}e", *values))
+    return codec.pack(struct.pack(f"<{len(values)}e", *values))
 
 
 def small(**more: list[float]) -> tuple[LaneState, RolloutView]:

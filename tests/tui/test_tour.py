@@ -8,11 +8,12 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab.events import METRICS, OWNERS
+from grpolab.events import OWNERS
+from grpolab.hints import METRICS
 from grpolab.tui import tastes
 from grpolab.tui.app import LabApp
 from grpolab.tui.glossary import WORDS
-from grpolab.tui.keys import BY_NAME
+from grpolab.tui.keymap import BY_NAME
 from grpolab.tui.screens.help import Help
 from grpolab.tui.screens.lab import LabScreen
 from grpolab.tui.screens.tour import Tour, TourOffer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.state import LaneState
 from grpolab.tui import facts
 from grpolab.tui.cards import Card, Setting, cards, word

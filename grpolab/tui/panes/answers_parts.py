@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from grpolab.search import MOST, Found
+from grpolab.search import MOST, Found, indexing
 from grpolab.tui import reading
 from grpolab.tui.group import mark
 from grpolab.tui.numbers import fixed
@@ -69,9 +69,10 @@ class AnswersFilter(Part["AnswersScreen"]):
             return Line(clip(f"✗ {visible(f.problem)}", width), p.style("bad"))
         if f.running:
             spin = SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
-            archive = self.sheet.lab.archive
-            if not r.total and archive.size:
-                told = f"reading the run file… {100 * archive.read // max(1, archive.size)}%"
+            past = self.desk.source.past
+            if past is not None and indexing(past.log):
+                size = past.log.end + past.log.behind()
+                told = f"reading the run file… {100 * past.log.end // size}%"
             else:
                 told = f"step {r.steps:,} of {r.total:,}…"
             return Line(f"{spin} {told}", p.style("accent"))

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.tui.desk import Desk
 from grpolab.tui.text import Hit, Line, clip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grpolab.tui.keys import BY_NAME
+from grpolab.tui.keymap import BY_NAME
 from grpolab.tui.panes.base import Canvas
 from grpolab.tui.text import Line
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.tui.desk import Desk
 from grpolab.tui.numbers import fixed, number, signed
 from grpolab.tui.text import Line, flow, visible, wrap

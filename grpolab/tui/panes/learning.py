@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.state import LaneState
 from grpolab.tui.extremes import span
 from grpolab.tui.numbers import number, percent

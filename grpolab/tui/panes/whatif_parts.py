@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.tui.numbers import MISSING, directed, fixed, number, percent, signed
 from grpolab.tui.panes.lens_table import cosine_bar
 from grpolab.tui.panes.rollouts import window

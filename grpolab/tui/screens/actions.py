@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.tui import tastes
 from grpolab.tui.arrange import LAYOUTS, PANES
 from grpolab.tui.screens.going import Going

@@ -9,7 +9,8 @@ from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from grpolab import events as ev
-from grpolab.answers import Archive
+from grpolab.recall import Recall
+from grpolab.runlog import RunLog
 from grpolab.search import Found, Results, Wanted, search
 from grpolab.state import RolloutView
 from grpolab.tui.arrange import Box
@@ -98,16 +99,21 @@ class AnswersScreen(AnswersKeys):
             f.problem, f.running = str(error), False
             self.again()
             return
+        past = self.desk.source.past
+        if past is None:
+            f.problem, f.running = "the run has no file yet", False
+            self.again()
+            return
         f.running = True
-        archive = self.lab.archive
         if wanted.regex:
-            self.run_worker(self._process(archive, wanted, results), group="search", exclusive=True)
+            work = self._process(past.log, wanted, results)
+            self.run_worker(work, group="search", exclusive=True)
         else:
-            work = partial(self._thread, archive, wanted, results)
+            work = partial(self._thread, past.log, wanted, results)
             self.run_worker(work, thread=True, group="search", exclusive=True)
         self.again()
 
-    def _thread(self, archive: Archive, wanted: Wanted, results: Results) -> None:
+    def _thread(self, log: RunLog, wanted: Wanted, results: Results) -> None:
         worker = get_current_worker()
 
         def stop() -> bool:
@@ -115,15 +121,15 @@ class AnswersScreen(AnswersKeys):
 
         problem = ""
         try:
-            search(archive, wanted, results, stop, rest=1.0 if self.desk.commands else 0.3)
+            search(log, wanted, results, stop, rest=1.0 if self.desk.commands else 0.3)
         except OSError as error:
             problem = f"the run file cannot be read: {error}"
         if not stop():
             self.app.call_from_thread(self._ended, results, problem)
 
-    async def _process(self, archive: Archive, wanted: Wanted, results: Results) -> None:
+    async def _process(self, log: RunLog, wanted: Wanted, results: Results) -> None:
         try:
-            await in_a_process(archive.path, wanted, results)
+            await in_a_process(log.path, wanted, results)
         except ValueError as error:
             self._ended(results, str(error))
         else:
@@ -169,15 +175,13 @@ class AnswersScreen(AnswersKeys):
         if known is not None and known.graded is not None:
             self.rollout = known
             return
-        work = partial(self._load, self.lab.archive, found)
-        self.run_worker(work, thread=True, group="preview", exclusive=True)
+        if (past := self.desk.source.past) is not None:
+            work = partial(self._load, past, found)
+            self.run_worker(work, thread=True, group="preview", exclusive=True)
 
-    def _load(self, archive: Archive, found: Found) -> None:
+    def _load(self, past: Recall, found: Found) -> None:
         worker = get_current_worker()
-        try:
-            rollout = archive.load(found.lane, found.step, whole=False)
-        except OSError:
-            rollout = None
+        rollout = past.answers(found.lane, found.step)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._loaded, found, rollout)
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from textual.worker import get_current_worker
-
-from grpolab.answers import Archive
 from grpolab.state import RolloutView
 from grpolab.tui import keeping
 from grpolab.tui.desk import Desk
@@ -29,9 +24,6 @@ class Going:
         def moved(self) -> None: ...
         def relayout(self) -> None: ...
         def mark(self, marks: set[str]) -> None: ...
-
-        run_worker: Any
-
         def action_zoom(self) -> None: ...
 
     # going down
@@ -107,63 +99,11 @@ class Going:
         name: str = "",
         screens: tuple[Opens, ...] = (),
     ) -> None:
-        """Hold the view at an answer of any step of the run and speak to `pane`. Where the step is
-        not in memory, it is read from the run file first. `name` and `screens` say where Esc leads
-        back to."""
-        arrive = partial(self._arrive, lane, prompt, answer, pane, zoom, name, screens)
-        if rollout is not None:
-            arrive(rollout)
-        else:
-            self.fetch(lane, step, arrive)
-
-    def fetch(self, lane: str, step: int, then: Callable[[RolloutView], None]) -> None:
-        """A step's rollout, from memory or from the run file, to be given to `then`."""
-        state = self.desk.state.lanes.get(lane)
-        found = state.rollout_at(step) if state else None
-        if found is not None:
-            then(found)
+        """Hold the view at an answer of any step of the run and speak to `pane`. `name` and
+        `screens` say where Esc leads back to."""
+        rollout = rollout or self.rollout_at(lane, step)
+        if rollout is None:
             return
-        self.desk.say(f"reading step {step} from the run file…")
-        self.moved()
-        load = partial(self._load, self.archive, lane, step, then)
-        self.run_worker(load, thread=True, group="visit", exclusive=True, exit_on_error=False)
-
-    @property
-    def archive(self) -> Archive:
-        """The run's file, to be read where the memory does not reach."""
-        path = self.desk.run_dir / "events.jsonl"
-        if self.desk.archive is None or self.desk.archive.path != path:
-            self.desk.archive = Archive(path)
-        return self.desk.archive
-
-    def _load(
-        self, archive: Archive, lane: str, step: int, then: Callable[[RolloutView], None]
-    ) -> None:
-        worker = get_current_worker()
-        found, why = None, f"the run file has no step {step} of {lane}"
-        try:
-            found = archive.load(lane, step)
-        except OSError as error:
-            why = f"the run file cannot be read: {error}"
-        if worker.is_cancelled:
-            return  # another step was asked for since
-        if found is None:
-            self.app.call_from_thread(self._missing, why)
-        else:
-            self.app.call_from_thread(self._fetched, then, found)
-
-    def _fetched(self, then: Callable[[RolloutView], None], found: RolloutView) -> None:
-        self.desk.say("")
-        then(found)
-
-    def _missing(self, why: str) -> None:
-        self.desk.say(why, "bad")
-        self.moved()
-
-    def _arrive(
-        self, lane: str, prompt: int, answer: int, pane: str, zoom: bool, name: str,
-        screens: tuple[Opens, ...], rollout: RolloutView,
-    ) -> None:  # fmt: skip
         desk, view = self.desk, self.desk.view
         leave(desk, name, screens, zoom)
         desk.rolling = None
@@ -174,6 +114,23 @@ class Going:
         self.mark({"lane", "select"})
         self.relayout()
         self.moved()
+
+    def rollout_at(self, lane: str, step: int) -> RolloutView | None:
+        """A step's rollout, from memory or from the run file, also one that comes later than the
+        clock of a replay; a word where there is none."""
+        state, past = self.desk.state.lanes.get(lane), self.desk.source.past
+        found = state.rollout_at(step) if state else None
+        if found is None and past is not None:
+            found = past.rollout(lane, step, ahead=True)
+        if found is not None and found.prompts:
+            return found
+        self.desk.say(
+            f"the run file has no step {step} of {lane}"
+            if found is None
+            else f"step {step} of {lane} cannot be read from the run file", "bad",
+        )  # fmt: skip
+        self.moved()
+        return None
 
     def _alone(self) -> None:
         """Close the screens over the lab."""
@@ -193,14 +150,11 @@ class Going:
 
     def hold_at(self, lane: str, step: int) -> None:
         """Hold the view at any step of a lane; what is selected stays selected."""
-
-        def then(rollout: RolloutView) -> None:
-            if self.desk.view.lane == lane:
-                self.desk.view.held = rollout
-                self.mark({"lane", "select"})
-                self.moved()
-
-        self.fetch(lane, step, then)
+        rollout = self.rollout_at(lane, step)
+        if rollout is not None:
+            self.desk.view.held = rollout
+            self.mark({"lane", "select"})
+            self.moved()
 
     # the cursor on the curves
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from grpolab import events as ev
-from grpolab.tui import keeping
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.group import Group
 from grpolab.tui.panes.group_cards import GroupCards
-from grpolab.tui.screens.sheet import Part, Sheet, bindings
+from grpolab.tui.screens.over_group import OverGroup
+from grpolab.tui.screens.sheet import Part, bindings
 from grpolab.tui.trail import Opens
 
 
-class GroupScreen(Sheet):
+class GroupScreen(OverGroup):
     BINDINGS = bindings("group")
     key = "group"
     heading = "Group"
@@ -33,9 +32,7 @@ class GroupScreen(Sheet):
     )
 
     def __init__(self, desk: Desk, group: Group, above: tuple[Opens, ...] = ()) -> None:
-        super().__init__(desk)
-        self.above = above  # the screens from which it was opened, to be opened again
-        self.group = group
+        super().__init__(desk, group, above)
         self.part = "cards"
         self.cards = GroupCards(self, id="cards")
         self.parts = (self.cards,)
@@ -43,18 +40,8 @@ class GroupScreen(Sheet):
     def boxes(self, width: int, height: int) -> dict[str, Box]:
         return {"cards": Box(0, 0, width, height)}
 
-    def news(self, events: list[ev.Event]) -> None:
-        self.group.renew(self.desk.state)
-        r = self.group.rollout
-        if any(getattr(e, "step", None) == r.step and e.kind in _OF_A_STEP for e in events):
-            self.touch(self.cards)
-
     def scrolled(self) -> Part[Any] | None:
         return None
-
-    def _move(self, by: int) -> None:
-        self.group.move(by)
-        self.again()
 
     def _across(self) -> int:
         width, height = self.cards.size
@@ -77,14 +64,6 @@ class GroupScreen(Sheet):
 
     def action_group_last(self) -> None:
         self._move(10**9)
-
-    def action_prompt_next(self) -> None:
-        self.group.move_prompt(1)
-        self.again()
-
-    def action_prompt_previous(self) -> None:
-        self.group.move_prompt(-1)
-        self.again()
 
     def action_group_order(self) -> None:
         self.group.next_order()
@@ -112,14 +91,6 @@ class GroupScreen(Sheet):
         self.group.scrolled = max(0, min(most, self.group.scrolled + by))
         self.again()
 
-    def action_answer_copy(self) -> None:
-        keeping.copy(self.app, self.desk, self.group)
-        self.again()
-
-    def action_answer_save(self) -> None:
-        keeping.save(self.desk, self.group)
-        self.again()
-
     def action_group_read(self) -> None:
         from grpolab.tui.screens.reader import Reader
 
@@ -130,9 +101,6 @@ class GroupScreen(Sheet):
         """The screen again, as it is now."""
         return GroupScreen(desk, self.group, self.above)
 
-    def on_screen_resume(self) -> None:
-        self.again()
-
     def clicked(self, what: str, value: Any) -> None:
         if what != "answer":
             return
@@ -141,6 +109,3 @@ class GroupScreen(Sheet):
         else:
             self.group.answer, self.group.top = int(value), 0
             self.again()
-
-
-_OF_A_STEP = frozenset({"rollout", "sampled", "graded", "tokens"})

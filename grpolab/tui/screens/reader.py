@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from grpolab import events as ev
-from grpolab.tui import keeping
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.group import Group
 from grpolab.tui.panes.reader_parts import ReaderFacts, ReaderText
-from grpolab.tui.screens.sheet import Part, Sheet, bindings
+from grpolab.tui.screens.over_group import OverGroup
+from grpolab.tui.screens.sheet import Part, bindings
 from grpolab.tui.trail import Opens
 
 
-class Reader(Sheet):
+class Reader(OverGroup):
     BINDINGS = bindings("reader")
     key = "reader"
     heading = "Answer"
@@ -32,9 +31,7 @@ class Reader(Sheet):
     )
 
     def __init__(self, desk: Desk, group: Group, above: tuple[Opens, ...] = ()) -> None:
-        super().__init__(desk)
-        self.group = group
-        self.above = above  # the screens from which it was opened, to be opened again
+        super().__init__(desk, group, above)
         self.part = "text"
         self.body = ReaderText(self, id="text")
         self.facts = ReaderFacts(self, id="facts")
@@ -50,13 +47,6 @@ class Reader(Sheet):
         needed = len(self.facts.content(max(1, width - 4), 9)) + 2
         low = min(needed, max(7, height * 2 // 5))
         return {"facts": Box(0, 0, width, low), "text": Box(0, low, width, height - low)}
-
-    def news(self, events: list[ev.Event]) -> None:
-        self.group.renew(self.desk.state)
-        step, kinds = self.group.rollout.step, ("rollout", "sampled", "graded", "tokens")
-        if any(e.kind in kinds and getattr(e, "step", None) == step for e in events):
-            for part in self.parts:
-                self.touch(part)
 
     def scrolled(self) -> Part[Any] | None:
         return self.body
@@ -79,29 +69,9 @@ class Reader(Sheet):
     def action_reader_previous(self) -> None:
         self._move(-1)
 
-    def _move(self, by: int) -> None:
-        self.group.move(by)
-        self.again()
-
-    def action_prompt_next(self) -> None:
-        self.group.move_prompt(1)
-        self.again()
-
-    def action_prompt_previous(self) -> None:
-        self.group.move_prompt(-1)
-        self.again()
-
     def action_reader_render(self) -> None:
         self.group.rendered = not self.group.rendered
         self.group.top = 0
-        self.again()
-
-    def action_answer_copy(self) -> None:
-        keeping.copy(self.app, self.desk, self.group)
-        self.again()
-
-    def action_answer_save(self) -> None:
-        keeping.save(self.desk, self.group)
         self.again()
 
     def action_group(self) -> None:
@@ -127,6 +97,3 @@ class Reader(Sheet):
         if what == "answer":
             self.group.answer, self.group.top = int(value), 0
             self.again()
-
-    def on_screen_resume(self) -> None:
-        self.again()

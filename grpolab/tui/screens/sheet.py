@@ -12,9 +12,10 @@ from textual.screen import Screen
 from grpolab import events as ev
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
-from grpolab.tui.keys import SCREENS, Action
+from grpolab.tui.keys import Action
 from grpolab.tui.panes.base import Canvas, Pane
 from grpolab.tui.panes.header import Header
+from grpolab.tui.screen_keys import SCREENS
 from grpolab.tui.screens.boxes import Body
 from grpolab.tui.text import Line
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def bindings(screen: str) -> list[BindingType]:
-    """The keys of one of `keys.SCREENS`."""
+    """The keys of one of `screen_keys.SCREENS`."""
     return [Binding(a.keys, a.call, a.help, id=a.name, show=False) for a in SCREENS[screen]]
 
 
@@ -50,7 +51,7 @@ class Sheet(Screen[None]):
     keys do."""
 
     key: ClassVar[str] = ""
-    """In `keys.SCREENS`."""
+    """In `screen_keys.SCREENS`."""
     heading: ClassVar[str] = ""
     explains: ClassVar[str] = ""
     mouse: ClassVar[str] = "click a row, a token, a key below"

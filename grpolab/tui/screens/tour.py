@@ -15,7 +15,8 @@ from textual.screen import ModalScreen
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.glossary import WORDS
-from grpolab.tui.keys import ACTIONS, BY_NAME, Action
+from grpolab.tui.keymap import BY_NAME
+from grpolab.tui.keys import ACTIONS, Action
 from grpolab.tui.panes.base import Canvas
 from grpolab.tui.screens.dialog import Dialog
 from grpolab.tui.text import Line, clip, wrap

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.tui.desk import Desk
 from grpolab.tui.glossary import WORDS
 from grpolab.tui.screens.chooser import Chooser

@@ -1,0 +1,109 @@
+"""Events as lines of JSON and back, and per-token channels as text and back.
+
+A line is `{"t": seconds, "kind": …, fields}`; `t` counts from the start of the run, over resumes
+too. Readers skip unknown kinds and unknown fields, so a newer engine can be watched by an older
+viewer. No torch here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+from dataclasses import MISSING, asdict, fields
+from typing import Any
+
+from grpolab import events as ev
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN or infinity: they travel as strings and come back as floats."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def encode(event: ev.Event, t: float) -> str:
+    """One line of JSON, without the newline."""
+    record = {"t": round(t, 4), "kind": event.kind} | _plain(asdict(event))
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+_NUMBERS = frozenset(
+    {
+        "metrics", "explained_variance", "reward", "parts", "accuracy", "greedy_accuracy",
+        "by_difficulty", "length", "seconds", "settings", "before", "after", "steps",
+        "greedy_reward", "loss", "exact", "gradient",
+    }
+)  # fmt: skip
+"""Fields in which "nan", "inf" and "-inf" are numbers; elsewhere, as in a model's answer, they are
+words."""
+
+
+_FIELDS = {
+    cls: tuple(
+        (f.name, f.default is MISSING and f.default_factory is MISSING, f.name in _NUMBERS)
+        for f in fields(cls)
+    )
+    for cls in ev.KINDS.values()
+}
+"""Of each event: name, whether it must be there, whether it holds numbers."""
+
+
+def _restore(value: Any) -> Any:
+    if isinstance(value, str) and value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, dict):
+        return {k: _restore(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_restore(v) for v in value]
+    return value
+
+
+def decode(line: str | bytes) -> tuple[float, ev.Event] | None:
+    """The time and the event of one line.
+
+    Returns None for a line that is torn, is not an event, is of an unknown kind or lacks a field:
+    a reader goes on.
+    """
+    try:
+        record = json.loads(line)
+        cls = ev.KINDS[record["kind"]]
+        t = float(record["t"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    odd = b"nan" in line or b"inf" in line if isinstance(line, bytes) else True
+    known: dict[str, Any] = {}
+    for name, needed, number in _FIELDS[cls]:
+        if name in record:
+            known[name] = _restore(record[name]) if odd and number else record[name]
+        elif needed:
+            return None
+    if cls is ev.KlBenched:
+        known["estimates"] = [ev.KlEstimate(**_restore(e)) for e in known["estimates"]]
+    if cls is ev.Chatted:
+        known["answers"] = [ev.ChatAnswer(**a) for a in known["answers"]]
+    return t, cls(**known)
+
+
+def pack(values: bytes) -> str:
+    """Little-endian float16 bytes as base64 text."""
+    return base64.b64encode(values).decode("ascii")
+
+
+def unpack(text: str, lengths: list[int]) -> list[list[float]]:
+    """A channel as one list of floats for each row; rows of `lengths` tokens stand one after
+    another."""
+    raw = base64.b64decode(text)
+    flat = struct.unpack(f"<{len(raw) // 2}e", raw)
+    rows: list[list[float]] = []
+    at = 0
+    for n in lengths:
+        rows.append(list(flat[at : at + n]))
+        at += n
+    return rows

@@ -1,0 +1,118 @@
+"""The keys in force: those of the tables, or those that a user's file gives.
+
+`$GRPOLAB_KEYS`, or `grpolab/keys.toml` under `$XDG_CONFIG_HOME` (`~/.config`): `action = "key,other
+key"` lines.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from grpolab.tui.keys import ACTIONS, Action
+from grpolab.tui.screen_keys import SCREENS
+
+BY_NAME = {a.name: a for actions in (*SCREENS.values(), ACTIONS) for a in actions}
+
+_SHOWN = {
+    "comma": ",",
+    "slash": "/",
+    "full_stop": ".",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "question_mark": "?",
+    "colon": ":",
+    "plus": "+",
+    "minus": "-",
+    "equals_sign": "=",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "left_curly_bracket": "{",
+    "right_curly_bracket": "}",
+    "right": "→",
+    "left": "←",
+    "up": "↑",
+    "down": "↓",
+    "escape": "esc",
+    "shift+tab": "⇧tab",
+    "shift+right": "⇧→",
+    "shift+left": "⇧←",
+    "shift+down": "⇧↓",
+    "shift+up": "⇧↑",
+    "pagedown": "pgdn",
+    "pageup": "pgup",
+    "backspace": "⌫",
+    "enter": "↵",
+    "ctrl+p": "^p",
+    "ctrl+c": "^c",
+    "ctrl+q": "^q",
+}
+_WRITTEN = {
+    ",": "comma",
+    ".": "full_stop",
+    "[": "left_square_bracket",
+    "]": "right_square_bracket",
+    "?": "question_mark",
+    ":": "colon",
+    "=": "equals_sign",
+    "<": "less_than_sign",
+    ">": "greater_than_sign",
+    "{": "left_curly_bracket",
+    "}": "right_curly_bracket",
+    "/": "slash",
+    ";": "semicolon",
+    "-": "minus",
+    "+": "plus",
+}
+
+
+class Keymap:
+    """The keys in force: the table's, over them a user's."""
+
+    def __init__(self, changed: dict[str, str] | None = None) -> None:
+        self.keys = {a.name: a.keys for a in BY_NAME.values()} | (changed or {})
+        self.changed = changed or {}
+
+    def of(self, action: Action) -> str:
+        """The action's keys: a user's, or those of its own screen."""
+        return self.changed.get(action.name, action.keys)
+
+    def shown(self, action: str | Action, every: bool = False) -> str:
+        """The action's key as a person reads it; `every`: all of them."""
+        keys = (self.keys[action] if isinstance(action, str) else self.of(action)).split(",")
+        return " ".join(_SHOWN.get(k, k) for k in (keys if every else keys[:1]))
+
+
+def keys_file() -> Path:
+    given = os.environ.get("GRPOLAB_KEYS")
+    if given:
+        return Path(given)
+    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(config).expanduser() / "grpolab" / "keys.toml"
+
+
+def load_keymap(path: Path) -> tuple[Keymap, str]:
+    """The keymap with a user's changes, and one line about what in the file was not understood."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return Keymap(), ""
+    import tomllib
+
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Keymap(), f"{path}: {error}; the usual keys apply"
+    changed: dict[str, str] = {}
+    for name, keys in table.items():
+        if name not in BY_NAME:
+            near = difflib.get_close_matches(name, BY_NAME, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            return Keymap(changed), f"{path}: no action {name!r}{hint}"
+        if not isinstance(keys, str) or not keys.strip():
+            return Keymap(changed), f"{path}: {name} wants a key, got {keys!r}"
+        # a comma alone is the comma key, between keys it parts them
+        parts = [keys] if keys == "," else [k.strip() for k in keys.split(",") if k.strip()]
+        changed[name] = ",".join(_WRITTEN.get(k, k) for k in parts)
+    return Keymap(changed), ""
