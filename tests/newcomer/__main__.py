@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import os
 import sys
 import tempfile
 from pathlib import Path
 
 from . import again, live, picture, words
-from .script import missing
+from .script import Press, missing
 from .terminal import Terminal
 from .walk import Walk
 
@@ -24,6 +25,7 @@ LOOKS: dict[str, dict[str, str]] = {
     "light": {"GRPOLAB_THEME": "light"},
     "no-color": {"NO_COLOR": "1", "GRPOLAB_THEME": "dark"},
 }
+SERVERS = itertools.count()
 LARGE = 500_000
 """Bytes from which a record is compressed."""
 
@@ -57,7 +59,10 @@ def sessions(
     replay = ("replay", str(run))
     new = {"GRPOLAB_TOUR": "0"}
     walks.append(
-        ("replay", _walk(folder, replay, "replay", again.session(), width, height, look, shots, new))
+        (
+            "replay",
+            _walk(folder, replay, "replay", again.session(), width, height, look, shots, new),
+        )
     )
     for screen, presses in again.ways_out():
         walk = _walk(folder, replay, "replay", presses, width, height, look, None, new)
@@ -73,8 +78,12 @@ def sessions(
     return found, walks
 
 
-def _walk(folder, words_, mode, presses, width, height, look, shots, more=None) -> Walk:
-    terminal = Terminal(f"newcomer-{os.getpid()}", width, height)
+def _walk(
+    folder: Path, command: tuple[str, ...], mode: str, presses: list[Press], width: int,
+    height: int, look: str, shots: Path | None, more: dict[str, str] | None = None,
+) -> Walk:  # fmt: skip
+    """One start of the program, and its keys."""
+    terminal = Terminal(f"newcomer-{os.getpid()}-{next(SERVERS)}", width, height)
     environment = {
         "XDG_STATE_HOME": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config"),
         "GRPOLAB_KEYS": str(folder / "keys.toml"), "PYTHONPATH": str(ROOT),
@@ -82,7 +91,7 @@ def _walk(folder, words_, mode, presses, width, height, look, shots, more=None) 
     }  # fmt: skip
     walk = Walk(terminal, mode, shots)
     try:
-        terminal.start([sys.executable, "-m", "grpolab", *words_], environment, folder)
+        terminal.start([sys.executable, "-m", "grpolab", *command], environment, folder)
         walk.go(presses)
     finally:
         terminal.close()

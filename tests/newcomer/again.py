@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .script import LAB, TABLES, Press, Script, table
+from .script import LAB, TABLES, THERE, Press, Script
 
 OPENED_BY = {
     "lens": ("lens",), "what-if": ("lens", "lens_what_if"), "source": ("formula", "formula_source"),
@@ -38,7 +38,7 @@ def session() -> list[Press]:
     for screen, way in OPENED_BY.items():
         for depth, action in enumerate(way):
             s.on = LAB if depth == 0 else way[0]
-            s.press(action)
+            _open(s, action)
         s.on = screen
         s.press("close")
         if len(way) > 1:
@@ -53,6 +53,12 @@ def session() -> list[Press]:
     return s.presses
 
 
+def _open(s: Script, action: str) -> None:
+    s.press(action)
+    if action == "lens":
+        s.wait(THERE, 120)  # a process of its own computes it
+
+
 def ways_out() -> list[tuple[str, list[Press]]]:
     """For every screen over the lab, a short replay that is left from there."""
     out = []
@@ -62,9 +68,8 @@ def ways_out() -> list[tuple[str, list[Press]]]:
             s.wait(r"1 Rollouts", 60)
             for depth, action in enumerate(OPENED_BY[screen]):
                 s.on = LAB if depth == 0 else OPENED_BY[screen][0]
-                s.press(action)
+                _open(s, action)
             s.on = screen
-            table(screen, "quit")
             s.ends("quit")
             out.append((screen, s.presses))
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .script import LAB, Press, Script
+from .script import LAB, THERE, Press, Script
 
 
 def session() -> list[Press]:
@@ -63,7 +63,9 @@ def _drill(s: Script) -> None:
     s.press("answer_copy", "answer_save", "reader_last", "reader_first", "reader_down", "reader_up")
     s.anywhere()
     s.press("group")
-    s.key("escape")
+    s.on = "group"
+    s.press("group_read")
+    s.on = "reader"
     s.press("reader_tokens", expect=r"back to")
     s.on = LAB
     s.press("back")
@@ -90,7 +92,7 @@ def _steer(s: Script) -> None:
     s.type("ppo", expect=r"of 26")
     s.key("3", expect=r"(?i)switching|PPO")
     s.press("single")
-    s.wait(r"GRPO → PPO|critic", 60)
+    s.wait(r"(?m)^\s+PPO ", 60)
     s.press("single", "setting", expect=r"(?i)settings", shot="settings")
     s.key("down", "up")
     s.type("learning_rate")
@@ -105,18 +107,19 @@ def _steer(s: Script) -> None:
 def _lens(s: Script) -> None:
     s.press("lens")
     s.on = "lens"
-    s.wait(r"cosine|cos", 90)
+    s.wait(THERE, 120)
     s.press("row_next", "row_next", "row_previous", "token_next", "token_jump", "token_back")
     s.press("token_previous", "lens_answer_next", "lens_answer_previous", "prompt_next")
     s.press("prompt_previous", "lens_mark", "lens_mark", "lens_focus", shot="lens")
     s.press(*(f"lens_jump_{i}" for i in range(1, 11)))
     s.press("lens_focus", "lens_enter", "lens_enter", "lens_parameters", "lens_again")
-    s.wait(r"cosine|cos", 90)
+    s.wait(THERE, 120)
     s.anywhere()
     s.press("lens_what_if")
     s.on = "what-if"
-    s.press("row_next", "row_next", "whatif_turn", "whatif_turn", "whatif_turn_back")
-    s.press("row_previous", "whatif_turn", shot="what-if")
+    s.press("row_next", "row_next", "whatif_turn_back", "whatif_turn_back", "whatif_turn")
+    s.press("row_next", "row_previous")
+    s.wait(r"[−+]?\d\.\d\d", 60, shot="what-if")
     s.press("whatif_undo", "whatif_turn", "whatif_undo_all", "whatif_page", "whatif_page")
     s.press("whatif_page", "lens_answer_next", "lens_answer_previous", "prompt_next")
     s.press("prompt_previous", "whatif_type", expect=r"esc ")
@@ -192,7 +195,7 @@ def _slow(s: Script) -> None:
     s.press("slow")
     s.on = "slow"
     s.press("slow_play", "slow_play", "slow_next", "slow_next", "slow_back", "slow_stage")
-    s.press("slow_stage", "slow_stage", shot="slow-motion")
+    s.press("slow_stage", "slow_stage", "slow_next", "slow_next", shot="slow-motion")
     s.press("slow_stage_back", "slow_faster", "slow_speed_back", "answer_next", "answer_previous")
     s.press("prompt_next", "prompt_previous", "slow_start", "slow_again", "pause", "pause")
     s.anywhere()
@@ -232,9 +235,14 @@ def _search(s: Script) -> None:
     s.key("escape")
     s.press("answers_steps")
     s.key("escape")
-    s.press("answers_level")
-    s.key("escape")
-    s.press("answers_lane", "answers_order", "answers_order", "answers_order", "answers_clear")
+    s.press(
+        "answers_level",
+        "answers_lane",
+        "answers_order",
+        "answers_order",
+        "answers_order",
+        "answers_clear",
+    )
     s.press("answers_again", "answer_copy", "answer_save", "read")
     s.key("escape")
     s.press("group")
@@ -278,29 +286,31 @@ def _time(s: Script) -> None:
     s.type("worth a look")
     s.key("enter")
     s.press("row_next", "row_previous", shot="time")
-    s.press("session", expect=r"session as a scenario")
+    s.press("session", expect=r"session\S*\.yaml")
     s.press("time_delete", "first", "fork")
-    s.key("escape", "escape")
+    s.shut()
     s.anywhere()
     s.press("rewind")
-    s.key("escape")
+    s.shut()
     s.press("close")
     s.on = LAB
     s.press("time")
     s.on = "time"
     s.press("row_previous", "time_go")
     s.on = LAB
-    s.press("back", "last")
-    s.press("rewind")
-    s.key("enter", "enter", shot="rewind")
-    s.key("escape", "escape", "escape")
+    s.press("back", "last", "rewind")
+    s.on = "time"
+    s.press("rewind", expect=r"Rewind to step|Undone|undone", shot="rewind")
+    s.key("enter")
+    s.wait(r"(?i)rewound|paused", 60)
+    s.on = LAB
     s.press("fork", expect=r"(?i)fork")
     s.key("enter")
     s.key("enter", expect=r"(?i)fork")
     s.press("pause")
     s.press("lane", shot="lab-two-lanes")
     s.wait(r"(?i)sampling|scoring|updating|paused|evaluating", 60)
-    s.press("lane", "session", expect=r"session as a scenario")
+    s.press("lane", "session", expect=r"session\S*\.yaml")
 
 
 def _liking(s: Script) -> None:

@@ -1,5 +1,4 @@
-"""The words in which the session is written: what is pressed, on which screen, and what must come.
-"""
+"""The words in which the session is written: what is pressed, where, and what must come."""
 
 from __future__ import annotations
 
@@ -8,6 +7,8 @@ from dataclasses import dataclass, field
 from grpolab.tui.keys import ACTIONS, SCREENS, Action
 
 LAB = "lab"
+THERE = r"\b(?:ppo|rloo|reinforce|grpo)\b.*\d"
+"""A row of the lens: its algorithms are in lower case."""
 TABLES: dict[str, tuple[Action, ...]] = {LAB: ACTIONS, **SCREENS}
 
 
@@ -23,6 +24,7 @@ class Press:
     seconds: float = 25.0  # for `expect`
     shot: str = ""  # the name of a picture of what is seen then
     ends: bool = False  # the program is to end
+    in_dialog: bool = False  # only where a dialog is open
 
     @property
     def keys(self) -> str:
@@ -60,6 +62,10 @@ class Script:
     def wait(self, expect: str, seconds: float = 60.0, shot: str = "") -> None:
         """Press nothing; the pattern must come."""
         self.presses.append(Press(screen=self.on, expect=expect, seconds=seconds, shot=shot))
+
+    def shut(self) -> None:
+        """Esc, where a dialog is open."""
+        self.presses.append(Press(raw="escape", screen=self.on, in_dialog=True))
 
     def ends(self, action: str) -> None:
         self.presses.append(Press(action, screen=self.on, ends=True, seconds=60.0))

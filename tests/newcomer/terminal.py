@@ -75,7 +75,11 @@ class Terminal:
 
     def close(self) -> None:
         """End this server, and with it the program."""
+        ask = ["tmux", "-L", self.name, "display-message", "-p", "#{socket_path}"]
+        socket = subprocess.run(ask, capture_output=True, check=False, text=True).stdout.strip()
         subprocess.run(["tmux", "-L", self.name, "kill-server"], capture_output=True, check=False)
+        if socket:
+            Path(socket).unlink(missing_ok=True)
 
     def _tmux(self, *words: str) -> str:
         done = subprocess.run(["tmux", "-L", self.name, "-f", "/dev/null", *words],

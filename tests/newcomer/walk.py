@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ class Walk:
 
     def _one(self, press: Press) -> None:
         before = self.terminal.screen()
+        if press.in_dialog and not looking.dialog(before):
+            return
         if press.text:
             self.terminal.type(press.text)
         elif press.keys:
@@ -85,21 +88,27 @@ class Walk:
 
     def _stand_on(self, press: Press) -> bool:
         """Whether the screen that the action belongs to is there; goes back to it where not."""
-        for _ in range(60):  # a screen that is being opened
+        lines, here, dialog = [""], "", False
+        for look in range(60):  # a screen that is being opened
             lines = self.terminal.screen()
             here, dialog = looking.where(lines, self.mode), looking.dialog(lines)
             if here == press.screen and not dialog:
                 return True
+            if press.screen == LAB and here and look > 10:
+                return self.home() or self._dead_end(press)
             time.sleep(0.05)
         self._find(press, f"the screen is {here or 'unknown'}{' with a dialog' * dialog}")
         self._keep(Press(raw="(lost)"), lines)
         if not self.home():
-            self._find(press, "a dead end: esc does not lead back to the lab")
-            return False
+            return self._dead_end(press)
         for action in OPENED_BY.get(press.screen, ()):
             self.terminal.press(Press(action, screen=_opener(press.screen, action)).keys)
             time.sleep(2.0)
         return looking.where(self.terminal.screen(), self.mode) == press.screen
+
+    def _dead_end(self, press: Press) -> bool:
+        self._find(press, "a dead end: esc does not lead back to the lab")
+        return False
 
     def home(self) -> bool:
         """Esc until the lab is there."""
@@ -118,16 +127,22 @@ class Walk:
 
     def _find(self, press: Press, what: str) -> None:
         self.findings.append(f"after key {self.keys}, {self._name(press)}: {what}")
+        print(f"  ✗ {self.findings[-1]}", file=sys.stderr, flush=True)
 
     def _keep(self, press: Press, lines: list[str]) -> None:
         head = f"{self._name(press)}" + (f"  [{press.keys}]" if press.keys else "")
-        self.record += [f"━━ {self.keys} ━━ {head}", *(line.rstrip() for line in lines), ""]
+        self.record += [f"━━ {self.keys} ━━ {head}", *(_shared(row.rstrip()) for row in lines), ""]
         self.screens.append(lines)
         if press.shot and self.pictures is not None:
             path = self.pictures / f"{press.shot}.ansi"
-            path.write_text(self.terminal.coloured(), encoding="utf-8")
+            path.write_text(_shared(self.terminal.coloured()), encoding="utf-8")
 
 
 def _opener(screen: str, action: str) -> str:
     way = OPENED_BY[screen]
     return LAB if action == way[0] else way[0]
+
+
+def _shared(text: str) -> str:
+    """Without the name of this session's own folder, also where it was cut short."""
+    return re.sub(r"newcomer-\w{1,8}", "newcomer", text)
