@@ -26,8 +26,6 @@ LOOKS: dict[str, dict[str, str]] = {
     "no-color": {"NO_COLOR": "1", "GRPOLAB_THEME": "dark"},
 }
 SERVERS = itertools.count()
-LARGE = 500_000
-"""Bytes from which a record is compressed."""
 
 
 def main() -> int:
@@ -101,11 +99,7 @@ def _walk(
 def _write(out: Path, name: str, walks: list[tuple[str, Walk]]) -> None:
     """Every screen with the key before it, as text."""
     text = "\n".join(line for title, walk in walks for line in (f"══ {title} ══", *walk.record))
-    data = text.encode()
-    if len(data) > LARGE:
-        (out / f"session-{name}.txt.gz").write_bytes(gzip.compress(data, mtime=0))
-    else:
-        (out / f"session-{name}.txt").write_bytes(data)
+    (out / f"session-{name}.txt.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def report(size: str, look: str, walks: list[tuple[str, Walk]], found: list[str]) -> None:
