@@ -119,7 +119,7 @@ def _lens(s: Script) -> None:
     s.on = "what-if"
     s.press("row_next", "row_next", "whatif_turn_back", "whatif_turn_back", "whatif_turn")
     s.press("row_next", "row_previous")
-    s.wait(r"[−+]?\d\.\d\d", 60, shot="what-if")
+    s.wait(r"clipped|adv\. spread|◂ *\d", 60, shot="what-if")
     s.press("whatif_undo", "whatif_turn", "whatif_undo_all", "whatif_page", "whatif_page")
     s.press("whatif_page", "lens_answer_next", "lens_answer_previous", "prompt_next")
     s.press("prompt_previous", "whatif_type", expect=r"esc ")
@@ -243,7 +243,9 @@ def _search(s: Script) -> None:
         "answers_order",
         "answers_clear",
     )
-    s.press("answers_again", "answer_copy", "answer_save", "read")
+    s.press("answers_again")
+    s.wait(r"answers", 30)
+    s.press("row_next", "row_previous", "answer_copy", "answer_save", "read")
     s.key("escape")
     s.press("group")
     s.key("escape")
@@ -258,6 +260,7 @@ def _search(s: Script) -> None:
 def _chat(s: Script) -> None:
     s.press("chat")
     s.on = "chat"
+    s.key("escape")  # out of the line in which one can type at once
     s.press("chat_example", "chat_more", "chat_fewer", "chat_greedy", "chat_greedy", "chat_type")
     s.type("12+7*3=")
     s.key("enter")

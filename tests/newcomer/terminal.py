@@ -63,9 +63,11 @@ class Terminal:
     @property
     def exit_code(self) -> int | None:
         """None while the program lives."""
-        told = self._tmux("display-message", "-p", "-t", "lab", "#{pane_dead} #{pane_dead_status}")
-        dead, _, status = told.strip().partition(" ")
-        return int(status or -1) if dead == "1" else None
+        form = "#{pane_dead} #{pane_dead_status} #{pane_dead_signal}"
+        dead, *how = self._tmux("display-message", "-p", "-t", "lab", form).split()
+        if dead != "1" or not how:  # tmux hears of the end before it knows how it came
+            return None
+        return int(how[0])
 
     def wait_end(self, seconds: float) -> int | None:
         end = time.monotonic() + seconds

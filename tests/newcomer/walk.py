@@ -44,7 +44,7 @@ class Walk:
 
     def _one(self, press: Press) -> None:
         before = self.terminal.screen()
-        if press.in_dialog and not looking.dialog(before):
+        if press.in_dialog and not self._dialog_comes():
             return
         if press.text:
             self.terminal.type(press.text)
@@ -66,6 +66,13 @@ class Walk:
             self.quiet.append(self._name(press))
         self.reached.add(looking.where(lines, self.mode))
         self._keep(press, lines)
+
+    def _dialog_comes(self) -> bool:
+        for _ in range(20):
+            if looking.dialog(self.terminal.screen()):
+                return True
+            time.sleep(0.05)
+        return False
 
     def _settled(self, before: list[str], press: Press) -> list[str]:
         """The screen once it shows what is expected; without, once it differs and stands."""
