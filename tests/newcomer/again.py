@@ -66,6 +66,7 @@ def ways_out() -> list[tuple[str, list[Press]]]:
         if screen != LAB:
             s = Script()
             s.wait(r"1 Rollouts", 60)
+            s.press("last")  # before the first step is done the lens has nothing to look at
             for depth, action in enumerate(OPENED_BY[screen]):
                 s.on = LAB if depth == 0 else OPENED_BY[screen][0]
                 _open(s, action)
