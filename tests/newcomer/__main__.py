@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import again, live, picture, words
+from . import again, live, looking, picture, words
 from .script import Press, missing
 from .terminal import Terminal
 from .walk import Walk
@@ -66,7 +66,8 @@ def sessions(
         walk = _walk(folder, replay, "replay", presses, width, height, look, None, new)
         walks.append((f"leave {screen}", walk))
     found = [f"{name}: {what}" for name, walk in walks for what in walk.findings]
-    seen = [lines for name, walk in walks for lines in walk.screens]
+    seen = [lines for _, walk in walks for lines in walk.screens]
+    seen = [s for s in seen if looking.where(s, "live") != "source"]  # code has its own names
     found += [f"an unexplained word: {word}" for word in words.unexplained(seen)]
     if out is not None:
         _write(out, f"{width}x{height}-{look}", walks)
