@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from grpolab.tui.keys import ACTIONS, SCREENS, Action
+from grpolab.tui.keys import ACTIONS, Action
+from grpolab.tui.screen_keys import SCREENS
 
 LAB = "lab"
 THERE = r"\b(?:ppo|rloo|reinforce|grpo)\b.*\d"
