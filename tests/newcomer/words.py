@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.tui import quantities
 from grpolab.tui.glossary import WORDS
 

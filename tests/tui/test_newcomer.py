@@ -10,7 +10,7 @@ from newcomer import again, live, looking, words
 from newcomer.script import LAB, TABLES, Press, Script, missing
 from newcomer.terminal import SIGNS, TMUX
 
-from grpolab.events import METRICS
+from grpolab.hints import METRICS
 from grpolab.tui import quantities
 from grpolab.tui.glossary import WORDS
 from grpolab.tui.keys import Action
