@@ -57,6 +57,8 @@ WORDS: dict[str, str] = {
     "mean over tokens in it",
     "aggregation": "how the losses of all tokens become one number: it decides whether long "
     "answers weigh more",
+    "greedy reward": "the reward of the answer in which the likeliest token is always taken; ReMax "
+    "takes it as the baseline",
     "no signal": "a group whose rewards are all equal: nothing can be told apart, so nothing is "
     "learned from it",
     "held-out": "prompts that training never draws, for measuring what was really learned",

@@ -120,9 +120,7 @@ class Header(Canvas):
             line.add("  ")
         for text, colour in self._chips():
             line.add(f" {text} ", p.style("ground", colour, bold=True)).add(" ")
-        if not self.desk.over:
-            line.join(self._phase())
-        right = Line()
+        phase, right = Line() if self.desk.over else self._phase(), Line()
         if lane and lane.evals:
             e = lane.evals[-1]
             right.add("held-out ", p.style("dim")).add(
@@ -135,11 +133,15 @@ class Header(Canvas):
                 right.add(f"  greedy {percent(e.greedy_accuracy)}", p.style("dim"))
             right.add(" ")
         notice, colour = self.desk.notice
-        if notice and cell_len(notice) > width - line.width - right.width - 4:
-            right = Line()  # what was just said goes before what stays
+        if notice:  # what it lacks is taken from what can be read again a moment later
+            lacks = line.width + phase.width + right.width + cell_len(notice) + 4 - width
+            if lacks > 0:
+                lacks, right = lacks - right.width, Line()
+            phase = Line() if lacks > 0 else phase
+        line.join(phase)
         if notice:
-            room = width - line.width - right.width - (4 if right.width else 3)
-            line.add("  " + clip(notice, max(0, room)), p.style(colour))
+            room = max(0, width - line.width - right.width - (4 if right.width else 3))
+            line.add("  " + clip(notice, room), p.style(colour))
         return line.to(width - right.width).join(right)
 
     def _chips(self) -> list[tuple[str, str]]:

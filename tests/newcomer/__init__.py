@@ -1,0 +1,1 @@
+"""A newcomer's first ten minutes, driven by keys in tmux: `python -m tests.newcomer`."""
