@@ -76,7 +76,7 @@ def test_what_was_measured_and_asked_comes_along(tmp_path: Path) -> None:
     asked = ev.Chatted(2, "main", "grpo", "1+1", "1+1=", 1.0, True, "", 0.1, [])
     with path.open("a", encoding="utf-8") as file:
         for event in (ev.After(2, "main", "AAAA", 0.5), asked):
-            file.write(ev.encode(event, 1e6) + "\n")
+            file.write(codec.encode(event, 1e6) + "\n")
     (tmp_path / "o").mkdir()
     (lane,) = folded(merged.merge([path.parent], tmp_path / "o")).lanes.values()
     assert lane.rollouts[2].after is not None and [c.prompt for c in lane.chats] == ["1+1="]
