@@ -25,7 +25,7 @@ class Canvas(Widget):
     """Which marks make it stale: kinds of events, `select` (the view moved), `clock` (a quarter
     second passed).
     """
-    period: ClassVar[float] = 0.06
+    period: ClassVar[float] = 0.12
     """Seconds between two repaints at the least."""
     slow: ClassVar[bool] = False
     """It takes long to paint: a key does not wait for it."""
