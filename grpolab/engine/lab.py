@@ -88,9 +88,7 @@ class Lab:
         self.emit(ev.PhaseChanged("loading", self.step_number, detail=self.plan.model.path))
         with self.memory.phase("load"):
             self.backbone = load_backbone(self.plan.model, self.device)
-            self.emit(
-                ev.PhaseChanged("loading", self.step_number, detail="compiled once, then kept")
-            )
+            self.emit(ev.PhaseChanged("loading", self.step_number, detail="sampler, compiled once"))
             self.backbone.warm()
         b = self.backbone
         self.workers = Workers(self.threads, parallel=b.parallel and self.device.type == "cpu")
