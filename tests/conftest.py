@@ -14,9 +14,10 @@ settings.load_profile("quick")
 
 WARM = """
 import torch
-from grpolab.engine.cpu.session import warm
-warm(torch.float32)
-warm(torch.bfloat16)
+from grpolab.engine.cpu import layers, session
+for dtype in (torch.float32, torch.bfloat16):
+    session.warm(dtype)
+    layers.warm(dtype)
 """
 
 

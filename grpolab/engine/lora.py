@@ -78,30 +78,35 @@ class Lora:
 
 
 class _LoraLinears(torch.autograd.Function):
-    """Stacked linears on one input, y = x (W + s B A)ᵀ, in one product.
+    """Stacked linears on one input, y = x N (W + s B A)ᵀ, in one product; N is diagonal, the
+    weights of the norm before them, or 1.
 
     `spans` are the output ranges that have an adapter, `ab` their A and B in turn, `folded` is
-    W + s B A as it is now. The frozen W gets no gradient, and nothing as large as the
-    tokens is kept but x. Differentiable twice: the backward is made of differentiable operations on
-    the saved tensors.
+    (W + s B A) N as it is now. The frozen W gets no gradient, and nothing as large as the tokens is
+    kept but x. Differentiable twice where there is no norm: the backward is made of differentiable
+    operations on the saved tensors.
     """
 
     @staticmethod
     def forward(  # pyright: ignore
-        ctx, x: Tensor, w: Tensor, folded: Tensor, scale: float, spans: Spans, *ab: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(x, w, folded, *ab)
+        ctx, x: Tensor, w: Tensor, folded: Tensor, norm: Tensor | None, scale: float,
+        spans: Spans, *ab: Tensor,
+    ) -> Tensor:  # fmt: skip
+        ctx.save_for_backward(x, w, folded, norm, *ab)
         ctx.scale, ctx.spans = scale, spans
         return F.linear(x, folded)
 
     @staticmethod
     def backward(ctx, dy: Tensor):  # pyright: ignore
-        x, w, folded, *ab = ctx.saved_tensors
+        x, w, folded, norm, *ab = ctx.saved_tensors
         scale, spans = ctx.scale, ctx.spans
         ranks = [m.shape[0] for m in ab[::2]]
         outs = [dy[:, start:stop] for start, stop in spans]
+        # what learns is fp32, products may be bf16
         every_a = torch.cat(list(ab[::2]))  # [Σ r, in]
-        down = torch.cat([d @ b for d, b in zip(outs, ab[1::2], strict=True)], 1)  # [M, Σ r]
+        every_a = (every_a if norm is None else every_a * norm).to(dy.dtype)
+        downs = [d @ b.to(dy.dtype) for d, b in zip(outs, ab[1::2], strict=True)]
+        down = torch.cat(downs, 1) if len(downs) > 1 else downs[0]  # [M, Σ r]
         dx = None
         if ctx.needs_input_grad[0]:
             if torch.is_grad_enabled():  # a second derivative is wanted: through A and B too
@@ -109,9 +114,10 @@ class _LoraLinears(torch.autograd.Function):
             else:
                 dx = dy @ folded
         up = x @ every_a.t()  # [M, Σ r]
-        da = ((down.t() @ x) * scale).split(ranks)
+        da = (down.t() @ x) * (scale if norm is None else scale * norm)
         db = [(d.t() @ u) * scale for d, u in zip(outs, up.split(ranks, 1), strict=True)]
-        return dx, None, None, None, None, *(g for pair in zip(da, db, strict=True) for g in pair)
+        pairs = zip(da.split(ranks), db, strict=True)
+        return dx, None, None, None, None, None, *(g for pair in pairs for g in pair)
 
 
 def fold(w: Tensor, spans: Spans, ab: Sequence[Tensor], scale: float) -> Tensor:
@@ -133,13 +139,15 @@ def fold(w: Tensor, spans: Spans, ab: Sequence[Tensor], scale: float) -> Tensor:
 
 
 def lora_linears(
-    x: Tensor, w: Tensor, folded: Tensor, bias: Tensor | None, lora: Lora | None,
-    names: Sequence[str],
+    x: Tensor, w: Tensor, folded: Tensor, norm: Tensor | None, bias: Tensor | None,
+    lora: Lora | None, names: Sequence[str],
 ) -> Tensor:  # fmt: skip
-    """x Wᵀ + bias for the linears `names` stacked in W, each with its adapter if it has one;
-    `folded` is what they are with their adapters. [M, in] -> [M, Σ out]."""
+    """x N Wᵀ + bias for the linears `names` stacked in W, each with its adapter if it has one;
+    N is diagonal, `norm` [in], or 1; `folded` is what W N is with the adapters, of x's type.
+    [M, in] -> [M, Σ out]."""
     spans, ab = ((), ()) if lora is None else lora.part(names)
+    bias = None if bias is None else bias.to(x.dtype)
     if lora is None or not ab:
         return F.linear(x, folded, bias)
-    y: Tensor = _LoraLinears.apply(x, w, folded, lora.scale, spans, *ab)  # pyright: ignore[reportAssignmentType]
+    y: Tensor = _LoraLinears.apply(x, w, folded, norm, lora.scale, spans, *ab)  # pyright: ignore[reportAssignmentType]
     return y if bias is None else y + bias

@@ -103,10 +103,21 @@ def test_a_second_derivative_is_right():
     def linears(*t: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             folded = fold(w, spans, t[1:], 0.7)
-        return _LoraLinears.apply(t[0], w, folded, 0.7, spans, *t[1:])  # pyright: ignore
+        return _LoraLinears.apply(t[0], w, folded, None, 0.7, spans, *t[1:])  # pyright: ignore
 
     assert torch.autograd.gradcheck(linears, (x, a, b, a2, b2))
     assert torch.autograd.gradgradcheck(linears, (x, a, b, a2, b2))
+
+    norm = randn(4).detach()
+
+    def behind_a_norm(*t: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            folded = fold(w, spans, t[1:], 0.7) * norm
+        return _LoraLinears.apply(t[0], w, folded, norm, 0.7, spans, *t[1:])  # pyright: ignore
+
+    assert torch.autograd.gradcheck(behind_a_norm, (x, a, b, a2, b2))
+    wanted = linears(x * norm, a, b, a2, b2)
+    torch.testing.assert_close(behind_a_norm(x, a, b, a2, b2), wanted)
     weight = randn(4)
     assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, 1e-5), (x, weight))
     assert torch.autograd.gradgradcheck(lambda x, w: rms_norm(x, w, 1e-5), (x, weight))

@@ -11,8 +11,8 @@ sees rows. Sampling: `session.NativeSession`, on weights with the adapter folded
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.backbone import ModelError, Prompts
-from grpolab.engine.cpu import linear, session
+from grpolab.engine.cpu import layers, linear, session
 from grpolab.engine.cpu.folded import KEPT_BYTES, Folded
+from grpolab.engine.cpu.layers import Layers
 from grpolab.engine.cpu.plan import Plan
 from grpolab.engine.cpu.weights import SamplingWeights
 from grpolab.engine.flat import pick
 from grpolab.engine.folder import Shape, adapted, read_text, read_weights, rotary
-from grpolab.engine.layout import GATE_UP, LINEARS, QKV, rotate, stack, stacked, stacked_bias
+from grpolab.engine.layout import GATE_UP, LINEARS, QKV, stack, stacked, stacked_bias
 from grpolab.engine.lora import Lora, lora_linears
 from grpolab.engine.norm import rms_norm
 from grpolab.engine.sample import Listener, Rollout
 from grpolab.engine.text import Text
 from grpolab.scenario import ModelSection
 
-Linears = Callable[[Tensor, list[str]], Tensor]
-"""Inputs [M, in] and the names of linears stacked on them -> [M, Σ out]."""
+SAME_SIZES = 64
+"""Products in bf16 are of so many tokens or a multiple: oneDNN compiles and keeps a kernel for each
+size."""
 
 
 class NativeBackbone:
@@ -70,13 +72,13 @@ class NativeBackbone:
         )
         self.dtype = str(self.sampling).removeprefix("torch.")
         self.angle, self.stretch = rotary(self.shape, device)
-        cos, sin = self.angle.cos() * self.stretch, self.angle.sin() * self.stretch
-        self.cos, self.sin = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+        self.cos, self.sin = self.angle.cos() * self.stretch, self.angle.sin() * self.stretch
+        self._twice = False  # derivatives of derivatives are wanted
         self._adapters: dict[str, Lora] = {}
         self._full: dict[str, dict[str, Tensor]] = {}  # whole trainable copies, by name
         # what learning and sampling derive from an adapter, until its values change
-        self._folded: dict[str | None, Folded] = {}
-        self._fused: dict[str | None, tuple[Lora | None, tuple[int, ...], SamplingWeights]] = {}
+        self._folded: dict[tuple[str | None, torch.dtype], Folded] = {}
+        self._fused: dict[str | None, tuple[Folded, SamplingWeights]] = {}
 
     # --- adapters ---
 
@@ -112,7 +114,8 @@ class NativeBackbone:
         self._adapters.pop(name, None)
         self._full.pop(name, None)
         self._fused.pop(name, None)
-        self._folded.pop(name, None)
+        for key in [k for k in self._folded if k[0] == name]:
+            del self._folded[key]
 
     def adapter(self, name: str) -> dict[str, Tensor]:
         return self._full[name] if name in self._full else self._adapters[name].tensors()
@@ -123,10 +126,11 @@ class NativeBackbone:
     def _with(self, adapter: str | None) -> Folded:
         """The weights with this adapter (none: the reference) folded in, as its values are now."""
         lora = None if adapter is None else self._adapters[adapter]
-        held = self._folded.get(adapter)
+        key = adapter, torch.float32 if self._twice else self.sampling
+        held = self._folded.get(key)
         if held is None or not held.current(lora):
             keep = self.backbone_bytes() <= KEPT_BYTES
-            held = self._folded[adapter] = Folded(self.weights, lora, keep=keep)
+            held = self._folded[key] = Folded(self.weights, lora, key[1], keep=keep)
         return held
 
     def backbone_bytes(self) -> int:
@@ -139,13 +143,17 @@ class NativeBackbone:
     def give_up(self) -> None:
         """Nothing here only makes it faster."""
 
-    def differentiable_twice(self) -> AbstractContextManager[None]:
-        """States can be, always."""
-        return nullcontext()
+    @contextmanager
+    def differentiable_twice(self) -> Iterator[None]:
+        self._twice = True
+        try:
+            yield
+        finally:
+            self._twice = False
 
     def holdings(self) -> dict[str, object]:
         """What lasts of the backbone, by owner: nests of tensors."""
-        derived = [f.held() for _, _, f in self._fused.values()]
+        derived = [f.held() for _, f in self._fused.values()]
         derived += [f.held() for f in self._folded.values()]
         return {
             "backbone": [self.weights, self.angle, self.cos, self.sin], "backbone_copy": derived,
@@ -164,34 +172,37 @@ class NativeBackbone:
     def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        plan = Plan.of(prompts, group, answers, mask)
+        model = self._layers(adapter)
+        half = model.dtype == torch.bfloat16
+        plan = Plan.of(prompts, group, answers, mask, SAME_SIZES if half else 1)
         ids = torch.cat(
             [prompts.ids.reshape(-1)[plan.prompt_at], answers.reshape(-1)[plan.answer_at]]
         )
-        weights, linear = self._weights(adapter)
-        x = F.embedding(ids, weights["model.embed_tokens.weight"])
-        cos, sin = self.cos[plan.position], self.sin[plan.position]
-        for i in range(self.layers):
-            x = self._layer(f"model.layers.{i}", weights, linear, x, cos, sin, plan)
-        x = rms_norm(pick(x, plan.context_at), weights["model.norm.weight"], self.shape.eps)
+        ids = F.pad(ids, (0, len(plan.position) - len(ids)))
+        x = F.embedding(ids, model.w["model.embed_tokens.weight"])
+        x = model.plain(x, plan) if self._twice else model.compiled(x, plan)
+        x = rms_norm(pick(x, plan.context_at), model.w["model.norm.weight"], self.shape.eps)
         return x, plan.contexts
 
-    def _weights(self, adapter: str | None) -> tuple[dict[str, Tensor], Linears]:
-        """The weights to run with this adapter, and how to run stacked linears."""
+    def _layers(self, adapter: str | None) -> Layers:
+        """The layers to run with this adapter, and how to run stacked linears."""
         if adapter in self._full:
             whole = self._full[adapter]
-            return whole, lambda h, names: F.linear(
-                h, stacked(whole, names, "weight"), stacked_bias(whole, names)
-            )
+
+            def plain(h: Tensor, names: list[str], _: Tensor | None) -> Tensor:
+                return F.linear(h, stacked(whole, names, "weight"), stacked_bias(whole, names))
+
+            exact = torch.float32
+            return Layers(self.shape, whole, plain, True, exact, self.cos, self.sin)
         w, folded = self.weights, self._with(adapter)
 
-        def linear(h: Tensor, names: list[str]) -> Tensor:
+        def linear(h: Tensor, names: list[str], norm: Tensor | None) -> Tensor:
             return lora_linears(
-                h, stacked(w, names, "weight"), folded(names), stacked_bias(w, names), folded.lora,
-                names,
+                h, stacked(w, names, "weight"), folded(names, norm), norm, stacked_bias(w, names),
+                folded.lora, names,
             )  # fmt: skip
 
-        return w, linear
+        return Layers(self.shape, w, linear, False, folded.dtype, self.cos, self.sin)
 
     @property
     def head_weight(self) -> Tensor:
@@ -199,31 +210,6 @@ class NativeBackbone:
 
     def head(self, states: Tensor) -> Tensor:
         return F.linear(states, self.weights["lm_head.weight"])
-
-    def _layer(
-        self, at: str, w: dict[str, Tensor], linears: Linears, x: Tensor, cos: Tensor,
-        sin: Tensor, plan: Plan,
-    ) -> Tensor:  # fmt: skip
-        s = self.shape
-
-        def linear(h: Tensor, *names: str) -> Tensor:
-            return linears(h, [f"{at}.{n}" for n in names])
-
-        h = rms_norm(x, w[f"{at}.input_layernorm.weight"], s.eps)
-        qk, v = (
-            linear(h, *QKV)
-            .view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
-            .split((s.heads + s.kv_heads, s.kv_heads), 1)
-        )
-        if (norm := w.get(f"{at}.self_attn.q_norm.weight")) is not None:  # Qwen3
-            q, k = qk.split((s.heads, s.kv_heads), 1)
-            k = rms_norm(k, w[f"{at}.self_attn.k_norm.weight"], s.eps)
-            qk = torch.cat([rms_norm(q, norm, s.eps), k], 1)
-        q, k = rotate(qk, cos, sin).split((s.heads, s.kv_heads), 1)
-        x = x + linear(plan.attend(q, k, v), "self_attn.o_proj")
-        h = rms_norm(x, w[f"{at}.post_attention_layernorm.weight"], s.eps)
-        gate, up = linear(h, *GATE_UP).chunk(2, 1)
-        return x + linear(F.silu(gate) * up, "mlp.down_proj")
 
     # --- sampling ---
 
@@ -245,16 +231,16 @@ class NativeBackbone:
 
     def warm(self) -> None:
         session.warm(self.sampling)
+        layers.warm(self.sampling)
 
     def prepare(self, adapter: str | None) -> None:
         self._fuse(adapter)
 
     def _fuse(self, adapter: str | None) -> SamplingWeights:
         """The weights to sample with, as the adapter's values are now."""
-        lora = None if adapter is None else self._adapters[adapter]
-        stamp = () if lora is None else lora.stamp()
+        folded = self._with(adapter)
         held = self._fused.get(adapter)
-        if held is None or held[0] is not lora or held[1] != stamp:
-            fused = SamplingWeights.of(self, self.weights, lora, self.sampling)
-            held = self._fused[adapter] = lora, stamp, fused
-        return held[2]
+        if held is None or held[0] is not folded:
+            fused = SamplingWeights.of(self, self.weights, folded)
+            held = self._fused[adapter] = folded, fused
+        return held[1]

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from grpolab.engine.cpu.dots import mix, put, scores, weigh
 from grpolab.engine.cpu.numbers import F, compiled, exp, inlined, narrow, widen
 
 
@@ -78,11 +79,11 @@ def read(qkv, heads, scale, norms, eps, cos, sin, prompt, position, keys, values
             _keep(qkv[i], heads + kv + g, key, keys[k, g, at], values[k, g, at])
             for h in range(g * share, (g + 1) * share):
                 _turn(qkv[i], h, norms, eps, cos[at], sin[at], scale, query)
-                _scores(query, keys[k, g], at + 1, score, 0)
-                total = _weigh(score, at + 1)
+                scores(query, keys[k, g], at + 1, score, 0)
+                _, total = weigh(score, at + 1)
                 mean[:] = F(0)
-                _mix(score, 0, values[k, g], at + 1, mean)
-                _put(mean, F(1) / total, out[i], h * size)
+                mix(score, 0, values[k, g], at + 1, mean)
+                put(mean, F(1) / total, out[i], h * size)
 
 
 @compiled
@@ -109,13 +110,13 @@ def attend(
             _keep(qkv[i], heads + kv + g, key, keys[s, g, at], values[s, g, at])
             for h in range(g * share, (g + 1) * share):
                 _turn(qkv[i], h, norms, eps, cos[turn], sin[turn], scale, query)
-                _scores(query, prompt_keys[k, g], before, score, 0)
-                _scores(query, keys[s, g], own, score, before)
-                total = _weigh(score, before + own)
+                scores(query, prompt_keys[k, g], before, score, 0)
+                scores(query, keys[s, g], own, score, before)
+                _, total = weigh(score, before + own)
                 mean[:] = F(0)
-                _mix(score, 0, prompt_values[k, g], before, mean)
-                _mix(score, before, values[s, g], own, mean)
-                _put(mean, F(1) / total, out[i], h * size)
+                mix(score, 0, prompt_values[k, g], before, mean)
+                mix(score, before, values[s, g], own, mean)
+                put(mean, F(1) / total, out[i], h * size)
 
 
 @inlined
@@ -144,64 +145,6 @@ def _keep(row, head, key, key_at, value_at):
     for d in range(key.shape[0]):
         key_at[d] = key[d]
         value_at[d] = widen(row[base + d])
-
-
-@inlined
-def _scores(query, keys, count, score, start):
-    """q · k of the first `count` keys, four at a time, into score[start…]."""
-    size = query.shape[0]
-    for c in range(0, count - 3, 4):
-        a, b, d, e = F(0), F(0), F(0), F(0)
-        k0, k1, k2, k3 = keys[c], keys[c + 1], keys[c + 2], keys[c + 3]
-        for j in range(size):
-            q = query[j]
-            a += q * k0[j]
-            b += q * k1[j]
-            d += q * k2[j]
-            e += q * k3[j]
-        score[start + c], score[start + c + 1] = a, b
-        score[start + c + 2], score[start + c + 3] = d, e
-    for c in range(count - count % 4, count):
-        a = F(0)
-        for j in range(size):
-            a += query[j] * keys[c, j]
-        score[start + c] = a
-
-
-@inlined
-def _weigh(score, count):
-    """e^(score − largest) in place; their sum."""
-    top = score[0]
-    for c in range(count):
-        top = max(top, score[c])
-    total = F(0)
-    for c in range(count):
-        weight = exp(score[c] - top)
-        score[c] = weight
-        total += weight
-    return total
-
-
-@inlined
-def _mix(weight, start, values, count, mean):
-    """Add the weighted values of the first `count` places, four at a time."""
-    size = mean.shape[0]
-    for c in range(0, count - 3, 4):
-        w0, w1 = weight[start + c], weight[start + c + 1]
-        w2, w3 = weight[start + c + 2], weight[start + c + 3]
-        v0, v1, v2, v3 = values[c], values[c + 1], values[c + 2], values[c + 3]
-        for j in range(size):
-            mean[j] += w0 * v0[j] + w1 * v1[j] + w2 * v2[j] + w3 * v3[j]
-    for c in range(count - count % 4, count):
-        w0 = weight[start + c]
-        for j in range(size):
-            mean[j] += w0 * values[c, j]
-
-
-@inlined
-def _put(mean, scale, row, base):
-    for d in range(mean.shape[0]):
-        row[base + d] = narrow(mean[d] * scale, row[base + d])
 
 
 @compiled

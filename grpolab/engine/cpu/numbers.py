@@ -1,4 +1,4 @@
-"""Single numbers inside compiled loops: bf16 kept as 16-bit integers, and an exponential that
+"""Numbers as compiled loops see them: bf16 kept as 16-bit integers, and an exponential that
 vectorises."""
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
@@ -8,10 +8,15 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from llvmlite import ir
 from numba import extending, njit, types
+from numpy.typing import NDArray
+from torch import Tensor
 
 F = np.float32
+
+Array = NDArray[Any]
 
 intrinsic: Any = extending.intrinsic  # what it makes has one parameter less than it seems
 
@@ -23,7 +28,12 @@ compiled = njit(nogil=True, error_model="numpy", fastmath=RULES, cache=True)
 """A loop without the interpreter's lock; its machine code is kept beside the source, or in the
 user's cache where that cannot be written."""
 
-inlined = njit(nogil=True, error_model="numpy", fastmath=RULES, inline="always")
+inlined = njit(nogil=True, error_model="numpy", fastmath=RULES, forceinline=True)
+
+
+def array(x: Tensor) -> Array:
+    """The same memory for the loops: bf16 as its bits."""
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
 @intrinsic

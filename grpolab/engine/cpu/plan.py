@@ -5,38 +5,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.backbone import Prompts
-from grpolab.engine.flat import gather, pick, place
+from grpolab.engine.cpu.numbers import Array
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Who looks at whom: S stretches of flat tokens, each a whole prompt or what a row has of its
+    own. The tokens of a stretch are its last keys: token i of n sees all keys but the last
+    n − 1 − i."""
+
+    keys: Array  # [Σ L] flat tokens: a stretch's keys, in their order, one stretch after the other
+    start: Array  # [S + 1] where in `keys` each stretch's begin
+    first: Array  # [S] flat token that a stretch begins with
+    count: Array  # [S] tokens of a stretch, n
+
+    @property
+    def lengths(self) -> Array:
+        """Keys of each stretch. [S]."""
+        return self.start[1:] - self.start[:-1]
 
 
 @dataclass(frozen=True)
 class Plan:
     """Where each flat token stands: all prompt tokens first, then each row's answer tokens that
     are inputs (all but its last) and not in an earlier row's answer to the same prompt, after the
-    same tokens.
+    same tokens; then some that stand for nothing and are seen by none but themselves.
 
-    K prompts of up to P tokens, n rows of up to S answer inputs, r of them with tokens of their
-    own, up to Q each; Mp flat prompt tokens, Ma flat answer tokens, M = Mp + Ma.
+    K prompts of up to P tokens, n rows of up to T tokens; Mp flat prompt tokens, Ma flat answer
+    tokens, M of all.
     """
 
     prompt_at: Tensor  # [Mp] index into [K·P]
     answer_at: Tensor  # [Ma] index into [n·T]
-    query_at: Tensor  # [Ma] index into [r·Q]
-    key_at: Tensor  # [r·(P+S)] flat token of each key
     position: Tensor  # [M] rotary position
-    prompt_attn: Tensor  # [K, 1, P, P] bool
-    answer_attn: Tensor  # [r, 1, Q, P + S] bool
+    looks: Looks
     context_at: Tensor  # [K + Ma] flat tokens whose states predict: ends of prompts, answer tokens
     contexts: Tensor  # [n, T] which of these predicts each answer token; 0 on padding
-    prompts: tuple[int, int]  # K, P
-    queries: tuple[int, int]  # r, Q
 
     @staticmethod
-    def of(prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor) -> Plan:
+    def of(
+        prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor, multiple: int = 1
+    ) -> Plan:
+        """`multiple`: of which M shall be one."""
         (k, p), (n, t), device = prompts.ids.shape, mask.shape, mask.device
         s = t - 1
         inputs = mask[:, 1:].bool()  # token j is an input where token j + 1 exists
@@ -50,73 +65,38 @@ class Plan:
         flat_own = own.reshape(-1).cumsum(0).view(n, s) - 1
         node = flat_own.gather(0, owner).where(inputs, 0)  # [n, S] among the answer tokens
 
-        count = own.sum(1)
-        querying = count.nonzero().squeeze(1)  # the r rows
-        first = (inputs.sum(1) - count)[querying]  # what a row has of its own is its end
-        most = int(count.max()) if s else 0
-        place_of_row = torch.zeros_like(count)
-        place_of_row[querying] = torch.arange(len(querying), device=device)
-        rank = first[place_of_row[row]]
-        query_at = place_of_row[row] * most + col - rank
-        theirs = group[querying]
-        key_at = torch.cat([flat_prompt[theirs], node[querying] + len(prompt_at)], 1)
-
-        causal_p = torch.ones(p, p, dtype=torch.bool, device=device).tril()
-        # a padded query sees itself, so that no softmax is empty
-        eye = torch.eye(p, dtype=torch.bool, device=device)
-        prompt_attn = (causal_p & prompts.mask[:, None, :] | eye)[:, None]
-        at = first[:, None] + torch.arange(most, device=device)  # [r, Q] place in the answer
-        back = torch.arange(s, device=device) <= at[:, :, None]  # [r, Q, S]
-        seen = prompts.mask[theirs][:, None, :].expand(-1, most, p)
-
         lengths = prompts.mask.sum(1)
         prompt_position = (prompts.mask.cumsum(1) - 1).reshape(-1)[prompt_at]
         contexts = torch.cat([group[:, None], (node + k).where(inputs, 0)], 1)
+
+        count = own.sum(1)
+        mine = count.nonzero().squeeze(1)  # rows with tokens of their own: those are their ends
+        m = len(prompt_at) + len(own_at)
+        filler = torch.arange(m, m + -m % multiple)
+        alone = torch.ones_like(filler)
+        every = torch.cat([flat_prompt[group[mine]], node[mine] + len(prompt_at)], 1)
+        real = torch.cat([prompts.mask[group[mine]], inputs[mine]], 1)
+        counts = torch.cat([lengths, count[mine], alone])
+        seen = torch.cat([lengths, real.sum(1), alone])
+        looks = Looks(
+            keys=torch.cat([torch.arange(len(prompt_at)), every[real], filler]).numpy(),
+            start=_starts(seen), first=_starts(counts)[:-1], count=counts.numpy(),
+        )  # fmt: skip
         return Plan(
             prompt_at=prompt_at,
             answer_at=row * t + col,
-            query_at=query_at,
-            key_at=key_at.reshape(-1),
-            position=torch.cat([prompt_position, lengths[group[row]] + col]),
-            prompt_attn=prompt_attn,
-            answer_attn=torch.cat([seen, back], 2)[:, None],
+            position=torch.cat([prompt_position, lengths[group[row]] + col, 0 * filler]),
+            looks=looks,
             # left-padded: the last column is real
             context_at=torch.cat(
                 [flat_prompt[:, -1], torch.arange(len(own_at), device=device) + len(prompt_at)]
             ),
             contexts=contexts,
-            prompts=(k, p),
-            queries=(len(querying), most),
         )
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention of prompts over themselves and of answers over their prompt and themselves.
 
-        q [M, heads, D], k and v [M, kv_heads, D] -> [M, heads · D].
-        """
-        (count, width), (rows, most) = self.prompts, self.queries
-        mp = len(self.prompt_at)
-        groups = {"enable_gqa": True} if q.shape[1] != k.shape[1] else {}
-
-        def padded(x: Tensor) -> Tensor:
-            whole = place(x[:mp], self.prompt_at, count * width)
-            return whole.view(count, width, *x.shape[1:]).transpose(1, 2)
-
-        out = F.scaled_dot_product_attention(
-            padded(q), padded(k), padded(v), attn_mask=self.prompt_attn, **groups
-        )
-        prompt = pick(out.transpose(1, 2).reshape(count * width, -1), self.prompt_at)
-        if rows == 0:
-            return prompt
-        # [r, heads, P + S, D]
-        ks, vs = (
-            gather(x, self.key_at).view(rows, -1, *x.shape[1:]).transpose(1, 2) for x in (k, v)
-        )
-        qs = place(q[mp:], self.query_at, rows * most)
-        qs = qs.view(rows, most, *q.shape[1:]).transpose(1, 2)
-        out = F.scaled_dot_product_attention(qs, ks, vs, attn_mask=self.answer_attn, **groups)
-        answer = pick(out.transpose(1, 2).reshape(rows * most, -1), self.query_at)
-        return torch.cat([prompt, answer])
+def _starts(counts: Tensor) -> Array:
+    return np.concatenate([[0], counts.numpy().cumsum()])
 
 
 def _owners(group: Tensor, tokens: Tensor, real: Tensor) -> Tensor:

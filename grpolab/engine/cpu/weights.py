@@ -5,28 +5,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from grpolab.engine.cpu import kernels
 from grpolab.engine.cpu.linear import Linear
-from grpolab.engine.cpu.numbers import F
+from grpolab.engine.cpu.numbers import Array, F, array
 from grpolab.engine.folder import Shape
-from grpolab.engine.layout import GATE_UP, QKV, stacked, stacked_bias
+from grpolab.engine.layout import GATE_UP, QKV, stacked_bias
 
 if TYPE_CHECKING:
     from grpolab.engine.cpu.backbone import NativeBackbone
-    from grpolab.engine.lora import Lora
-
-Array = NDArray[Any]
+    from grpolab.engine.cpu.folded import Folded
 
 Look = Callable[[int, Array, Array], None]
 """Attention of a layer: its number, its inputs [n, (heads + 2 kv) · D], and where to put what was
 found [n, heads · D]."""
+
+
+SAME_SIZES = 8
+"""Rows of a product in bf16 are so many or a multiple."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,13 @@ class SamplingWeights:
 
     @staticmethod
     @torch.no_grad()
-    def of(
-        model: NativeBackbone, w: dict[str, Tensor], lora: Lora | None, dtype: torch.dtype
-    ) -> SamplingWeights:
+    def of(model: NativeBackbone, w: dict[str, Tensor], folded: Folded) -> SamplingWeights:
         s = model.shape
 
         def fused(at: str, *names: str, norm: str = "") -> Linear:
             full = [f"{at}.{n}" for n in names]
-            weight = stacked(w, full, "weight").detach()
-            weight = weight if lora is None else lora.folded(weight, full)
-            weight = weight * w[f"{at}.{norm}.weight"] if norm else weight
-            return Linear(weight, stacked_bias(w, full), dtype)
+            weight = folded(full, w[f"{at}.{norm}.weight"] if norm else None)
+            return Linear(weight, stacked_bias(w, full), folded.dtype)
 
         def layer(at: str) -> SamplingLayer:
             norms = torch.empty(0, s.head_dim)
@@ -84,9 +81,8 @@ class SamplingWeights:
             layers=[layer(f"model.layers.{i}") for i in range(s.layers)],
             embed=w["model.embed_tokens.weight"].detach().numpy(),
             head=Linear(head, None, torch.float32),
-            cos=(model.angle.cos() * model.stretch).numpy(),
-            sin=(model.angle.sin() * model.stretch).numpy(),
-            scale=F(s.head_dim**-0.5), eps=F(s.eps), shape=s, dtype=dtype,
+            cos=model.cos.numpy(), sin=model.sin.numpy(),
+            scale=F(s.head_dim**-0.5), eps=F(s.eps), shape=s, dtype=folded.dtype,
         )  # fmt: skip
 
     def held(self) -> list[object]:
@@ -102,15 +98,15 @@ class SamplingWeights:
         inner: tuple[Tensor, Array] | None = None
         kernels.enter(tokens, self.embed, stream, normed[1], self.eps)
         for i, layer in enumerate(self.layers):
-            look(i, numbers(layer.qkv(normed[0])), found[1])
-            kernels.add(stream, numbers(layer.out(found[0])), normed[1], self.eps)
-            both = numbers(layer.gate_up(normed[0]))
+            look(i, array(layer.qkv(normed[0]))[:n], found[1])
+            kernels.add(stream, array(layer.out(found[0])), normed[1], self.eps)
+            both = array(layer.gate_up(normed[0]))
             inner = inner or self._room(n, both.shape[1] // 2)
             kernels.gate(both, inner[1])
             last = i + 1 == len(self.layers)
             if last:
                 normed = torch.empty(0), np.empty((n, s.hidden), F)
-            kernels.add(stream, numbers(layer.down(inner[0])), normed[1], self.eps)
+            kernels.add(stream, array(layer.down(inner[0])), normed[1], self.eps)
         return normed[1]
 
     def logits(self, normed: Array) -> Array:
@@ -118,11 +114,8 @@ class SamplingWeights:
         return self.head(torch.from_numpy(normed)).numpy()
 
     def _room(self, rows: int, width: int) -> tuple[Tensor, Array]:
-        """Inputs of a linear [rows, width], as torch and as the loops see them."""
-        made = torch.empty(rows, width, dtype=self.dtype)
-        return made, numbers(made)
-
-
-def numbers(x: Tensor) -> Array:
-    """The same memory for the compiled loops: bf16 as its bits."""
-    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+        """Inputs of a linear, as torch and as the loops see them: in bf16 with some rows more
+        behind those [rows, width], as oneDNN compiles and keeps a kernel for each size."""
+        more = -rows % SAME_SIZES if self.dtype == torch.bfloat16 else 0
+        made = torch.zeros(rows + more, width, dtype=self.dtype)
+        return made, array(made)[:rows]
