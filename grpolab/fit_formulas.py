@@ -88,9 +88,9 @@ def backbone(m: ModelShape, load: Load) -> int:
 
 
 def backbone_copy(m: ModelShape, load: Load) -> int:
-    """What products multiply by. CPU: every stacked group that has an adapter, with the adapter
-    folded in, fp32 for the update and once more for the sampler, in its dtype; and the sampler's
-    head. GPU and 4 bit: [out, in + ranks rounded up to 64] in bf16 for every group, or, lean, one
+    """What products multiply by. CPU: every stacked group, adapters and norms folded in: in fp32
+    where there is something to fold, for update and sampler together; in bf16 for each of them, in
+    layouts of their own, and for the reference. And the sampler's head. GPU and 4 bit: [out, in + ranks rounded up to 64] in bf16 for every group, or, lean, one
     scratch as large as the largest group."""
     if not load.native:
         return 0
@@ -99,7 +99,8 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
         inputs, outputs = m.linears[names[0]][0], sum(m.linears[n][1] for n in names)
         ranks = load.rank * len(adapted(names, load))
         if not load.half:
-            sizes.append(inputs * outputs * (load.sampled_in + (4 if ranks else 0)))
+            folds = ranks > 0 or len(names) > 1  # those stacked stand behind a norm
+            sizes.append(inputs * outputs * (3 * 2 if load.sampled_in == 2 else 4 * folds))
         else:
             sizes.append(outputs * (inputs + -(-ranks // 64) * 64) * load.width)
     if load.half and load.quantize == "none":
@@ -188,16 +189,21 @@ def tokens(load: Load, rows: int) -> int:
 
 
 def activations(m: ModelShape, load: Load) -> int:
-    """What the backward of the microbatches in the works needs, for each token and layer: the
-    residual stream and its norm before attention and MLP; queries by row and what they attended to;
-    gate and up, the gate's silu and their product; keys and values for prompt and answer of every
-    row. Transformers keeps what is projected and rotated too. With a critic twice."""
+    """What the backward of the microbatches in the works needs, for each token and layer. Own
+    decoder on a CPU: the fp32 stream before attention and MLP, and queries and keys as turned; in
+    the products' type the two norms, what is projected, what is attended, gate and up and their
+    product. Transformers: the stream and its norms, what is projected, rotated and attended, gate
+    and up, the gate's silu and their product, and keys and values for prompt and answer of every
+    row. With a critic twice."""
     rows, q, kv = load.micro_rows, m.heads * m.head_dim, m.kv_heads * m.head_dim
     if load.half:
         return _half_activations(m, load, rows, q, kv)
+    if load.native:
+        exact = 4 * (2 * m.hidden + q + kv)
+        flat = exact + load.sampled_in * (2 * m.hidden + 2 * q + 2 * kv + 3 * m.inner)
+        return m.layers * tokens(load, rows) * flat * (2 if load.critic else 1)
     inner = (4 if m.gated else 2) * m.inner
-    between = 2 * q if load.native else 5 * q + 3 * kv
-    flat = tokens(load, rows) * (4 * m.hidden + between + inner)
+    flat = tokens(load, rows) * (4 * m.hidden + 5 * q + 3 * kv + inner)
     keys = rows * (load.prompt + load.answer) * 2 * kv
     return m.layers * (flat + keys) * load.width * (2 if load.critic else 1)
 

@@ -85,9 +85,9 @@ def test_the_prediction_is_within_a_tenth_of_the_process_s_peak(models: Path, na
     update = told["phases"][-1]["forward"]
     for owner in ("backbone", "backbone_copy", "adapters", "optimizer"):
         assert told["predicted"]["update"][owner] == pytest.approx(update[owner], rel=0.02), owner
-    assert told["predicted"]["update"]["activations"] == pytest.approx(
-        update["activations"], rel=0.15
-    )  # prompts and answers share prefixes, and some answers end early
+    # prompts and answers share prefixes, and some answers end early: it is a bound, and a near one
+    bound = told["predicted"]["update"]["activations"]
+    assert 0.65 * bound < update["activations"] < 1.03 * bound
 
 
 @pytest.mark.gpu

@@ -130,6 +130,7 @@ class NativeBackbone:
         held = self._folded.get(key)
         if held is None or not held.current(lora):
             keep = self.backbone_bytes() <= KEPT_BYTES
+            self._folded.pop(key, None)  # the old one is as large
             held = self._folded[key] = Folded(self.weights, lora, key[1], keep=keep)
         return held
 
@@ -241,6 +242,8 @@ class NativeBackbone:
         folded = self._with(adapter)
         held = self._fused.get(adapter)
         if held is None or held[0] is not folded:
+            held = None
+            self._fused.pop(adapter, None)  # the old ones are as large
             fused = SamplingWeights.of(self, self.weights, folded)
             held = self._fused[adapter] = folded, fused
         return held[1]
