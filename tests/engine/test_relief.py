@@ -77,7 +77,7 @@ def test_a_step_that_runs_out_of_memory_does_the_same_work(open_lab: OpenLab, mo
     ]  # fmt: skip
     assert bytes_of(lab.lanes["main"].optimizer.tensors) != start
     for name, tensor in lab.lanes["main"].optimizer.tensors.items():
-        torch.testing.assert_close(tensor, want[name], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(tensor, want[name], rtol=1e-3, atol=1e-5)
 
 
 def test_a_rollout_that_runs_out_of_memory_is_sampled_in_parts(open_lab: OpenLab, monkeypatch):
