@@ -90,8 +90,9 @@ def backbone(m: ModelShape, load: Load) -> int:
 def backbone_copy(m: ModelShape, load: Load) -> int:
     """What products multiply by. CPU: every stacked group, adapters and norms folded in: in fp32
     where there is something to fold, for update and sampler together; in bf16 for each of them, in
-    layouts of their own, and for the reference. And the sampler's head. GPU and 4 bit: [out, in + ranks rounded up to 64] in bf16 for every group, or, lean, one
-    scratch as large as the largest group."""
+    layouts of their own, and for the reference. And the sampler's head. GPU and 4 bit: [out, in +
+    ranks rounded up to 64] in bf16 for every group, or, lean, one scratch as large as the largest
+    group."""
     if not load.native:
         return 0
     sizes = []
