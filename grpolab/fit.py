@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from grpolab import fit_formulas as f
+from grpolab import fit_half
 from grpolab.events import at_the_peak
 from grpolab.fit_formulas import Load
 from grpolab.machine import features
@@ -131,11 +132,12 @@ def _loads(
                 quantize=model.quantize, copy=False, rank=model.lora.rank, targets=named,
                 groups=rollout.prompts, rows=rollout.prompts * rollout.group_size, prompt=prompt,
                 answer=min(rollout.max_tokens, max(1, shape.longest - prompt)),
-                microbatch=_rows(scenario, device), threads=threads,
+                microbatch=_rows(scenario, device, prompt), threads=threads,
                 sampled_in=_sampled_in(scenario, config),
                 critic=model.critic if any(a.needs_critic for a in made) else None,
                 remembers=int(any(a.measures for a in made))
                 + any(s.name == "grpo-iterative" for s in sections),
+                frugal=model.frugal, evaluated=scenario.evaluate.prompts,
             )
         )  # fmt: skip
     return loads
@@ -151,12 +153,17 @@ def _sampled_in(scenario: Scenario, config: Mapping[str, Any]) -> int:
     return 2 if has_it and stored != "bfloat16" else 4
 
 
-def _rows(scenario: Scenario, device: str) -> int:
-    """Rows of a microbatch; `auto` takes all of them on a GPU, and fewer only where memory ends."""
+def _rows(scenario: Scenario, device: str, prompt: int) -> int:
+    """Rows of a microbatch. `auto` takes all of them on a GPU, fewer where memory ends or comes
+    first."""
     if scenario.train.microbatch != "auto":
         return scenario.train.microbatch
+    if device != "cuda":
+        return f.CPU_MICROBATCH
     rollout = scenario.rollout
-    return rollout.prompts * rollout.group_size if device == "cuda" else f.CPU_MICROBATCH
+    if scenario.model.frugal:
+        return max(1, f.FRUGAL_TOKENS // (prompt + rollout.max_tokens))
+    return rollout.prompts * rollout.group_size
 
 
 def by_phase(shape: ModelShape, loads: list[Load]) -> Phases:
@@ -165,7 +172,7 @@ def by_phase(shape: ModelShape, loads: list[Load]) -> Phases:
     lasting = {
         "backbone": f.backbone(shape, first),
         "backbone_copy": _copies(shape, loads),
-        "adapters": sum(f.adapters(shape, load) for load in loads),
+        "adapters": sum(f.adapters(shape, load) for load in loads) + f.placed(shape, first),
         "critic": sum(f.critic(shape, load) for load in loads),
         "reference": sum(f.reference(shape, load) for load in loads),
         "optimizer": sum(f.optimizer(shape, load) for load in loads),
@@ -183,11 +190,13 @@ def by_phase(shape: ModelShape, loads: list[Load]) -> Phases:
 def _copies(shape: ModelShape, loads: list[Load]) -> int:
     """On a CPU each lane has its own, as the adapter is in it."""
     one = f.backbone_copy(shape, loads[0])
-    return one if loads[0].cuda else one * len(loads)
+    return one if loads[0].half else one * len(loads)
 
 
 def _passing(shape: ModelShape, load: Load) -> Phases:
     """What comes and goes in each phase."""
+    if load.half:
+        return fit_half.passing(shape, load)
     return {
         "rollout": {
             "kv_cache": f.kv_cache(shape, load),
@@ -218,7 +227,7 @@ def _saving(
     threads: int, room: int | None, peak: int,
 ) -> Saving | None:  # fmt: skip
     best: Saving | None = None
-    for key, before, after in _choices(scenario, device):
+    for key, before, after in _choices(scenario, device, prompt):
         changed = _with(scenario, key, after)
         _, phases = _settled(changed, config, shape, prompt, device, threads, room)
         freed = peak - _highest(phases)
@@ -227,11 +236,11 @@ def _saving(
     return best
 
 
-def _choices(scenario: Scenario, device: str) -> list[tuple[str, Any, Any]]:
-    model, rollout = scenario.model, scenario.rollout
+def _choices(scenario: Scenario, device: str, prompt: int) -> list[tuple[str, Any, Any]]:
+    model, rollout, rows = scenario.model, scenario.rollout, _rows(scenario, device, prompt)
     out: list[tuple[str, Any, Any]] = []
     for key, value in (
-        ("train.microbatch", _rows(scenario, device)), ("rollout.max_tokens", rollout.max_tokens),
+        ("train.microbatch", rows), ("rollout.max_tokens", rollout.max_tokens),
         ("model.lora.rank", model.lora.rank),
     ):  # fmt: skip
         if value > 1:

@@ -18,8 +18,17 @@ TILE_BYTES = 192 * MIB
 LARGE_VOCABULARY = 1024
 """Above it the loss works in tiles."""
 
+ROTARY = 32768
+"""Positions for which rotary tables are made, at most."""
+
+NF4_TABLES = 4 * (16 + 256 + 1)
+"""Of each quantized linear: the values of 4 bit, those of its scales, and their mean, fp32."""
+
 CPU_MICROBATCH = 32
 """Rows of one forward and backward where nothing else is asked."""
+
+FRUGAL_TOKENS = 2048
+"""Tokens of a GPU's microbatch where memory comes first."""
 
 CHUNK = 32
 """Rows that one CPU thread samples or scores together."""
@@ -44,6 +53,8 @@ class Load:
     sampled_in: int  # bytes of one number of the sampler's weights, on a CPU
     critic: str | None  # adapter, full, or none
     remembers: int  # adapters that only remember
+    frugal: bool = False  # on a GPU: activations computed again, caches given back after sampling
+    evaluated: int = 0  # held-out prompts of one evaluation
 
     @property
     def half(self) -> bool:
@@ -75,16 +86,35 @@ class Load:
 
 
 def backbone(m: ModelShape, load: Load) -> int:
-    """The weights as loaded: fp32 on a CPU, bf16 on a GPU; NF4 double-quantised: 4 bit, one byte of
-    scale for each 64 and four more bytes for each 256 of those; int8: a byte and a scale for each
-    output. Embeddings, norms and head are never quantised. And the rotary tables."""
+    """The weights as loaded: fp32 on a CPU, bf16 on a GPU, there with room for the adapter's B at
+    their side; NF4 double-quantised: 4 bit, one byte of scale for each 64, four more bytes for each
+    256 of those, and a table for each linear; int8: a byte and a scale for each output. Embeddings,
+    norms and head are never quantised. And the rotary tables, by half a head on a GPU."""
     linears = m.in_linears * load.width
     if load.quantize == "nf4":
         linears = m.in_linears // 2 + m.in_linears // 64 + m.in_linears // (64 * 256) * 4
+        linears += m.layers * len(m.linears) * NF4_TABLES
     elif load.quantize == "int8":
         linears = m.in_linears + 4 * m.layers * sum(o for _, o in m.linears.values())
-    rotary = 2 * m.longest * m.head_dim * 4 if load.native else 0
+    elif load.half:
+        linears += m.layers * sum(o * room for _, o, room in stacked(m, load)) * load.width
+    rotary = 0
+    if load.native:
+        rotary = 2 * m.longest * m.head_dim * 4
+    if load.half:
+        rotary = min(m.longest, ROTARY) * m.head_dim * 4
     return linears + m.elsewhere * load.width + rotary
+
+
+def stacked(m: ModelShape, load: Load) -> list[tuple[int, int, int]]:
+    """One layer's groups of linears on one input, as a GPU has them: inputs, outputs of all, and
+    the columns that their adapters' ranks take, rounded up to 64."""
+    out = []
+    for names in m.groups:
+        ranks = load.rank * len(adapted(names, load))
+        outputs = sum(m.linears[n][1] for n in names)
+        out.append((m.linears[names[0]][0], outputs, -(-ranks // 64) * 64))
+    return out
 
 
 def backbone_copy(m: ModelShape, load: Load) -> int:
@@ -93,21 +123,16 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     layouts of their own, and for the reference. And the sampler's head. GPU and 4 bit: [out, in +
     ranks rounded up to 64] in bf16 for every group, or, lean, one scratch as large as the largest
     group."""
-    if not load.native:
-        return 0
-    sizes = []
-    for names in m.groups:
-        inputs, outputs = m.linears[names[0]][0], sum(m.linears[n][1] for n in names)
-        ranks = load.rank * len(adapted(names, load))
-        if not load.half:
-            folds = ranks > 0 or len(names) > 1  # those stacked stand behind a norm
-            sizes.append(inputs * outputs * (3 * 2 if load.sampled_in == 2 else 4 * folds))
-        else:
-            sizes.append(outputs * (inputs + -(-ranks // 64) * 64) * load.width)
-    if load.half and load.quantize == "none":
+    if not load.native or (load.half and load.quantize == "none"):
         return 0  # the weights themselves are the copy
+    if load.half and not load.copy:
+        return max(o * i for i, o, _ in stacked(m, load)) * load.width
     if load.half:
-        return m.layers * sum(sizes) if load.copy else max(sizes)
+        return m.layers * sum(o * (i + room) for i, o, room in stacked(m, load)) * load.width
+    sizes = []
+    for names, (i, o, room) in zip(m.groups, stacked(m, load), strict=True):
+        folds = room > 0 or len(names) > 1  # those stacked stand behind a norm
+        sizes.append(i * o * (3 * 2 if load.sampled_in == 2 else 4 * folds))
     return m.layers * sum(sizes) + 4 * m.vocabulary * m.hidden + 4 * m.longest * m.head_dim
 
 
@@ -122,8 +147,18 @@ def adapter_parameters(m: ModelShape, load: Load) -> int:
 
 
 def adapters(m: ModelShape, load: Load) -> int:
-    """The policy's A and B: fp32 masters, and a bf16 shadow where a GPU computes with them."""
-    return adapter_parameters(m, load) * (6 if load.cuda and load.native else 4)
+    """The policy's A and B, fp32."""
+    return 4 * adapter_parameters(m, load)
+
+
+def placed(m: ModelShape, load: Load) -> int:
+    """The adapter that a GPU computes with, one for all lanes, in the precision of the weights:
+    A, and B where it has no room beside a copy of these."""
+    if not load.half:
+        return 0
+    b = load.quantize == "nf4" and not load.copy
+    sizes = (room * (i + (o if b else 0)) for i, o, room in stacked(m, load))
+    return m.layers * sum(sizes) * load.width
 
 
 def critic_parameters(m: ModelShape, load: Load) -> int:
@@ -136,9 +171,8 @@ def critic_parameters(m: ModelShape, load: Load) -> int:
 
 
 def critic(m: ModelShape, load: Load) -> int:
-    """What the critic learns, fp32; an adapter has a bf16 shadow on a GPU as the policy's has."""
-    shadow = 2 if load.cuda and load.native and load.critic == "adapter" else 0
-    return critic_parameters(m, load) * (4 + shadow)
+    """What the critic learns, fp32."""
+    return 4 * critic_parameters(m, load)
 
 
 def reference(m: ModelShape, load: Load) -> int:
@@ -197,8 +231,6 @@ def activations(m: ModelShape, load: Load) -> int:
     and up, the gate's silu and their product, and keys and values for prompt and answer of every
     row. With a critic twice."""
     rows, q, kv = load.micro_rows, m.heads * m.head_dim, m.kv_heads * m.head_dim
-    if load.half:
-        return _half_activations(m, load, rows, q, kv)
     if load.native:
         exact = 4 * (2 * m.hidden + q + kv)
         flat = exact + load.sampled_in * (2 * m.hidden + 2 * q + 2 * kv + 3 * m.inner)
@@ -209,34 +241,20 @@ def activations(m: ModelShape, load: Load) -> int:
     return m.layers * (flat + keys) * load.width * (2 if load.critic else 1)
 
 
-def _half_activations(m: ModelShape, load: Load, rows: int, q: int, kv: int) -> int:
-    """For each token and layer of the half-precision decoder: normed rows and products' inputs
-    before attention and MLP, queries, keys and values as rotated, the attended twice, gate and up,
-    and their product; the adapter's part of four inputs; the keys and values of every row again.
-    And the stream in fp32, its sum and its gradient, for one layer."""
-    wide = 4 * m.hidden + 3 * q + 2 * kv + 3 * m.inner + 4 * 64
-    flat = tokens(load, rows)
-    keys = rows * (load.prompt + load.answer) * 2 * kv
-    kept = m.layers * (flat * wide + keys) * load.width * (2 if load.critic else 1)
-    return kept + 3 * 4 * flat * m.hidden
-
-
 def loss_tiles(m: ModelShape, load: Load) -> int:
     """fp32 over the vocabulary: three of a tile of tokens, or three of all answer tokens of the
     microbatches in the works where the vocabulary is small."""
     count = load.micro_rows * load.answer
     if m.vocabulary > LARGE_VOCABULARY:
         rows = max(16, TILE_BYTES // (4 * m.vocabulary))
-        slope = 6 if load.cuda else 12  # logits and their gradient, with temporaries on a CPU
+        slope = 6 if load.half else 12  # logits and their gradient, with temporaries if not fused
         return slope * min(count, rows * load.at_once) * m.vocabulary
     return 3 * 4 * count * m.vocabulary
 
 
 def sampling_tiles(m: ModelShape, load: Load) -> int:
-    """Logits, log-probs, noise and their sum for one token of every row, fp32; on a GPU the logits
-    alone, and at the start those of the prompts; in the CPU's own loop logits and probabilities."""
-    if load.cuda and load.native:
-        return 4 * (2 * load.rows + load.groups) * m.vocabulary
+    """Logits, log-probs, noise and their sum for one token of every row, fp32; in the CPU's own
+    loop logits and probabilities."""
     return 4 * (2 if load.native else 4) * load.chunk_rows * m.vocabulary
 
 
@@ -248,9 +266,7 @@ def update_bytes(m: ModelShape, load: Load) -> int:
 
 def update_workspace(m: ModelShape, load: Load) -> int:
     """Temporaries of one layer's backward: three as wide as the MLP for every token, and twice its
-    largest weights with the adapter folded in (CPU) or dequantized."""
-    if load.half and load.copy:
-        return 2 * tokens(load, load.micro_rows) * (2 * m.inner + m.hidden) * load.width
+    largest weights with the adapter folded in."""
     largest = max(sum(m.linears[n][0] * m.linears[n][1] for n in g) for g in m.groups)
     weights = 2 * largest * load.width * load.at_once
     return 3 * tokens(load, load.micro_rows) * m.inner * load.width + weights

@@ -40,6 +40,12 @@ class ModelSection(Strict):
         default="adapter", description="second adapter, or a whole second model"
     )
 
+    @property
+    def frugal(self) -> bool:
+        """Whether memory comes first: 4 bit without a copy. Nothing is then kept that can be
+        computed again."""
+        return self.quantize == "nf4" and self.copy_weights == "never"
+
 
 class RolloutSection(Strict):
     prompts: int = Field(default=8, ge=1, description="prompts of a step")

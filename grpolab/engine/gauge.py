@@ -13,7 +13,7 @@ import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -65,8 +65,8 @@ class CudaGauge:
         self._outside = 0
 
     def now(self) -> Reading:
-        stats = torch.cuda.memory_stats(self.device)
-        held, reserved = self._asked(stats, "current"), stats.get("reserved_bytes.all.current", 0)
+        stats = torch.cuda.memory_stats_as_nested_dict(self.device)
+        held, reserved = _asked(stats, "current"), _of(stats, "reserved_bytes", "current")
         if reserved != self._reserved:  # a driver call, so only when something has changed
             free, total = torch.cuda.mem_get_info(self.device)
             self._reserved, self._outside = reserved, max(0, total - free - reserved)
@@ -79,11 +79,16 @@ class CudaGauge:
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def highest(self) -> int:
-        return self._asked(torch.cuda.memory_stats(self.device), "peak")
+        return _asked(torch.cuda.memory_stats_as_nested_dict(self.device), "peak")
 
-    def _asked(self, stats: dict[str, int], when: str) -> int:
-        asked = stats.get(f"requested_bytes.all.{when}", 0)  # not every backend counts them
-        return asked or stats.get(f"allocated_bytes.all.{when}", 0)
+
+def _asked(stats: dict[str, Any], when: str) -> int:
+    """Not every backend counts what was asked for."""
+    return _of(stats, "requested_bytes", when) or _of(stats, "allocated_bytes", when)
+
+
+def _of(stats: dict[str, Any], what: str, when: str) -> int:
+    return stats.get(what, {}).get("all", {}).get(when, 0)
 
 
 class HostGauge:

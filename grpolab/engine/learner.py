@@ -91,21 +91,24 @@ class Learner:
             slope = None if critic_only else grads[-1]
             return Piece(rows, seen, done, slope), grads[: len(tensors)]
 
-        done = lane.workers.map(lambda rows: lane.relief.run(work, rows), pieces)
-        results = [result for some in done for result in some]
-        judged = len(results) > 1 and not critic_only
-        # before they are added up, which is done in the first one's place
-        squares = [_square(grads[: len(self.policy)]) for _, grads in results] if judged else []
-        for _, grads in results:
-            for tensor, grad in zip(tensors, grads, strict=True):
-                if grad is not None:
-                    tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
-        if judged:
-            whole = _square([t.grad for t in self.policy.values()])
-            self.agreement = _agreement(squares, whole)
+        found: list[Piece] = []
+        squares: list[Tensor] = []
+        judged = not critic_only and (len(pieces) > 1 or len(pieces[0]) > 1)
+        # one after the other, so that no more than two sets of gradients are held on a GPU
+        for some in lane.workers.each(lambda rows: lane.relief.run(work, rows), pieces):
+            for piece, grads in some:
+                found.append(piece)
+                if judged:  # before they are added up, which is done in the first one's place
+                    squares.append(_square(grads[: len(self.policy)]))
+                for tensor, grad in zip(tensors, grads, strict=True):
+                    if grad is not None:
+                        tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
+        if len(squares) > 1:
+            whole = float(_square([t.grad for t in self.policy.values()]))
+            self.agreement = _agreement([float(s) for s in squares], whole)
         if self.gap is None and not critic_only:  # the policy has not moved yet
-            self.gap = self._gap([piece for piece, _ in results])
-        return [piece for piece, _ in results]
+            self.gap = self._gap(found)
+        return found
 
     def _gap(self, pieces: Sequence[Piece]) -> float:
         apart = tokens = 0.0
@@ -218,10 +221,12 @@ class Learner:
         return product
 
 
-def _square(grads: Sequence[Tensor | None]) -> float:
-    """Squared length of a gradient."""
+def _square(grads: Sequence[Tensor | None]) -> Tensor:
+    """Squared length of a gradient, [] on its device."""
     present = [g for g in grads if g is not None]
-    return float(torch.stack(torch._foreach_norm(present)).square().sum()) if present else 0.0
+    if not present:
+        return torch.zeros(())
+    return torch.stack(torch._foreach_norm(present)).square().sum()
 
 
 def _agreement(squares: Sequence[float], whole: float) -> float:

@@ -178,7 +178,10 @@ class Memory:
         def free() -> int:
             return 0 if g.exact else g.now().free
 
-        tally = Tally(classify, g.resident, free, parts=parts, turned=turned)
+        tally = Tally(
+            classify, g.resident, free, parts=parts, turned=turned,
+            highest=g.highest if g.exact else None,
+        )  # fmt: skip
         tally.know(self.held())
         return tally
 
@@ -267,12 +270,15 @@ class Memory:
 
 def _found(window: _Window, tally: Tally, held: dict[str, int], now: Reading) -> _Seen:
     passing, free = {}, {}
+    kept = 0 if now.outside is not None else now.free
+    unseen = max(0, now.held - tally.total - kept)
     for part, peak in tally.peaks.items():
         owners = peak.by_owner()
+        if (inside := peak.hidden - unseen) > 0:
+            owners["workspace"] = owners.get("workspace", 0) + inside
         passing[part] = {k: n for k, v in owners.items() if (n := v - held.get(k, 0)) > 0}
         free[part] = peak.kept
-    kept = 0 if now.outside is not None else now.free
-    return _Seen(passing, free, window.parts, max(0, now.held - tally.total - kept), window.highest)
+    return _Seen(passing, free, window.parts, unseen, window.highest)
 
 
 def _phase_name(name: str, part: str, seen: _Seen) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from grpolab import fit_formulas as f
+from grpolab import fit_half
 from grpolab.model_shape import ModelShape
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 CPU_ROWS = f.CPU_MICROBATCH
 """On a CPU all would fit, but small pieces stay in the caches and keep all threads busy."""
 
-FRUGAL_TOKENS = 2048
-"""Tokens of a microbatch where memory comes first."""
-
 
 def rows_at_once(lane: Lane, rollout: Rollout) -> int:
     """`train.microbatch`, or on a GPU as many as its free memory holds by `fit_formulas`."""
@@ -27,8 +25,8 @@ def rows_at_once(lane: Lane, rollout: Rollout) -> int:
         return given
     if lane.backbone.device.type != "cuda":
         return CPU_ROWS
-    if lane.model.copy_weights == "never":  # memory first
-        return max(1, FRUGAL_TOKENS // (rollout.prompts.ids.shape[1] + rollout.mask.shape[1]))
+    if lane.model.frugal:
+        return max(1, f.FRUGAL_TOKENS // (rollout.prompts.ids.shape[1] + rollout.mask.shape[1]))
     device = lane.backbone.device
     free = torch.cuda.mem_get_info(device)[0]
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -41,7 +39,8 @@ def rows_at_once(lane: Lane, rollout: Rollout) -> int:
             prompt=prompt, answer=rollout.mask.shape[1], microbatch=size, threads=1, sampled_in=2,
             critic="adapter" if lane.critic is not None else None, remembers=0,
         )  # fmt: skip
-        if f.update_bytes(lane.model_shape, load) < 0.85 * free:
+        part = fit_half if load.half else f
+        if part.update_bytes(lane.model_shape, load) < 0.85 * free:
             return size
         size = -(-size // 2)
     return size

@@ -4,6 +4,10 @@ A dispatch mode sees each operation and notes the storages that it makes; weak r
 they go. That costs some microseconds an operation, so only some steps are tallied (see `memory`).
 Tensors are told apart by what is known of them: what autograd keeps is an activation, what is as
 wide as the vocabulary a loss tile, and what nothing is known of is a temporary: workspace.
+
+Some operations take more while they run than they give (flash attention's backward does). Where the
+allocator counts tensors alone it tells so: what its peak, reached in an operation, has above all
+storages then known is that operation's workspace.
 """
 
 from __future__ import annotations
@@ -45,7 +49,8 @@ class Peak:
     held: list[Held] = field(default_factory=list)
     resident: int = 0  # what the process held then
     free: int = 0  # what the allocator kept free then
-    highest: int = 0  # the most that the process held at any moment seen
+    highest: int = 0  # the most that the process, or a GPU's allocator, held at any moment seen
+    hidden: int = 0  # of it no known storage's
 
     @property
     def kept(self) -> int:
@@ -63,15 +68,17 @@ class Tally:
     """Counts what `watching` sees, in any number of threads at once.
 
     `parts`: whether forward and backward are told apart; in parallel threads they overlap.
+    `highest`: the allocator's peak since the last `turned`, where it counts tensors alone.
     """
 
     def __init__(
         self, classify: Classify, resident: Callable[[], int], free: Callable[[], int], *,
         parts: bool,
         turned: Callable[[str], None] = lambda part: None,
+        highest: Callable[[], int] | None = None,
     ) -> None:  # fmt: skip
         self._classify, self._resident, self._free = classify, resident, free
-        self._parts, self._turned = parts, turned
+        self._parts, self._turned, self._highest = parts, turned, highest
         self._live: dict[int, Held] = {}
         self._refs: dict[int, Any] = {}
         self._lock = threading.RLock()  # a reference may die while this very thread holds it
@@ -118,6 +125,16 @@ class Tally:
                 continue
             if storage._cdata not in inputs:
                 self._add(tensor, self._classify(tensor, backward))
+        if self._highest is not None:
+            self._reached(self._highest())
+
+    def _reached(self, highest: int) -> None:
+        """The allocator's peak after an operation; if it has grown, that operation reached it."""
+        with self._lock:
+            peak = self.peaks.setdefault(self.part, Peak())
+            if highest > peak.highest * CLOSE:
+                peak.highest, peak.held = highest, list(self._live.values())
+                peak.total, peak.hidden = self.total, max(0, highest - self.total)
 
     def _add(self, tensor: Tensor, owner: str, *, claim: bool = False) -> None:
         storage = tensor.untyped_storage()
@@ -130,6 +147,8 @@ class Tally:
             self._live[key] = Held(owner, size)
             self._refs[key] = weakref.ref(storage, lambda ref: self._gone(key, ref))
             self.total += size
+            if self._highest is not None:
+                return
             peak, resident = self.peaks.setdefault(self.part, Peak()), self._resident()
             peak.highest = max(peak.highest, resident)
             if self.total > peak.total * CLOSE:

@@ -16,7 +16,7 @@ class Traits:
     vocabulary: int
     kv_heads: int
     head_dim: int
-    trainable: frozenset[tuple[int, ...]]  # shapes of what learns
+    trainable: frozenset[tuple[int, ...]]  # shapes of what learns, and of its gradients
 
     @staticmethod
     def of(backbone: Any, learns: Iterable[Mapping[str, Tensor]]) -> Traits:
@@ -30,6 +30,7 @@ class Traits:
             kv_heads = getattr(c, "num_key_value_heads", None) or heads
             head_dim = getattr(c, "head_dim", None) or c.hidden_size // heads
         shapes = frozenset(tuple(t.shape) for tensors in learns for t in tensors.values())
+        shapes |= getattr(backbone, "stacked_gradients", frozenset())
         return Traits(backbone.vocabulary, kv_heads, head_dim, shapes - {(), (backbone.hidden,)})
 
 

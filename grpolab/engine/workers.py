@@ -7,7 +7,7 @@ the number of threads, neither do the results: a run has one digest on one core 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -36,7 +36,10 @@ class Workers:
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """`work` of every item, results in the order of the items. The first exception is
         raised."""
+        return list(self.each(work, items))
+
+    def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The same, one after the other: without threads each item is worked on when its result is
+        wanted."""
         work = self.around(work)
-        if self._pool is None:
-            return [work(item) for item in items]
-        return list(self._pool.map(work, items))
+        return map(work, items) if self._pool is None else self._pool.map(work, items)

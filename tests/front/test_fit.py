@@ -57,8 +57,9 @@ def test_four_bits_and_their_scales():
     linears = sum(i * o for i, o in m.linears.values()) * 24
     scales = linears // 64 + linears // (64 * 256) * 4
     rest = (494_032_768 - linears) * 2
-    rotary = 2 * 32768 * 64 * 4
-    assert f.backbone(m, LOAD) == linears // 2 + scales + rest + rotary
+    rotary = 32768 * 64 * 4
+    tables = 24 * 7 * 4 * 273
+    assert f.backbone(m, LOAD) == linears // 2 + scales + rest + rotary + tables
     assert f.backbone(m, replace(LOAD, quantize="none", native=False)) == 494_032_768 * 2
     assert (
         f.backbone(m, replace(LOAD, quantize="none", native=False, cuda=False)) == 494_032_768 * 4
@@ -69,13 +70,16 @@ def test_a_copy_has_room_for_the_adapters_and_lean_mode_for_one_layer():
     m = ModelShape.of(QWEN)
     layer = (896 + 256) * 960 + 896 * 960 + 9728 * 960 + 896 * 4928
     assert f.backbone_copy(m, LOAD) == 24 * layer * 2
-    assert f.backbone_copy(m, replace(LOAD, copy=False)) == 9728 * 960 * 2
+    assert f.backbone_copy(m, replace(LOAD, copy=False)) == 9728 * 896 * 2
 
 
 def test_what_learns():
     m = ModelShape.of(QWEN)
     one = 16 * sum(i + o for i, o in m.linears.values()) * 24
-    assert f.adapters(m, LOAD) == one * 6 and f.optimizer(m, LOAD) == one * 8
+    assert f.adapters(m, LOAD) == one * 4 and f.optimizer(m, LOAD) == one * 8
+    a = 64 * (3 * 896 + 4864) * 24 * 2  # at the side of the copy's weights there is room for B
+    assert f.placed(m, LOAD) == a
+    assert f.placed(m, replace(LOAD, copy=False)) == a + 64 * (2 * 896 + 1152 + 9728) * 24 * 2
     some = replace(LOAD, targets=["q_proj"])
     assert f.adapter_parameters(m, some) == 24 * 16 * (896 + 896)
     assert f.critic(m, LOAD) == 0
@@ -137,10 +141,12 @@ def test_the_copy_is_kept_where_it_fits(qwen: Path):
 
 
 def test_the_saving_is_what_the_change_frees(qwen: Path):
-    plan = scenario(model={"path": str(qwen), "critic": "full"}, algorithm="ppo")
+    short = {"max_tokens": 32}
+    plan = scenario(model={"path": str(qwen), "critic": "full"}, algorithm="ppo", rollout=short)
     found = fit.predict(plan, "cuda", 2)
     assert found.saving is not None and found.saving.key == "model.critic"
-    changed = scenario(model={"path": str(qwen), "critic": "adapter"}, algorithm="ppo")
+    model = {"path": str(qwen), "critic": "adapter"}
+    changed = scenario(model=model, algorithm="ppo", rollout=short)
     assert found.peak - fit.predict(changed, "cuda", 2).peak == found.saving.bytes
 
 

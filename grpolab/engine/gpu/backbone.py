@@ -73,8 +73,7 @@ class HalfBackbone:
         self._made = 0
         self._full: dict[str, dict[str, Tensor]] = {}
         self._plain = False
-        # memory first: nothing is kept that can be computed again
-        self.frugal = section.quantize == "nf4" and section.copy_weights == "never"
+        self.frugal = section.frugal
         self.checkpointing = self.frugal and device.type == "cuda"
         if section.quantize == "nf4" and self._roomy():
             self.set_lean(False)
@@ -109,6 +108,14 @@ class HalfBackbone:
         for m in self.frozen.matrices():
             m.narrow() if lean else m.widen()
         self.lean = lean
+
+    @property
+    def stacked_gradients(self) -> frozenset[tuple[int, ...]]:
+        """Shapes in which gradients of A come, those of linears on one input as one."""
+        rank, mine = self.section.lora.rank, self.frozen.adapted
+        return frozenset(
+            (rank * sum(n in mine for n in m.names), m.width) for m in self.frozen.matrices()
+        )
 
     def backbone_bytes(self) -> int:
         """Of the weights as loaded."""

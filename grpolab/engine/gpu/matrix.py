@@ -202,9 +202,11 @@ class _LoraMatrix(torch.autograd.Function):
         else:
             dx, du = torch.mm(dy, m.dense()), torch.mm(dy, m.b)
         grads: list[Tensor] = []
-        da = _product(du.t(), xa[:, : m.width]).mul_(lora.scale)
+        slots = m.slots(lora)
+        ranks = slots[-1][2].stop  # columns of the room that are in use
+        da = _product(du[:, :ranks].t(), xa[:, : m.width]).mul_(lora.scale)
         dx = dx.addmm_(du, m.a) if ctx.needs_input_grad[0] else None
-        for _name, rows, columns in m.slots(lora):
+        for _name, rows, columns in slots:
             grads.append(da[columns])
             at = slice(m.width + columns.start, m.width + columns.stop)
             grads.append(_product(dy[:, rows].t(), xa[:, at]))

@@ -1,0 +1,111 @@
+"""What comes and goes in the decoder of half precision and 4 bit: bytes by phase and owner.
+No torch here.
+
+Its caches, unless memory comes first (`Load.frugal`), stay from one rollout to the next. In an
+update the most is held between forward and backward, when every activation is there: then comes
+either the loss's tile or the widest layer's backward, whichever takes more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from grpolab import fit_formulas as f
+from grpolab.fit_formulas import Load
+from grpolab.model_shape import ModelShape
+
+Phases = dict[str, dict[str, int]]
+
+LIBRARIES = 64 * f.MIB
+"""Workspace that matrix products keep on a GPU, as measured."""
+
+
+def passing(m: ModelShape, load: Load) -> Phases:
+    """By phase, for one lane."""
+    evaluated = min(load.evaluated, load.rows // 2) if load.frugal else load.evaluated
+    held_out = replace(load, groups=evaluated, rows=2 * evaluated)
+    kept = {"kv_cache": 0, "workspace": LIBRARIES if load.cuda else 0}
+    if not load.frugal:
+        kept["kv_cache"] = f.kv_cache(m, load)
+        kept["workspace"] += buffers(m, load)
+    out = {"rollout": sampling(m, load)}
+    if evaluated:
+        out["evaluate"] = sampling(m, held_out)
+    out["score"] = _with(kept, _larger(f.loss_tiles(m, load) * 2 // 3, _forward(m, load)))
+    out["update"] = _with(kept, update(m, load))
+    learned = 4 * f.trainable(m, load)
+    out["step"] = _with(kept, {"gradients": learned, "workspace": learned})
+    return out
+
+
+def update(m: ModelShape, load: Load) -> dict[str, int]:
+    """One microbatch, and the gradients of those before."""
+    before = 4 * f.trainable(m, load) if load.micro_rows < load.rows else 0
+    return {"gradients": before, "activations": activations(m, load)} | _larger(
+        f.loss_tiles(m, load), _backward(m, load)
+    )
+
+
+def update_bytes(m: ModelShape, load: Load) -> int:
+    """All that comes and goes in an update."""
+    return sum(update(m, load).values())
+
+
+def sampling(m: ModelShape, load: Load) -> dict[str, int]:
+    """Caches and buffers; then either the prompts' forward, or the logits that follow it: of every
+    prompt and of every row."""
+    logits = 4 * (load.rows + load.groups) * m.vocabulary
+    out = {
+        "kv_cache": f.kv_cache(m, load),
+        "workspace": buffers(m, load) + (LIBRARIES if load.cuda else 0),
+    }
+    prompts = load.groups * load.prompt * _wide_forward(m, load)
+    return _with(out, _larger(logits, prompts))
+
+
+def buffers(m: ModelShape, load: Load) -> int:
+    """The sampler's own: inputs of products, tokens and log-probs."""
+    inputs = 3 * m.hidden + m.heads * m.head_dim + m.inner + 4 * 64
+    return load.rows * (inputs * load.width + 12 * load.answer)
+
+
+def activations(m: ModelShape, load: Load) -> int:
+    """For each token and layer: normed rows and products' inputs before attention and MLP, queries,
+    keys and values as rotated, the attended twice, gate and up, and their product; the adapter's
+    part of four inputs; the softmax's sum; the keys and values of every row again. After the last
+    layer normed rows, the states, and those that predict a token. Where they are computed again:
+    the stream between layers and its newest part, and all that of one layer. With a critic twice.
+    """
+    q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
+    rows, flat = load.micro_rows, f.tokens(load, load.micro_rows)
+    wide = 4 * m.hidden + 3 * q + 2 * kv + 3 * m.inner + 4 * 64
+    keys = rows * (load.prompt + load.answer) * 2 * kv
+    layer = (flat * wide + keys) * load.width + 4 * flat * m.heads
+    kept = m.layers * layer
+    if load.frugal and load.cuda:
+        kept = layer + m.layers * flat * m.hidden * (4 + load.width)
+    return (kept + 4 * flat * m.hidden * load.width) * (2 if load.critic else 1)
+
+
+def _wide_forward(m: ModelShape, load: Load) -> int:
+    """Bytes a token of the widest place in a forward that keeps nothing."""
+    return (3 * m.inner + 2 * m.hidden) * load.width + 8 * m.hidden
+
+
+def _forward(m: ModelShape, load: Load) -> int:
+    return f.tokens(load, load.chunk_rows) * _wide_forward(m, load)
+
+
+def _backward(m: ModelShape, load: Load) -> int:
+    """The MLP's gradients beside its activations: of the gated product, of gate and up, and of the
+    stream, twice."""
+    wide = 3 * m.inner * load.width + 8 * m.hidden
+    return f.tokens(load, load.micro_rows) * wide
+
+
+def _larger(tiles: int, workspace: int) -> dict[str, int]:
+    return {"loss_tiles": tiles} if tiles > workspace else {"workspace": workspace}
+
+
+def _with(some: dict[str, int], more: dict[str, int]) -> dict[str, int]:
+    return {k: some.get(k, 0) + more.get(k, 0) for k in some | more}
