@@ -6,6 +6,7 @@ The prediction is for answers of full length, `rollout.max_tokens`; shorter ones
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,9 +104,15 @@ def is_native(config: Mapping[str, Any], scenario: Scenario) -> bool:
 def prompt_tokens(scenario: Scenario, shape: ModelShape) -> int:
     """The longest of some prompts of the task, in tokens: of one character where the vocabulary is
     that of letters, else of three and a half, with a chat template around them."""
+    return max(_prompts(scenario, shape))
+
+
+def _prompts(scenario: Scenario, shape: ModelShape) -> list[int]:
     task, rng = make_task(scenario.task), random.Random(scenario.seed)
-    letters = max(len(task.draw(rng, held_out=False).text) for _ in range(32))
-    return letters if shape.vocabulary < f.LARGE_VOCABULARY else round(letters / 3.5) + 30
+    letters = [len(task.draw(rng, held_out=False).text) for _ in range(32)]
+    if shape.vocabulary < f.LARGE_VOCABULARY:
+        return letters
+    return [round(count / 3.5) + 30 for count in letters]
 
 
 def _loads(
@@ -123,6 +130,7 @@ def _loads(
             algorithms[cue.name] = [cue.algorithm or source[-1]]
     model, rollout, targets = scenario.model, scenario.rollout, scenario.model.lora.targets
     named = None if targets == "all-linear" else [targets] if isinstance(targets, str) else targets
+    mean = round(statistics.fmean(_prompts(scenario, shape)))
     loads = []
     for sections in algorithms.values():
         made = [make_algorithm(s) for s in sections]
@@ -140,7 +148,8 @@ def _loads(
                 frugal=model.frugal, evaluated=scenario.evaluate.prompts,
             )
         )  # fmt: skip
-    return loads
+    # where no row is padded
+    return [replace(load, mean_prompt=mean) if load.half else load for load in loads]
 
 
 def _sampled_in(scenario: Scenario, config: Mapping[str, Any]) -> int:

@@ -46,7 +46,7 @@ class Load:
     targets: Collection[str] | None  # linears with an adapter; None: all
     groups: int  # K
     rows: int  # N
-    prompt: int  # P, tokens
+    prompt: int  # P, tokens of the longest
     answer: int  # T, tokens
     microbatch: int  # rows
     threads: int
@@ -55,6 +55,7 @@ class Load:
     remembers: int  # adapters that only remember
     frugal: bool = False  # on a GPU: activations computed again, caches given back after sampling
     evaluated: int = 0  # held-out prompts of one evaluation
+    mean_prompt: int = 0  # tokens, where it differs from the longest
 
     @property
     def half(self) -> bool:
@@ -220,7 +221,7 @@ def tokens(load: Load, rows: int) -> int:
     if not load.native:
         return rows * (load.prompt + load.answer - 1)
     groups = min(load.groups, -(-rows * load.groups // load.rows))
-    return groups * load.prompt + rows * (load.answer - 1)
+    return groups * (load.mean_prompt or load.prompt) + rows * (load.answer - 1)
 
 
 def activations(m: ModelShape, load: Load) -> int:
@@ -286,7 +287,7 @@ def step_workspace(m: ModelShape, load: Load) -> int:
 def outside(load: Load) -> int:
     """Interpreter and libraries, as measured: on a CPU in the process; on a GPU the context."""
     if load.cuda:
-        return 520 * MIB
+        return 820 * MIB
     return 420 * MIB if load.native else 510 * MIB
 
 

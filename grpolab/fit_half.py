@@ -16,8 +16,8 @@ from grpolab.model_shape import ModelShape
 
 Phases = dict[str, dict[str, int]]
 
-LIBRARIES = 64 * f.MIB
-"""Workspace that matrix products keep on a GPU, as measured."""
+LIBRARIES = 3 * 32 * f.MIB
+"""What cuBLAS is given to work in: by forwards, backwards and the capture of graphs, on Hopper."""
 
 
 def passing(m: ModelShape, load: Load) -> Phases:
@@ -31,7 +31,9 @@ def passing(m: ModelShape, load: Load) -> Phases:
     out = {"rollout": sampling(m, load)}
     if evaluated:
         out["evaluate"] = sampling(m, held_out)
-    out["score"] = _with(kept, _larger(f.loss_tiles(m, load) * 2 // 3, _forward(m, load)))
+    scored = load.micro_rows if load.frugal else load.chunk_rows
+    forward = f.tokens(load, scored) * _wide_forward(m, load)
+    out["score"] = _with(kept, _larger(f.loss_tiles(m, load) * 2 // 3, forward))
     out["update"] = _with(kept, update(m, load))
     learned = 4 * f.trainable(m, load)
     out["step"] = _with(kept, {"gradients": learned, "workspace": learned})
@@ -39,10 +41,18 @@ def passing(m: ModelShape, load: Load) -> Phases:
 
 
 def update(m: ModelShape, load: Load) -> dict[str, int]:
-    """One microbatch, and the gradients of those before."""
+    """One microbatch, and the gradients of those before. The widest backward is that of the last
+    MLP: gradients of gate and up beside these."""
     before = 4 * f.trainable(m, load) if load.micro_rows < load.rows else 0
-    return {"gradients": before, "activations": activations(m, load)} | _larger(
-        f.loss_tiles(m, load), _backward(m, load)
+    flat = f.tokens(load, load.micro_rows)
+    backward = flat * 2 * m.inner * load.width
+    states = flat * 2 * m.hidden * load.width
+    kept = activations(m, load)
+    if load.frugal and load.cuda:
+        backward += _layer(m, load)
+    return _with(
+        {"gradients": before, "activations": kept, "workspace": states},
+        _larger(f.loss_tiles(m, load), backward),
     )
 
 
@@ -59,7 +69,7 @@ def sampling(m: ModelShape, load: Load) -> dict[str, int]:
         "kv_cache": f.kv_cache(m, load),
         "workspace": buffers(m, load) + (LIBRARIES if load.cuda else 0),
     }
-    prompts = load.groups * load.prompt * _wide_forward(m, load)
+    prompts = load.groups * (load.mean_prompt or load.prompt) * _wide_forward(m, load)
     return _with(out, _larger(logits, prompts))
 
 
@@ -73,34 +83,30 @@ def activations(m: ModelShape, load: Load) -> int:
     """For each token and layer: normed rows and products' inputs before attention and MLP, queries,
     keys and values as rotated, the attended twice, gate and up, and their product; the adapter's
     part of four inputs; the softmax's sum; the keys and values of every row again. After the last
-    layer normed rows, the states, and those that predict a token. Where they are computed again:
-    the stream between layers and its newest part, and all that of one layer. With a critic twice.
-    """
-    q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
-    rows, flat = load.micro_rows, f.tokens(load, load.micro_rows)
-    wide = 4 * m.hidden + 3 * q + 2 * kv + 3 * m.inner + 4 * 64
-    keys = rows * (load.prompt + load.answer) * 2 * kv
-    layer = (flat * wide + keys) * load.width + 4 * flat * m.heads
-    kept = m.layers * layer
+    layer normed rows, the states, and those that predict a token. Where they are computed again,
+    the stream between layers and its newest part. With a critic twice."""
+    flat = f.tokens(load, load.micro_rows)
     if load.frugal and load.cuda:
-        kept = layer + m.layers * flat * m.hidden * (4 + load.width)
+        kept = m.layers * flat * m.hidden * (4 + load.width)
+    else:
+        kept = m.layers * _layer(m, load)
     return (kept + 4 * flat * m.hidden * load.width) * (2 if load.critic else 1)
 
 
+def _layer(m: ModelShape, load: Load) -> int:
+    """One layer's activations."""
+    q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
+    rows, flat = load.micro_rows, f.tokens(load, load.micro_rows)
+    wide = 4 * m.hidden + 3 * q + 2 * kv + 3 * m.inner + 4 * 64
+    keys = rows * ((load.mean_prompt or load.prompt) + load.answer) * 2 * kv
+    return (flat * wide + keys) * load.width + 4 * flat * m.heads
+
+
 def _wide_forward(m: ModelShape, load: Load) -> int:
-    """Bytes a token of the widest place in a forward that keeps nothing."""
-    return (3 * m.inner + 2 * m.hidden) * load.width + 8 * m.hidden
-
-
-def _forward(m: ModelShape, load: Load) -> int:
-    return f.tokens(load, load.chunk_rows) * _wide_forward(m, load)
-
-
-def _backward(m: ModelShape, load: Load) -> int:
-    """The MLP's gradients beside its activations: of the gated product, of gate and up, and of the
-    stream, twice."""
-    wide = 3 * m.inner * load.width + 8 * m.hidden
-    return f.tokens(load, load.micro_rows) * wide
+    """Bytes a token of the widest place in a forward that keeps nothing: all of one layer, and the
+    stream before and in it."""
+    q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
+    return (3 * m.inner + 4 * m.hidden + 3 * q + 2 * kv) * load.width + 8 * m.hidden
 
 
 def _larger(tiles: int, workspace: int) -> dict[str, int]:

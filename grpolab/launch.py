@@ -228,5 +228,10 @@ def environment() -> dict[str, str]:
         # waiting threads sleep instead of spinning: on few cores that starves the viewer
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
         "TOKENIZERS_PARALLELISM": "false",
+        # answers of other lengths each step: blocks that cannot grow left a third of a GPU unused
+        "PYTORCH_ALLOC_CONF": os.environ.get(
+            "PYTORCH_ALLOC_CONF",
+            os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"),
+        ),
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }

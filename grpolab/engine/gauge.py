@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+USERS = 3
+"""Of cuBLAS on a GPU: forwards, backwards (torch's own thread), and the capture of graphs."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Gauge(Protocol):
     """Reads one device's memory."""
 
     exact: bool  # whether `held` counts tensors alone
+    libraries: int  # bytes of it that torch may have handed to libraries, at most
 
     def now(self) -> Reading: ...
 
@@ -61,6 +66,7 @@ class CudaGauge:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.libraries = USERS * blas_workspace(device)
         self._reserved = -1
         self._outside = 0
 
@@ -82,6 +88,14 @@ class CudaGauge:
         return _asked(torch.cuda.memory_stats_as_nested_dict(self.device), "peak")
 
 
+def blas_workspace(device: torch.device) -> int:
+    """Bytes that torch gives cuBLAS to work in, for each thread and stream that uses it."""
+    if sizes := re.findall(r":(\d+):(\d+)", os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")):
+        return sum(int(kib) * int(count) for kib, count in sizes) * 1024
+    hopper = torch.cuda.get_device_capability(device)[0] >= 9
+    return (4096 * 8 if hopper else 4096 * 2 + 16 * 8) * 1024
+
+
 def _asked(stats: dict[str, Any], when: str) -> int:
     """Not every backend counts what was asked for."""
     return _of(stats, "requested_bytes", when) or _of(stats, "allocated_bytes", when)
@@ -96,6 +110,7 @@ class HostGauge:
     heaps; elsewhere the peak is that of the process's life and nothing counts as free."""
 
     exact = False
+    libraries = 0
 
     def __init__(self) -> None:
         self._page = resource.getpagesize()

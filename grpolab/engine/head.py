@@ -43,6 +43,7 @@ class _TokenLogp(torch.autograd.Function):
                 dlogp[at], dentropy[at], 1 / ctx.temperature, weight.dtype,
             )  # fmt: skip
             torch.mm(slope, weight, out=out[at])
+            del slope  # before the next tile's logits
         return out, None, None, None
 
 

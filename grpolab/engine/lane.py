@@ -17,7 +17,7 @@ from grpolab.engine.critic import Critic
 from grpolab.engine.held import Held
 from grpolab.engine.learner import Learner
 from grpolab.engine.memory import Memory
-from grpolab.engine.microbatch import shape_of
+from grpolab.engine.microbatch import rows_at_once, shape_of
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.relief import Relief
 from grpolab.engine.sample import Rollout, join, sample
@@ -230,6 +230,8 @@ class Lane:
                 return rows, of(part(rollout, rows)[0])
 
         pieces = self._pieces(len(rollout.group), SCORED)
+        if self.model.frugal:
+            pieces = [p for whole in pieces for p in whole.split(rows_at_once(self, rollout))]
         found = [
             piece
             for done in self.workers.map(lambda rows: self.relief.run(work, rows), pieces)

@@ -94,15 +94,15 @@ class Learner:
         found: list[Piece] = []
         squares: list[Tensor] = []
         judged = not critic_only and (len(pieces) > 1 or len(pieces[0]) > 1)
-        # one after the other, so that no more than two sets of gradients are held on a GPU
+        # as they come, so that on a GPU no more than two sets of gradients are held
         for some in lane.workers.each(lambda rows: lane.relief.run(work, rows), pieces):
-            for piece, grads in some:
+            while some:
+                piece, grads = some.pop(0)
                 found.append(piece)
                 if judged:  # before they are added up, which is done in the first one's place
                     squares.append(_square(grads[: len(self.policy)]))
-                for tensor, grad in zip(tensors, grads, strict=True):
-                    if grad is not None:
-                        tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
+                _add(tensors, grads)
+                del grads  # or they would stay beside the next ones
         if len(squares) > 1:
             whole = float(_square([t.grad for t in self.policy.values()]))
             self.agreement = _agreement([float(s) for s in squares], whole)
@@ -219,6 +219,13 @@ class Learner:
             return torch.stack(parts).sum(0)
 
         return product
+
+
+def _add(tensors: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
+    """Gradients to what is there of them, in its place."""
+    for tensor, grad in zip(tensors, grads, strict=True):
+        if grad is not None:
+            tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
 
 
 def _square(grads: Sequence[Tensor | None]) -> Tensor:

@@ -2,8 +2,10 @@
 
 What lasts is counted from its storages whenever a phase ends. What comes and goes inside a phase is
 counted by a `Tally` the first time that a phase is seen (on a CPU the second: the first step shall
-not wait), when it has grown, and now and then; in between, the last count stands. The peak of every
-phase is what the allocator says (see `gauge`); what no owner answers for is `other`, and is shown.
+not wait), when it has grown, and now and then; in between, the last count stands, on a GPU as
+shares of what came and went. The peak of every phase is what the allocator says (see `gauge`);
+what no owner answers for is `other`, and is shown: on a GPU what is neither a known tensor's, nor
+an operation's while it ran, nor within what torch hands to cuBLAS.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class _Seen:
     passing: dict[str, dict[str, int]]  # by part of the phase and owner: held at the peak only
     free: dict[str, int]  # by part: what lay free in the allocator then
     peaks: dict[str, int]  # by part: the allocator's, 0 where not measured
-    unseen: int  # held at the phase's end by nobody known
+    unseen: dict[str, int]  # by part: held by nobody known, then and at the phase's end
     highest: int
     age: int = 0
 
@@ -228,20 +230,22 @@ class Memory:
         highest = window.highest
         if len(seen.passing) > 1 and seen.highest:  # the share that this part had of the phase
             highest = round(highest * seen.peaks.get(part, seen.highest) / seen.highest)
-        passing = seen.passing[part]
+        passing, unseen = seen.passing[part], seen.unseen[part]
         if self.gauge.exact:
-            owners["workspace"] += seen.unseen
+            if window.tally is None:  # what lasts is counted anew, what passes is as it was
+                unseen = max(0, now.held - sum(held.values()))
+                passing = _scaled(passing, highest - sum(held.values()) - unseen)
+            owners["workspace"] += min(unseen, self.gauge.libraries)
         else:
-            owners["outside"] += seen.unseen
+            owners["outside"] += unseen
             free = seen.free[part]
             if window.tally is None:  # what was free at the start, less what came, plus new pages
                 came = sum(held.values()) + sum(passing.values()) - window.lasting
                 free = window.start.free - came + highest - window.start.held
             owners["fragmentation"] += max(0, free)
         rest = highest - sum(owners.values()) - sum(passing.values())
-        if rest < 0 and (total := sum(passing.values())):  # smaller than when it was tallied
-            scale = max(0.0, 1 + rest / total)
-            passing = {k: round(v * scale) for k, v in passing.items()}
+        if rest < 0:  # smaller than when it was tallied
+            passing = _scaled(passing, sum(passing.values()) + rest)
             rest = highest - sum(owners.values()) - sum(passing.values())
         for owner, size in passing.items():
             owners[owner] = owners.get(owner, 0) + size
@@ -269,16 +273,23 @@ class Memory:
 
 
 def _found(window: _Window, tally: Tally, held: dict[str, int], now: Reading) -> _Seen:
-    passing, free = {}, {}
-    kept = 0 if now.outside is not None else now.free
-    unseen = max(0, now.held - tally.total - kept)
+    passing, free, unseen = {}, {}, {}
+    exact = now.outside is not None
+    last = max(0, now.held - tally.total - (0 if exact else now.free))
     for part, peak in tally.peaks.items():
-        owners = peak.by_owner()
-        if (inside := peak.hidden - unseen) > 0:
-            owners["workspace"] = owners.get("workspace", 0) + inside
+        owners, unseen[part] = peak.by_owner(), last
+        if exact:  # what an operation took while it ran is gone by now
+            unseen[part] = min(last, peak.hidden)
+            owners["workspace"] = owners.get("workspace", 0) + peak.hidden - unseen[part]
         passing[part] = {k: n for k, v in owners.items() if (n := v - held.get(k, 0)) > 0}
         free[part] = peak.kept
     return _Seen(passing, free, window.parts, unseen, window.highest)
+
+
+def _scaled(owners: dict[str, int], to: int) -> dict[str, int]:
+    """The same shares of another total, which is at least 0."""
+    total = sum(owners.values())
+    return {k: round(v * max(0, to) / total) for k, v in owners.items()} if total else owners
 
 
 def _phase_name(name: str, part: str, seen: _Seen) -> str:

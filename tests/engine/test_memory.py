@@ -183,6 +183,7 @@ class FakeGauge:
     """A gauge that is told what to say."""
 
     exact = True
+    libraries = 0
 
     def __init__(self) -> None:
         self.held = self.most = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from functools import cache
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from grpolab import launch
 
 CHILD = Path(__file__).with_name("memory_child.py")
 
@@ -32,24 +33,24 @@ SCENARIO: dict[str, Any] = {
 def measured(
     name: str, folder: Path, threads: int = 1, device: str = "cpu", quantize: str = "none"
 ) -> dict[str, Any]:
-    """A small lab in a process of its own, on a model made by another one. On several threads it is
-    chance how far the peaks of two microbatches meet."""
-    root = Path(__file__).resolve().parents[2]
-    paths = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    """A small lab in a process of its own, on a model made by another one, once. On several threads
+    it is chance how far the peaks of two microbatches meet."""
     model = folder / name
     ask = SHAPES[name] | {"path": str(model), "scenario": SCENARIO, "steps": 3}
     ask |= {"threads": threads}
     ask |= {"device": device, "model": {"quantize": quantize}}
     make = "import json, sys; from pathlib import Path; from tests.engine.memory_child import *; "
     make += "make_model(Path(sys.argv[2]), json.loads(sys.argv[1]))"
-    env = os.environ | {"PYTHONPATH": paths, "TRANSFORMERS_VERBOSITY": "error"}
-    for command in (["-c", make], [str(CHILD)]):
+    env = launch.environment() | {"TRANSFORMERS_VERBOSITY": "error"}
+    told = ""
+    for command in [["-c", make]] * (not model.exists()) + [[str(CHILD)]]:
         done = subprocess.run(
             ["nice", "-n", "15", sys.executable, *command, json.dumps(ask), str(model)],
             capture_output=True, text=True, env=env, check=False, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+        told = done.stdout
+    return json.loads(told.splitlines()[-1])
 
 
 @pytest.fixture(scope="session")
@@ -94,9 +95,18 @@ def test_the_prediction_is_within_a_tenth_of_the_process_s_peak(models: Path, na
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_on_a_gpu_the_named_owners_are_the_allocator_s_peak(models: Path, name: str, quantize: str):
+    """And the prediction is within a tenth of it: with what the allocator keeps free and what is
+    outside, and without."""
     told = measured(name, models, device="cuda", quantize=quantize)
-    for phases in told["phases"]:
-        for phase, owners in phases.items():
-            inside = sum(owners.values()) - owners["outside"]
-            assert inside - owners["other"] == pytest.approx(inside, rel=0.03), phase
-            assert inside <= 1.01 * told["peak"]
+    found = [owners for phases in told["phases"] for owners in phases.values()]
+    for owners in found:
+        assert owners["other"] <= 0.03 * taken(owners), owners
+        assert taken(owners) <= 1.01 * told["peak"]
+    predicted = told["predicted"].values()
+    for size in (taken, lambda owners: sum(owners.values())):
+        assert max(map(size, predicted)) == pytest.approx(max(map(size, found)), rel=0.10)
+
+
+def taken(owners: dict[str, int]) -> int:
+    """What tensors and libraries hold in torch's allocator."""
+    return sum(n for owner, n in owners.items() if owner not in ("outside", "fragmentation"))

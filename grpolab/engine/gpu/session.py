@@ -10,6 +10,7 @@ of live ones. Where the tensors are not on a GPU the same steps run in plain ope
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,6 +53,11 @@ class Sampler:
     def __init__(self, model: HalfBackbone) -> None:
         self.model = model
         self._room: _Room | None = None
+
+    @cached_property
+    def stream(self) -> torch.cuda.Stream:
+        """On which steps are captured."""
+        return torch.cuda.Stream(self.model.device)
 
     def forget(self) -> None:
         """Give buffers and graphs back."""
@@ -200,10 +206,11 @@ class _Room:
         self.graphs[slots].replay()
 
     def _capture(self, slots: int) -> None:
-        """Record a step. What the trial step writes is written again by the real one."""
+        """Record a step. What the trial step writes is written again by the real one. Always on one
+        stream: for each that they see, libraries keep tens of megabytes."""
         kept = self.time.clone()
         lengths = self.draw.lengths.clone()
-        stream = torch.cuda.Stream()
+        stream = self.model.sampler.stream
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             last = self.draw.last.clone()
@@ -213,7 +220,7 @@ class _Room:
             self.draw.last.copy_(last)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             self._advance(slots)
         self._pool = self._pool or graph.pool()
         self.graphs[slots] = graph
