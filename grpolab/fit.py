@@ -192,7 +192,8 @@ def by_phase(shape: ModelShape, loads: list[Load]) -> Phases:
         most = max((p[phase] for p in passing), key=lambda owners: sum(owners.values()))
         out[phase] = lasting | most
         out[phase]["outside"] = f.outside(first)
-        out[phase]["fragmentation"] = f.fragmentation(first, sum(most.values()))
+        free = fit_half.fragmentation if first.half and first.cuda else f.fragmentation
+        out[phase]["fragmentation"] = free(shape, first, sum(most.values()))
     return out
 
 

@@ -291,6 +291,6 @@ def outside(load: Load) -> int:
     return 420 * MIB if load.native else 510 * MIB
 
 
-def fragmentation(load: Load, passing: int) -> int:
+def fragmentation(m: ModelShape, load: Load, passing: int) -> int:
     """What the allocator keeps free at the peak, of what comes and goes: as measured."""
     return round(passing * (0.08 if load.cuda else 0.25))

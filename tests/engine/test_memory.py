@@ -293,6 +293,8 @@ def test_without_procfs_and_glibc_a_gauge_still_tells_something():
 @pytest.mark.gpu
 def test_the_caching_allocator_is_accounted_for():
     device = torch.device("cuda")
+    gc.collect()
+    before = torch.cuda.memory_allocated()  # by other tests in this process
     lasting = torch.zeros(8 * MB, device=device)
     weight = torch.randn(4, 32, device=device, requires_grad=True)
     held = {"backbone": [lasting], "adapters": [weight]}
@@ -305,5 +307,5 @@ def test_the_caching_allocator_is_accounted_for():
         for account in memory.take().values():
             inside = sum(account.values()) - account["outside"]
             assert account["backbone"] == 32 * MB
-            assert account["other"] <= 0.03 * inside
+            assert account["other"] <= 0.03 * inside + before
             assert account["outside"] > 100 * MB

@@ -25,7 +25,7 @@ SCENARIO: dict[str, Any] = {
     "name": "memory", "task": "slots", "algorithm": "grpo",
     "rollout": {"prompts": 4, "group_size": 8, "max_tokens": 40},
     "train": {"steps": 4, "microbatch": 32, "updates_per_rollout": 1},
-    "record": {"stream": False, "tokens": False},
+    "record": {"stream": False, "tokens": False}, "evaluate": {"prompts": 8},
 }  # fmt: skip
 
 
