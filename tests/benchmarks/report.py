@@ -1,5 +1,5 @@
 """What a benchmark found: figures with their spread, rows with their targets, one Markdown table
-and one JSON file that is written anew after every part."""
+and one JSON file that is written anew with every row."""
 
 from __future__ import annotations
 
@@ -156,10 +156,12 @@ class Report:
     def add(self, row: Row) -> None:
         self.rows.append(row)
         self.say("  " + " | ".join(row.cells()))
+        self.flush()  # a part may be cut off
 
     def check(self, found: Check) -> bool:
         self.checks.append(found)
         self.say(f"  {found}")
+        self.flush()
         return found.passed
 
     def note(self, name: str, value: Any) -> None:
