@@ -56,7 +56,7 @@ def lasting(state: LabState, lane: LaneState, at: int) -> list[tuple[int, Findin
     switched = max((s.step for s in lane.switches if s.step < at), default=0)
     out = []
     for which in range(len(RULES)):
-        said = [level for level in LEVELS if _on(back(), which, level)]
+        said: list[Level] = [level for level in LEVELS if _on(back(), which, level)]
         if not said:
             continue
         level = said[0]
