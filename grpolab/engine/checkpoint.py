@@ -14,6 +14,7 @@ from torch import Tensor
 
 from grpolab.engine import thinning
 
+
 def folder(run_dir: Path, step: int) -> Path:
     return run_dir / "checkpoints" / f"step-{step:06d}"
 

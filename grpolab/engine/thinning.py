@@ -1,5 +1,5 @@
-"""Which checkpoints stay on disk: the newest, and older ones spread over the run's life, the thinner
-the older, so that a rewind reaches far back and the folder stays small."""
+"""Which checkpoints stay on disk: the newest, and older ones spread over the run's life, the
+thinner the older, so that a rewind reaches far back and the folder stays small."""
 
 from __future__ import annotations
 

@@ -148,7 +148,9 @@ class Header(Canvas):
         """What must not be mistaken: the training's state and the view's, in words."""
         d, s = self.desk, self.desk.state
         chips = []
-        if s.failed:
+        if d.starting:
+            chips.append(("ENGINE STARTS AGAIN…", "warn"))
+        elif s.failed:
             chips.append(("✗ FAILED", "bad"))
         elif s.ended and d.mode != "replay":
             words = {"done": ("✓ RUN DONE", "good"), "interrupted": ("■ STOPPED", "warn")}
