@@ -1,5 +1,5 @@
-"""A run that is over: from the time screen an engine is started again and goes back to a checkpoint;
-where none can be, the screen says how it is done."""
+"""A run that is over: the time screen starts an engine again, and it goes back to a checkpoint;
+where none can be started, the screen says how it is done."""
 
 from __future__ import annotations
 

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 from grpolab.tui.screens.training import Training
 from grpolab.tui.source import Engine
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 class Starting(Training):
     """These actions, apart from the screen that they act on."""
@@ -20,7 +17,6 @@ class Starting(Training):
     if TYPE_CHECKING:
 
         def mark(self, marks: set[str]) -> None: ...
-        def run_worker(self, work: Callable[[], None], *, thread: bool) -> Any: ...
 
     def start_again(self, to: int, *commands: dict[str, Any]) -> None:
         """Go back to a checkpoint in a new engine. It waits there, paused: who goes back wants to
@@ -38,7 +34,9 @@ class Starting(Training):
             for command in ({"do": "pause"}, *commands):
                 engine.send(command)
             desk.say("the engine starts again, which takes some seconds…")
-            self.run_worker(lambda: self._await(engine, former), thread=True)
+            self.app.run_worker(
+                lambda: self._await(engine, former), thread=True, exit_on_error=False
+            )
         self.moved()
 
     def _await(self, engine: Engine, former: tuple[Engine | None, int | None]) -> None:
