@@ -77,7 +77,11 @@ class Record:
         self.evals = [e for e in lane.evals if e.step <= self.step]
         self.algorithm, _, self.settings = lane.in_force(self.step)
         self.switched = max((s.step for s in lane.switches if s.step < self.step), default=0)
-        task = [c.step for c in lane.changes if c.key.startswith("task.") and c.step < self.step]
+        task = [
+            c.step
+            for c in lane.changes
+            if c.key.startswith(("task.", "rewards.")) and c.step < self.step
+        ]
         self.task_changed = max(task, default=0)
 
     @cached_property

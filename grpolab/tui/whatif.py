@@ -71,8 +71,8 @@ class Basis:
         return out
 
 
-def commands(now: Plan, plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
-    """What to send to a lane that runs as `now`, and in words what cannot be changed in a run."""
+def commands(now: Plan, plan: Plan) -> list[dict[str, Any]]:
+    """What to send to a lane that runs as `now`."""
     out: list[dict[str, Any]] = []
     if (plan.algorithm, plan.preset) != (now.algorithm, now.preset):
         section = {"name": plan.algorithm, "preset": plan.preset}
@@ -85,9 +85,12 @@ def commands(now: Plan, plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
         ]
     if plan.answers != now.answers:
         out.append({"do": "set", "key": "rollout.group_size", "value": plan.answers})
-    others = [f"{k} {w:g}" for k, w in plan.weights.items() if w != now.weights.get(k)]
-    told = [f"weights of rewards are settled when a run starts ({', '.join(others)})"]
-    return out, told if others else []
+    out += [
+        {"do": "set", "key": f"rewards.{name}.weight", "value": weight}
+        for name, weight in plan.weights.items()
+        if weight != now.weights.get(name)
+    ]
+    return out
 
 
 LADDER = tuple(m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5))

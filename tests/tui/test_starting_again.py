@@ -145,7 +145,7 @@ async def test_after_a_failure_it_can_go_on_and_may_fail_again(tmp_path: Path) -
         live.write(ev.Failed(6, "again", "working"), ev.Ended(6, "failed"))
         engine.code = 1
         await press(live.app, pilot)
-        assert "The run stopped" in text(live.app)
+        assert "The run stopped" in await press(live.app, pilot)
 
 
 @pytest.mark.parametrize("mode", ["replay", "watch"])

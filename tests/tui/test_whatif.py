@@ -52,16 +52,16 @@ def test_the_next_value(kind: str, value: Any, up: Any, down: Any) -> None:
 
 def test_what_is_sent() -> None:
     now = plan()
-    assert commands(now, now) == ([], [])
-    wanted, cannot = commands(now, now.setting("beta", 0.1).setting("clip_low", None))
-    assert wanted == [
+    assert commands(now, now) == []
+    assert commands(now, now.setting("beta", 0.1).setting("clip_low", None)) == [
         {"do": "set", "key": "beta", "value": 0.1},
         {"do": "set", "key": "clip_low", "value": None},
-    ] and not cannot  # fmt: skip
-    wanted, cannot = commands(now, plan(answers=4, weights={"accuracy": 2.0, "format": 0.2}))
-    assert wanted == [{"do": "set", "key": "rollout.group_size", "value": 4}]
-    assert "settled when a run starts (accuracy 2)" in cannot[0]
-    (switch,), _ = commands(now, now.under(cards.cards()["dr-grpo"], "paper").setting("beta", 0.5))
+    ]
+    assert commands(now, plan(answers=4, weights={"accuracy": 2.0, "format": 0.2})) == [
+        {"do": "set", "key": "rollout.group_size", "value": 4},
+        {"do": "set", "key": "rewards.accuracy.weight", "value": 2.0},
+    ]
+    (switch,) = commands(now, now.under(cards.cards()["dr-grpo"], "paper").setting("beta", 0.5))
     assert switch["do"] == "switch"
     assert switch["algorithm"]["name"] == "dr-grpo" and switch["algorithm"]["beta"] == 0.5
 
@@ -70,20 +70,22 @@ def test_the_commands_are_ones_that_the_engine_takes() -> None:
     from pydantic import TypeAdapter
 
     from grpolab.algorithms import ALGORITHMS
-    from grpolab.scenario import Cue, check_setting
+    from grpolab.scenario import Cue, build, check_setting
     from grpolab.tasks import TASKS
 
     adapter: Any = TypeAdapter(Cue)
     sums, grpo = TASKS["sums"], ALGORITHMS["grpo"]
     for card in cards.load().values():
         for preset in card.presets:
-            wanted, _ = commands(plan(), plan().under(card, preset))
-            for command in wanted:
+            for command in commands(plan(), plan().under(card, preset)):
                 adapter.validate_python(command | {"at": 3})
-    wanted, _ = commands(plan(), plan(answers=4).setting("beta", 0.1))
+    other = plan(answers=4, weights={"accuracy": 1, "format": 0.5}).setting("beta", 0.1)
+    wanted = commands(plan(), other)
+    assert len(wanted) == 3
+    sections = build({}).rewards
     for command in wanted:
         cue = adapter.validate_python(command | {"at": 3})
-        check_setting(cue.key, cue.value, grpo(grpo.Settings()), sums(sums.Options()))
+        check_setting(cue.key, cue.value, grpo(grpo.Settings()), sums(sums.Options()), sections)
 
 
 def test_rewards_under_other_weights() -> None:
@@ -200,8 +202,16 @@ async def test_values_are_typed_and_checked(opened: Opened) -> None:
     await press_(live.app, pilot, "down", "enter", "backspace", "2", "enter")
     assert screen.plan.weights["accuracy"] == 2.0 and Fake.asked[-1]["rewards"] is not None
     await press_(live.app, pilot, "a")
-    assert live.engine.sent == [{"do": "set", "key": "rollout.group_size", "value": 3}]
-    assert "settled when a run starts" in live.desk.notice[0]
+    weight = {"do": "set", "key": "rewards.accuracy.weight", "value": 2.0}
+    assert live.engine.sent == [{"do": "set", "key": "rollout.group_size", "value": 3}, weight]
+    assert "rewards.accuracy.weight 2" in live.desk.notice[0]
+    # once it is so, there is nothing more to apply; the rollout was graded as it was
+    step = live.desk.state.step
+    live.write(ev.SettingChanged(step, "main", "rewards.accuracy.weight", 1.0, 2.0, "command"))
+    await press_(live.app, pilot)
+    await press_(live.app, pilot, "a")
+    assert live.engine.sent[2:] == [{"do": "set", "key": "rollout.group_size", "value": 3}]
+    assert screen.basis.plan.weights["accuracy"] == 1.0
     await press_(live.app, pilot, "backspace", "u", "enter", "escape")
     assert screen.plan == screen.basis.plan
 
