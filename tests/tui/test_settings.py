@@ -68,7 +68,8 @@ def test_what_is_typed_is_checked_like_the_file() -> None:
     for key, typed, value in (
         ("train.microbatch", "auto", "auto"), ("train.microbatch", "4", 4),
         ("evaluate.every", "3", 3), ("record.stream", "no", False), ("train.schedule", "constant",
-         "constant"), ("rewards.format.weight", "-1", -1.0), ("task.mix", "[0, 0, 1]", [0, 0, 1]), ("clip_low", "none", None),
+         "constant"), ("task.mix", "[0, 0, 1]", [0, 0, 1]), ("clip_low", "none", None),
+        ("rewards.format.weight", "-1", -1.0),
     ):  # fmt: skip
         assert settings.parse("grpo", by[key], typed, rows, "sums") == value
         scenario.check_setting(key, value, scenario.make_algorithm(
