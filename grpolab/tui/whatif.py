@@ -172,6 +172,25 @@ def scored(raw: Mapping[str, Any]) -> Scored:
     )  # fmt: skip
 
 
+def known(basis: Basis, raw: Mapping[str, Any]) -> Scored | None:
+    """What is in force, as a lens has it already (`raw` is its object): there is nothing to wait
+    for. None where the process would reckon something else."""
+    plan = basis.plan
+    found = raw.get("algorithms", {}).get(plan.algorithm)
+    if found is None or found.get("preset", plan.preset) != plan.preset:
+        return None
+    given = found.get("settings", {})
+    other = any(given.get(key, value) != value for key, value in plan.settings.items())
+    if other or (given.get("entropy_bonus") or 0) > 0 or given.get("baseline") == "moving":
+        return None
+    rewards = [[sample["reward"] for sample in group["samples"]] for group in raw["groups"]]
+    groups = [
+        {"samples": [s | {"reward": r} for s, r in zip(group["samples"], of, strict=True)]}
+        for group, of in zip(found["groups"], rewards, strict=True)
+    ]
+    return scored(found | {"groups": groups, "cosine": 1.0})
+
+
 class Scorer:
     """The process, one question at a time."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from grpolab import events as ev
 from grpolab.state import RolloutView
-from grpolab.tui import cards, settings
+from grpolab.tui import cards, settings, whatif
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import Action
@@ -49,8 +49,8 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         self.token = 0
         self.basis = basis(desk, lens, rollout)
         self.plan = self.basis.plan
-        self.before: Scored | None = None
-        self.after: Scored | None = None
+        self.before = self.after = whatif.known(self.basis, lens.raw)
+        self.ready = False  # the process has the rollout
         self.problem, self.asked, self.took = "", time.monotonic(), 0.0
         self.at = "algorithm"  # the chosen knob
         self.part = "knobs"
@@ -86,10 +86,12 @@ class WhatIfScreen(WhatIfKeys, Sheet):
             self.wanted = False
             plan, self.asked = self.plan, time.monotonic()
             try:
-                if self.before is None:
+                if not self.ready:
                     self.before = await self.scorer.ask(self.basis.request(self.basis.plan))
-                found = await self.scorer.ask(self.basis.request(plan))
-                self.after, self.problem = found, ""
+                    self.ready = True
+                same = plan == self.basis.plan
+                found = None if same else await self.scorer.ask(self.basis.request(plan))
+                self.after, self.problem = found or self.before, ""
             except ValueError as error:
                 self.after, self.problem = None, str(error)
             self.took, self.asked = time.monotonic() - self.asked, 0.0
@@ -99,6 +101,8 @@ class WhatIfScreen(WhatIfKeys, Sheet):
     def change(self, plan: Plan) -> None:
         """Another plan: show it at once, and its numbers as soon as they are there."""
         self.plan = plan
+        if not self.ready:
+            self.after = self.before if plan == self.basis.plan else None
         if self.at not in [k.key for k in self.knobs]:
             self.at = "algorithm"
         self.score()
