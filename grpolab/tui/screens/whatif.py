@@ -19,7 +19,7 @@ from grpolab.tui.panes.whatif_knobs import Knob, Knobs, knobs
 from grpolab.tui.panes.whatif_parts import Answers, Outcome, Pushes
 from grpolab.tui.screens.sheet import Sheet, bindings
 from grpolab.tui.screens.whatif_keys import WhatIfKeys
-from grpolab.tui.whatif import Basis, Plan, Scored, Scorer
+from grpolab.tui.whatif import Basis, Plan, Scorer
 
 
 class WhatIfScreen(WhatIfKeys, Sheet):
