@@ -32,12 +32,26 @@ def prepare(request: launch.Request) -> tuple[Path, list[str]]:
     run = rundir.find(request.resume)
     scenario_file.load(str(run / rundir.SCENARIO))
     end, opening = rundir.ending(run), rundir.opening(run)
-    if end is not None and end.status == "done":
+    if request.back_to is not None:
+        _check_checkpoint(run, request.back_to)
+    elif end is not None and end.status == "done":
         raise launch.RunIsDone(run)
     if opening is not None:  # the digest depends on both
         threads = threads or opening.threads
         device = opening.device if device == "auto" else device
-    return run, launch.engine_arguments(run, threads, device, resume=opening is not None)
+    return run, launch.engine_arguments(
+        run, threads, device, resume=opening is not None, back_to=request.back_to
+    )
+
+
+def _check_checkpoint(run: Path, step: int) -> None:
+    """Whether a run has a checkpoint of this step, or it is the start. Raises RequestError."""
+    there = [0, *(n for n, _ in rundir.checkpoints(run))]
+    if rundir.opening(run) is None:
+        raise RequestError(f"--from {step}: {run} has not begun yet")
+    if step not in there:
+        known = ", ".join(map(str, there))
+        raise RequestError(f"--from {step}: {run} has checkpoints of the steps {known}")
 
 
 def main(argument: str) -> None:

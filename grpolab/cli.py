@@ -27,6 +27,7 @@ examples:
   grpolab run default --algorithm rloo --set train.steps=100 --set task.mix=[0,0,1]
   grpolab run mine.yaml --headless --json        one JSON object on stdout, progress on stderr
   grpolab run --resume last                      go on with the newest run
+  grpolab run --resume last --from 40            … from the checkpoint of its step 40
   grpolab compare default --algorithms grpo,ppo --seeds 3 --headless
   grpolab replay last                            see it again; nothing is computed
 
@@ -106,6 +107,11 @@ def parser() -> Parser:
     run.add_argument(
         "--resume", metavar="RUN", help="go on with an interrupted run (`last`: the newest)"
     )
+    run.add_argument(
+        "--from", type=_count, metavar="STEP", dest="back_to",
+        help="with --resume: go back to this step's checkpoint (0: the start) and on from there; "
+        "what came after is undone",
+    )  # fmt: skip
     _output(run, "no screen; progress on stderr")
 
     replay = commands.add_parser(

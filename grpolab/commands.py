@@ -30,7 +30,11 @@ def run(args: Namespace) -> int:
             raise RequestError(
                 f"--resume goes on with the run as it was recorded; leave out {', '.join(given)}"
             )
-        request = Request(resume=args.resume, device=args.device, threads=args.threads)
+        request = Request(
+            resume=args.resume, back_to=args.back_to, device=args.device, threads=args.threads
+        )
+    elif args.back_to is not None:
+        raise RequestError("--from names a step of the run to go on with: --resume RUN --from STEP")
     else:
         changes = _changes(args)
         request = Request(

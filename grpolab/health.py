@@ -1,5 +1,6 @@
 """What goes wrong in a run, from its numbers alone: each verdict with its cause, the evidence, and
-two settings to try. Pure functions over the state; the rules are in `health_rules`."""
+two settings to try. Pure functions over the state; the rules are in `health_rules`, and for how
+long one must hold before it is said in `health_lasting`."""
 
 from __future__ import annotations
 
@@ -36,11 +37,13 @@ class Finding:
     metric: str  # the curve that shows it
     evidence: tuple[tuple[str, float], ...]
     candidates: tuple[Candidate, ...]
+    sure: bool = False  # said at once: it is not drawn from numbers that waver from step to step
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Something to look at on one lane. note: worth knowing, nothing is wrong."""
+    """Something to look at on one lane, as it was last seen, at `step`. note: worth knowing,
+    nothing is wrong."""
 
     name: str
     level: Level
@@ -74,12 +77,17 @@ class Record:
         self.evals = [e for e in lane.evals if e.step <= self.step]
         self.algorithm, _, self.settings = lane.in_force(self.step)
         self.switched = max((s.step for s in lane.switches if s.step < self.step), default=0)
-        task = [c.step for c in lane.changes if c.key.startswith("task.") and c.step < self.step]
+        task = [
+            c.step
+            for c in lane.changes
+            if c.key.startswith(("task.", "rewards.")) and c.step < self.step
+        ]
         self.task_changed = max(task, default=0)
 
     @cached_property
     def known(self) -> dict[str, Any]:
-        return values(self.state, self.lane)
+        """Every setting that the step was computed with."""
+        return values(self.state, self.lane, self.step)
 
     def raw(self, metric: str, after: int = 0) -> Sequence[float]:
         """What the newest steps after one of them measured, be it no number; the newest last."""
@@ -106,19 +114,20 @@ class Record:
 
 
 def verdicts(state: LabState, lane: LaneState, at: int | None = None) -> list[Verdict]:
-    """What is to be said of a lane after step `at` (None: its newest), the worst first."""
-    from grpolab.health_rules import RULES
+    """What is to be said of a lane after step `at` (None: its newest), the worst first. It follows
+    from the steps up to there, so a step of the past is judged as it was when it was new."""
+    from grpolab.health_lasting import lasting
 
-    record = Record(state, lane, at)
-    if record.last is None:
+    last = lane.last if at is None else lane.steps.upto(at)
+    if last is None:
         return []
-    found = [f for rule in RULES if (f := rule(record)) is not None]
+    now = values(state, lane)
     made = [
         Verdict(
-            f.name, f.level, lane.name, record.step, f.title, f.cause, f.metric, f.evidence,
-            choose(f.candidates, record.known),
+            f.name, f.level, lane.name, step, f.title, f.cause, f.metric, f.evidence,
+            choose(f.candidates, now),
         )
-        for f in found
+        for step, f in lasting(state, lane, last.step)
     ]  # fmt: skip
     return sorted(made, key=lambda v: LEVELS.index(v.level))
 

@@ -51,6 +51,7 @@ def numbers(r: Record) -> Finding | None:
         (LESS_RATE, Candidate("dual_clip", absent(3.0), "bounds what one blamed token can do"),
          Candidate("clip_high", absent(0.2), "bounds the ratio above"), ONE_PASS,
          Candidate("train.max_grad_norm", scaled(1 / 3), "smaller steps")),
+        sure=True,
     )  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def falling(r: Record) -> Finding | None:
         "It has left what it was good at: mostly steps that are too large, or too many updates "
         "from one rollout.",
         "reward" if drop[0][0].startswith("reward") else "held-out accuracy", tuple(drop),
-        (LESS_RATE, MORE_LEASH, ONE_PASS, MORE_PROMPTS),
+        (LESS_RATE, MORE_LEASH, ONE_PASS, MORE_PROMPTS), sure="held-out now" in dict(drop),
     )  # fmt: skip
 
 

@@ -35,17 +35,19 @@ class Candidate:
     why: str
 
 
-def values(state: LabState, lane: LaneState) -> dict[str, Any]:
-    """Every setting in force on a lane by the name that `set` knows it by."""
+def values(state: LabState, lane: LaneState, at: int | None = None) -> dict[str, Any]:
+    """Every setting in force on a lane by the name that `set` knows it by; those that step `at` was
+    computed with, or of now."""
     scenario = state.run.scenario if state.run else {}
-    out: dict[str, Any] = dict(lane.settings)
+    out: dict[str, Any] = dict(lane.settings if at is None else lane.in_force(at)[2])
     for section in ("train", "rollout", "model"):
         there = scenario.get(section)
         if isinstance(there, dict):
             out |= {f"{section}.{k}": v for k, v in there.items() if not isinstance(v, dict)}
-    out |= {c.key: c.after for c in lane.changes if "." in c.key}
+    made = (c for c in lane.changes if "." in c.key and (at is None or c.step < at))
+    out |= {c.key: c.after for c in made}
     if out.get("train.learning_rate", 0) is None:
-        out["train.learning_rate"] = _own_rate(out, lane)
+        out["train.learning_rate"] = _own_rate(out, lane, at)
     return out
 
 
@@ -62,9 +64,9 @@ def choose(candidates: Sequence[Candidate], known: dict[str, Any]) -> tuple[Try,
     return tuple(found[:2])
 
 
-def _own_rate(known: dict[str, Any], lane: LaneState) -> float | None:
-    """The algorithm's own learning rate, from the newest step's, before the schedule."""
-    last = lane.last
+def _own_rate(known: dict[str, Any], lane: LaneState, at: int | None) -> float | None:
+    """The algorithm's own learning rate, from that of a step, before the schedule."""
+    last = lane.last if at is None else lane.steps.upto(at)
     rate = last.metrics.get("learning_rate") if last else None
     if last is None or rate is None or known.get("train.schedule") != "linear":
         return rate

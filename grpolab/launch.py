@@ -35,6 +35,7 @@ class Request:
     changes: Sequence[tuple[str, str, Any]] = ()  # as scenario_file.changes gives them
     out: str | None = None
     resume: str | None = None
+    back_to: int | None = None  # the checkpoint of that run to go on from; none: the newest
     device: str = "auto"
     threads: int | None = None
 
@@ -178,10 +179,13 @@ def log_tail(run_dir: Path, lines: int = 20) -> str:
     return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
-def engine_arguments(run_dir: Path, threads: int | None, device: str, resume: bool) -> list[str]:
+def engine_arguments(
+    run_dir: Path, threads: int | None, device: str, resume: bool, back_to: int | None = None
+) -> list[str]:
     """The engine's command line after `python -m grpolab.engine`."""
     arguments = [str(run_dir), "--threads", str(threads or default_threads()), "--device", device]
-    return [*arguments, "--resume"] if resume else arguments
+    arguments += ["--resume"] if resume else []
+    return arguments if back_to is None else [*arguments, "--from", str(back_to)]
 
 
 def default_threads(engines: int = 1) -> int:

@@ -17,6 +17,9 @@ from grpolab.state import KEPT_ROLLOUTS, LabState, LaneState, RolloutView
 LOADED = 8
 """Rollouts out of the file that are held in memory."""
 
+AROUND = 256
+"""Steps on either side that are searched for one whose tokens were recorded."""
+
 
 class Stored(RolloutView):
     """A rollout that is in the run file: it is read when something of it is asked for."""
@@ -159,6 +162,19 @@ class Recall:
             return None
         entry = self.log.find(found.rollout_step, found.rollout_line, lines, step)
         return self._stored(found, entry, lines) if entry >= 0 else None
+
+    def recorded(self, lane: str, step: int) -> int | None:
+        """The step nearest to one, among `AROUND` on either side, whose tokens are in the file; of
+        two the older."""
+        found = self.log.lanes.get(lane)
+        if found is None:
+            return None
+        for by in range(AROUND):
+            for near in (step - by, step + by):
+                entry = self.log.find(found.rollout_step, found.rollout_line, self.lines, near)
+                if entry >= 0 and found.part("tokens", entry, self.lines):
+                    return near
+        return None
 
     def answers(self, lane: str, step: int) -> RolloutView | None:
         """A step's answers alone, be they later than what is in the state: its tokens are not

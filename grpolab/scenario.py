@@ -6,7 +6,7 @@ and turns what is wrong into one line with file, line, key and the nearest valid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
@@ -40,6 +40,7 @@ __all__ = [
     "LaneSection", "LensCue", "ModelSection", "RecordSection", "RewardSection", "RolloutSection",
     "Scenario", "ScenarioError", "SetCue", "SwitchCue", "TaskSection", "TrainSection", "build",
     "check_setting", "expand", "lab_wide", "make_algorithm", "make_reward", "make_task",
+    "reward_meant",
 ]  # fmt: skip
 
 Result = TypeVar("Result")
@@ -125,7 +126,9 @@ def build(data: object) -> Scenario:
     for i, lane in enumerate(scenario.lanes):
         whole["lanes"][i]["algorithm"] = _whole_algorithm(lane.algorithm, lanes[lane.name])
     for i, cue in sorted(enumerate(scenario.cues), key=lambda item: item[1].at):
-        algorithm = _within(("cues", i), _follow_cue, cue, lanes, make_task(scenario.task))
+        algorithm = _within(
+            ("cues", i), _follow_cue, cue, lanes, make_task(scenario.task), scenario.rewards
+        )
         if algorithm is not None:
             whole["cues"][i]["algorithm"] = _whole_algorithm(cue.algorithm, algorithm)  # pyright: ignore
     return Scenario.model_validate(whole)
@@ -162,7 +165,9 @@ def expand(data: object) -> dict[str, Any]:
     return data
 
 
-def _follow_cue(cue: Cue, lanes: dict[str, Algorithm], task: tasks.Task) -> Algorithm | None:
+def _follow_cue(
+    cue: Cue, lanes: dict[str, Algorithm], task: tasks.Task, scenario_rewards: list[RewardSection]
+) -> Algorithm | None:
     """Check a cue against the lanes as they will be then, and do to `lanes` what it will do to
     them.
 
@@ -185,13 +190,13 @@ def _follow_cue(cue: Cue, lanes: dict[str, Algorithm], task: tasks.Task) -> Algo
             return lanes[cue.name]
     if isinstance(cue, SetCue):
         for name in meant:
-            check_setting(cue.key, cue.value, lanes[name], task)
+            check_setting(cue.key, cue.value, lanes[name], task, scenario_rewards)
     return None
 
 
 LAB_WIDE = ("train.steps", "train.checkpoint_every")
-"""Settings of `train` that all lanes have in common; so are all of `task`, `evaluate` and
-`record`."""
+"""Settings of `train` that all lanes have in common; so are all of `task`, `evaluate`, `record`
+and `rewards`."""
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "train": TrainSection,
@@ -205,7 +210,7 @@ FIXED: dict[str, str] = {
     "seed": "every draw of prompts and answers follows from it",
     "model": "the backbone, its dtype and the adapters' shape are made when the model is loaded",
     "task.name": "another task has other prompts; start a run on it",
-    "rewards": "rewards before and after would not compare, and every curve rests on them",
+    "rewards": "which there are; what each weighs can change: rewards.NAME.weight",
     "lanes": "fork a lane to have one more; a lane's algorithm can be switched",
 }
 """What a running lab does not change, and why."""
@@ -213,15 +218,37 @@ FIXED: dict[str, str] = {
 
 def lab_wide(key: str) -> bool:
     """Whether a setting is the same for all lanes."""
-    return key in LAB_WIDE or key.startswith(("task.", "evaluate.", "record."))
+    return key in LAB_WIDE or key.startswith(("task.", "evaluate.", "record.", "rewards."))
 
 
-def check_setting(key: str, value: object, algorithm: Algorithm, task: tasks.Task) -> None:
-    """Whether `set` may give this value to this key of a lane, or of the task. Raises
-    ScenarioError with loc `key` or `value`.
+def reward_meant(key: str, sections: Sequence[RewardSection]) -> int:
+    """Which of a run's rewards `rewards.NAME.weight` means. Raises ScenarioError with loc `key`."""
+    name = key.removeprefix("rewards.").rpartition(".")[0]
+    names = [section.name for section in sections]
+    if names.count(name) != 1:
+        told = (
+            f"there are several rewards {name!r}" if name in names else f"no reward {name!r} here"
+        )
+        raise ScenarioError(("key",), f"{told}; the run has {', '.join(names) or 'none'}")
+    return names.index(name)
+
+
+def check_setting(
+    key: str,
+    value: object,
+    algorithm: Algorithm,
+    task: tasks.Task,
+    sections: Sequence[RewardSection] = (),
+) -> None:
+    """Whether `set` may give this value to this key of a lane, of the task, or of the rewards,
+    whose `sections` these are. Raises ScenarioError with loc `key` or `value`.
     """
     section, _, field = key.rpartition(".")
     known: dict[str, Any] = {}
+    if section.startswith("rewards."):
+        reward = make_reward(sections[reward_meant(key, sections)])[0]
+        _check_field(section, reward.Options, reward.options.model_dump(), field, value)
+        return
     why = FIXED.get(key) or FIXED.get(key.partition(".")[0])
     if why is not None:
         raise ScenarioError(("key",), f"{key} is settled when a run starts: {why}")
@@ -235,10 +262,16 @@ def check_setting(key: str, value: object, algorithm: Algorithm, task: tasks.Tas
         raise ScenarioError(
             ("key",),
             f"unknown setting {key!r}; valid: train.…, rollout.…, task.…, evaluate.…, record.…, "
-            f"or the algorithm's own",
+            f"rewards.…, or the algorithm's own",
         )
+    whose = section if section in (*SECTIONS, "task") else algorithm.name
+    _check_field(whose, model, known, field, value)
+
+
+def _check_field(
+    whose: str, model: type[BaseModel], known: dict[str, Any], field: str, value: object
+) -> None:
     if field not in model.model_fields:
-        whose = section if section in (*SECTIONS, "task") else algorithm.name
         raise ScenarioError(
             ("key",), f"{whose} has no setting {field!r}{nearest(field, model.model_fields)}"
         )

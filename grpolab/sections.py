@@ -148,7 +148,8 @@ class SetCue(Strict):
     at: int = Field(ge=0, description="after this many steps")
     do: Literal["set"]
     key: str = Field(
-        description="an algorithm setting, or train.…, rollout.…, task.…, evaluate.…, record.…"
+        description="an algorithm setting, or train.…, rollout.…, task.…, evaluate.…, record.…, "
+        "rewards.NAME.weight"
     )
     value: bool | int | float | str | list[int | float] | None
     lane: str | None = None

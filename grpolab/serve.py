@@ -7,6 +7,7 @@ unless told otherwise, and refuses pages of other sites that try to speak to it.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import shlex
@@ -37,6 +38,13 @@ FOCUS = """<script>
 </script>
 """
 """Keys work as soon as there is a screen, without a click."""
+
+HOLD = """<script>fetch("/hold?seconds={seconds}");</script>
+"""
+"""A request that stays open. A headless browser's virtual time stands still meanwhile; for a
+websocket, over which the screen comes, it does not wait."""
+
+LONGEST_HOLD = 60
 
 MISSING = "grpolab serve needs textual-serve: pip install 'grpolab[serve]'"
 
@@ -98,7 +106,14 @@ def _server(line: Sequence[str], host: str, port: int) -> Any:
         async def _make_app(self) -> web.Application:
             app = await super()._make_app()
             app.middlewares.append(_guard(host))
+            app.router.add_get("/hold", self.hold)
             return app
+
+        async def hold(self, request: web.Request) -> web.Response:
+            """Answer after so many seconds."""
+            seconds = request.query.get("seconds", "")
+            await asyncio.sleep(min(LONGEST_HOLD, int(seconds)) if seconds.isdecimal() else 0)
+            return web.Response(status=204)
 
         async def on_startup(self, app: web.Application) -> None:
             shown = f"[{host}]" if ":" in host else host
@@ -118,7 +133,9 @@ def _server(line: Sequence[str], host: str, port: int) -> Any:
                 "application": {"name": "grpolab"},
             }
             page = aiohttp_jinja2.render_string("app_index.html", request, told)
-            page = FOREIGN.sub("", page).replace("</body>", FOCUS + "</body>")
+            wait = request.query.get("wait", "")
+            script = FOCUS + (HOLD.format(seconds=wait) if wait.isdecimal() else "")
+            page = FOREIGN.sub("", page).replace("</body>", script + "</body>")
             return web.Response(text=page, content_type="text/html")
 
     return LabServer(shlex.join(line), host, port, "grpolab", f"http://{host}:{port}")

@@ -17,11 +17,14 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--from", type=int, dest="back_to")
     a = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the viewer decides what Ctrl-C means
     from grpolab.engine.host import Host
 
-    return Host(a.run_dir, a.device, a.threads, resume=a.resume, started=started).run()
+    host = Host(a.run_dir, a.device, a.threads, resume=a.resume, started=started)
+    host.back_to = a.back_to
+    return host.run()
 
 
 if __name__ == "__main__":

@@ -121,11 +121,17 @@ def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> N
 
 def change_for_all(lab: Lab, key: str, value: Any, origin: str) -> None:
     """A setting that all lanes have in common, from the next step on: of the task (evaluations then
-    draw new held-out prompts), of evaluation and record, or the run's length."""
+    draw new held-out prompts), of evaluation and record, a reward's weight, or the run's length."""
     lanes = list(lab.lanes.values())
-    scenario.check_setting(key, value, lanes[0].algorithm, lab.task)
+    scenario.check_setting(key, value, lanes[0].algorithm, lab.task, lab.plan.rewards)
     section, _, name = key.partition(".")
-    if section == "task":
+    if section == "rewards":
+        at, name = scenario.reward_meant(key, lab.plan.rewards), key.rpartition(".")[2]
+        plan = lab.plan.complete()
+        options = dict(plan["rewards"][at])
+        plan["rewards"][at][name] = value
+        lab.set_plan(Scenario.model_validate(plan))
+    elif section == "task":
         options = lab.task.options.model_dump(mode="json")
         lab.set_task({"name": lab.task.name} | options | {name: value})
     else:

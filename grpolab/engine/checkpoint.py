@@ -12,8 +12,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-KEPT = 5
-"""Newest checkpoints that stay on disk."""
+from grpolab.engine import thinning
 
 
 def folder(run_dir: Path, step: int) -> Path:
@@ -21,7 +20,7 @@ def folder(run_dir: Path, step: int) -> Path:
 
 
 def save(run_dir: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
-    """Write a checkpoint and remove the oldest beyond KEPT; returns its folder."""
+    """Write a checkpoint and remove those that need not stay; returns its folder."""
     target = folder(run_dir, step)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
@@ -37,9 +36,17 @@ def save(run_dir: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
     if target.exists():
         shutil.rmtree(target)
     draft.rename(target)
-    for old in sorted(target.parent.glob("step-*"))[:-KEPT]:
-        shutil.rmtree(old)
+    _thin(run_dir)
     return target
+
+
+def _thin(run_dir: Path) -> None:
+    there = whole(run_dir)
+    sizes = [sum(file.stat().st_size for file in path.iterdir()) for _, path in there]
+    stay = thinning.kept([step for step, _ in there], sizes)
+    for step, path in there:
+        if step not in stay:
+            shutil.rmtree(path)
 
 
 def whole(run_dir: Path) -> list[tuple[int, Path]]:

@@ -61,6 +61,7 @@ class Host:
         self.stopping = False
         self.paused = False
         self.single = 0  # steps still to make while paused
+        self.back_to: int | None = None  # a resume goes back to this step's checkpoint
 
     def run(self) -> int:
         """Do the work; the process's exit code. What fails becomes an event, not only a
@@ -80,6 +81,8 @@ class Host:
             lab.open()
             if self.resume:
                 self._go_back(lab)
+                if self.back_to is not None:
+                    rewind(lab, self.back_to)
             lab.clock.seconds["startup"] += time.perf_counter() - self.started
             self._loop(lab)
         except Exception as error:

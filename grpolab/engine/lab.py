@@ -74,7 +74,7 @@ class Lab:
         self.step_number = 0
         self.cues = self.planned_cues()
         self.cues_done = 0
-        self.parts = [scenario.make_reward(r) for r in plan.rewards]
+        self.parts = parts_of(plan)
         self.memory = Memory(device, self.holdings, self.traits)
         self.lanes: dict[str, Lane] = {}
         self.evaluated: tuple[int, int] = (-1, 0)  # step and lanes of the newest evaluation
@@ -118,7 +118,10 @@ class Lab:
             self.lanes.pop(name).drop()
 
     def set_plan(self, plan: Scenario) -> None:
-        """Another length, other evaluations, another record, from now on."""
+        """Another length, other evaluations, another record, other weights of the rewards, from
+        now on."""
+        if plan.rewards != self.plan.rewards:
+            self.parts = parts_of(plan)
         self.plan = plan
         if hasattr(self, "task"):
             self.test_prompts = held_out(self.task, plan.seed, plan.evaluate.prompts)
@@ -303,6 +306,11 @@ class Lab:
             self.emit(found)
         self.evaluated = (self.step_number, len(self.lanes))
         self.clock.add("eval", start)
+
+
+def parts_of(plan: Scenario) -> list[tuple[rewards.Reward, float]]:
+    """The parts of the reward with their weights."""
+    return [scenario.make_reward(section) for section in plan.rewards]
 
 
 def _answer_metrics(

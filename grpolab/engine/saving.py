@@ -76,7 +76,9 @@ def save(lab: Lab) -> None:
         # done by hand once, to be done again at its step
         "waiting": [cue.model_dump(mode="json") for cue, origin in ahead if origin == "command"],
         "task": lab.task_section.model_dump(mode="json"),
-        "plan": lab.plan.model_dump(mode="json", include={"train", "evaluate", "record"}),
+        "plan": lab.plan.model_dump(
+            mode="json", include={"train", "evaluate", "record", "rewards"}
+        ),
         "lanes": lanes,
         "seconds": lab.clock.now(),
     }

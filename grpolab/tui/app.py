@@ -13,6 +13,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.theme import Theme
 
+from grpolab import launch
 from grpolab.tui import tastes
 from grpolab.tui.arrange import LAYOUTS
 from grpolab.tui.desk import Desk
@@ -139,9 +140,19 @@ def open_live(run_dir: Path | None, engine: Engine, notice: str = "") -> int:
     the first thing that the header says.
     """
     desk = Desk(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine)
+    desk.restart = partial(_started_again, desk)
     if notice:
         desk.say(notice, "warn")
-    return _open(desk)
+    try:
+        return _open(desk)
+    finally:
+        if isinstance(desk.engine, launch.Engine) and desk.engine is not engine:
+            desk.engine.close()
+
+
+def _started_again(desk: Desk, to: int) -> Engine:
+    """An engine that goes back to a checkpoint of the desk's run."""
+    return launch.Engine.boot(launch.Request(resume=str(desk.run_dir), back_to=to))
 
 
 def open_watch(run_dir: Path) -> int:

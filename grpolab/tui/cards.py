@@ -128,10 +128,14 @@ def parse_run_setting(
 ) -> Any:
     """The same for a setting of the run: `train.…`, `rollout.…`, …; for one of `task.…` valid
     beside the other `values` of that task."""
+    from grpolab.rewards import REWARDS
     from grpolab.scenario import SECTIONS
     from grpolab.tasks import TASKS
 
     section, _, name = key.partition(".")
+    if section == "rewards":
+        reward, _, name = name.rpartition(".")
+        return _parsed(REWARDS[reward].Options, name, text, {})
     if section != "task":
         return _parsed(SECTIONS[section], name, text, {})
     known = {k.partition(".")[2]: v for k, v in (values or {}).items() if k != key}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,9 @@ class Desk:
     opened: float = field(default_factory=time.monotonic)
     leaving: float | None = None  # since when the engine is asked to finish its step
     exit_code: int | None = None  # of the engine
+    restart: Callable[[int], Engine] | None = None
+    """Starts an engine that goes back to the checkpoint of a step, of a run that is over."""
+    starting: bool = False  # that engine was started and has not come so far
     problem: Exception | None = None  # why there is nothing to show; raised when the screen is gone
     pausing: bool = False  # asked for, not yet confirmed by an event
     asked: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -114,6 +118,12 @@ class Desk:
     def commands(self) -> bool:
         """Whether an engine listens that can still be asked for something."""
         return self.engine is not None and not self.over and self.leaving is None
+
+    @property
+    def restartable(self) -> bool:
+        """Whether an engine can be started again, to go back to a checkpoint."""
+        ready = self.restart is not None and not self.starting
+        return ready and self.over and self.leaving is None
 
     def lane_mark(self, lane: str) -> tuple[str, str]:
         """A lane's glyph and colour, stable over the run."""

@@ -54,6 +54,14 @@ class Finding:
             order=self.order,
         )
 
+    @property
+    def narrow(self) -> bool:
+        """Whether the filter keeps any answer out."""
+        try:
+            return self.wanted() != Wanted(order=self.order)
+        except ValueError:  # half typed
+            return True
+
     def rows(self) -> list[Found]:
         """What was found, in its order."""
         found = self.results.rows()

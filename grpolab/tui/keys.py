@@ -72,6 +72,7 @@ ACTIONS = (
     Action("curves", "u", "curves", "curves of every recorded number, over each other", LOOK),
     Action("health", "h", "health", "what is wrong, and why the loss is what it is", LOOK),
     Action("memory_screen", "M", "memory", "memory by owner over the steps and by phase", LOOK),
+    Action("recorded", "r", "", "the nearest step whose tokens are recorded", LOOK),
     Action("trace", "V", "trace", "credit along the answer: values, GAE; the verdict", LOOK),
     Action("slow", "m", "slow", "slow motion: one rollout at reading speed", LOOK),
     Action("play", "space", "play/pause", "play or pause; live: play on from a held step", REPLAY),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 from grpolab import rundir
 from grpolab.bookmarks import Bookmark
@@ -63,6 +64,10 @@ def moments(desk: Desk) -> list[Moment]:
         for r in state.rewinds
     ]
     told = "the training can go back to it"
+    if desk.mode != "live":
+        told = "the policy, its optimizer and its random state"
+    elif not desk.commands:
+        told = "the training can start again from it"
     found += [Moment(step, "checkpoint", told, kept=True) for step in kept(desk, last)]
     for b in desk.bookmarks.all:
         at = f"{b.lane}: " if several and b.lane in state.lanes else ""
@@ -92,6 +97,12 @@ def whole(desk: Desk) -> tuple[LabState, int]:
 def kept(desk: Desk, last: int) -> list[int]:
     """Steps up to `last` whose checkpoints are in the run directory."""
     return [step for step, _ in rundir.checkpoints(desk.run_dir) if step <= last]
+
+
+def can_resume(run_dir: Path) -> bool:
+    """Whether an engine could go on with the run in this folder: it was made by one, and is no
+    record that comes with the package."""
+    return (run_dir / rundir.SCENARIO).is_file() and (run_dir / rundir.CHECKPOINTS).is_dir()
 
 
 def undone(state: LabState, to: int) -> list[str]:

@@ -173,6 +173,7 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("prompt_next", "g,shift+down", "prompt", "next prompt", SCREEN),
         Action("prompt_previous", "G,shift+up", "", "previous prompt", SCREEN),
         Action("hold", "v", "hold", "hold this step, or follow the newest again", SCREEN),
+        Action("recorded", "r", "", "the nearest step whose tokens are recorded", SCREEN),
         *ANYWHERE,
     ),
     "slow": (

@@ -76,6 +76,7 @@ def _followed(row: Row, changes: list[SettingChanged]) -> Row:
 
 def _run_rows(state: LabState, lane: LaneState) -> list[Row]:
     """Settings of the scenario's sections."""
+    from grpolab.rewards import REWARDS
     from grpolab.scenario import SECTIONS, lab_wide
     from grpolab.tasks import TASKS
 
@@ -86,19 +87,43 @@ def _run_rows(state: LabState, lane: LaneState) -> list[Row]:
     if isinstance(task, dict) and task.get("name") in TASKS:
         models["task"] = TASKS[task["name"]].Options
         order.append("task")
+    groups = [(f"{section}.", models[section], scenario.get(section)) for section in order]
+    for given in reward_sections(scenario):
+        groups.append((f"rewards.{given['name']}.", REWARDS[given["name"]].Options, given))
+    order.append("rewards")
     several = len(state.lanes) > 1
     found = []
-    for section in order:
-        given = scenario.get(section)
+    for prefix, model, given in groups:
+        section = prefix.partition(".")[0]
         given = given if isinstance(given, dict) else {}
-        for setting in cards.described(models[section], f"{section}."):
-            value = given.get(setting.name.partition(".")[2], setting.default)
+        for setting in cards.described(model, prefix):
+            value = given.get(setting.name.removeprefix(prefix), setting.default)
             whose = "of all lanes" if several and lab_wide(setting.name) else ""
             heading = f"{section} {whose}".strip()
             if several and not whose:
                 heading = f"{section} of lane {lane.name}"
             found.append(Row(heading, setting, value, value))
     return sorted(found, key=lambda r: (order.index(r.name.partition(".")[0]), r.section))
+
+
+def reward_sections(scenario: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rewards of a run that are known here."""
+    from grpolab.rewards import REWARDS
+
+    sections = scenario.get("rewards")
+    known = [s for s in sections if isinstance(s, dict)] if isinstance(sections, list) else []
+    return [s for s in known if s.get("name") in REWARDS]
+
+
+def weights(state: LabState, lane: LaneState | None, at: int | None = None) -> dict[str, float]:
+    """What each part of the reward weighs, by name: in step `at`, or now."""
+    scenario = state.run.scenario if state.run else {}
+    found = {str(s["name"]): s.get("weight", 1.0) for s in reward_sections(scenario)}
+    for change in history(state, lane) if lane is not None else ():
+        name, _, field = change.key.removeprefix("rewards.").rpartition(".")
+        if name in found and field == "weight" and (at is None or change.step < at):
+            found[name] = change.after
+    return {name: float(weight) for name, weight in found.items()}
 
 
 def _fixed(state: LabState) -> list[Row]:
@@ -118,8 +143,8 @@ def _fixed(state: LabState) -> list[Row]:
         keys = ["name"] if section == "task" else list(given)
         why = FIXED["task.name" if section == "task" else section]
         found += [row(f"{section}.{key}", given.get(key), why) for key in keys]
-    for reward in scenario.get("rewards") or []:
-        found.append(row(f"rewards.{reward.get('name')}", reward.get("weight"), FIXED["rewards"]))
+    names = ", ".join(str(given["name"]) for given in reward_sections(scenario))
+    found.append(row("rewards", names, FIXED["rewards"]))
     return [*found, row("lanes", len(state.lanes), FIXED["lanes"])]
 
 

@@ -71,8 +71,8 @@ class Basis:
         return out
 
 
-def commands(now: Plan, plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
-    """What to send to a lane that runs as `now`, and in words what cannot be changed in a run."""
+def commands(now: Plan, plan: Plan) -> list[dict[str, Any]]:
+    """What to send to a lane that runs as `now`."""
     out: list[dict[str, Any]] = []
     if (plan.algorithm, plan.preset) != (now.algorithm, now.preset):
         section = {"name": plan.algorithm, "preset": plan.preset}
@@ -85,9 +85,12 @@ def commands(now: Plan, plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
         ]
     if plan.answers != now.answers:
         out.append({"do": "set", "key": "rollout.group_size", "value": plan.answers})
-    others = [f"{k} {w:g}" for k, w in plan.weights.items() if w != now.weights.get(k)]
-    told = [f"weights of rewards are settled when a run starts ({', '.join(others)})"]
-    return out, told if others else []
+    out += [
+        {"do": "set", "key": f"rewards.{name}.weight", "value": weight}
+        for name, weight in plan.weights.items()
+        if weight != now.weights.get(name)
+    ]
+    return out
 
 
 LADDER = tuple(m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5))
@@ -167,6 +170,25 @@ def scored(raw: Mapping[str, Any]) -> Scored:
         [[float(s["reward"]) for s in g] for g in groups],
         raw.get("cosine"), [str(x) for x in raw.get("notes", ())],
     )  # fmt: skip
+
+
+def known(basis: Basis, raw: Mapping[str, Any]) -> Scored | None:
+    """What is in force, as a lens has it already (`raw` is its object): there is nothing to wait
+    for. None where the process would reckon something else."""
+    plan = basis.plan
+    found = raw.get("algorithms", {}).get(plan.algorithm)
+    if found is None or found.get("preset", plan.preset) != plan.preset:
+        return None
+    given = found.get("settings", {})
+    other = any(given.get(key, value) != value for key, value in plan.settings.items())
+    if other or (given.get("entropy_bonus") or 0) > 0 or given.get("baseline") == "moving":
+        return None
+    rewards = [[sample["reward"] for sample in group["samples"]] for group in raw["groups"]]
+    groups = [
+        {"samples": [s | {"reward": r} for s, r in zip(group["samples"], of, strict=True)]}
+        for group, of in zip(found["groups"], rewards, strict=True)
+    ]
+    return scored(found | {"groups": groups, "cosine": 1.0})
 
 
 class Scorer:

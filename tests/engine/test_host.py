@@ -12,7 +12,7 @@ import pytest
 
 from grpolab import events as ev
 from grpolab import feed, rundir
-from grpolab.launch import Engine
+from grpolab.launch import Engine, Request
 from tests.engine.conftest import tiny
 
 LONG = {"steps": 8, "checkpoint_every": 2}
@@ -140,6 +140,28 @@ def test_rewound_and_forked_by_command_it_reruns_to_the_same_digest(tmp_path: Pa
     recorded = feed.read(engine.run_dir / rundir.EVENTS)
     assert [cue["do"] for cue in scenario_of(recorded)["cues"]] == ["fork"]
     assert rerun(engine.run_dir, out=tmp_path / "second") == 0
+
+
+def test_a_run_that_is_done_goes_back_to_a_checkpoint_and_on(tmp_path: Path, whole: str):
+    """What was done by hand since is undone; the way on is the one that it took before."""
+    engine = start(tmp_path / "done", train=LONG)
+    wait_for(engine, lambda found: 5 in steps(found))
+    engine.send({"do": "set", "key": "rollout.temperature", "value": 0.6})
+    assert engine.wait(120) == 0, engine.log_tail()
+    assert last(engine).digest != whole
+    request = Request(resume=str(engine.run_dir), back_to=4, threads=1)
+    again = Engine.boot(request)
+    assert again.ready() == engine.run_dir and again.wait(120) == 0, again.log_tail()
+    assert last(again).digest == whole != ""
+    found = events(again)
+    rewound = [e for e in found if isinstance(e, ev.Resumed) and e.origin == "rewind"]
+    assert [(e.step, e.before) for e in rewound] == [(4, 8)]
+    again = Engine.boot(Request(resume=str(engine.run_dir), back_to=8, threads=1))
+    again.send({"do": "pause"})  # at its end there is nothing to do but to make it longer
+    again.send({"do": "set", "key": "train.steps", "value": 9})
+    again.send({"do": "continue"})
+    assert again.wait(120) == 0, again.log_tail()
+    assert steps(events(again))[-1] == 9 and last(again).status == "done"
 
 
 def test_a_session_saved_as_a_scenario_has_its_digest(tmp_path: Path):

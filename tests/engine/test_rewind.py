@@ -12,6 +12,7 @@ import pytest
 from grpolab import events as ev
 from grpolab import rundir
 from grpolab.engine import changes, checkpoint, saving
+from grpolab.engine.lab import Lab, parts_of
 from grpolab.engine.rewind import rewind
 from grpolab.rerun import scenario_of
 from grpolab.scenario import AlgorithmSection, ForkCue, SetCue, build
@@ -55,9 +56,7 @@ def test_a_detour_leaves_no_trace(open_small: OpenLab, tmp_path: Path, to: int):
     lab.advance()
     rewind(lab, to)
     assert (lab.step_number, list(lab.lanes)) == (to, ["main"])
-    assert [step for step, _ in checkpoint.whole(lab.run_dir)] == list(
-        range(max(1, to - 4), to + 1)
-    )
+    assert [step for step, _ in checkpoint.whole(lab.run_dir)] == list(range(1, to + 1))
     state = fold(seen)
     lane = state.lanes["main"]
     assert (state.step, list(state.lanes)) == (to, ["main"])
@@ -138,6 +137,47 @@ def test_lab_wide_settings_come_back_with_a_checkpoint(open_small: OpenLab, tmp_
     assert "kl_ref" not in only(seen, ev.StepDone)[-1].metrics
 
 
+def test_the_weights_of_the_reward_change_live(open_small: OpenLab, tmp_path: Path):
+    """From the next step on, in every lane and in evaluations; a checkpoint and a session keep
+    them, a rewind undoes them."""
+
+    def opened(name: str, **more: Any) -> tuple[Lab, list[ev.Event]]:
+        lab, seen = open_small("rloo", folder=tmp_path / name, train=EVERY, **more)
+        lab.parts = parts_of(lab.plan)  # the fixture's own reward knows no weights
+        return lab, seen
+
+    lab, seen = opened("hand")
+    opening = ev.RunStarted(1, "x", lab.plan.complete(), 0, "cpu", 1, 6)
+    lab.advance()
+    lab.advance()
+    do(lab, do="set", key="rewards.format.weight", value=3)
+    lab.advance()
+    told = only(seen, ev.SettingChanged)[0]
+    assert (told.key, told.before, told.after) == ("rewards.format.weight", 0.2, 3)
+    graded = {e.step: e for e in only(seen, ev.Graded)}
+    assert {round(p["format"], 6) for p in graded[2].parts} <= {0.0, 0.2}
+    assert {p["format"] for p in graded[3].parts} <= {0.0, 3.0}
+    for e in graded.values():
+        assert e.reward == pytest.approx([sum(p.values()) for p in e.parts])
+    metrics = {e.step: e.metrics for e in only(seen, ev.StepDone)}
+    assert 0 <= metrics[3]["format"] <= 1  # the share that keeps it, whatever it is worth
+    lab.advance()
+    again, _ = opened("b")
+    saving.restore(again, checkpoint.folder(tmp_path / "hand", 4))
+    assert [weight for _, weight in again.parts] == [weight for _, weight in lab.parts] == [1.0, 3]
+    rewind(lab, 1)
+    assert [weight for _, weight in lab.parts] == [1.0, 0.2]
+    do(lab, do="set", key="rewards.accuracy.weight", value=0.5)
+    digest = finish(lab)
+    timed = [(0.0, e) for e in [opening, *seen]]
+    assert [(c["at"], c["key"]) for c in rundir.recorded_cues(timed)] == [
+        (1, "rewards.accuracy.weight")
+    ]
+    plan = build(scenario_of(timed))
+    replayed, _ = opened("again", cues=[c.model_dump(mode="json") for c in plan.cues])
+    assert finish(replayed) == digest
+
+
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
@@ -148,7 +188,11 @@ def test_lab_wide_settings_come_back_with_a_checkpoint(open_small: OpenLab, tmp_
         ("record.tokens", "maybe", "expected"),
         ("model.quantize", "nf4", "settled when a run starts: the backbone"),
         ("seed", 3, "every draw"),
-        ("rewards.accuracy", 3, "curve rests on them"),
+        ("rewards.accuracy", 3, "rewards.NAME.weight"),
+        ("rewards.acuracy.weight", 3, "no reward 'acuracy' here; the run has accuracy, format"),
+        ("rewards.accuracy.wieght", 3, "did you mean 'weight'"),
+        ("rewards.accuracy.weight", "1", "expected a number"),
+        ("rewards.accuracy.weight", True, "expected a number"),
         ("train.step", 3, "did you mean 'steps'"),
     ],
 )

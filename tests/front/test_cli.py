@@ -248,6 +248,21 @@ def test_boot_answers_for_the_request(tmp_path: Path, monkeypatch: pytest.Monkey
         launch.Engine.boot(launch.Request("nothing")).ready()
 
 
+def test_a_resume_may_go_back_to_a_checkpoint_also_of_a_run_that_is_done(tmp_path: Path) -> None:
+    run = write(tmp_path / "x", run_events(4, threads=3))
+    (run / "checkpoints" / "step-000002").mkdir(parents=True)
+    for step in (0, 2):
+        _, arguments = boot.prepare(launch.Request(resume=str(run), back_to=step))
+        assert arguments[-3:] == ["--resume", "--from", str(step)]
+    with pytest.raises(cli.RequestError, match=r"--from 3: .* has checkpoints of the steps 0, 2"):
+        boot.prepare(launch.Request(resume=str(run), back_to=3))
+    done = grpolab("run", "--from", "3", "--headless", cwd=tmp_path)
+    assert done.returncode == 2 and "--resume RUN --from STEP" in done.stderr
+    (run / "events.jsonl").write_text("")
+    with pytest.raises(cli.RequestError, match="has not begun yet"):
+        boot.prepare(launch.Request(resume=str(run), back_to=0))
+
+
 def test_one_run_has_one_engine(tmp_path: Path) -> None:
     run = write(tmp_path / "x", run_events(2)[:-2])
     first = boot._own_log(run)

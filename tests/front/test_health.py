@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from grpolab import events as ev
 from grpolab import health, scenario, why
 from grpolab.algorithms import ALGORITHMS
-from grpolab.health_rules import GROUPED, RULES
+from grpolab.health_lasting import COMES, GOES
+from grpolab.health_rules import GROUPED, RULES, groups
 from grpolab.health_tries import choose, values
 from grpolab.hints import METRICS
 from grpolab.scenario import AlgorithmSection, build, check_setting, make_algorithm, make_task
@@ -179,6 +181,64 @@ def test_a_step_of_the_past_is_judged_by_what_came_before_it() -> None:
     state = made(truncated=lambda i: 0.3 if i > 30 else 0.0)
     assert "answers-cut" not in found(state, at=30)
     assert "answers-cut" in found(state, at=36)
+
+
+def test_it_is_said_once_it_lasts_and_until_it_has_gone() -> None:
+    """The mean over 5 steps is at least .1 from the step after 20 on, and below it from 41 on."""
+    state = made(steps=60, truncated=lambda i: 0.3 if 20 < i <= 40 else 0.0)
+    said = [i for i in range(1, 61) if "answers-cut" in found(state, at=i)]
+    held = range(22, 44)  # two of five steps, to two of five
+    assert said == list(range(held[0] + COMES - 1, held[-1] + GOES))
+    lane = state.lanes["main"]
+    last = health.verdicts(state, lane, said[-1])[0]
+    assert last.step == held[-1]  # its numbers are those of then
+    assert dict(last.evidence)["share cut"] == pytest.approx(0.12)
+
+
+def test_a_number_about_its_threshold_does_not_flicker() -> None:
+    def about(i: int) -> float:  # means of 5 steps on both sides of .5, in turn
+        return 0.5 + 0.3 * math.sin(i / 2)
+
+    state = made(steps=60, zero_std_groups=about)
+    rule = [groups(health.Record(state, state.lanes["main"], i)) is not None for i in range(1, 61)]
+    said = ["dead-groups" in found(state, at=i) for i in range(1, 61)]
+
+    def changes(flags: list[bool]) -> int:
+        return sum(a != b for a, b in pairwise(flags))
+
+    assert changes(rule) > 5 and changes(said) == 1
+    grave = made(steps=60, zero_std_groups=1.0, accuracy=lambda i: 0.85 + 0.1 * math.sin(i / 2))
+    levels = [found(grave, at=i).get("dead-groups") for i in range(1, 61)]
+    assert set(levels[levels.index("bad") :]) == {"bad"}  # not now a note and then not
+
+
+def test_the_past_is_judged_as_it_was_when_it_was_new() -> None:
+    curves: dict[str, Curve] = {
+        "truncated": lambda i: 0.1 + 0.1 * math.sin(i / 3),
+        "zero_std_groups": lambda i: 0.5 + 0.2 * math.sin(i / 4),
+        "entropy": lambda i: 0.5 * 0.93**i,
+        "sampler_gap": lambda i: 0.03 if i % 7 < 4 else 0.0,
+        "updates_skipped": spike(17, 1.0, 0.0),
+    }
+    evals = {10: 0.8, 20: 0.5, 30: 0.8}
+    whole = made(steps=40, evals=evals, **curves)
+    for i in range(40, 0, -1):  # back, as one scrubs
+        then = made(steps=i, evals={k: v for k, v in evals.items() if k <= i}, **curves)
+        was, now = (
+            [(v.name, v.level, v.step, v.evidence) for v in health.verdicts(s, s.lanes["main"], at)]
+            for s, at in ((then, None), (whole, i))
+        )
+        assert was == now, i
+
+
+def test_a_rewind_is_judged_anew() -> None:
+    state = made(steps=30, truncated=lambda i: 0.5 if i > 20 else 0.0)
+    assert "answers-cut" in found(state)
+    state.apply(ev.Resumed(20, "rewind", 30))
+    assert found(state) == {}
+    for i in range(21, 31):
+        state.apply(ev.StepDone(i, "main", "grpo", {"truncated": 0.0}, {}, 2, 9, {}, 0, ""))
+    assert found(state) == {}
 
 
 def test_a_critic_is_judged_from_the_switch_on() -> None:

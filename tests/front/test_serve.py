@@ -115,6 +115,20 @@ def test_a_page_comes_and_needs_nothing_from_elsewhere(server: int) -> None:
 
 
 @needs_extra
+def test_a_page_may_hold_a_request_open_for_a_picture_without_a_window(server: int) -> None:
+    def get(path: str) -> tuple[int, str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+
+    assert 'fetch("/hold?seconds=7")' in get("/?wait=7")[1]
+    for usual in ("/", "/?wait=", "/?wait=%22)%3Balert(1)%2F%2F", "/?wait=-1"):
+        assert "/hold" not in get(usual)[1] and "alert" not in get(usual)[1]
+    since = time.monotonic()
+    assert get("/hold?seconds=1") == (204, "") and 0.9 < time.monotonic() - since < 8
+    assert get("/hold?seconds=x") == (204, "") and get("/hold") == (204, "")
+
+
+@needs_extra
 async def test_a_session_draws_the_lab_and_takes_keys(server: int) -> None:
     import aiohttp
 

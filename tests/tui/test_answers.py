@@ -514,3 +514,34 @@ def test_a_group_without_numbers_keeps_its_order() -> None:
     assert group.sorted() == [0, 1, 2] and group.stats() is None
     group.move(5)
     assert group.answer == 2
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_without_a_chosen_answer_the_keys_say_what_to_do(
+    live: Live, size: tuple[int, int]
+) -> None:
+    live.record(FakeRun(steps=2, prompts=2, group=2, switches={}, end=False))
+    async with live.app.run_test(size=size) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await press(live.app, pilot, "slash")
+        await found(live.app, pilot)
+        screen = live.app.screen
+        assert isinstance(screen, AnswersScreen) and screen.rows
+        screen.finding.reward = "> 99"
+        screen.start()
+        told = (await found(live.app, pilot)).split("\n")
+        assert "no answer is like that: c clears the filter" in "\n".join(told[3:])
+        for key in ("enter", "o", "w", "y", "Y"):
+            live.desk.say("")
+            told = (await press(live.app, pilot, key)).split("\n")
+            assert live.app.screen is screen
+            assert "no answer is like that: c clears the filter" in told[1], (key, told[1])
+        screen.finding.reward = "many"
+        screen.start()
+        told = (await press(live.app, pilot, "enter")).split("\n")
+        assert "nothing was searched: c clears the filter" in told[1]
+        await press(live.app, pilot, "c")
+        await found(live.app, pilot)
+        await press(live.app, pilot, "enter")
+        assert isinstance(live.app.screen, LabScreen)

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from grpolab import events as ev
 from grpolab.tui.app import LabApp
+from grpolab.tui.panes.header import BAR
 from grpolab.tui.screens.curves import CurvesScreen
 from grpolab.tui.screens.health import HealthScreen
 from grpolab.tui.screens.lab import LabScreen
@@ -146,7 +147,22 @@ async def test_a_click_on_the_header_s_count(live: Live) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
-        at = text(app).split("\n")[0].index("✗ 2 things wrong")
+        at = text(app).split("\n")[0].index("✗ 2")
         await pilot.click(offset=(at + 3, 0))
         await settle(app)
         assert isinstance(app.screen, HealthScreen)
+
+
+@pytest.mark.parametrize("width", [80, 90, 100, 110, 120, 140, 200])
+@pytest.mark.parametrize("change", [ill, well])
+async def test_the_bar_of_the_run_stays_beside_the_badge(live: Live, width: int, change) -> None:
+    recorded(live, change)
+    app: LabApp = live.app
+    async with app.run_test(size=(width, 30)) as pilot:
+        app._pilot = pilot  # pyright: ignore
+        await settle(app)
+        row = text(app).split("\n")[0]
+        assert cell_len(row) == width and "step 6/6" in row and "100%" in row
+        assert row.count("━") >= (BAR if width >= 90 else 4), row
+        assert ("✗ 2" in row) == (change is ill)
+        assert ("things wrong" in row) == (change is ill and width >= 140)

@@ -36,7 +36,7 @@ def test_every_setting_of_every_section_is_there_once() -> None:
     assert len(names) == len(set(names))
     for section, model in scenario.SECTIONS.items():
         assert {f"{section}.{k}" for k in model.model_fields} <= set(names)
-    for key in ("clip_low", "beta", "task.mix", "seed", "model.path", "rewards.accuracy"):
+    for key in ("clip_low", "beta", "task.mix", "seed", "model.path", "rewards.accuracy.weight"):
         assert key in names
     by = {r.name: r for r in rows}
     assert by["rollout.prompts"].value == 3 and by["rollout.prompts"].setting.default == 8
@@ -69,14 +69,18 @@ def test_what_is_typed_is_checked_like_the_file() -> None:
         ("train.microbatch", "auto", "auto"), ("train.microbatch", "4", 4),
         ("evaluate.every", "3", 3), ("record.stream", "no", False), ("train.schedule", "constant",
          "constant"), ("task.mix", "[0, 0, 1]", [0, 0, 1]), ("clip_low", "none", None),
+        ("rewards.format.weight", "-1", -1.0),
     ):  # fmt: skip
         assert settings.parse("grpo", by[key], typed, rows, "sums") == value
         scenario.check_setting(key, value, scenario.make_algorithm(
-            scenario.AlgorithmSection(name="grpo")), scenario.make_task(scenario.TaskSection())
+            scenario.AlgorithmSection(name="grpo")), scenario.make_task(scenario.TaskSection()),
+            scenario.build({}).rewards,
         )  # fmt: skip
     for key, typed in (
         ("evaluate.every", "0"), ("train.schedule", "cosine"), ("task.mix", "[0, 0, 0]"),
         ("task.digits", "[4, 1]"), ("rollout.top_p", "2"), ("task.mix", "[1"),
+        ("rewards.format.weight", "much"), ("rewards.format.weight", "nan"),
+        ("rewards.format.weight", "inf"),
     ):  # fmt: skip
         try:
             settings.parse("grpo", by[key], typed, rows, "sums")
@@ -84,6 +88,22 @@ def test_what_is_typed_is_checked_like_the_file() -> None:
             assert "\n" not in str(error)
         else:
             raise AssertionError(key)
+
+
+def test_the_weights_of_the_reward_in_force() -> None:
+    def change(step: int, name: str, after: float):
+        return ev.SettingChanged(step, "main", f"rewards.{name}.weight", 1.0, after, "command")
+
+    found = state(change(2, "format", 0.5), change(4, "accuracy", 0.0))
+    lane = found.lanes["main"]
+    by = named(found)
+    row = by["rewards.format.weight"]
+    assert (row.value, row.start, row.changed) == (0.5, 0.2, True) and not row.fixed
+    assert by["rewards"].fixed and "accuracy, format" in by["rewards"].value
+    assert settings.weights(found, lane) == {"accuracy": 0.0, "format": 0.5}
+    assert settings.weights(found, lane, 2) == {"accuracy": 1.0, "format": 0.2}
+    assert settings.weights(found, lane, 4) == {"accuracy": 1.0, "format": 0.5}
+    assert settings.weights(LabState(), None) == {}
 
 
 async def test_it_stays_open_follows_what_happens_and_says_what_is_settled(live: Live) -> None:

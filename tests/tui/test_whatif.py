@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -52,16 +53,16 @@ def test_the_next_value(kind: str, value: Any, up: Any, down: Any) -> None:
 
 def test_what_is_sent() -> None:
     now = plan()
-    assert commands(now, now) == ([], [])
-    wanted, cannot = commands(now, now.setting("beta", 0.1).setting("clip_low", None))
-    assert wanted == [
+    assert commands(now, now) == []
+    assert commands(now, now.setting("beta", 0.1).setting("clip_low", None)) == [
         {"do": "set", "key": "beta", "value": 0.1},
         {"do": "set", "key": "clip_low", "value": None},
-    ] and not cannot  # fmt: skip
-    wanted, cannot = commands(now, plan(answers=4, weights={"accuracy": 2.0, "format": 0.2}))
-    assert wanted == [{"do": "set", "key": "rollout.group_size", "value": 4}]
-    assert "settled when a run starts (accuracy 2)" in cannot[0]
-    (switch,), _ = commands(now, now.under(cards.cards()["dr-grpo"], "paper").setting("beta", 0.5))
+    ]
+    assert commands(now, plan(answers=4, weights={"accuracy": 2.0, "format": 0.2})) == [
+        {"do": "set", "key": "rollout.group_size", "value": 4},
+        {"do": "set", "key": "rewards.accuracy.weight", "value": 2.0},
+    ]
+    (switch,) = commands(now, now.under(cards.cards()["dr-grpo"], "paper").setting("beta", 0.5))
     assert switch["do"] == "switch"
     assert switch["algorithm"]["name"] == "dr-grpo" and switch["algorithm"]["beta"] == 0.5
 
@@ -70,20 +71,22 @@ def test_the_commands_are_ones_that_the_engine_takes() -> None:
     from pydantic import TypeAdapter
 
     from grpolab.algorithms import ALGORITHMS
-    from grpolab.scenario import Cue, check_setting
+    from grpolab.scenario import Cue, build, check_setting
     from grpolab.tasks import TASKS
 
     adapter: Any = TypeAdapter(Cue)
     sums, grpo = TASKS["sums"], ALGORITHMS["grpo"]
     for card in cards.load().values():
         for preset in card.presets:
-            wanted, _ = commands(plan(), plan().under(card, preset))
-            for command in wanted:
+            for command in commands(plan(), plan().under(card, preset)):
                 adapter.validate_python(command | {"at": 3})
-    wanted, _ = commands(plan(), plan(answers=4).setting("beta", 0.1))
+    other = plan(answers=4, weights={"accuracy": 1, "format": 0.5}).setting("beta", 0.1)
+    wanted = commands(plan(), other)
+    assert len(wanted) == 3
+    sections = build({}).rewards
     for command in wanted:
         cue = adapter.validate_python(command | {"at": 3})
-        check_setting(cue.key, cue.value, grpo(grpo.Settings()), sums(sums.Options()))
+        check_setting(cue.key, cue.value, grpo(grpo.Settings()), sums(sums.Options()), sections)
 
 
 def test_rewards_under_other_weights() -> None:
@@ -95,6 +98,30 @@ def test_rewards_under_other_weights() -> None:
     hidden = replace(basis, plan=plan(weights={"accuracy": 1.0, "format": 0.0}))
     assert hidden.request(plan(weights={"accuracy": 1.0, "format": 9.0}))["rewards"] == [1.2, 0.2]
     assert replace(basis, leash=2.0).request(plan(algorithm="ppo"))["leash"] == 1.0
+
+
+def test_what_the_lens_has_is_what_the_process_would_say() -> None:
+    from grpolab.algorithms import ALGORITHMS
+    from grpolab.lens.compute import lens as real
+    from grpolab.lens.whatif import Session
+    from tests.lens.test_whatif import batch
+
+    own = ALGORITHMS["grpo"](ALGORITHMS["grpo"].Settings(beta=0.3))
+    raw = real(batch(), own=own)
+    now = Basis(plan(settings=cards.cards()["grpo"].values() | {"beta": 0.3}))
+    said = whatif.scored(Session(batch()).score(now.request(now.plan)))
+    found = whatif.known(now, raw)
+    assert found is not None and found.cosine == pytest.approx(said.cosine)
+    assert replace(found, cosine=None) == replace(said, cosine=None)
+    for other in (
+        replace(now, plan=now.plan.setting("beta", 0.2)),
+        replace(now, plan=replace(now.plan, preset="verl")),
+        replace(now, plan=replace(now.plan, algorithm="nobody")),
+    ):
+        assert whatif.known(other, raw) is None
+    raw["algorithms"]["grpo"]["settings"]["entropy_bonus"] = 0.1
+    mine = replace(now, plan=now.plan.setting("entropy_bonus", 0.1))
+    assert whatif.known(mine, raw) is None  # the process leaves the bonus out
 
 
 class Fake:
@@ -120,6 +147,67 @@ class Fake:
 
     def close(self) -> None:
         self.closed = True
+
+
+class Slow(Fake):
+    """A process that has not started yet."""
+
+    gate: asyncio.Event
+
+    async def ask(self, request: Mapping[str, Any]) -> Scored:
+        await self.gate.wait()
+        return await super().ask(request)
+
+
+async def test_what_is_in_force_stands_there_before_the_process(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grpolab.tui.screens.whatif.Scorer", Slow)
+    Fake.asked, Slow.gate = [], asyncio.Event()
+    events = record(live)
+    r = rollout(events, 3)
+    assert r.tokens is not None
+    lengths = [len(x) for x in r.tokens.pieces]
+    Fake.shape = [[lengths[i] for i in r.rows(g)] for g in range(len(r.prompts))]
+
+    async def shown(*keys: str) -> str:  # not `settle`, which waits for the process
+        for key in keys:
+            await pilot.press(key)
+        live.app.lab.tick()
+        live.app.lab.repaint(at_once=True)
+        await pilot.pause()
+        return text(live.app)
+
+    seen = lens(r)
+    mine = seen["algorithms"]["grpo"]
+    in_force = live_settings(events)
+    mine["settings"] = mine["settings"] | in_force
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await pilot.press("l")
+        live.write(made(live.folder, seen))
+        await press(live.app, pilot)
+        told = await shown("w")
+        screen = live.app.screen
+        assert isinstance(screen, WhatIfScreen) and screen.before is not None
+        assert "nothing is changed yet" in told and "takes up" not in told
+        while screen.knob.key != "beta":
+            await pilot.press("down")
+        told = await shown("right")
+        assert "a process of its own takes up the rollout" in told and screen.after is None
+        assert "no difference" not in told
+        told = await shown("backspace")
+        assert "nothing is changed yet" in told and screen.after is screen.before
+        await shown("right")
+        Slow.gate.set()
+        told = await press(live.app, pilot)
+        assert "takes up" not in told and "against what is in force" in told
+        assert [x["base"] for x in Fake.asked] == [True, False]
+
+
+def live_settings(events: list[ev.Event]) -> dict[str, Any]:
+    return next(e.settings for e in events if isinstance(e, ev.LaneOpened))
 
 
 @pytest.fixture(params=SIZES)
@@ -160,7 +248,7 @@ Opened = tuple[Live, Pilot[int], WhatIfScreen]
 
 async def test_a_change_is_scored_and_applied(opened: Opened) -> None:
     live, pilot, screen = opened
-    assert [x["base"] for x in Fake.asked] == [True, True]
+    assert [x["base"] for x in Fake.asked] == [True]  # what is in force, once
     told = " ".join(c.title for c in live.app.get_system_commands(screen))
     assert all(a.help in told for a in screen.actions if a.name != "commands")
     assert "another algorithm" in told  # the training can be steered from here too
@@ -200,8 +288,16 @@ async def test_values_are_typed_and_checked(opened: Opened) -> None:
     await press_(live.app, pilot, "down", "enter", "backspace", "2", "enter")
     assert screen.plan.weights["accuracy"] == 2.0 and Fake.asked[-1]["rewards"] is not None
     await press_(live.app, pilot, "a")
-    assert live.engine.sent == [{"do": "set", "key": "rollout.group_size", "value": 3}]
-    assert "settled when a run starts" in live.desk.notice[0]
+    weight = {"do": "set", "key": "rewards.accuracy.weight", "value": 2.0}
+    assert live.engine.sent == [{"do": "set", "key": "rollout.group_size", "value": 3}, weight]
+    assert "rewards.accuracy.weight 2" in live.desk.notice[0]
+    # once it is so, there is nothing more to apply; the rollout was graded as it was
+    step = live.desk.state.step
+    live.write(ev.SettingChanged(step, "main", "rewards.accuracy.weight", 1.0, 2.0, "command"))
+    await press_(live.app, pilot)
+    await press_(live.app, pilot, "a")
+    assert live.engine.sent[2:] == [{"do": "set", "key": "rollout.group_size", "value": 3}]
+    assert screen.basis.plan.weights["accuracy"] == 1.0
     await press_(live.app, pilot, "backspace", "u", "enter", "escape")
     assert screen.plan == screen.basis.plan
 

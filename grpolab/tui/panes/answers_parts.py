@@ -97,8 +97,8 @@ class AnswersList(Part["AnswersScreen"]):
     def content(self, width: int, height: int) -> list[Line]:
         f, p, rows = self.sheet.finding, self.desk.palette, self.sheet.rows
         if not rows:
-            told = "no answer is like that" if f.results.done and not f.problem else ""
-            return [Line(), Line("  " + told, p.style("dim"))] if told else []
+            told = self.sheet.nothing() if f.results.done and not f.problem else ""
+            return [Line(), Line(clip("  " + told, width), p.style("dim"))] if told else []
         at = min(f.at, len(rows) - 1)
         several = len(self.desk.state.lanes) > 1
         digits = max(4, len(str(max(row.step for row in rows))))

@@ -131,6 +131,8 @@ class Footer(Canvas):
         offered = {"live": LIVE, "watch": WATCH, "replay": REPLAY}[self.desk.mode]
         if self.desk.mode == "live" and self.desk.over:
             offered = WATCH  # nobody is left to steer
+            if self.desk.restartable:
+                offered = ("rewind", *offered)
         if self.desk.current in ("learning", "kl"):
             offered = ("token", *(("open",) if self.desk.view.cursor is not None else ()), *offered)
         for name in dict.fromkeys(offered):

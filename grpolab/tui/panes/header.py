@@ -12,6 +12,12 @@ from grpolab.tui.panes.base import Canvas
 from grpolab.tui.source import Playing
 from grpolab.tui.text import Line, clip, visible
 
+BAR = 8
+"""Cells that the bar of the run has at the least, where anything can fold for it."""
+
+FOLDS = 4
+"""Ways to fold, each with the ones before: the badge's words, the device, the model, the speed."""
+
 
 class Header(Canvas):
     watches = frozenset(
@@ -44,25 +50,18 @@ class Header(Canvas):
         return [self._first(width), self._second(width)]
 
     def _first(self, width: int) -> Line:
-        p, s, view = self.desk.palette, self.desk.state, self.desk.view
-        line = Line(" ◆ ", p.style("accent")).add("grpolab ", p.style("text", bold=True))
-        name = visible(str(s.run.scenario.get("name", ""))) if s.run else self.desk.run_dir.name
-        wide = width >= 100
-        line.add(f" {clip(name, 28 if wide else 15)} ", p.style("text"))
-        if wide and s.run:
-            task = s.run.scenario.get("task")
-            parts = [
-                str(task.get("name", "")) if isinstance(task, dict) else "",
-                self._model(),
-                s.run.device,
-            ]
-            line.add("· " + " · ".join(visible(x) for x in parts if x), p.style("dim"))
-        right = self._right(width)
-        lane = view.lane_state(s)
+        """Where the bar has no room, the rest folds: first what can be read elsewhere."""
+        p, s = self.desk.palette, self.desk.state
+        lane = self.desk.view.lane_state(s)
         step = lane.last.step if lane and lane.last else s.step
         middle = Line(f"step {step}/{s.steps} ", p.style("text", bold=True))
-        room = width - line.width - right.width - middle.width - 11
-        cells = max(0, min(30, room))
+        fold = 0
+        while True:
+            line, right = self._left(width, fold), self._right(width, fold)
+            cells = min(30, width - line.width - right.width - middle.width - 11)
+            if cells >= BAR or fold == FOLDS:
+                break
+            fold += 1
         if cells >= 4 and s.steps:
             done = round(cells * min(1.0, step / s.steps))
             middle.add("━" * done, p.style("accent")).add("━" * (cells - done), p.style("line"))
@@ -71,6 +70,23 @@ class Header(Canvas):
         line.add(" " * gap).join(middle)
         return line.to(width - right.width).join(right)
 
+    def _left(self, width: int, fold: int) -> Line:
+        """The run's name and what it is about; from the second fold on less of it."""
+        p, s = self.desk.palette, self.desk.state
+        line = Line(" ◆ ", p.style("accent")).add("grpolab ", p.style("text", bold=True))
+        name = visible(str(s.run.scenario.get("name", ""))) if s.run else self.desk.run_dir.name
+        wide = width >= 100
+        line.add(f" {clip(name, 28 if wide else 15)} ", p.style("text"))
+        if wide and s.run:
+            task = s.run.scenario.get("task")
+            parts = [
+                str(task.get("name", "")) if isinstance(task, dict) else "",
+                self._model() if fold < 3 else "",
+                s.run.device if fold < 2 else "",
+            ]
+            line.add("· " + " · ".join(visible(x) for x in parts if x), p.style("dim"))
+        return line
+
     def _model(self) -> str:
         m = self.desk.state.model
         if m is None:
@@ -78,11 +94,11 @@ class Header(Canvas):
         quantized = f" {m.quantize}" if m.quantize not in ("", "none") else ""
         return f"{clip(m.name.rstrip('/').rpartition('/')[2], 20)} {count(m.parameters)}{quantized}"
 
-    def _right(self, width: int) -> Line:
+    def _right(self, width: int, fold: int) -> Line:
         p, s = self.desk.palette, self.desk.state
         lane = self.desk.view.lane_state(s)
-        right = self._ailing(width)
-        if lane and lane.last and width >= 90:
+        right = self._ailing(width >= 110 and fold < 1)
+        if lane and lane.last and width >= 90 and fold < FOLDS:
             speed = lane.last.metrics.get("tokens_per_second")
             right.add(f"{count(speed)} tok/s  ", p.style("dim"))
         source = self.desk.source
@@ -92,13 +108,13 @@ class Header(Canvas):
             told = clock(s.time if self.desk.over else max(s.time, self.desk.waited))
         return right.add(told + " ", p.style("text"))
 
-    def _ailing(self, width: int) -> Line:
+    def _ailing(self, words: bool) -> Line:
         """How many things are wrong, with the sign of the worst; a click shows them."""
         found = health.wrong(ailing.found(self.desk))
         if not found:
             return Line()
         p, level = self.desk.palette, found[0].level
-        many = f"{len(found)} thing{'s' * (len(found) > 1)} wrong:" if width >= 110 else len(found)
+        many = f"{len(found)} thing{'s' * (len(found) > 1)} wrong:" if words else len(found)
         told = f" {health.SIGNS[level]} {many} {self.desk.keymap.shown('health')} "
         style = p.style("ground", ailing.COLOURS[level], bold=True)
         return Line().add(told, style, hit=("run", "health")).add("  ")
@@ -148,7 +164,9 @@ class Header(Canvas):
         """What must not be mistaken: the training's state and the view's, in words."""
         d, s = self.desk, self.desk.state
         chips = []
-        if s.failed:
+        if d.starting:
+            chips.append(("ENGINE STARTS AGAIN…", "warn"))
+        elif s.failed:
             chips.append(("✗ FAILED", "bad"))
         elif s.ended and d.mode != "replay":
             words = {"done": ("✓ RUN DONE", "good"), "interrupted": ("■ STOPPED", "warn")}

@@ -64,7 +64,9 @@ class Verdicts(Part["HealthScreen"]):
         inner = max(1, width - 4)
         out = [Line("    ").add(row, p.style("text")) for row in wrap(v.cause, inner)]
         told = ", ".join(f"{name} {number(value)}" for name, value in v.evidence)
-        out += [Line("    ").add(row, p.style("dim")) for row in wrap(f"seen: {told}", inner)]
+        step = self.sheet.step()
+        seen = "seen" if step in (None, v.step) else f"last seen at step {v.step}"
+        out += [Line("    ").add(row, p.style("dim")) for row in wrap(f"{seen}: {told}", inner)]
         for i, t in enumerate(v.tries, 1):
             out += self._try(i, t, inner)
         return [*out, Line()]

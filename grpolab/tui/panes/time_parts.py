@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grpolab.tui.moments import KINDS, Moment
+from grpolab.tui.moments import KINDS, Moment, can_resume
 from grpolab.tui.panes.rollouts import window
 from grpolab.tui.screens.sheet import Part
 from grpolab.tui.text import Line, visible, wrap
@@ -95,11 +95,12 @@ class About(Part["TimeScreen"]):
         else:
             out.append(("bookmark", f"bookmark step {m.step}, with a note"))
         if self.desk.mode != "live":
-            words = {"replay": "a replay", "watch": "a run that somebody else computes"}
-            told = f"no rewind and no fork in {words[self.desk.mode]}"
-            return [*out, ("", told)]
-        if not self.desk.commands:
-            return [*out, ("", "the engine has ended: no rewind, no fork")]
+            return [*out, ("", self._elsewhere(m))]
+        if not (self.desk.commands or self.desk.restartable):
+            ended = "the engine has ended" if not self.desk.starting else "the engine starts again"
+            return [*out, ("", f"{ended}: no rewind, no fork")]
+        if not self.desk.commands and m.kind == "now":
+            return [*out, ("", "the engine has ended: choose a checkpoint ◇ or the start")]
         if m.kept:
             place = f"step {m.step}" if m.step else "the start"
             out.append(("rewind", f"rewind the training to {place} and go on"))
@@ -109,3 +110,15 @@ class About(Part["TimeScreen"]):
         else:
             out.append(("", "to rewind or fork, choose a checkpoint ◇, the start, or ▶ now"))
         return out
+
+    def _elsewhere(self, m: Moment) -> str:
+        """Where nothing can be asked of an engine: how the training is gone on with from here."""
+        run = self.desk.run_dir
+        if self.desk.mode == "watch" and self.desk.state.ended is None:
+            return "no rewind and no fork: whoever runs this training can go back"
+        if not can_resume(run):
+            return "no rewind and no fork: this is a recording without checkpoints"
+        command = f"grpolab run --resume {run} --from {m.step}"
+        if m.kept:
+            return f"nothing is computed here; to train on from this step: {command}"
+        return "nothing is computed here; a checkpoint ◇ tells how to train on from it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from grpolab.state import RolloutView
-from grpolab.tui import facts, quantities
+from grpolab.tui import facts, quantities, recorded
 from grpolab.tui.desk import Desk
 from grpolab.tui.numbers import MISSING, number
 from grpolab.tui.palette import level_mark, sign_mark
@@ -28,7 +28,8 @@ class Tokens(Pane):
         "the first.\n"
         "The row under the text says the same without colour: ▲▴ above, ▾▼ below the middle, "
         "· near it; for sizes without a sign ▁▂▃▄▅▆▇█.\n"
-        "While a step is being sampled, the last finished one is shown here.\n"
+        "While a step is being sampled, the last finished one is shown here; where tokens are "
+        "recorded only now and then, the last that is, and a line says so.\n"
         + "\n".join(f"{name}: {hint}" for name, hint in HINTS.items())
         + "\nChannels that the algorithm does not have (value without a critic) are not offered."
     )
@@ -73,8 +74,14 @@ class Tokens(Pane):
         return self._kept[1][name]
 
     def content(self, width: int, height: int) -> list[Line]:
+        note = recorded.lines(self.desk, self.desk.palette, width, 1 if height < 13 else 2)
+        return note + self._content(width, height - len(note), bool(note))
+
+    def _content(self, width: int, height: int, noted: bool) -> list[Line]:
         p, view = self.desk.palette, self.desk.view
         r = view.scored(self.desk.state)
+        if r is None and noted:
+            return []
         if r is None or r.tokens is None:
             told = "tokens appear when a step is finished"
             return [Line(), Line("  " + told, p.style("faint"))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.style import Style
 
+from grpolab.tui import recorded
 from grpolab.tui.numbers import directed, fixed, number, signed
 from grpolab.tui.palette import Palette
 from grpolab.tui.panes.rollouts import window
@@ -40,8 +41,14 @@ class TraceTable(Part["TraceScreen"]):
         return f"{r.algorithm.upper()} · {where}", lam if t.critic else ""
 
     def content(self, width: int, height: int) -> list[Line]:
+        note = recorded.lines(self.desk, self.desk.palette, width, 1 if height < 14 else 2)
+        return note + self._content(width, height - len(note), bool(note))
+
+    def _content(self, width: int, height: int, noted: bool) -> list[Line]:
         sheet: TraceScreen = self.sheet
         p, found = self.desk.palette, sheet.found()
+        if found is None and noted:
+            return []
         if found is None:
             r = sheet.rollout
             told = "the credit appears when a step is finished and its tokens are recorded"

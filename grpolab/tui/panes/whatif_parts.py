@@ -44,10 +44,7 @@ class Outcome(Part["WhatIfScreen"]):
         p, s = self.desk.palette, self.sheet
         out: list[Line] = []
         if s.before is None and not s.problem:
-            sign = self.desk.spin
-            waited = time.monotonic() - s.asked if s.asked else 0.0
-            told = f"{sign} a process of its own takes up the rollout… {waited:.0f} s"
-            return [Line(x, p.style("accent")) for x in wrap(told, width)]
+            return [Line(x, p.style("accent")) for x in wrap(self._waiting(), width)]
         if s.problem:
             out += [Line(x, p.style("bad")) for x in wrap(f"✗ {s.problem}", width)]
             out.append(Line("Numbers below are of what is in force.", p.style("dim")))
@@ -57,10 +54,17 @@ class Outcome(Part["WhatIfScreen"]):
         head.add(signed(cosine) if s.after else MISSING, p.style("text", bold=True)).add(" ")
         head.add(cosine_bar(cosine, 17), p.style("plus" if (cosine or 0) >= 0 else "minus"))
         out.append(head)
-        out.append(Line(self._verdict(cosine, same), p.style("dim")))
+        if s.ready or s.problem or same:
+            out.append(Line(self._verdict(cosine, same), p.style("dim")))
+        else:
+            out.append(Line(clip(self._waiting(), width), p.style("accent")))
         for note in s.after.notes if s.after else ():
             out += [Line(x, p.style("warn")) for x in wrap(f"note: {visible(note)}", width)]
         return out + self._rows(width, height - len(out))
+
+    def _waiting(self) -> str:
+        waited = time.monotonic() - self.sheet.asked if self.sheet.asked else 0.0
+        return f"{self.desk.spin} a process of its own takes up the rollout… {waited:.0f} s"
 
     def _verdict(self, cosine: float | None, same: bool) -> str:
         if same:

@@ -74,35 +74,61 @@ class AnswersKeys(Sheet):
 
     def action_answers_go(self) -> None:
         found = self.found
-        if found is not None:
+        if found is None:
+            self._nothing()
+        else:
             prompt, answer = found.place
             self.lab.visit(
                 found.lane, found.step, prompt, answer, pane="rollouts", name="the search",
                 screens=(self.reopened,),
             )  # fmt: skip
 
+    def _chosen(self) -> Group | None:
+        """The group of the answer that is chosen; without one, what to do is said."""
+        if self.found is None:
+            self._nothing()
+        return self.group_here()
+
+    def _nothing(self) -> None:
+        self.desk.say(self.nothing(), "warn")
+        self.again()
+
+    def nothing(self) -> str:
+        """Why there is no answer to choose, and what leads to one."""
+        f = self.finding
+        if f.running:
+            return "nothing is found yet: wait, or change the filter"
+        if f.problem:
+            return f"nothing was searched: {self._key('answers_clear')} clears the filter"
+        if f.narrow:
+            return f"no answer is like that: {self._key('answers_clear')} clears the filter"
+        return f"no answer is graded yet: {self._key('answers_again')} searches again"
+
+    def _key(self, action: str) -> str:
+        return self.desk.keymap.shown(next(a for a in self.actions if a.name == action))
+
     def action_read(self) -> None:
-        group = self.group_here()
+        group = self._chosen()
         if group is not None:
             from grpolab.tui.screens.reader import Reader
 
             self.app.push_screen(Reader(self.desk, group, above=(self.reopened,)))
 
     def action_group(self) -> None:
-        group = self.group_here()
+        group = self._chosen()
         if group is not None:
             from grpolab.tui.screens.group import GroupScreen
 
             self.app.push_screen(GroupScreen(self.desk, group, above=(self.reopened,)))
 
     def action_answer_copy(self) -> None:
-        group = self.group_here()
+        group = self._chosen()
         if group is not None:
             keeping.copy(self.app, self.desk, group)
             self.again()
 
     def action_answer_save(self) -> None:
-        group = self.group_here()
+        group = self._chosen()
         if group is not None:
             keeping.save(self.desk, group)
             self.again()

@@ -51,4 +51,7 @@ class Failure(Dialog[None]):
         out.append(Line("Go on with:", p.style("dim")))
         command = f"grpolab run --resume {desk.run_dir}"
         out += [Line("  " + row, p.style("accent")) for row in wrap(command, width - 2)]
+        if desk.restartable:
+            told = f"or here: esc, then {desk.keymap.shown('rewind')} goes back to a checkpoint."
+            out.append(Line(told, p.style("dim")))
         return out

@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from grpolab.problems import RequestError
-from grpolab.tui.screens.training import Training
+from grpolab.tui.screens.starting import Starting
 
 if TYPE_CHECKING:
     from grpolab import events as ev
 
 
-class GoingBack(Training):
+class GoingBack(Starting):
     """These actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class GoingBack(Training):
 
     def action_rewind(self) -> None:
         """Choose among the checkpoints."""
-        if self.desk.commands:
+        if self.desk.commands or self.desk.restartable:
             self.action_time("checkpoint")
         else:
             self.send({"do": "rewind"})
@@ -30,12 +30,14 @@ class GoingBack(Training):
     def ask_rewind(self, to: int) -> None:
         from grpolab.tui.screens.rewinding import Rewinding
 
-        if not self.desk.commands:
+        if not (self.desk.commands or self.desk.restartable):
             self.send({"do": "rewind"})
             return
 
         def decided(yes: bool | None) -> None:
-            if yes:
+            if yes and self.desk.restartable:
+                self.start_again(to)
+            elif yes:
                 self.send({"do": "rewind", "to": to}, f"rewinding to step {to} after this step…")
 
         self.app.push_screen(Rewinding(self.desk, to), decided)
@@ -45,7 +47,8 @@ class GoingBack(Training):
 
     def ask_fork(self, checkpoint: int | None) -> None:
         """Choose the algorithm, then the name, of a copy of the lane in view."""
-        if not self.desk.commands:
+        again = self.desk.restartable and checkpoint is not None
+        if not (self.desk.commands or again):
             self.send({"do": "fork"})
             return
         from grpolab.tui.screens.picker import ForkPicker
@@ -81,6 +84,9 @@ class GoingBack(Training):
         def named(text: str | None) -> None:
             if text:
                 command = {"do": "fork", "name": text, "algorithm": section, "lane": lane}
+                if checkpoint is not None and desk.restartable:
+                    self.start_again(checkpoint, command)
+                    return
                 if checkpoint is not None:
                     command["checkpoint"] = checkpoint
                 self.send(command, f"forking {lane} into {text} after this step…")
@@ -123,7 +129,9 @@ class GoingBack(Training):
             desk.view.cursor = None
         self.mark({"select"})
         desk.lenses = {key: lens for key, lens in desk.lenses.items() if key[1] <= event.step}
-        if event.origin == "rewind":
+        if event.origin == "rewind" and desk.starting:
+            self.started_again(event.step)
+        elif event.origin == "rewind":
             place = f"step {event.step}" if event.step else "the start"
             desk.say(f"rewound from step {event.before} to {place}; it goes on from there", "warn")
 

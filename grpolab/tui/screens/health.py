@@ -28,7 +28,10 @@ class HealthScreen(Sheet):
         "Why the loss is what it is: its addends, and the numbers that tell whether something is "
         "learned although the loss is 0. Σ Â sums each answer's mean advantage; ‖g‖ is the length "
         "of the gradient before it is scaled down to max_grad_norm.\n"
-        "A verdict is a rule of thumb with fixed thresholds; it may be wrong about your run."
+        "A verdict is said when it has held for three steps in a row (at once where an update was "
+        "skipped or an evaluation fell), and until it has not held for eight; its numbers are "
+        "those of the step in which it held last. "
+        "It is a rule of thumb with fixed thresholds; it may be wrong about your run."
     )
 
     def __init__(self, desk: Desk) -> None:

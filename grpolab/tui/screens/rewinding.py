@@ -17,6 +17,9 @@ def warning(desk: Desk, to: int) -> list[tuple[str, str]]:
     lines = moments.undone(desk.state, to)
     place = f"the checkpoint of step {to}" if to else "the start"
     out = [(f"The training goes back to {place}, and on from there.", "text")]
+    if desk.restartable:
+        told = "The engine starts again for it and waits there, paused: change what you like first."
+        out.append((told, "text"))
     out.append(("Undone:" if lines else "Nothing that was done since is undone.", "warn"))
     out += [(f"  ↶ {visible(line)}", "text") for line in lines]
     if gone := [step for step in moments.kept(desk, desk.state.step) if step > to]:

@@ -152,7 +152,7 @@ class TimeScreen(Sheet):
         self.again()
 
     def _can_go_back(self) -> bool:
-        if self.desk.commands and not self.chosen.kept:
+        if (self.desk.commands or self.desk.restartable) and not self.chosen.kept:
             self.desk.say("choose a checkpoint ◇ that is still there, or the start", "warn")
             return False
         return True

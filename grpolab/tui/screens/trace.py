@@ -144,6 +144,10 @@ class TraceScreen(Sheet):
         self.lab.action_hold()
         self.again()
 
+    def action_recorded(self) -> None:
+        self.lab.action_recorded()
+        self.again()
+
     def clicked(self, what: str, value: Any) -> None:
         if what == "token":
             self.desk.view.token = int(value)

@@ -82,6 +82,23 @@ class Travel(GoingBack):
             self.desk.view.browse_to(self.desk.state, step)
         self.moved()
 
+    def action_recorded(self) -> None:
+        """To the nearest step whose tokens are recorded."""
+        from grpolab.tui import recorded
+
+        found = recorded.lag(self.desk)
+        if found is not None and found.nearest is not None:
+            self.go_to(found.nearest)
+            return
+        lane = self.desk.view.lane_state(self.desk.state)
+        if found is not None:
+            self.desk.say(recorded.told(found, ""), "warn")
+        elif lane is None or lane.last is None:
+            self.desk.say("tokens appear when a step is finished", "warn")
+        else:
+            self.desk.say("the tokens of this step are recorded: they are what you see")
+        self.moved()
+
     def action_goto(self) -> None:
         from grpolab.tui import moments
         from grpolab.tui.screens.entry import Entry

@@ -10,7 +10,7 @@ from typing import Any
 
 from grpolab import events as ev
 from grpolab.state import RolloutView
-from grpolab.tui import cards
+from grpolab.tui import cards, settings, whatif
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import Action
@@ -19,7 +19,7 @@ from grpolab.tui.panes.whatif_knobs import Knob, Knobs, knobs
 from grpolab.tui.panes.whatif_parts import Answers, Outcome, Pushes
 from grpolab.tui.screens.sheet import Sheet, bindings
 from grpolab.tui.screens.whatif_keys import WhatIfKeys
-from grpolab.tui.whatif import Basis, Plan, Scored, Scorer
+from grpolab.tui.whatif import Basis, Plan, Scorer
 
 
 class WhatIfScreen(WhatIfKeys, Sheet):
@@ -49,8 +49,8 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         self.token = 0
         self.basis = basis(desk, lens, rollout)
         self.plan = self.basis.plan
-        self.before: Scored | None = None
-        self.after: Scored | None = None
+        self.before = self.after = whatif.known(self.basis, lens.raw)
+        self.ready = False  # the process has the rollout
         self.problem, self.asked, self.took = "", time.monotonic(), 0.0
         self.at = "algorithm"  # the chosen knob
         self.part = "knobs"
@@ -86,10 +86,12 @@ class WhatIfScreen(WhatIfKeys, Sheet):
             self.wanted = False
             plan, self.asked = self.plan, time.monotonic()
             try:
-                if self.before is None:
+                if not self.ready:
                     self.before = await self.scorer.ask(self.basis.request(self.basis.plan))
-                found = await self.scorer.ask(self.basis.request(plan))
-                self.after, self.problem = found, ""
+                    self.ready = True
+                same = plan == self.basis.plan
+                found = None if same else await self.scorer.ask(self.basis.request(plan))
+                self.after, self.problem = found or self.before, ""
             except ValueError as error:
                 self.after, self.problem = None, str(error)
             self.took, self.asked = time.monotonic() - self.asked, 0.0
@@ -99,6 +101,8 @@ class WhatIfScreen(WhatIfKeys, Sheet):
     def change(self, plan: Plan) -> None:
         """Another plan: show it at once, and its numbers as soon as they are there."""
         self.plan = plan
+        if not self.ready:
+            self.after = self.before if plan == self.basis.plan else None
         if self.at not in [k.key for k in self.knobs]:
             self.at = "algorithm"
         self.score()
@@ -130,8 +134,10 @@ class WhatIfScreen(WhatIfKeys, Sheet):
             return self.basis.plan
         size = lane.rollout.group_size if lane.rollout else self.basis.plan.answers
         whole = _all_settings(lane.algorithm, lane.preset, lane.settings)
+        known = settings.weights(self.desk.state, lane)
+        weights = {k: known.get(k, w) for k, w in self.basis.plan.weights.items()}
         return replace(self.basis.plan, algorithm=lane.algorithm, preset=lane.preset or "paper",
-                       settings=whole, answers=size)  # fmt: skip
+                       settings=whole, answers=size, weights=weights)  # fmt: skip
 
     def send(self, command: dict[str, Any]) -> bool:
         """To the engine; False, with a word on why, where none takes it."""
@@ -164,25 +170,24 @@ def basis(desk: Desk, lens: Lens, rollout: RolloutView | None) -> Basis:
     """What was in force in the lens's step."""
     lane = desk.state.lanes.get(lens.lane)
     look = lens.looks.get(lens.anchor)
-    name, preset, settings = lens.anchor, "paper", dict(look.settings) if look else {}
+    name, preset, values = lens.anchor, "paper", dict(look.settings) if look else {}
     leash = 1.0
     if lane is not None:
         known = lane.in_force(lens.step)
         if known[0] == lens.current and known[0] in cards.load():
-            name, preset, settings = known[0], known[1], dict(known[2])
+            name, preset, values = known[0], known[1], dict(known[2])
         done = next((s for s in reversed(lane.steps) if s.step == lens.step), None)
-        beta, mine = done.metrics.get("beta") if done else None, settings.get("beta")
+        beta, mine = done.metrics.get("beta") if done else None, values.get("beta")
         if isinstance(beta, float) and isinstance(mine, float) and mine > 0 and beta > 0:
             leash = beta / mine
-    settings = _all_settings(name, preset, settings)
+    values = _all_settings(name, preset, values)
     size = max((len(group) for group in lens.pieces), default=1)
     graded = rollout.graded if rollout is not None else None
     weights: dict[str, float] = {}
-    if graded is not None and desk.state.run is not None:
-        for section in desk.state.run.scenario.get("rewards") or ():
-            if isinstance(section, dict) and any(section.get("name") in x for x in graded.parts):
-                weights[str(section["name"])] = float(section.get("weight", 1.0))
-    plan = Plan(name, preset or "paper", settings, size, weights)
+    if graded is not None:
+        known = settings.weights(desk.state, lane, lens.step)
+        weights = {k: w for k, w in known.items() if any(k in parts for parts in graded.parts)}
+    plan = Plan(name, preset or "paper", values, size, weights)
     if graded is None:
         return Basis(plan, leash)
     return Basis(plan, leash, list(graded.reward), list(graded.parts))

@@ -190,23 +190,19 @@ class WhatIfKeys:
 
     def action_whatif_apply(self) -> None:
         """Make the change real, from the lane's next step on."""
-        now = self.now()
-        wanted, cannot = whatif.commands(now, self.plan)
-        for told in cannot:
-            self.desk.say(told, "warn")
-        if not wanted and not cannot:
-            self.desk.say("nothing to apply: the lane runs like this already")
+        from grpolab.scenario import lab_wide
+
+        wanted = whatif.commands(self.now(), self.plan)
         several = len(self.desk.state.lanes) > 1
-        lane = {"lane": self.lens.lane} if several else {}
-        sent = 0
         for command in wanted:
-            if not self.send(command | lane):
+            whole = not several or lab_wide(command.get("key", ""))
+            if not self.send(command if whole else command | {"lane": self.lens.lane}):
                 self.again()
                 return
-            sent += 1
-        if sent:
-            told = f"applied from the next step on: {words(wanted)}"
-            self.desk.say("; ".join([told, *cannot]), "accent")
+        if wanted:
+            self.desk.say(f"applied from the next step on: {words(wanted)}", "accent")
+        else:
+            self.desk.say("nothing to apply: the lane runs like this already")
         self.again()
 
     def clicked(self, what: str, value: Any) -> None:

@@ -1,0 +1,120 @@
+"""Which findings of the rules last: one is said when it has held for some steps in a row, and until
+it has not held for some more. So a number that hovers about its threshold does not flicker.
+
+It is told by looking back from a step, so it depends on the steps up to there and on nothing else.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+from grpolab.health import LEVELS, Finding, Level, Record
+from grpolab.health_rules import RULES
+from grpolab.history import Steps
+from grpolab.state import LabState, LaneState
+
+COMES = 3
+"""Steps in a row in which a rule must hold before it is said."""
+
+GOES = 8
+"""Steps in a row in which it must not hold before it is said no more."""
+
+BACK = 64
+"""Steps that are looked back on for either."""
+
+Found = tuple[Finding | None, ...]
+"""What each rule finds at one step."""
+
+_NOTHING: Found = (None,) * len(RULES)
+_seen: WeakKeyDictionary[Steps, tuple[object, dict[object, Found]]] = WeakKeyDictionary()
+"""Steps that were judged, with the column of step numbers they stood in: a rewind makes another."""
+
+
+def lasting(state: LabState, lane: LaneState, at: int) -> list[tuple[int, Finding]]:
+    """What is to be said of a lane after its step `at`, each with the step that it was last seen
+    in."""
+    steps = lane.axis("step")
+    end = bisect_right(steps, at)
+    past: list[tuple[int, Found]] = []
+    rows = iter(range(end - 1, max(-1, end - 1 - BACK), -1))
+
+    def back() -> Iterator[tuple[int, Found]]:
+        """The steps from the newest on; each is judged once, when it is first asked for."""
+        i = 0
+        while True:
+            if i == len(past):
+                row = next(rows, None)
+                if row is None:
+                    return
+                past.append((steps[row], _judged(state, lane, steps[row])))
+            yield past[i]
+            i += 1
+
+    switched = max((s.step for s in lane.switches if s.step < at), default=0)
+    out = []
+    for which in range(len(RULES)):
+        said: list[Level] = [level for level in LEVELS if _on(back(), which, level)]
+        if not said:
+            continue
+        level = said[0]
+        step, found = next(_at_least(back(), which, level, exactly=True), None) or next(
+            _at_least(back(), which, level)
+        )
+        if step > switched:  # else it was said of another algorithm
+            out.append((step, replace(found, level=level)))
+    return out
+
+
+def _on(back: Iterator[tuple[int, Found]], which: int, level: Level) -> bool:
+    """Whether a finding at least so grave has come and not gone since."""
+    held = missed = 0
+    for _, found in back:
+        f = found[which]
+        if _grave(f, level):
+            held, missed = held + 1, 0
+        else:
+            held, missed = 0, missed + 1
+        if held and (held == COMES or (f is not None and f.sure)):
+            return True
+        if missed == GOES:
+            return False
+    return False
+
+
+def _at_least(
+    back: Iterator[tuple[int, Found]], which: int, level: Level, *, exactly: bool = False
+) -> Iterator[tuple[int, Finding]]:
+    """The findings of a rule that are so grave, the newest first."""
+    for step, found in back:
+        f = found[which]
+        if f is not None and (f.level == level if exactly else _grave(f, level)):
+            yield step, f
+
+
+def _grave(found: Finding | None, level: Level) -> bool:
+    return found is not None and LEVELS.index(found.level) <= LEVELS.index(level)
+
+
+def _judged(state: LabState, lane: LaneState, step: int) -> Found:
+    """What each rule finds at a step. Kept: the next step looks back on it again."""
+    column = lane.axis("step")
+    kept = _seen.get(lane.steps)
+    if kept is None or kept[0] is not column:
+        kept = _seen[lane.steps] = (column, {})
+    key = (
+        step,
+        sum(e.step <= step for e in lane.evals),
+        sum(s.step < step for s in lane.switches),
+        sum(c.step < step for c in lane.changes),
+    )
+    known = kept[1]
+    if key not in known:
+        record = Record(state, lane, step)
+        found = tuple(rule(record) for rule in RULES)
+        known[key] = found if any(found) else _NOTHING
+        while len(known) > 4 * BACK:
+            del known[next(iter(known))]
+    return known[key]
