@@ -110,7 +110,7 @@ class Line:
                 not text.isprintable()
             ):  # the last guard: names, paths and messages come this way too
                 text = visible(text)
-            wide = cell_len(text)
+            wide = len(text) if text.isascii() else cell_len(text)
             if hit is not None:
                 self.hits.append((self.width, self.width + wide, hit))
             if self.segments and self.segments[-1].style is style:  # styles are cached: runs join
@@ -122,9 +122,11 @@ class Line:
 
     def cell(self, text: str, width: int, style: Style | None = None, right: bool = False) -> Line:
         """Exactly `width` cells: cut, or filled with spaces on the other side."""
-        text = clip(text, width)
-        room = " " * (width - cell_len(text))
-        return self.add(room + text if right else text + room, style)
+        if not (len(text) <= width and text.isascii()):
+            text = clip(text, width)
+            room = " " * (width - cell_len(text))
+            return self.add(room + text if right else text + room, style)
+        return self.add(text.rjust(width) if right else text.ljust(width), style)
 
     def to(self, column: int, style: Style | None = None) -> Line:
         """Spaces up to a column."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from itertools import islice, zip_longest
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual import events
+from textual.color import Color
+from textual.filter import ANSIToTruecolor, LineFilter
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -16,6 +21,21 @@ from textual.widget import Widget
 from grpolab.hints import METRICS
 from grpolab.tui.desk import Desk
 from grpolab.tui.text import Hit, Line, clip
+
+_Look = tuple[int, Style, Sequence[LineFilter], Color | None]
+"""On what a row's strip depends besides its segments: width, base style, filters, ground."""
+
+
+def _strip(
+    line: Line, width: int, base: Style, filters: Sequence[LineFilter], ground: Color | None
+) -> Strip:
+    """A line as the terminal gets it."""
+    strip = Strip(
+        [Segment(s.text, base + s.style if s.style else base) for s in line.segments], line.width
+    ).adjust_cell_length(width, base)
+    for one in filters if ground is not None else ():
+        strip = strip.apply_filter(one, ground)
+    return strip
 
 
 class Canvas(Widget):
@@ -47,6 +67,7 @@ class Canvas(Widget):
         self._shown: list[Line] = []
         self._strips: list[Strip] = []
         self._built: tuple[int, int] = (-1, -1)
+        self._look: _Look | None = None
 
     def lines(self, width: int, height: int) -> list[Line]:
         """At most `height` lines of at most `width` cells."""
@@ -72,26 +93,36 @@ class Canvas(Widget):
     def _build(self) -> None:
         width, height = self.size
         self.stale, self.painted = False, time.monotonic()
-        self._built = (width, height)
         base = self.desk.palette.style("text", self.ground)
-        self._shown = self.lines(width, height)[:height] if width > 0 and height > 0 else []
-        self._shown += [Line() for _ in range(height - len(self._shown))]
+        shown = self.lines(width, height)[:height] if width > 0 and height > 0 else []
+        shown += [Line() for _ in range(height - len(shown))]
+        # palettes have no terminal colours
+        filters = [f for f in self.get_line_filters() if not isinstance(f, ANSIToTruecolor)]
+        look = (width, base, filters, self.background_colors[1] if filters else None)
+        known = zip(self._shown, self._strips, strict=True) if look == self._look else ()
         self._strips = [
-            Strip(
-                [Segment(s.text, base + s.style if s.style else base) for s in line.segments],
-                line.width,
-            ).adjust_cell_length(width, base)
-            for line in self._shown
+            old[1] if old is not None and old[0].segments == line.segments else _strip(line, *look)
+            for line, old in zip_longest(shown, islice(known, height))
         ]
+        self._shown, self._look, self._built = shown, look, (width, height)
 
     @property
     def ground(self) -> str:
         return "ground"
 
     def render_line(self, y: int) -> Strip:
-        if self._built != (self.size.width, self.size.height):
+        return self.render_lines(Region(0, y, self.size.width, 1))[0]
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """What was built, as it is: Textual would look for borders and filter every row anew, also
+        those of the panes beside one that changed."""
+        width, height = self.size
+        if self._built != (width, height):
             self._build()
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
+        rows = self._strips[crop.y : crop.bottom]
+        if crop.column_span != (0, width):
+            rows = [row.crop(*crop.column_span) for row in rows]
+        return rows + [Strip.blank(crop.width)] * (crop.height - len(rows))
 
     def on_click(self, event: events.Click) -> None:
         if event.y < len(self._shown):
