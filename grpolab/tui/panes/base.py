@@ -34,8 +34,9 @@ def _strip(
     strip = Strip(
         [Segment(s.text, base + s.style if s.style else base) for s in line.segments], line.width
     ).adjust_cell_length(width, base)
-    for one in filters if ground is not None else ():
-        strip = strip.apply_filter(one, ground)
+    if ground is not None:
+        for one in filters:
+            strip = strip.apply_filter(one, ground)
     return strip
 
 
