@@ -47,6 +47,7 @@ class Algorithm(Pane):
     )
     period = 0.25
     calm = 0.95
+    slow = True
     explains = (
         "The algorithm in force: its formula; what its symbols are worth for the token selected in "
         "the tokens pane, which branch of min() the token is on and why; the numbers of the newest "

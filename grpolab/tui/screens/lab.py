@@ -156,7 +156,7 @@ class LabScreen(Actions, Screen[int]):
             return
         painted: list[tuple[Canvas, list[direct.Changed]]] = []
         for canvas in due:
-            if canvas.slow and slow is not None:
+            if canvas.slow and slow is not None and canvas.id != self.desk.current:
                 if not slow:
                     continue
                 slow -= 1
@@ -167,7 +167,8 @@ class LabScreen(Actions, Screen[int]):
             direct.show(seen, painted)
 
     def moved(self) -> None:
-        """The user moved the view, or the clock: show it now, the curves with the next tick."""
+        """The user moved the view, or the clock: show it now; what is beside the pane that keys
+        speak to, and takes long, with the next ticks."""
         if self.desk.mode == "replay":
             self.take()
         self.mark({"select"})
@@ -198,7 +199,7 @@ class LabScreen(Actions, Screen[int]):
         if eager or not beside:
             self.thrift.forgive()
         sparing = beside and not eager
-        self.repaint(slow=None if sparing else 1, sparing=sparing)
+        self.repaint(slow=None if sparing else 2, sparing=sparing)
 
     def take(self) -> None:
         """Take in what happened since the last time."""
