@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from grpolab import events as ev
-from grpolab.tui import direct
+from grpolab.tui import ailing, direct
 from grpolab.tui.arrange import Box, arrange, folded
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import ACTIONS
@@ -199,6 +199,9 @@ class LabScreen(Actions, Screen[int]):
         if eager or not beside:
             self.thrift.forgive()
         sparing = beside and not eager
+        before = ailing.known(self.desk)
+        if ailing.found(self.desk) != before:
+            self.mark({"clock"})  # the header tells them
         self.repaint(slow=None if sparing else 2, sparing=sparing)
 
     def take(self) -> None:
