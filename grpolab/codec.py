@@ -54,6 +54,8 @@ _FIELDS = {
 }
 """Of each event: name, whether it must be there, whether it holds numbers."""
 
+_MEASURED = {cls for cls, known in _FIELDS.items() if any(number for _, _, number in known)}
+
 
 def _restore(value: Any) -> Any:
     if isinstance(value, str) and value in ("nan", "inf", "-inf"):
@@ -77,7 +79,7 @@ def decode(line: str | bytes) -> tuple[float, ev.Event] | None:
         t = float(record["t"])
     except (ValueError, KeyError, TypeError):
         return None
-    odd = b"nan" in line or b"inf" in line if isinstance(line, bytes) else True
+    odd = cls in _MEASURED and (not isinstance(line, bytes) or b"nan" in line or b"inf" in line)
     known: dict[str, Any] = {}
     for name, needed, number in _FIELDS[cls]:
         if name in record:

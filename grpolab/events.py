@@ -1,13 +1,15 @@
 """The vocabulary of a run: one JSON line for each thing that happened, written by the engine alone.
 
-Every event is a frozen dataclass with a `kind`; `codec` writes and reads the lines.
+Every event is a frozen record with a `kind`; `codec` writes and reads the lines.
 `RunStarted.schema` rises only when an old reader would be wrong. This module imports no torch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
+
+from grpolab.record import Record, record
 
 SCHEMA = 1
 
@@ -47,14 +49,13 @@ PHASES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(Record):
     """Base of all events."""
 
     kind: ClassVar[str]
 
 
-@dataclass(frozen=True)
+@record
 class RunStarted(Event):
     """First event of a run: everything needed to compute it again."""
 
@@ -73,7 +74,7 @@ class RunStarted(Event):
     predicted_memory: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@record
 class Resumed(Event):
     """The run goes on from a checkpoint: whatever was recorded for a later step is void."""
 
@@ -83,7 +84,7 @@ class Resumed(Event):
     before: int = 0  # where a rewind came from
 
 
-@dataclass(frozen=True)
+@record
 class PhaseChanged(Event):
     kind: ClassVar[str] = "phase"
     phase: str  # one of PHASES
@@ -92,7 +93,7 @@ class PhaseChanged(Event):
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class ModelLoaded(Event):
     kind: ClassVar[str] = "model"
     name: str
@@ -108,7 +109,7 @@ class ModelLoaded(Event):
     note: str = ""  # e.g. why the slower path is taken
 
 
-@dataclass(frozen=True)
+@record
 class LaneOpened(Event):
     """A lane exists: at the start, or forked from another."""
 
@@ -122,7 +123,7 @@ class LaneOpened(Event):
     trainable: int = 0  # adapter parameters
 
 
-@dataclass(frozen=True)
+@record
 class RolloutStarted(Event):
     """A step begins: its prompts are drawn, answers will stream. Row i answers prompt i //
     group_size."""
@@ -137,7 +138,7 @@ class RolloutStarted(Event):
     max_tokens: int
 
 
-@dataclass(frozen=True)
+@record
 class Sampled(Event):
     """Text that appeared since the last such event: `[row, new text]` pairs; rows in `ended` have
     finished."""
@@ -150,7 +151,7 @@ class Sampled(Event):
     ended: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@record
 class Graded(Event):
     """All answers of the step, as graded. The lists are indexed by row."""
 
@@ -170,7 +171,7 @@ class Graded(Event):
     greedy_reward: list[float] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@record
 class Tokens(Event):
     """Per-token series of a finished step, packed rows one after another (see `codec.pack`).
 
@@ -187,7 +188,7 @@ class Tokens(Event):
     channels: dict[str, str]
 
 
-@dataclass(frozen=True)
+@record
 class After(Event):
     """What a step's updates have made of its own tokens, measured right after them."""
 
@@ -198,7 +199,7 @@ class After(Event):
     divergence: float = 0.0  # k3 of that, mean per token
 
 
-@dataclass(frozen=True)
+@record
 class StepDone(Event):
     """One step: rollout, scoring, updates. `metrics` holds plain floats, see `hints.METRICS`."""
 
@@ -218,7 +219,7 @@ class StepDone(Event):
     memory_phases: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@record
 class Evaluated(Event):
     """Held-out prompts that training never draws."""
 
@@ -234,7 +235,7 @@ class Evaluated(Event):
     by_difficulty: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@record
 class Switched(Event):
     """The lane changed its algorithm; what was kept and what was reset, in words for the screen."""
 
@@ -250,7 +251,7 @@ class Switched(Event):
     origin: str  # "cue" or "command"
 
 
-@dataclass(frozen=True)
+@record
 class SettingChanged(Event):
     kind: ClassVar[str] = "set"
     step: int
@@ -261,7 +262,7 @@ class SettingChanged(Event):
     origin: str
 
 
-@dataclass(frozen=True)
+@record
 class CriticChanged(Event):
     """The critic came, warmed up, or went. `explained_variance` is None where it was not measured
     yet."""
@@ -274,7 +275,7 @@ class CriticChanged(Event):
     bytes: int = 0
 
 
-@dataclass(frozen=True)
+@record
 class LensMade(Event):
     """A step's rollout was looked at under every algorithm; the file holds what was seen."""
 
@@ -286,8 +287,8 @@ class LensMade(Event):
     loss: dict[str, float]  # by algorithm
 
 
-@dataclass(frozen=True)
-class KlEstimate:
+@record
+class KlEstimate(Record):
     """One estimator of the KL: its value against the exact one, and its gradient in the loss and
     in the reward against the exact gradient (cosine; distance in lengths of the exact one)."""
 
@@ -302,7 +303,7 @@ class KlEstimate:
     reward_error: float
 
 
-@dataclass(frozen=True)
+@record
 class KlBenched(Event):
     """Estimators of KL(π‖π_ref) on a fresh rollout, beside the exact KL of the same states."""
 
@@ -315,8 +316,8 @@ class KlBenched(Event):
     estimates: list[KlEstimate]
 
 
-@dataclass(frozen=True)
-class ChatAnswer:
+@record
+class ChatAnswer(Record):
     """One answer to a question of the user's own. The grade is None where the task cannot read the
     question."""
 
@@ -331,7 +332,7 @@ class ChatAnswer:
     detail: str = ""  # the grader's verdict in words
 
 
-@dataclass(frozen=True)
+@record
 class Chatted(Event):
     """The user asked the policy something; it was answered between two steps and nothing was
     learned from it."""
@@ -349,27 +350,27 @@ class Chatted(Event):
     answers: list[ChatAnswer]
 
 
-@dataclass(frozen=True)
+@record
 class Checkpointed(Event):
     kind: ClassVar[str] = "checkpoint"
     step: int
     path: str  # relative to the run directory
 
 
-@dataclass(frozen=True)
+@record
 class Paused(Event):
     kind: ClassVar[str] = "paused"
     step: int
     origin: str = "command"
 
 
-@dataclass(frozen=True)
+@record
 class Continued(Event):
     kind: ClassVar[str] = "continued"
     step: int
 
 
-@dataclass(frozen=True)
+@record
 class Refused(Event):
     """A command or cue that could not be carried out, and why; the run goes on."""
 
@@ -379,7 +380,7 @@ class Refused(Event):
     reason: str
 
 
-@dataclass(frozen=True)
+@record
 class Relieved(Event):
     """Memory ran out, and what was done about it; the run goes on."""
 
@@ -389,7 +390,7 @@ class Relieved(Event):
     what: str
 
 
-@dataclass(frozen=True)
+@record
 class Failed(Event):
     """The work failed. `where` is the phase; `trace` stands in engine.log too."""
 
@@ -400,7 +401,7 @@ class Failed(Event):
     trace: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class Ended(Event):
     """Last event of a stretch of work."""
 

@@ -140,6 +140,7 @@ class Steps(Sequence[StepDone]):
         self._time = array("d")
         self._so_far = {name: array("q") for name in ("update", "sample", "token")}
         self._recent: deque[StepDone] = deque(maxlen=KEPT_STEPS)
+        self._known: dict[str, tuple[int, int, array[int]]] = {}  # see _raised
 
     # --- taking in ---
 
@@ -185,8 +186,7 @@ class Steps(Sequence[StepDone]):
         for name, mine in self._so_far.items():
             theirs = other._so_far[name]
             shift = (mine[-1] if mine else 0) - (theirs[start - 1] if start else 0)
-            part = theirs[start:stop]
-            mine.extend(part if not shift else array("q", [n + shift for n in part]))
+            mine.extend(other._raised(name, start, stop, shift) if shift else theirs[start:stop])
         self.peak.extend(other.peak[start:stop])
         self._time.extend(other._time[start:stop])
         changes = list(other._algorithm)
@@ -197,8 +197,18 @@ class Steps(Sequence[StepDone]):
         self._recent.clear()
         self._step.extend(other._step[start:stop])
 
+    def _raised(self, name: str, start: int, stop: int, by: int) -> array[int]:
+        """Rows of what was counted so far, all so much higher; remembered, for who goes through a
+        run that was resumed step by step."""
+        found = self._known.get(name, (0, 0, array("q")))
+        if found[:2] != (start, by) or len(found[2]) < stop - start:
+            found = start, by, array("q", [n + by for n in self._so_far[name][start:]])
+            self._known[name] = found
+        return found[2][: stop - start]
+
     def cut(self, step: int) -> None:
         """Forget the steps behind this one."""
+        self._known = {}
         rows = bisect_right(self._step, step)
         gone = len(self._step) - rows
         for columns in self._columns():

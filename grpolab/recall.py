@@ -84,18 +84,17 @@ class Recall:
                 mine.steps.extend(lane.steps, step, done)
                 mine.samples = Samples()
             if mine is not None and evaluated < known:
-                self._evaluations(mine, lane, lane.evals[evaluated:known])
+                self._evaluations(mine, lane, evaluated, known)
 
-    def _evaluations(self, mine: LaneState, lane: LaneLog, found: list[ev.Evaluated]) -> None:
-        again = mine.evals and mine.evals[-1].step == found[0].step
-        if not again and not lane.evals_again:
-            mine.evals += found  # at once: there may be thousands
-            return
-        for event in found:
-            if mine.evals and mine.evals[-1].step == event.step:
-                mine.evals[-1] = event
-            else:
-                mine.evals.append(event)
+    def _evaluations(self, mine: LaneState, lane: LaneLog, start: int, stop: int) -> None:
+        """At once: there may be thousands."""
+        found = lane.evals[start:stop]
+        for at in reversed(lane.evals_again):
+            if start < at < stop:
+                del found[at - 1 - start]
+        if mine.evals and mine.evals[-1].step == found[0].step:
+            mine.evals.pop()
+        mine.evals += found
 
     def _rollouts(self, state: LabState, lane: LaneLog, lines: int) -> None:
         """The newest ones. One that is not finished is read at once: more of it will come."""

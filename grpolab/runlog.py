@@ -51,10 +51,11 @@ class LaneLog:
         self.samples = Samples()
         self.evals: list[ev.Evaluated] = []
         self.eval_line = array("I")
-        self.evals_again = False  # a step was evaluated twice in a row: the later one counts
+        self.evals_again: list[int] = []  # entries of a step that the one before is of: they count
 
     def evaluated(self, line: int, e: ev.Evaluated) -> None:
-        self.evals_again |= bool(self.evals) and self.evals[-1].step == e.step
+        if self.evals and self.evals[-1].step == e.step:
+            self.evals_again.append(len(self.evals))
         self.evals.append(e)
         self.eval_line.append(line)
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from grpolab.problems import Loc, RequestError, ScenarioError, closest
 from grpolab.resources import shipped_scenarios
-from grpolab.yaml_file import Lines, YamlError, parse, scalar
 
 if TYPE_CHECKING:
     from grpolab.scenario import Scenario
+    from grpolab.yaml_file import Lines
 
 Change = tuple[str, str, Any]
 """A change from the command line: what the user wrote, the dotted key, the value."""
@@ -46,6 +46,8 @@ def changes(
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise RequestError(f"--set {text}: expected key=value, for example train.steps=5")
+        from grpolab.yaml_file import YamlError, scalar  # the other options need no YAML
+
         try:
             found.append((f"--set {text}", key.strip(), scalar(value)))
         except YamlError as error:
@@ -98,6 +100,8 @@ def find(ref: str) -> Path:
 
 
 def _read(path: Path) -> tuple[Any, Lines]:
+    from grpolab.yaml_file import YamlError, parse
+
     try:
         return parse(path.read_text(encoding="utf-8"))
     except YamlError as error:

@@ -9,6 +9,11 @@ from grpolab.tui.desk import Desk
 COLOURS = {"bad": "bad", "warn": "warn", "note": "dim"}
 
 
+def known(desk: Desk) -> list[Verdict]:
+    """As they were last worked out: a key does not wait for them."""
+    return [] if desk.ailing is None else desk.ailing[1]
+
+
 def found(desk: Desk) -> list[Verdict]:
     """Of all lanes, the worst first, as it stood at the step that is looked at."""
     held = desk.view.held.step if desk.view.held else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
@@ -110,6 +112,12 @@ class LabApp(App[int]):
                 self.desk.say(f"picture in {path}", "good")
                 return
         self.desk.say(f"no picture: {problem}", "bad")
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown
+                      | events.MouseScrollUp | events.Paste):  # fmt: skip
+            self.desk.touched = time.monotonic()
+        await super().on_event(event)
 
     async def action_quit(self) -> None:
         await self.run_action("quit", self.lab)

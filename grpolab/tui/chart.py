@@ -1,19 +1,18 @@
-"""Curves in braille. The only importer of plotext, and only when the first curve is drawn.
+"""Curves in braille, the canvas alone: axes, ticks and labels are set around it where it is shown,
+so that columns are known and a switch's label stands over its line.
 
-plotext draws the canvas alone, exactly as many cells as asked for; axes, ticks and markers are set
-around it here, so that columns are known and a switch's label stands over its line. Each series is
-cut to two points a column before it is drawn: plotext's cost is by points. Of a long one only the
-blocks in which it was summed up are looked at.
+Each series is cut to two points a column before it is drawn. Of a long one only the blocks in which
+it was summed up are looked at.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from grpolab.tui.dots import Dots
 from grpolab.tui.extremes import extremes
 
 Cells = list[tuple[str, int]]
@@ -59,14 +58,11 @@ def decimate(
 
 
 def column(x: float, limits: tuple[float, float], width: int) -> int:
-    """The canvas column in which plotext puts this x."""
+    """The canvas column in which this x stands."""
     low, high = limits
     return (
         0 if high <= low else min(width - 1, max(0, round((x - low) / (high - low) * (width - 1))))
     )
-
-
-_RUN = re.compile(r"\x1b\[([0-9;]*)m|([^\x1b]+)")
 
 
 def canvas(
@@ -77,51 +73,54 @@ def canvas(
     ylim: tuple[float, float],
     rules: Sequence[float] = (),
 ) -> list[Cells]:
-    """The curves on width × height cells; vertical `rules` at some x carry the number
-    `len(series)`.
+    """The curves on width × height cells, points over lines, later ones over earlier ones; vertical
+    `rules` at some x stand behind them and carry the number `len(series)`.
     """
     if width < 2 or height < 1:
         return [[(" " * max(0, width), -1)] for _ in range(max(0, height))]
-    import plotext as plt
-
-    plt.clear_figure()
-    plt.plot_size(width, height)
-    plt.frame(False)
-    plt.xticks([])
-    plt.yticks([])
-    plt.xlim(*xlim)
-    plt.ylim(*ylim)
-    plt.canvas_color("default")
-    for at in rules:
-        plt.plot([at, at], list(ylim), marker="┊", color=len(series) + 1)
-    drawn = False
+    dots, points = Dots(width, height), dict[int, tuple[str, int]]()
     for i, s in enumerate(series):
         x, y = decimate(s.x, s.y, width)
-        if not x:
-            continue
-        drawn = True
+        right = _places(x, *xlim, 2 * width - 1)
+        down = _places(y, ylim[1], ylim[0], 4 * height - 1)
         if s.marker == "braille" and len(x) > 1:
-            plt.plot(x, y, marker="braille", color=i + 1)
-        else:
-            plt.scatter(x, y, marker="•" if s.marker == "braille" else s.marker, color=i + 1)
-    if not drawn and not rules:
-        return [[(" " * width, -1)] for _ in range(height)]
-    rows = [_row(text, width) for text in plt.build().split("\n")[:height]]
-    return rows + [[(" " * width, -1)]] * (height - len(rows))
+            dots.line(right, down, i)
+            continue
+        marker = "•" if s.marker == "braille" else s.marker
+        for a, b in zip(right, down, strict=True):
+            cell, row = round(a) >> 1, round(b) >> 2
+            if 0 <= cell < width and 0 <= row < height:
+                points[row * width + cell] = marker, i
+    ruled = {column(at, xlim, width) for at in rules if xlim[0] <= at <= xlim[1]}
+    return [_row(dots, points, ruled, row, len(series)) for row in range(height)]
 
 
-def _row(text: str, width: int) -> Cells:
-    """plotext's colour codes as series numbers."""
-    out: Cells = []
-    at, used = -1, 0
-    for codes, run in _RUN.findall(text):
-        if run:
-            run = run[: width - used]
-            out.append((run, at))
-            used += len(run)
+def _places(values: Sequence[float], first: float, last: float, dots: int) -> list[float]:
+    """Values as places on a scale of so many dots. Halved: the ends may be as far apart as numbers
+    go."""
+    low, by = first / 2, last / 2 - first / 2
+    return [max(-1e6, min(1e6, (v / 2 - low) / by * dots)) for v in values] if by else []
+
+
+def _row(
+    dots: Dots, points: dict[int, tuple[str, int]], ruled: set[int], row: int, rule: int
+) -> Cells:
+    """One row's runs of cells that belong to the same series."""
+    runs: list[tuple[list[str], int]] = []
+    start = row * dots.width
+    for cell in range(dots.width):
+        at = start + cell
+        if at in points:
+            char, owner = points[at]
+        elif dots.bits[at]:
+            char, owner = chr(0x2800 + dots.bits[at]), dots.owner[at]
         else:
-            at = int(codes.rpartition(";")[2]) - 1 if codes.startswith("38;5;") else -1
-    return [*out, (" " * (width - used), -1)] if used < width else out
+            char, owner = ("┊", rule) if cell in ruled else (" ", -1)
+        if runs and runs[-1][1] == owner:
+            runs[-1][0].append(char)
+        else:
+            runs.append(([char], owner))
+    return [("".join(chars), owner) for chars, owner in runs]
 
 
 def nice(value: float) -> float:

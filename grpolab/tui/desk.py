@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Desk:
     current: str = "rollouts"  # the pane that keys like zoom and help speak to
     zoom: bool = False
     opened: float = field(default_factory=time.monotonic)
+    touched: float = -math.inf  # when a key or a button of the mouse was last pressed
     leaving: float | None = None  # since when the engine is asked to finish its step
     exit_code: int | None = None  # of the engine
     restart: Callable[[int], Engine] | None = None

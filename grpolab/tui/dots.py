@@ -1,5 +1,5 @@
-"""Lines drawn in braille, two by four dots a cell. plotext takes 80 ms for eight curves on a wide
-chart, this a few: many curves lie over each other here, and a cursor moves through them."""
+"""Lines drawn in braille, two by four dots a cell. Written for what is drawn again and again beside
+a training run: a noisy curve of 400 steps takes plotext 14 ms, this less than one."""
 
 from __future__ import annotations
 

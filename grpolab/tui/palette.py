@@ -7,7 +7,7 @@ Nothing on the screen is said by colour alone: each hue comes with a glyph, a si
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from rich.style import Style
@@ -41,12 +41,20 @@ class Palette:
     heat: str  # size without a sign
     lanes: tuple[str, ...]
     owners: dict[str, str]
+    _styles: dict[tuple[str, str, bool, bool], Style] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def style(
         self, colour: str = "text", ground: str = "", *, bold: bool = False, underline: bool = False
     ) -> Style:
         """A style by the name of a colour here, or by a hex string."""
-        return _style(self._hex(colour), self._hex(ground), bold, underline)
+        wanted = (colour, ground, bold, underline)
+        found = self._styles.get(wanted)
+        if found is None:
+            found = _style(self._hex(colour), self._hex(ground), bold, underline)
+            self._styles[wanted] = found
+        return found
 
     def _hex(self, colour: str) -> str:
         return colour if not colour or colour.startswith("#") else getattr(self, colour)

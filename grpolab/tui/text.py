@@ -18,6 +18,8 @@ Hit = tuple[str, object]
 MOST_SHOWN = 200_000
 """Characters of one answer that are ever laid out."""
 
+_CONTROLS = {code: 0x2400 + code for code in range(32) if code != 10} | {127: "␡"}
+
 
 def visible(text: str, newline: str = "⏎") -> str:
     """`text` with every character that is not plainly printable written out.
@@ -26,8 +28,10 @@ def visible(text: str, newline: str = "⏎") -> str:
     stray marks their code points (⟨202E⟩); newlines become `newline`. One combining mark after a
     letter stays, more would pile up over neighbouring lines.
     """
-    if text.isascii() and text.isprintable():
-        return text
+    if text.isascii():
+        if text.isprintable():
+            return text
+        return text.translate(_CONTROLS).replace("\n", newline)
     out: list[str] = []
     base = False  # the last character may carry a mark
     for char in unicodedata.normalize("NFC", text):
@@ -110,21 +114,24 @@ class Line:
                 not text.isprintable()
             ):  # the last guard: names, paths and messages come this way too
                 text = visible(text)
-            wide = cell_len(text)
+            wide = len(text) if text.isascii() else cell_len(text)
+            segments, before = self.segments, self.width
+            self.width = before + wide
             if hit is not None:
-                self.hits.append((self.width, self.width + wide, hit))
-            if self.segments and self.segments[-1].style is style:  # styles are cached: runs join
-                self.segments[-1] = Segment(self.segments[-1].text + text, style)
+                self.hits.append((before, self.width, hit))
+            if segments and segments[-1][1] is style:  # styles are cached: runs join
+                segments[-1] = Segment(segments[-1][0] + text, style)
             else:
-                self.segments.append(Segment(text, style))
-            self.width += wide
+                segments.append(Segment(text, style))
         return self
 
     def cell(self, text: str, width: int, style: Style | None = None, right: bool = False) -> Line:
         """Exactly `width` cells: cut, or filled with spaces on the other side."""
-        text = clip(text, width)
-        room = " " * (width - cell_len(text))
-        return self.add(room + text if right else text + room, style)
+        if not (len(text) <= width and text.isascii()):
+            text = clip(text, width)
+            room = " " * (width - cell_len(text))
+            return self.add(room + text if right else text + room, style)
+        return self.add(text.rjust(width) if right else text.ljust(width), style)
 
     def to(self, column: int, style: Style | None = None) -> Line:
         """Spaces up to a column."""
@@ -152,6 +159,10 @@ class Line:
         """Exactly `width` cells."""
         made = Strip(self.segments, self.width)
         return made.adjust_cell_length(width, style)
+
+    def like(self, other: Line) -> bool:
+        """Whether it looks, and answers to clicks, as the other does."""
+        return self.segments == other.segments and self.hits == other.hits
 
     def hit(self, x: int) -> Hit | None:
         return next((hit for a, b, hit in self.hits if a <= x < b), None)

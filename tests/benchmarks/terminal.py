@@ -46,10 +46,12 @@ def grpolab(*words: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
+    """A user's, whose Python keeps what it has compiled: only the first start compiles."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     more = {"PYTHONPATH": os.pathsep.join(paths), "TERM": "xterm-256color"}
     more |= {"GRPOLAB_TOUR": "0", "GRPOLAB_SSH": "0"}  # nothing in the way, every repaint
-    return os.environ | more | {"COLORTERM": "truecolor"}
+    known = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return known | more | {"COLORTERM": "truecolor"}
 
 
 def start(steps: int, patience: float = 120.0) -> dict[str, float]:

@@ -41,4 +41,4 @@ def test_the_way_to_the_first_frame_is_light() -> None:
 @pytest.mark.parametrize("name", ["engine.__main__", "algorithms", "tasks", "rewards"])
 def test_what_computes_loads_no_screen(name: str) -> None:
     module = f"grpolab.{name}"
-    assert not imported(module) & {"textual", "plotext", "grpolab.tui", "grpolab.plain"}
+    assert not imported(module) & {"textual", "grpolab.tui", "grpolab.plain"}

@@ -47,9 +47,9 @@ async def main():
 asyncio.run(main())
 heavy = {"torch", "transformers", "peft", "numpy", "bitsandbytes"} & set(sys.modules)
 assert not heavy, heavy
-early = {"plotext", "pydantic", "yaml", "grpolab.algorithms", "grpolab.scenario"} & at_first
+early = {"pydantic", "yaml", "grpolab.algorithms", "grpolab.scenario"} & at_first
 assert at_first and not early, early
-assert "plotext" in sys.modules and "grpolab.algorithms" in sys.modules
+assert "grpolab.algorithms" in sys.modules
 """
 
 

@@ -46,6 +46,8 @@ class Algorithm(Pane):
         {"step", "switch", "set", "critic", "lane", "resumed", "select", "cards", "tokens"}
     )
     period = 0.25
+    calm = 0.95
+    slow = True
     explains = (
         "The algorithm in force: its formula; what its symbols are worth for the token selected in "
         "the tokens pane, which branch of min() the token is on and why; the numbers of the newest "

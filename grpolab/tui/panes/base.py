@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from itertools import islice, zip_longest
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual import events
+from textual.color import Color
+from textual.filter import ANSIToTruecolor, LineFilter
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
 from grpolab.hints import METRICS
+from grpolab.tui import direct
 from grpolab.tui.desk import Desk
 from grpolab.tui.text import Hit, Line, clip
+
+_Look = tuple[int, Style, Sequence[LineFilter], Color | None]
+"""On what a row's strip depends besides its segments: width, base style, filters, ground."""
+
+
+def _strip(
+    line: Line, width: int, base: Style, filters: Sequence[LineFilter], ground: Color | None
+) -> Strip:
+    """A line as the terminal gets it."""
+    strip = Strip(
+        [Segment(s.text, base + s.style if s.style else base) for s in line.segments], line.width
+    ).adjust_cell_length(width, base)
+    if ground is not None:
+        for one in filters:
+            strip = strip.apply_filter(one, ground)
+    return strip
 
 
 class Canvas(Widget):
@@ -27,6 +49,9 @@ class Canvas(Widget):
     """
     period: ClassVar[float] = 0.12
     """Seconds between two repaints at the least."""
+    calm: ClassVar[float] = 0.45
+    """The same beside a run that trains, where nobody presses a key; a little less than so many
+    ticks."""
     slow: ClassVar[bool] = False
     """It takes long to paint: a key does not wait for it."""
 
@@ -47,51 +72,69 @@ class Canvas(Widget):
         self._shown: list[Line] = []
         self._strips: list[Strip] = []
         self._built: tuple[int, int] = (-1, -1)
+        self._look: _Look | None = None
 
     def lines(self, width: int, height: int) -> list[Line]:
         """At most `height` lines of at most `width` cells."""
         raise NotImplementedError
 
-    def due(self, now: float) -> bool:
-        return self.stale and self.is_mounted and self.display and self._rested(now)
-
-    def _rested(self, now: float) -> bool:
-        return now - self.painted >= self.period * self.desk.pace
+    def due(self, now: float, calm: bool = False) -> bool:
+        """Whether it is to be painted, though nobody asks for it."""
+        rest = max(self.calm, self.period) if calm else self.period
+        seen = self.stale and self.is_mounted and self.display
+        return seen and now - self.painted >= rest * self.desk.pace
 
     def paint(self) -> None:
-        """Build the lines again; only rows that changed are sent to the terminal."""
+        """Build the lines again, and show what changed."""
+        if changed := self.rebuilt():
+            direct.show(self.screen, [(self, changed)])
+
+    def rebuilt(self) -> list[direct.Changed]:
+        """Build the lines again: the rows that changed, for who shows them. Another size is
+        another matter: then Textual is told."""
         before, size = self._strips, self._built
         self._build()
         if size != self._built:
             self.refresh()
-            return
-        changed = [y for y, (a, b) in enumerate(zip(before, self._strips, strict=True)) if a != b]
-        if changed:
-            self.refresh(*(Region(0, y, self._built[0], 1) for y in changed))
+            return []
+        both = enumerate(zip(before, self._strips, strict=True))
+        return [direct.Changed(y, a, b) for y, (a, b) in both if a is not b]
 
     def _build(self) -> None:
         width, height = self.size
         self.stale, self.painted = False, time.monotonic()
-        self._built = (width, height)
         base = self.desk.palette.style("text", self.ground)
-        self._shown = self.lines(width, height)[:height] if width > 0 and height > 0 else []
-        self._shown += [Line() for _ in range(height - len(self._shown))]
+        shown = self.lines(width, height)[:height] if width > 0 and height > 0 else []
+        shown += [Line() for _ in range(height - len(shown))]
+        # palettes have no terminal colours
+        filters = [f for f in self.get_line_filters() if not isinstance(f, ANSIToTruecolor)]
+        look = (width, base, filters, self.background_colors[1] if filters else None)
+        known = zip(self._shown, self._strips, strict=True) if look == self._look else ()
         self._strips = [
-            Strip(
-                [Segment(s.text, base + s.style if s.style else base) for s in line.segments],
-                line.width,
-            ).adjust_cell_length(width, base)
-            for line in self._shown
+            old[1]
+            if old is not None and (old[0] is line or old[0].segments == line.segments)
+            else _strip(line, *look)
+            for line, old in zip_longest(shown, islice(known, len(shown)))
         ]
+        self._shown, self._look, self._built = shown, look, (width, height)
 
     @property
     def ground(self) -> str:
         return "ground"
 
     def render_line(self, y: int) -> Strip:
-        if self._built != (self.size.width, self.size.height):
+        return self.render_lines(Region(0, y, self.size.width, 1))[0]
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """What was built, as it is: Textual would look for borders and filter every row anew, also
+        those of the panes beside one that changed."""
+        width, height = self.size
+        if self._built != (width, height):
             self._build()
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
+        rows = self._strips[crop.y : crop.bottom]
+        if crop.column_span != (0, width):
+            rows = [row.crop(*crop.column_span) for row in rows]
+        return rows + [Strip.blank(crop.width)] * (crop.height - len(rows))
 
     def on_click(self, event: events.Click) -> None:
         if event.y < len(self._shown):
@@ -130,6 +173,8 @@ class Pane(Canvas):
     def __init__(self, desk: Desk, *, id: str | None = None) -> None:
         super().__init__(desk, id=id)
         self.top = 0
+        self._framed: list[tuple[Line, Line]] = []  # of what is in sight: without its box, and with
+        self._look_of_frame: tuple[int, str, Style] | None = None
 
     def content(self, width: int, height: int) -> list[Line]:
         raise NotImplementedError
@@ -156,14 +201,16 @@ class Pane(Canvas):
         self.top = max(0, min(self.top, len(body) - (height - 2)))
         below = len(body) - (height - 2) - self.top
         out = [self._edge(width, here)]
-        side = edge
-        for line in body[self.top : self.top + height - 2]:
-            row = Line(wall, side).add(" ")
-            row.join(_cut(line, inner))
-            row.to(width - 1).add(wall, side)
-            out.append(row)
-        while len(out) < height - 1:
-            out.append(Line(wall, side).to(width - 1).add(wall, side))
+        look = (width, wall, edge)
+        known = self._framed if self._look_of_frame == look else []
+        shown = body[self.top : self.top + height - 2]
+        shown += [Line()] * (height - 2 - len(shown))
+        self._look_of_frame = look
+        self._framed = [
+            old if old is not None and old[0].like(line) else (line, _framed(line, *look))
+            for line, old in zip_longest(shown, known[: len(shown)])
+        ]
+        out += [row for _, row in self._framed]
         more = f" ▾ {below} more · {self.desk.keymap.shown('page_down')} " if below > 0 else ""
         if not more and self.top:
             more = f" ▴ {self.top} above · {self.desk.keymap.shown('page_up')} "
@@ -206,6 +253,14 @@ class Pane(Canvas):
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         self.scroll(-2)
+
+
+def _framed(line: Line, width: int, wall: str, edge: Style) -> Line:
+    """A row of the box."""
+    row = Line(wall, edge)
+    if line.segments or line.hits:
+        row.add(" ").join(_cut(line, width - 4))
+    return row.to(width - 1).add(wall, edge)
 
 
 def _cut(line: Line, width: int) -> Line:

@@ -28,6 +28,7 @@ class CurvePane(Pane):
 
     watches = frozenset({"step", "eval", "switch", "lane", "resumed", "run", "select"})
     period = 0.5
+    calm = 0.95
     slow = True
 
     def __init__(self, desk: Desk, *, id: str | None = None) -> None:

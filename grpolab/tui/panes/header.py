@@ -110,7 +110,7 @@ class Header(Canvas):
 
     def _ailing(self, words: bool) -> Line:
         """How many things are wrong, with the sign of the worst; a click shows them."""
-        found = health.wrong(ailing.found(self.desk))
+        found = health.wrong(ailing.known(self.desk))
         if not found:
             return Line()
         p, level = self.desk.palette, found[0].level

@@ -20,6 +20,8 @@ class Memory(Pane):
     title = "Memory"
     watches = frozenset({"step", "critic", "lane", "resumed", "select", "run"})
     period = 0.5
+    calm = 1.95
+    slow = True
     explains = (
         "Bytes by owner at the newest step's peak, their share, what was predicted before the "
         "model was loaded, and each owner's history on its own scale. Backbone: the frozen model. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 
 from grpolab.state import RolloutView
 from grpolab.tui import facts, quantities, recorded
@@ -22,6 +23,7 @@ class Tokens(Pane):
     index = 2
     title = "Tokens"
     watches = frozenset({"tokens", "after", "graded", "lane", "resumed", "select"})
+    calm = 0.95
     explains = (
         "Each token of the selected answer on the colour of one channel; change it with the "
         "channel key. The second-channel key sets another one beside it, as a row of marks under "
@@ -203,9 +205,15 @@ class Tokens(Pane):
             first = max(0, min(len(values) - room, at - room // 2))
             chosen = name == self._channel(r)
             line = Line().cell(name, 10, p.style("accent" if chosen else "dim")).add(" ")
-            for i, value in enumerate(values[first : first + room], first):
-                hue, _, mark = scale.look(value)
-                style = p.style("ground", "text", bold=True) if i == at else p.style(hue)
-                line.add(mark, style, hit=("token", i))
+            seen = [scale.look(value) for value in values[first : first + room]]
+            start = 0
+            for hue, run in groupby(
+                (None if i == at else hue for i, (hue, _, _) in enumerate(seen, first))
+            ):
+                stop = start + len(list(run))
+                style = p.style("ground", "text", bold=True) if hue is None else p.style(hue)
+                line.add("".join(mark for _, _, mark in seen[start:stop]), style)
+                start = stop
+            line.hits += [(11 + i, 12 + i, ("token", first + i)) for i in range(len(seen))]
             out.append(line.whole(("channel", name), 11))
         return out

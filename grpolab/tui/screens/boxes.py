@@ -28,6 +28,8 @@ class Boxes(Layout):
 class Body(Widget):
     """Where the panes are."""
 
+    BLANK = True
+
     def __init__(self, *children: Widget) -> None:
         super().__init__(*children, id="body")
         self.boxes: dict[str, Box] = {}

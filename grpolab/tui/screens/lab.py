@@ -9,8 +9,10 @@ from typing import ClassVar, Protocol
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.timer import Timer
 
 from grpolab import events as ev
+from grpolab.tui import ailing, direct
 from grpolab.tui.arrange import Box, arrange, folded
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import ACTIONS
@@ -20,9 +22,20 @@ from grpolab.tui.panes.header import Header, Tabs
 from grpolab.tui.panes.loading import Loading
 from grpolab.tui.screens.actions import Actions
 from grpolab.tui.screens.boxes import Body
+from grpolab.tui.source import Playing
+from grpolab.tui.thrift import Thrift
 
 POLL = 1 / 15
-"""Seconds between two looks at the run file."""
+"""Seconds between two looks at the run file while somebody is at the keys, or a replay plays."""
+
+IDLE = 1 / 4
+"""The same while somebody only looks on."""
+
+EAGER = 1.0
+"""Seconds after a key in which the screen is as quick as it can be."""
+
+LATEST = 2.0
+"""Seconds after which what is stale is painted even if that is more than its share."""
 
 CLOCK = 0.25
 """Seconds between two repaints of what only tells the time."""
@@ -41,6 +54,7 @@ class Guest(Protocol):
 class LabScreen(Actions, Screen[int]):
     """The screen under all others: it alone polls the run."""
 
+    BLANK = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(a.keys, a.call, a.help, id=a.name, show=False) for a in ACTIONS
     ]
@@ -53,8 +67,11 @@ class LabScreen(Actions, Screen[int]):
         self.guests: list[Guest] = []
         self.told_failure = False
         self.reserved = 0  # rows below the panes that the tour has for itself
+        self.thrift = Thrift()
+        self._ticks: dict[float, Timer] = {}  # by the seconds between two
         self._last = time.monotonic()
         self._clock = 0.0
+        self._painted = 0.0
 
     def compose(self) -> ComposeResult:
         self.tabs, self.start = Tabs(self.desk, id="tabs"), Loading(self.desk, id="loading")
@@ -83,7 +100,10 @@ class LabScreen(Actions, Screen[int]):
         self.canvases += made
         self.query_one(Body).mount(*made)
         self.run_worker(self._prepare, thread=True, exit_on_error=False)
-        self.set_interval(POLL, self.tick)
+        self._ticks = {
+            pause: self.set_interval(pause, self.tick, pause=True) for pause in (POLL, IDLE)
+        }
+        self._ticks[IDLE].resume()
         self.offer_tour()
 
     def offer_tour(self) -> None:
@@ -117,33 +137,72 @@ class LabScreen(Actions, Screen[int]):
                 if canvas.watches & marks:
                     canvas.stale = True
 
-    def repaint(self, at_once: bool = False, slow: int | None = None) -> None:
+    def repaint(
+        self, at_once: bool = False, slow: int | None = None, sparing: bool = False
+    ) -> None:
         """Paint the stale canvases in sight. `at_once`: even if painted a moment ago. Of those that
-        take long at most `slow`: a key may be waiting."""
+        take long at most `slow`: a key may be waiting. `sparing`: as often as the screen's share
+        of the machine allows, and then all of them: together they cost less."""
         now = time.monotonic()
         seen = next((s for s in reversed(self.app.screen_stack) if not s.is_modal), self)
         guest = next((g for g in self.guests if g is seen), None)
-        for canvas in self.canvases if guest is None else guest.canvases:
-            if canvas.due(now) or (
-                at_once and canvas.stale and canvas.display and canvas.is_mounted
-            ):
-                if canvas.slow and slow is not None:
-                    if not slow:
-                        continue
-                    slow -= 1
-                canvas.paint()
+        due = [
+            canvas
+            for canvas in (self.canvases if guest is None else guest.canvases)
+            if canvas.due(now, sparing)
+            or (at_once and canvas.stale and canvas.display and canvas.is_mounted)
+        ]
+        if sparing and not self.thrift.left() and now - self._painted < LATEST:
+            return
+        painted: list[tuple[Canvas, list[direct.Changed]]] = []
+        for canvas in due:
+            if canvas.slow and slow is not None and canvas.id != self.desk.current:
+                if not slow:
+                    continue
+                slow -= 1
+            if changed := canvas.rebuilt():
+                painted.append((canvas, changed))
+            self._painted = now
+        if painted:
+            direct.show(seen, painted)
 
     def moved(self) -> None:
-        """The user moved the view, or the clock: show it now, the curves with the next tick."""
+        """The user moved the view, or the clock: show it now; what is beside the pane that keys
+        speak to, and takes long, with the next ticks."""
         if self.desk.mode == "replay":
             self.take()
         self.mark({"select"})
         self.repaint(at_once=True, slow=0)
+        self._hurry(True)
+
+    @property
+    def eager(self) -> bool:
+        """Whether somebody waits for the screen, or nothing else would be held up by it."""
+        desk, source = self.desk, self.desk.source
+        moving = isinstance(source, Playing) and source.playing and not source.over
+        return moving or desk.rolling is not None or time.monotonic() - desk.touched < EAGER
+
+    def _hurry(self, eager: bool) -> None:
+        """Look at the run file often, or less often."""
+        for pause, ticks in self._ticks.items():
+            if (pause == POLL) is eager:
+                ticks.resume()
+            else:
+                ticks.pause()
 
     def tick(self) -> None:
         """Take in what happened since the last time, and repaint."""
+        eager = self.eager
+        self._hurry(eager)
         self.take()
-        self.repaint(slow=1)
+        beside = self.desk.mode != "replay" and not (self.desk.over or self.desk.state.paused)
+        if eager or not beside:
+            self.thrift.forgive()
+        sparing = beside and not eager
+        before = ailing.known(self.desk)
+        if ailing.found(self.desk) != before:
+            self.mark({"clock"})  # the header tells them
+        self.repaint(slow=None if sparing else 2, sparing=sparing)
 
     def take(self) -> None:
         """Take in what happened since the last time."""

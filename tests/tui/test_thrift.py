@@ -1,0 +1,227 @@
+"""What the screen costs: its share of a core, what it sends, and that a key waits for neither."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+from textual.widget import Widget
+
+from grpolab import events as ev
+from grpolab.tui import chart, direct
+from grpolab.tui.app import LabApp
+from grpolab.tui.screens import lab as lab_screen
+from grpolab.tui.thrift import OWED, SAVED, SHARE, Thrift
+
+from .conftest import Live, settle, text
+from .fake_run import FakeRun
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = self.spent = 0.0
+
+    def thrift(self) -> Thrift:
+        return Thrift(lambda: self.now, lambda: self.spent)
+
+
+def test_it_spends_its_share_and_no_more() -> None:
+    clock = Clock()
+    thrift, painted = clock.thrift(), 0
+    for _ in range(4000):  # a thousand seconds of ticks, each painting 15 ms if it may
+        clock.now += 0.25
+        clock.spent += 0.001
+        if thrift.left():
+            clock.spent += 0.015
+            painted += 1
+    assert painted > 500
+    assert clock.spent == pytest.approx(SHARE * clock.now, rel=0.02)
+
+
+def test_neither_savings_nor_debts_last() -> None:
+    clock = Clock()
+    thrift = clock.thrift()
+    clock.now += 1000.0
+    assert thrift.left()
+    clock.spent += SAVED + OWED + 5.0  # one enormous repaint
+    assert not thrift.left()
+    clock.now += 1.01 * OWED / SHARE
+    assert thrift.left()
+    clock.spent += 5.0
+    thrift.forgive()  # a key asked for that
+    clock.now += 0.01
+    assert thrift.left()
+
+
+def cells(update: direct.Cells, shown: list[list[str]]) -> int:
+    """What a terminal makes of it; how many cells were written."""
+    written, x, y = 0, 0, 0
+    pieces = re.split(r"\x1b\[([0-9;]*[A-Za-z])", update.render_segments(Console()))
+    for i, piece in enumerate(pieces):
+        if i % 2:
+            if piece.endswith("H"):
+                y, x = (int(n) - 1 for n in piece[:-1].split(";"))
+        else:
+            for char in piece:
+                shown[y][x] = char
+                x, written = x + 1, written + 1
+    return written
+
+
+async def test_changed_cells_alone_are_sent_and_make_the_same_screen(
+    replay: LabApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[direct.Cells] = []
+    async with replay.run_test(size=(200, 60)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+        await pilot.press(".", ".", ".")
+        await settle(replay)
+        before = text(replay)
+        shown = [list(row) for row in before.split("\n")]
+        monkeypatch.setattr(replay, "_display", lambda screen, update: sent.append(update))
+        refreshed: list[Widget] = []
+        monkeypatch.setattr(Widget, "refresh", lambda self, *a, **k: refreshed.append(self))
+        lab, written = replay.lab, []
+        for key in (".", "]", "right", ",", "g"):
+            await pilot.press(key)
+            lab.repaint(at_once=True)
+            updates = [u for u in sent if isinstance(u, direct.Cells)]
+            sent.clear()
+            written.append(sum(cells(u, shown) for u in updates))
+            assert "\n".join("".join(row) for row in shown) == text(replay), key
+        assert text(replay) != before
+        assert all(0 < n < 200 * 60 / 2 for n in written), written
+        assert not [w for w in refreshed if w in lab.canvases]  # Textual had nothing to do
+
+
+async def test_under_a_dialog_textual_composes(replay: LabApp) -> None:
+    async with replay.run_test(size=(120, 36)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+        await pilot.press("question_mark")
+        assert direct._place(replay.lab, replay.lab.canvases[0]) is not None
+        assert not direct._clear(replay.lab)  # its cells may be the dialog's
+        assert direct._clear(replay.screen)
+
+
+def test_what_differs_of_a_row() -> None:
+    plain, bold = Style(), Style(bold=True)
+
+    def row(*parts: tuple[str, Style]) -> Strip:
+        return Strip([Segment(*part) for part in parts])
+
+    before = row(("step ", plain), ("9", bold), (" of 日本", plain), (" |", bold))
+    after = row(("step ", plain), ("8", bold), (" of 日本", plain), (" |", bold))
+    assert direct.differing(before, after) == (5, [Segment("8", bold)])
+    wide = row(("日本", plain), ("a", bold))
+    assert direct.differing(wide, row(("日本", plain), ("b", bold))) == (4, [Segment("b", bold)])
+    assert direct.differing(before, before)[1] == []
+
+
+async def test_rows_that_stay_are_not_made_again(replay: LabApp) -> None:
+    async with replay.run_test(size=(200, 60)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+        await pilot.press(".", ".")
+        await settle(replay)
+        for pane in replay.lab.panes.values():
+            assert pane.rebuilt() == [], pane.id
+        tokens = replay.lab.panes["tokens"]
+        await settle(replay)
+        replay.desk.view.token = 3
+        changed = tokens.rebuilt()
+        assert changed and len(changed) < tokens.size.height / 2
+
+
+def training(live: Live) -> None:
+    live.record(FakeRun(steps=6, switches={}), lambda e: isinstance(e, ev.StepDone) and e.step == 2)
+
+
+async def test_beside_a_run_it_waits_for_its_share_but_a_key_does_not(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training(live)
+    app = live.app
+    async with app.run_test(size=(200, 60)) as pilot:
+        app._pilot = pilot  # pyright: ignore
+        await settle(app)
+        lab, pane = app.lab, app.lab.panes["rollouts"]
+        for ticks in lab._ticks.values():
+            ticks.pause()
+        monkeypatch.setattr(lab, "_hurry", lambda eager: None)
+        monkeypatch.setattr(lab.thrift, "left", lambda: False)
+        monkeypatch.setattr(lab_screen, "LATEST", 1e9)
+        pane.painted -= 100.0
+
+        def stale() -> bool:
+            lab.mark({"rollout"})
+            lab.tick()
+            return pane.stale
+
+        assert stale()  # nothing is left of its share
+        monkeypatch.setattr(lab_screen, "LATEST", 0.0)
+        assert not stale()  # but not for ever
+        monkeypatch.setattr(lab_screen, "LATEST", 1e9)
+        pane.painted -= 100.0
+        assert stale()
+        await pilot.press("g")
+        assert not pane.stale  # at once
+        pane.painted -= 100.0
+        assert lab.eager and not stale()  # and so is what comes in the next moment
+        app.desk.touched -= 100.0
+        pane.painted -= 100.0
+        assert stale()
+        live.write(ev.Paused(2))
+        lab.tick()
+        assert not pane.stale  # nobody is held up
+
+
+async def test_it_looks_at_the_run_less_often_while_nobody_is_at_the_keys(live: Live) -> None:
+    training(live)
+    app = live.app
+    async with app.run_test(size=(80, 24)) as pilot:
+        app._pilot = pilot  # pyright: ignore
+        await settle(app)
+        lab = app.lab
+
+        def running() -> list[float]:
+            return [pause for pause, ticks in lab._ticks.items() if ticks._active.is_set()]
+
+        app.desk.touched -= 100.0
+        lab.tick()
+        assert running() == [lab_screen.IDLE]
+        await pilot.press("g")
+        assert running() == [lab_screen.POLL]
+
+
+def rows(found: list[chart.Cells]) -> list[str]:
+    return ["".join(run for run, _ in row) for row in found]
+
+
+def test_points_stand_over_lines_and_rules_behind_them() -> None:
+    x = [0.0, 1.0, 2.0]
+    line, points = chart.Series(x, [0.0, 1.0, 0.0]), chart.Series([1.0], [1.0], "●")
+    found = chart.canvas([line, points], 9, 4, (0.0, 2.0), (0.0, 1.0), [1.0, 7.0])
+    told = rows(found)
+    assert all(len(row) == 9 for row in told)
+    assert told[0][4] == "●" and [row[4] for row in told[1:]] == ["┊"] * 3
+    owners = {at for row in found for _, at in row}
+    assert owners == {-1, 0, 1, 2}  # none, the line, the point, the rule
+    assert all(0x2800 < ord(told[3][at]) < 0x2900 for at in (0, 8))  # dots at both ends
+
+
+@pytest.mark.parametrize(
+    "y", [[1e308, -1e308, 3.0], [float("nan"), 1.0, float("inf")], [0.0, 0.0, 0.0]]
+)
+def test_no_number_is_too_large_for_a_curve(y: list[float]) -> None:
+    limits: Any = (min(y), max(y)) if y[0] == 1e308 else (0.0, 1.0)
+    for marker in ("braille", "○"):
+        found = chart.canvas([chart.Series([0.0, 1.0, 2.0], y, marker)], 12, 3, (0.0, 2.0), limits)
+        assert [len(row) for row in rows(found)] == [12] * 3
+    assert rows(chart.canvas([], 5, 2, (0.0, 0.0), (0.0, 0.0))) == [" " * 5] * 2
