@@ -77,7 +77,7 @@ class NativeBackbone:
         self._adapters: dict[str, Lora] = {}
         self._full: dict[str, dict[str, Tensor]] = {}  # whole trainable copies, by name
         # what learning and sampling derive from an adapter, until its values change
-        self._folded: dict[tuple[str | None, torch.dtype], Folded] = {}
+        self._folded: dict[tuple[str | None, bool], Folded] = {}  # norms in them, unless twice
         self._fused: dict[str | None, tuple[Folded, SamplingWeights]] = {}
 
     # --- adapters ---
@@ -126,12 +126,13 @@ class NativeBackbone:
     def _with(self, adapter: str | None) -> Folded:
         """The weights with this adapter (none: the reference) folded in, as its values are now."""
         lora = None if adapter is None else self._adapters[adapter]
-        key = adapter, torch.float32 if self._twice else self.sampling
+        key = adapter, self._twice
         held = self._folded.get(key)
         if held is None or not held.current(lora):
             keep = self.backbone_bytes() <= KEPT_BYTES
+            dtype = torch.float32 if self._twice else self.sampling
             self._folded.pop(key, None)  # the old one is as large
-            held = self._folded[key] = Folded(self.weights, lora, key[1], keep=keep)
+            held = self._folded[key] = Folded(self.weights, lora, dtype, keep=keep)
         return held
 
     def backbone_bytes(self) -> int:
