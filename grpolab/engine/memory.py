@@ -247,6 +247,8 @@ class Memory:
         if rest < 0:  # smaller than when it was tallied
             passing = _scaled(passing, sum(passing.values()) + rest)
             rest = highest - sum(owners.values()) - sum(passing.values())
+        if rest < 0 and not self.gauge.exact:  # and less lay free
+            owners["fragmentation"] = max(0, owners["fragmentation"] + rest)
         for owner, size in passing.items():
             owners[owner] = owners.get(owner, 0) + size
         owners["other"] += max(0, rest)

@@ -23,6 +23,7 @@ def session() -> list[Press]:
     s.press("prompt_next", "prompt_previous", "answer_next", "answer_previous", "token_next")
     s.press("token_previous", "token_jump", "token_back", "channel", "channel_back", "second")
     s.press("second_back", "lane", "lane", "hold", "hold", "moment_previous", "moment_next")
+    s.press("recorded")
     s.press("goto")
     s.type("50%")
     s.key("enter")

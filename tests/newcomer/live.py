@@ -206,7 +206,9 @@ def _trace(s: Script) -> None:
     s.press("trace")
     s.on = "trace"
     s.press("token_next", "token_previous", "token_jump", "token_back", "trace_answer_next")
-    s.press("trace_answer_previous", "prompt_next", "prompt_previous", "hold", shot="trace")
+    s.press(
+        "trace_answer_previous", "prompt_next", "prompt_previous", "recorded", "hold", shot="trace"
+    )
     s.press("hold")
     s.anywhere()
     s.press("close")
