@@ -31,7 +31,8 @@ EVERY = 100
 on a CPU."""
 
 GROWN = 1.03
-"""And when its peak has grown by this factor."""
+"""And when its peak has grown by this factor, after as many times as twice the tallies so far: a
+process that is still filling its caches grows at every step."""
 
 UNTALLIED = ("load", "rollout", "evaluate")
 """Phases that are not tallied on a GPU, where captured graphs and compiled code run in them."""
@@ -78,6 +79,7 @@ class Memory:
         self._holdings, self._traits = holdings, traits
         self._open: list[_Window] = []
         self._seen: dict[tuple[str, str], _Seen] = {}
+        self._tallies: dict[tuple[str, str], int] = {}
         self._times: dict[tuple[str, str], int] = {}  # of phases that no tally has seen
         self._baseline = self.gauge.now().held  # interpreter and libraries, on a CPU
 
@@ -203,6 +205,7 @@ class Memory:
         now, key = self.gauge.now(), (window.name, window.of)
         if (tally := window.tally) is not None:
             tally.know(tensors)
+            self._tallies[key] = self._tallies.get(key, 0) + 1
             self._seen[key] = _found(window, tally, held, now)
             tally.close()
         seen = self._seen.get(key)
@@ -210,7 +213,7 @@ class Memory:
             accounts = {window.name: self._untallied(window, held, now)}
         else:
             seen.age += 1
-            if window.highest > seen.highest * GROWN:
+            if window.highest > seen.highest * GROWN and seen.age >= 2 * self._tallies[key]:
                 seen.age = EVERY
             accounts = {
                 _phase_name(window.name, part, seen): self._tallied(window, part, seen, held, now)
