@@ -29,6 +29,7 @@ class Terminal:
 
     def __init__(self, name: str, width: int, height: int) -> None:
         self.name, self.width, self.height = name, width, height
+        self._end = Path(os.devnull)
 
     def start(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
         """The environment given here is all that the program has beside the path and the home."""
@@ -40,7 +41,9 @@ class Terminal:
         given = " ".join(f"{k}={shlex.quote(v)}" for k, v in environment.items())
         kept = " ".join(f"{k}={shlex.quote(os.environ[k])}" for k in ("PATH", "HOME", "LANG")
                         if k in os.environ)  # fmt: skip
-        line = f"exec env -i {kept} TERM=tmux-256color {given} {shlex.join(command)}"
+        self._end = folder / f"{self.name}.end"
+        line = f"env -i {kept} TERM=tmux-256color {given} {shlex.join(command)}; "
+        line += f"echo $? >{shlex.quote(str(self._end))}"  # tmux at times never hears how it ended
         self._tmux("respawn-pane", "-k", "-t", "lab", line)
 
     def press(self, key: str) -> None:
@@ -63,11 +66,10 @@ class Terminal:
     @property
     def exit_code(self) -> int | None:
         """None while the program lives."""
-        form = "#{pane_dead} #{pane_dead_status} #{pane_dead_signal}"
-        dead, *how = self._tmux("display-message", "-p", "-t", "lab", form).split()
-        if dead != "1" or not how:  # tmux hears of the end before it knows how it came
+        try:
+            return int(self._end.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # not there, or not written yet
             return None
-        return int(how[0])
 
     def wait_end(self, seconds: float) -> int | None:
         end = time.monotonic() + seconds
