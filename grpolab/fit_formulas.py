@@ -120,8 +120,9 @@ def stacked(m: ModelShape, load: Load) -> list[tuple[int, int, int]]:
 
 def backbone_copy(m: ModelShape, load: Load) -> int:
     """What products multiply by. CPU: every stacked group, adapters and norms folded in: in fp32
-    where there is something to fold, for update and sampler together; in bf16 for each of them, in
-    layouts of their own, and for the reference. And the sampler's head. GPU and 4 bit: [out, in +
+    where there is something to fold, for update and sampler together, and the norms for the
+    reference; in bf16 for each of them, in layouts of their own, and for the reference. And the
+    sampler's head. GPU and 4 bit: [out, in +
     ranks rounded up to 64] in bf16 for every group, or, lean, one scratch as large as the largest
     group."""
     if not load.native or (load.half and load.quantize == "none"):
@@ -132,7 +133,8 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
         return m.layers * sum(o * (i + room) for i, o, room in stacked(m, load)) * load.width
     sizes = []
     for names, (i, o, room) in zip(m.groups, stacked(m, load), strict=True):
-        folds = room > 0 or len(names) > 1  # those stacked stand behind a norm
+        normed = len(names) > 1  # those stacked stand behind a norm
+        folds = (room > 0 or normed) + normed  # of the policy, of the reference
         sizes.append(i * o * (3 * 2 if load.sampled_in == 2 else 4 * folds))
     return m.layers * sum(sizes) + 4 * m.vocabulary * m.hidden + 4 * m.longest * m.head_dim
 

@@ -126,8 +126,8 @@ class Trpo(ActorCritic):
         def damped(v: Tensor) -> Tensor:
             return fisher(v) + s.damping * v
 
-        x = conjugate_gradients(damped, -gradient, s.cg_steps)
-        curvature = float(x.dot(damped(x)))
+        x, ax = conjugate_gradients(damped, -gradient, s.cg_steps)
+        curvature = float(x.dot(ax))
         if not 0 < curvature < float("inf"):
             return {"line_search": 0.0, "surrogate_gain": 0.0}
         step = x * (2 * s.max_kl / curvature) ** 0.5 * policy.share
@@ -159,9 +159,10 @@ class Trpo(ActorCritic):
 
 def conjugate_gradients(
     product: Callable[[Tensor], Tensor], b: Tensor, steps: int, tolerance: float = 1e-10
-) -> Tensor:
-    """x with A x ≈ b for a positive A given by its products. All [P]."""
-    x, r = b * 0, b.clone()
+) -> tuple[Tensor, Tensor]:
+    """x with A x ≈ b for a positive A given by its products, and A x, which is put together from
+    those that were made. All [P]."""
+    x, ax, r = b * 0, b * 0, b.clone()
     p, rr = r.clone(), float(r.dot(r))
     enough = tolerance * rr
     for _ in range(steps):
@@ -172,7 +173,7 @@ def conjugate_gradients(
         if pap <= 0:  # rounding has used up what the products can tell
             break
         alpha = rr / pap
-        x, r = x + alpha * p, r - alpha * ap
+        x, ax, r = x + alpha * p, ax + alpha * ap, r - alpha * ap
         following = float(r.dot(r))
         p, rr = r + following / rr * p, following
-    return x
+    return x, ax

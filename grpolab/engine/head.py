@@ -1,5 +1,10 @@
 """Log-probs and entropies from hidden states without ever holding [tokens, vocabulary]: the head
-is applied to a tile of tokens at a time, and again in the backward. The head is frozen."""
+is applied to a tile of tokens at a time. The head is frozen.
+
+The log-prob's slope is made in the same pass, while the tile's logits are there, for a loss can
+only stretch it. The entropy's is not a multiple of it; where it is wanted, which is rare, the
+logits are computed again in the backward.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +23,47 @@ def tile_rows(vocabulary: int) -> int:
 
 
 class _TokenLogp(torch.autograd.Function):
+    """Log-probs alone are differentiable."""
+
     @staticmethod
     def forward(  # pyright: ignore
         ctx, states: Tensor, weight: Tensor, tokens: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
-        logp, lse, entropy = (states.new_empty(len(states), dtype=torch.float32) for _ in range(3))
+        logp, lse, entropy = _room(states)
+        slope = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        one, zero = torch.ones_like(logp), torch.zeros_like(logp)
+        for at in _tiles(states, weight):
+            logits = fp32_logits(states[at], weight)
+            _stats(logits, tokens[at], 1 / temperature, logp[at], lse[at], entropy[at])
+            if slope is not None:
+                push = _slope(
+                    logits, tokens[at], lse[at], entropy[at], one[at], zero[at], 1 / temperature,
+                    weight.dtype,
+                )  # fmt: skip
+                torch.mm(push, weight, out=slope[at])
+                del push
+            del logits  # before the next tile's
+        ctx.save_for_backward(slope)
+        ctx.mark_non_differentiable(entropy)
+        return logp, entropy
+
+    @staticmethod
+    def backward(ctx, dlogp: Tensor, _: Tensor):  # pyright: ignore
+        (slope,) = ctx.saved_tensors
+        return (slope * dlogp[:, None]).to(slope.dtype), None, None, None
+
+
+class _TokenLogpAndEntropy(torch.autograd.Function):
+    """Both are."""
+
+    @staticmethod
+    def forward(  # pyright: ignore
+        ctx, states: Tensor, weight: Tensor, tokens: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        logp, lse, entropy = _room(states)
         for at in _tiles(states, weight):
             _stats(
-                _logits(states[at], weight), tokens[at], 1 / temperature,
+                fp32_logits(states[at], weight), tokens[at], 1 / temperature,
                 logp[at], lse[at], entropy[at],
             )  # fmt: skip
         ctx.save_for_backward(states, weight, tokens, lse, entropy)
@@ -38,24 +76,32 @@ class _TokenLogp(torch.autograd.Function):
         dlogp, dentropy = dlogp.contiguous(), dentropy.contiguous()
         out = torch.empty_like(states)
         for at in _tiles(states, weight):
-            slope = _slope(
-                _logits(states[at], weight), tokens[at], lse[at], entropy[at],
+            push = _slope(
+                fp32_logits(states[at], weight), tokens[at], lse[at], entropy[at],
                 dlogp[at], dentropy[at], 1 / ctx.temperature, weight.dtype,
             )  # fmt: skip
-            torch.mm(slope, weight, out=out[at])
-            del slope  # before the next tile's logits
+            torch.mm(push, weight, out=out[at])
+            del push  # before the next tile's logits
         return out, None, None, None
 
 
 def token_logp(
-    states: Tensor, weight: Tensor, tokens: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
+    states: Tensor, weight: Tensor, tokens: Tensor, temperature: float, *,
+    entropy_grad: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """log p(token) and the entropy of each distribution softmax(states · weightᵀ / temperature).
 
     states [M, H], weight [V, H] of the same dtype, tokens [M] -> two of [M], fp32. Once
-    differentiable, with respect to the states.
+    differentiable, with respect to the states; the entropy only where `entropy_grad`.
     """
-    return _TokenLogp.apply(states, weight, tokens, temperature)  # pyright: ignore
+    form = _TokenLogpAndEntropy if entropy_grad else _TokenLogp
+    return form.apply(states, weight, tokens, temperature)  # pyright: ignore
+
+
+def _room(states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For log-prob, log-sum-exp and entropy of each row. [M], fp32."""
+    logp, lse, entropy = (states.new_empty(len(states), dtype=torch.float32) for _ in range(3))
+    return logp, lse, entropy
 
 
 def _tiles(states: Tensor, weight: Tensor) -> list[slice]:
@@ -68,9 +114,6 @@ def fp32_logits(states: Tensor, weight: Tensor) -> Tensor:
     if states.is_cuda and states.dtype != torch.float32:
         return torch.mm(states, weight.t(), out_dtype=torch.float32)
     return torch.mm(states, weight.t()).float()
-
-
-_logits = fp32_logits
 
 
 def _stats(

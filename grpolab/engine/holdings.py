@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -22,37 +22,49 @@ def storage_of(tensor: Tensor) -> UntypedStorage | None:
     return tensor.untyped_storage() if tensor.layout == torch.strided else None
 
 
-def opaque_in(nest: Any) -> int:
-    """Bytes of all that is `Opaque` in mappings and lists."""
-    if isinstance(nest, Opaque):
-        return nest.nbytes
-    if isinstance(nest, Mapping):
-        return sum(opaque_in(x) for x in nest.values())
-    return sum(opaque_in(x) for x in nest) if isinstance(nest, list) else 0
+def contents(nest: Any) -> tuple[list[Tensor], int]:
+    """Every tensor in a nest of mappings, sequences, dataclasses and modules, of a 4-bit weight its
+    scales too, and the bytes of all that is `Opaque` there. A tensor may come twice."""
+    found, opaque, left = list[Tensor](), 0, [nest]
+    while left:  # thousands of them, twice a phase: no recursion
+        x = left.pop()
+        kind = type(x)
+        if kind is Tensor or (kind is nn.Parameter and not x.__dict__):
+            found.append(x)
+        elif x is None:
+            continue
+        elif kind is dict:
+            left.extend(x.values())
+        elif kind is list or kind is tuple:
+            left.extend(x)
+        elif isinstance(x, Opaque):
+            opaque += x.nbytes
+        else:
+            left.extend(_inside(x, found))
+    return found, opaque
 
 
-def tensors_in(nest: Any) -> Iterator[Tensor]:
-    """Every tensor in a nest of mappings, sequences, dataclasses and modules; of a 4-bit weight
-    its scales too. A tensor may come twice."""
-    if isinstance(nest, Tensor):
-        yield nest
-        if (state := getattr(nest, "quant_state", None)) is not None:  # bitsandbytes
-            yield from _scales(state)
-        for scale in ("CB", "SCB"):
-            if isinstance(found := getattr(nest, scale, None), Tensor):
-                yield found
-    elif isinstance(nest, nn.Module):
-        for tensor in (*nest.parameters(), *nest.buffers()):
-            yield from tensors_in(tensor)
-    elif isinstance(nest, Mapping):
-        for value in nest.values():
-            yield from tensors_in(value)
-    elif isinstance(nest, list | tuple | set | frozenset):
-        for value in nest:
-            yield from tensors_in(value)
-    elif is_dataclass(nest) and not isinstance(nest, type):
-        for f in fields(nest):
-            yield from tensors_in(getattr(nest, f.name))
+def tensors_in(nest: Any) -> list[Tensor]:
+    """The tensors of `contents`."""
+    return contents(nest)[0]
+
+
+def _inside(x: Any, found: list[Tensor]) -> Iterable[Any]:
+    """What a rarer thing holds; a tensor of a class of its own goes to `found`."""
+    if isinstance(x, Tensor):
+        found.append(x)
+        if (state := getattr(x, "quant_state", None)) is not None:  # bitsandbytes
+            found.extend(_scales(state))
+        return [getattr(x, name, None) for name in ("CB", "SCB")]
+    if isinstance(x, nn.Module):
+        return [*x.parameters(), *x.buffers()]
+    if isinstance(x, Mapping):
+        return x.values()
+    if isinstance(x, set | frozenset | list | tuple):
+        return x
+    if is_dataclass(x) and not isinstance(x, type):
+        return [getattr(x, f.name) for f in fields(x)]
+    return ()
 
 
 def _scales(state: Any) -> Iterator[Tensor]:

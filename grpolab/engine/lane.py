@@ -216,6 +216,13 @@ class Lane:
         """Row indices in pieces that one thread samples."""
         return self._pieces(rows, CHUNK)
 
+    def scored(self, rollout: Rollout) -> list[Tensor]:
+        """Row indices in pieces that go through one forward without gradient."""
+        pieces = self._pieces(len(rollout.group), SCORED)
+        if self.model.frugal:
+            return [p for whole in pieces for p in whole.split(rows_at_once(self, rollout))]
+        return pieces
+
     def _pieces(self, rows: int, size: int) -> list[Tensor]:
         size = size if self.workers.parallel else max(rows, 1)
         return list(torch.arange(rows, device=self.backbone.device).split(size))
@@ -229,12 +236,11 @@ class Lane:
             with torch.no_grad():
                 return rows, of(part(rollout, rows)[0])
 
-        pieces = self._pieces(len(rollout.group), SCORED)
-        if self.model.frugal:
-            pieces = [p for whole in pieces for p in whole.split(rows_at_once(self, rollout))]
         found = [
             piece
-            for done in self.workers.map(lambda rows: self.relief.run(work, rows), pieces)
+            for done in self.workers.map(
+                lambda rows: self.relief.run(work, rows), self.scored(rollout)
+            )
             for piece in done
         ]
         out = tuple(torch.zeros_like(rollout.mask) for _ in found[0][1])

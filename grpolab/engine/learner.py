@@ -15,16 +15,12 @@ from grpolab.algorithms.records import Forward, LossOf, Measured, Piece
 from grpolab.engine.microbatch import rows_at_once
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.sample import Rollout
-from grpolab.engine.score import distinct, part, score
+from grpolab.engine.score import compared, contexts, distinct, part, score
 from grpolab.engine.seeds import torch_generator
 from grpolab.scenario import TrainSection
 
 if TYPE_CHECKING:
     from grpolab.engine.lane import Lane
-
-
-KEPT_BYTES = 64 * 2**20
-"""Distributions of the rollout policy are kept between measurements up to this size."""
 
 
 FISHER_ROWS = 4
@@ -41,7 +37,7 @@ class Learner:
         self.agreement: float | None = None  # of the newest update's microbatches
         self.gap: float | None = None  # mean |log-prob of the sampler − of the trainer|, per token
         self.norms: list[float] = []  # of the policy's gradient in each update, before clipping
-        self._old: dict[int, Tensor] = {}  # distributions of the rollout policy, where they are few
+        self._old: dict[int, Tensor] = {}  # states of the rollout policy, by a piece's first row
 
     @property
     def share(self) -> float:
@@ -159,30 +155,20 @@ class Learner:
         @torch.no_grad()
         def work(rows: Tensor) -> float:
             piece, width = part(self.rollout, rows)
-            now, at = distinct(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
-            old = self._sampled_from(int(rows[0]), piece, keep=now.nbytes * chunks <= kept)
-            logp[rows, :width] = now[at, piece.tokens] * piece.mask
-            entropy[rows, :width] = -(now.exp() * now).sum(-1)[at] * piece.mask
-            kl = (old.exp() * (old - now)).sum(-1)[at] * piece.mask
-            return float(kl.double().sum())
+            states, at = contexts(lane.backbone, lane.adapter, piece)
+            first = int(rows[0])
+            if first not in self._old:
+                self._old[first], _ = contexts(lane.backbone, lane.snapshot, piece)
+            now, spread, kl = compared(
+                lane.backbone, states, self._old[first], at, piece.tokens,
+                lane.rollout.temperature, lane.room() // 8,
+            )  # fmt: skip
+            logp[rows, :width], entropy[rows, :width] = now * piece.mask, spread * piece.mask
+            return float((kl * piece.mask).double().sum())
 
-        rows = torch.arange(len(self.rollout.group), device=lane.backbone.device)
-        pieces = lane.few(rows, self.rollout.mask.shape[1])
-        chunks = len(pieces)
-        kept = 2 * lane.room() if lane.backbone.device.type == "cuda" else KEPT_BYTES
-        total = sum(lane.workers.map(work, pieces))
+        done = lane.workers.map(lambda rows: lane.relief.run(work, rows), lane.scored(self.rollout))
+        total = sum(kl for some in done for kl in some)
         return Measured(logp, entropy, total / max(float(self.rollout.mask.sum()), 1.0))
-
-    def _sampled_from(self, at: int, piece: Rollout, *, keep: bool) -> Tensor:
-        """The rollout policy's log-probs in the distinct contexts of the piece that starts at row
-        `at`. [U, V]."""
-        if at in self._old:
-            return self._old[at]
-        lane = self.lane
-        old, _ = distinct(lane.backbone, lane.snapshot, piece, lane.rollout.temperature)
-        if keep:
-            self._old[at] = old
-        return old
 
     def fisher(self, share: float) -> Callable[[Tensor], Tensor]:
         """Double backward through KL(sg(π_θ)‖π_θ), whose Hessian at θ is the Fisher information.

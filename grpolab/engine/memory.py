@@ -10,7 +10,7 @@ an operation's while it ran, nor within what torch hands to cuBLAS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from grpolab.engine.gauge import Reading, gauge
-from grpolab.engine.holdings import opaque_in, storage_of, tensors_in
+from grpolab.engine.holdings import contents, storage_of
 from grpolab.engine.tally import Tally
 from grpolab.engine.traits import Traits, owner_of
 from grpolab.events import OWNERS
@@ -55,11 +55,23 @@ class _Window:
     name: str
     of: str
     start: Reading
-    lasting: int  # bytes that owners held when it began
+    lasting: int  # bytes that owners held when it began; 0 where the gauge is exact
     highest: int = 0
     parts: dict[str, int] = field(default_factory=dict)  # the allocator's peak in forward, backward
     noted: dict[str, int] = field(default_factory=dict)
     tally: Tally | None = None
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """What lasts, by owner: its tensors, no storage twice, and bytes."""
+
+    tensors: dict[str, list[Tensor]]
+    sizes: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.sizes.values())
 
 
 class Memory:
@@ -94,7 +106,8 @@ class Memory:
             self._mark(outer)
             if outer.tally is not None:
                 outer.tally.paused = True
-        window = _Window(name, of, self.gauge.now(), sum(self._sizes(self.held()).values()))
+        lasting = 0 if self.gauge.exact else self.held().total
+        window = _Window(name, of, self.gauge.now(), lasting)
         self._open.append(window)
         self.gauge.reset()
         try:
@@ -109,7 +122,7 @@ class Memory:
             self._open.pop()
             self.gauge.reset()
             if outer is not None and outer.tally is not None:
-                outer.tally.know(self.held())
+                outer.tally.know(self.held().tensors)
                 outer.tally.paused = False
 
     def watched(self, work: Work) -> Work:
@@ -134,26 +147,20 @@ class Memory:
         taken, self.phases = self.phases, {}
         return taken
 
-    def held(self) -> dict[str, list[Tensor]]:
-        """What lasts, by owner; every storage once, at the first owner that names it."""
-        taken: set[int] = set()
-        out: dict[str, list[Tensor]] = {}
+    def held(self) -> Lasting:
+        """What lasts; every storage once, at the first owner that names it."""
+        taken, tensors, sizes = set[int](), dict[str, list[Tensor]](), dict[str, int]()
         for owner, nest in self._holdings().items():
-            mine = out.setdefault(owner, [])
-            for tensor in tensors_in(nest):
+            mine = tensors.setdefault(owner, [])
+            found, size = contents(nest)
+            for tensor in found:
                 storage = storage_of(tensor)
                 if storage is not None and (key := storage._cdata) not in taken:
                     taken.add(key)
                     mine.append(tensor)
-        return out
-
-    def _sizes(self, tensors: Mapping[str, Iterable[Tensor]]) -> dict[str, int]:
-        """Bytes of what lasts, by owner."""
-        opaque = {owner: opaque_in(nest) for owner, nest in self._holdings().items()}
-        return {
-            k: opaque.get(k, 0) + sum(t.untyped_storage().nbytes() for t in v)
-            for k, v in tensors.items()
-        }
+                    size += storage.nbytes()
+            sizes[owner] = sizes.get(owner, 0) + size
+        return Lasting(tensors, sizes)
 
     def _wants(self, name: str, of: str) -> bool:
         if self._traits is None or name == "load":
@@ -186,7 +193,7 @@ class Memory:
             classify, g.resident, free, parts=parts, turned=turned,
             highest=g.highest if g.exact else None,
         )  # fmt: skip
-        tally.know(self.held())
+        tally.know(self.held().tensors)
         return tally
 
     def _mark(self, window: _Window, part: str | None = None) -> None:
@@ -200,11 +207,11 @@ class Memory:
     # --- accounts ---
 
     def _close(self, window: _Window) -> None:
-        tensors = self.held()
-        held = self._sizes(tensors)
+        lasting = self.held()
+        held = lasting.sizes
         now, key = self.gauge.now(), (window.name, window.of)
         if (tally := window.tally) is not None:
-            tally.know(tensors)
+            tally.know(lasting.tensors)
             self._tallies[key] = self._tallies.get(key, 0) + 1
             self._seen[key] = _found(window, tally, held, now)
             tally.close()

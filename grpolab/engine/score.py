@@ -47,6 +47,36 @@ def distributions(
     return everything[at]
 
 
+def compared(
+    backbone: Backbone, states: Tensor, before: Tensor, at: Tensor, tokens: Tensor,
+    temperature: float, room: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Log-prob, entropy and exact KL(before‖now) where each token was drawn, without gradient.
+
+    states, before [U, H] of the same contexts; at [n, T] the context of each of `tokens`; no more
+    than `room` bytes of distributions at a time. -> three of [n, T], meaningless on padding.
+    """
+    count = len(states)
+    size = max(1, min(count, room // (4 * backbone.vocabulary)))
+    entropy, kl = (states.new_zeros(count, dtype=torch.float32) for _ in range(2))
+    logp = torch.zeros(at.shape, device=at.device)
+    for first in range(0, count, size):
+        here = slice(first, first + size)
+        now, old = (
+            torch.log_softmax(backbone.head(x[here]).float() / temperature, -1)
+            for x in (states, before)
+        )
+        entropy[here] = -(now.exp() * now).sum(-1)
+        kl[here] = (old.exp() * (old - now)).sum(-1)
+        if size == count:
+            logp = now[at, tokens]
+        else:
+            inside = (at >= first) & (at < first + size)
+            logp[inside] = now[at[inside] - first, tokens[inside]]
+        del now, old  # before the next ones
+    return logp, entropy[at], kl[at]
+
+
 def score(
     backbone: Backbone,
     adapter: str | None,
@@ -74,6 +104,8 @@ def _tiled(
     """`score` where the vocabulary is too large for [U, V]."""
     states, at = contexts(backbone, adapter, rollout)
     real = rollout.mask.bool()
-    flat = token_logp(states[at[real]], weight, rollout.tokens[real], temperature)
+    flat = token_logp(
+        states[at[real]], weight, rollout.tokens[real], temperature, entropy_grad=entropy_grad
+    )
     logp, entropy = (torch.zeros_like(rollout.mask).masked_scatter(real, x) for x in flat)
-    return logp, entropy if entropy_grad else entropy.detach()
+    return logp, entropy

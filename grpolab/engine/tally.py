@@ -29,6 +29,10 @@ CLOSE = 1.004
 """The peak is noted again when it has grown by this factor: the last note is within half a percent
 of it."""
 
+NEAR = 0.75
+"""What operations took while they ran is asked for where storages hold this share of the peak: the
+question costs more than most operations, and the answer stands until it is asked."""
+
 Classify = Callable[[Tensor, bool], str]
 """The owner of a new tensor; told whether a backward pass made it."""
 
@@ -109,6 +113,7 @@ class Tally:
                 stack.enter_context(_Mode(self))
                 yield
         finally:
+            self._ask()
             self._here.inside = False
 
     def seen(self, out: Any, inputs: set[int]) -> None:
@@ -118,6 +123,7 @@ class Tally:
         backward = torch._C._current_graph_task_id() != -1
         part = "backward" if self._parts and backward else "forward"
         if part != self.part:
+            self._ask()
             self._turned(self.part)
             self.part = part
         for tensor in out if isinstance(out, list | tuple) else (out,):
@@ -125,11 +131,16 @@ class Tally:
                 continue
             if storage._cdata not in inputs:
                 self._add(tensor, self._classify(tensor, backward))
-        if self._highest is not None:
-            self._reached(self._highest())
+        so_far = self.peaks.get(self.part)
+        if so_far is None or self.total > NEAR * so_far.highest:
+            self._ask()
 
-    def _reached(self, highest: int) -> None:
-        """The allocator's peak after an operation; if it has grown, that operation reached it."""
+    def _ask(self) -> None:
+        """The allocator's peak, where it counts tensors alone; if it has grown, the newest
+        operation reached it."""
+        if self._highest is None:
+            return
+        highest = self._highest()
         with self._lock:
             peak = self.peaks.setdefault(self.part, Peak())
             if highest > peak.highest * CLOSE:

@@ -22,6 +22,7 @@ CPU = torch.device("cpu")
 def test_auto_takes_the_clearly_faster_one(monkeypatch):
     weight = torch.randn(64, 32)
     times = {torch.float32: 1.0, torch.bfloat16: 0.5}
+    monkeypatch.setattr(linear, "packs", lambda: True)
     monkeypatch.setattr(linear, "_seconds", lambda w, dtype: times[dtype])
     assert linear.choose("auto", weight) == torch.bfloat16
     assert linear.choose("float32", weight) == torch.float32
@@ -29,12 +30,16 @@ def test_auto_takes_the_clearly_faster_one(monkeypatch):
     times[torch.bfloat16] = 0.9
     assert linear.choose("auto", weight) == torch.float32
     assert linear.choose("bfloat16", weight) == torch.bfloat16
+    times[torch.bfloat16] = 0.1
+    monkeypatch.setattr(linear, "packs", lambda: False)  # as on a CPU without AVX-512
+    assert linear.choose("auto", weight) == torch.float32
+    assert linear.choose("bfloat16", weight) == torch.bfloat16
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_linear_in_bf16(packed, monkeypatch):
-    monkeypatch.setattr(linear, "packs", lambda: packed and has_pack)
-    has_pack = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    can = linear.packs()
+    monkeypatch.setattr(linear, "packs", lambda: packed and can)
     g = torch.Generator().manual_seed(0)
     w, bias = torch.randn(48, 32, generator=g), torch.randn(48, generator=g)
     for rows in (1, 7, 33):

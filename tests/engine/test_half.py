@@ -158,6 +158,8 @@ def test_the_kernels_compute_what_the_plain_operations_do(tmp_path):
         [sys.executable, "-c", INTERPRETED, str(path)], capture_output=True, text=True,
         env=os.environ | {"TRITON_INTERPRET": "1"}, cwd=Path(__file__).parents[2],
     )  # fmt: skip
+    if "only 0-dimensional arrays" in done.stderr:
+        pytest.skip("Triton's interpreter does not know this numpy")
     assert done.returncode == 0, done.stderr[-3000:]
 
 

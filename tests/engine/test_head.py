@@ -14,9 +14,9 @@ from grpolab.engine.gpu.draw import Draw
 @settings(max_examples=20, deadline=None)
 @given(
     tokens=st.integers(0, 40), vocabulary=st.integers(2, 300), seed=st.integers(0, 999),
-    temperature=st.floats(0.3, 3.0),
+    temperature=st.floats(0.3, 3.0), both=st.booleans(),
 )  # fmt: skip
-def test_tiles_give_log_probs_entropies_and_both_gradients(tokens, vocabulary, seed, temperature):
+def test_tiles_give_log_probs_entropies_and_gradients(tokens, vocabulary, seed, temperature, both):
     g = torch.Generator().manual_seed(seed)
     states = torch.randn(tokens, 12, generator=g, requires_grad=True)
     weight = torch.randn(vocabulary, 12, generator=g)
@@ -24,13 +24,16 @@ def test_tiles_give_log_probs_entropies_and_both_gradients(tokens, vocabulary, s
     a, b = torch.randn(2, tokens, generator=g)
     with pytest.MonkeyPatch.context() as patch:  # sixteen tokens a tile
         patch.setattr(head, "TILE_BYTES", 1)
-        logp, entropy = head.token_logp(states, weight, target, temperature)
-        (slope,) = torch.autograd.grad((logp * a + entropy * b).sum(), states)
+        logp, entropy = head.token_logp(states, weight, target, temperature, entropy_grad=both)
+        assert entropy.requires_grad == both
+        loss = (logp * a + entropy * b).sum() if both else (logp * a).sum()
+        (slope,) = torch.autograd.grad(loss, states)
     exact = states.detach().double().requires_grad_()
     everything = torch.log_softmax(exact @ weight.double().t() / temperature, -1)
     want = everything.gather(1, target[:, None]).squeeze(1)
     want_entropy = -(everything.exp() * everything).sum(-1)
-    (want_slope,) = torch.autograd.grad((want * a + want_entropy * b).sum(), exact)
+    loss = (want * a + want_entropy * b).sum() if both else (want * a).sum()
+    (want_slope,) = torch.autograd.grad(loss, exact)
     torch.testing.assert_close(logp.double(), want, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(entropy.double(), want_entropy, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(slope.double(), want_slope, rtol=1e-3, atol=1e-3)

@@ -78,7 +78,7 @@ def test_a_full_critic_is_counted_whole(open_small: OpenLab):
 def test_a_storage_counts_once_at_its_first_owner():
     whole = torch.zeros(100)
     memory = Memory(torch.device("cpu"), lambda: {"backbone": [whole], "critic": (whole[:10],)})
-    assert [len(v) for v in memory.held().values()] == [1, 0]
+    assert [len(v) for v in memory.held().tensors.values()] == [1, 0]
 
 
 def test_a_four_bit_weight_brings_its_scales():

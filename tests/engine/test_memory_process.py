@@ -70,7 +70,8 @@ def test_the_named_owners_are_the_process_s_peak(models: Path):
         for phase, owners in phases.items():
             assert named(owners) == pytest.approx(sum(owners.values()), rel=0.03), phase
             assert sum(owners.values()) <= 1.03 * told["peak"]
-    highest = max(told["phases"][-1].values(), key=lambda o: sum(o.values()))
+    seen = [owners for phases in told["phases"] for owners in phases.values()]
+    highest = max(seen, key=lambda o: sum(o.values()))
     assert sum(highest.values()) == pytest.approx(told["most"], rel=0.03)
     assert told["peak"] == pytest.approx(told["most"], rel=0.03)
     update = told["phases"][-1]["update"]

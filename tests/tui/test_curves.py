@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from array import array
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from grpolab import events as ev
 from grpolab.tracks import thin
 from grpolab.tui.app import LabApp
 from grpolab.tui.desk import Desk
-from grpolab.tui.palette import DARK, LIGHT
+from grpolab.tui.palette import DARK
 from grpolab.tui.plot import Chart, Rule, Stroke, draw, rows, rule_labels, x_axis, y_ticks
 from grpolab.tui.screens.curves import CurvesScreen
 from grpolab.tui.screens.lab import LabScreen
@@ -328,14 +327,3 @@ def test_ticks_are_round_and_inside() -> None:
     assert len(y_ticks((2.0, 3.0), 9, True)) == 3  # no power of ten between them
     assert y_ticks((1.0, 1.0), 12, False) == {}
     assert all(0 <= row < 9 for row in y_ticks((-3.2, 17.0), 9, False))
-
-
-def test_a_wide_chart_of_four_lanes_is_drawn_in_15_ms() -> None:
-    strokes = [stroke(10_000, i, raw=True) for i in range(4)]
-    chart = Chart(strokes, (0.0, 9999.0), False, [Rule(3000.0, "→PPO")])
-    best = math.inf
-    for _ in range(5):
-        start = time.process_time()
-        rows(LIGHT, draw(chart, 150, 14), 5000.0)
-        best = min(best, time.process_time() - start)
-    assert best < 0.015, best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -45,11 +46,13 @@ ROWS = 16
 """For about so many rows the packed layout is chosen."""
 
 
+@cache
 def packs() -> bool:
-    """Whether torch brings the packed kernel of its compiler's CPU backend."""
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(
-        torch.ops.mkldnn, "_reorder_linear_weight"
-    )
+    """Whether torch brings the packed kernel of its compiler's CPU backend, and this CPU has what
+    it takes; without AVX-512, packing raises an error."""
+    ops = torch.ops.mkldnn
+    names = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
+    return all(hasattr(ops, name) for name in names) and ops._is_mkldnn_bf16_supported()
 
 
 CLEARLY = 0.85
@@ -64,18 +67,20 @@ def choose(asked: str, weight: Tensor) -> torch.dtype:
     products with `weight` [out, in], one of the model's.
 
     Weights that bf16 holds exactly stay in fp32: an adapter folded into them would be rounded away.
+    So do all where there is no packed kernel: unpacked, bf16 is slower on every CPU seen.
     """
     if asked != "auto":
         return getattr(torch, asked)
-    if weight.device.type != "cpu" or torch.equal(weight, weight.bfloat16().float()):
+    exact = torch.equal(weight, weight.bfloat16().float())
+    if weight.device.type != "cpu" or exact or not packs():
         return torch.float32
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        exact, half = _seconds(weight, torch.float32), _seconds(weight, torch.bfloat16)
+        full, half = _seconds(weight, torch.float32), _seconds(weight, torch.bfloat16)
     finally:
         torch.set_num_threads(threads)
-    return torch.bfloat16 if half < CLEARLY * exact else torch.float32
+    return torch.bfloat16 if half < CLEARLY * full else torch.float32
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ sequence over itself, every answer one over its prompt and itself."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -34,44 +33,36 @@ class Flat:
     @staticmethod
     def of(prompts: Prompts, group: Tensor, mask: Tensor) -> Flat:
         """One device synchronisation: the lengths go to the host, the rest is made there."""
-        device, (_, width), (n, t) = mask.device, prompts.ids.shape, mask.shape
-        sizes = torch.cat([prompts.mask.sum(1), mask.sum(1).long(), group]).tolist()
-        k = len(prompts.ids)
+        device, (k, width), (n, t) = mask.device, prompts.ids.shape, mask.shape
+        sizes = torch.cat([prompts.mask.sum(1), mask.sum(1).long(), group]).cpu()
         lengths, answers, owner = sizes[:k], sizes[k : k + n], sizes[k + n :]
-        arange = torch.arange
-        prompt_at = [arange(i * width + width - p, (i + 1) * width) for i, p in enumerate(lengths)]
-        starts = [0]
-        for p in lengths:
-            starts.append(starts[-1] + p)
-        answer_at, position = [], [arange(p) for p in lengths]
-        state_at, token_at = [], []
-        keys = [arange(a, b) for a, b in pairwise(starts)]
-        at, q_sizes, k_sizes = starts[-1], list(lengths), list(lengths)
-        for row, (count, g) in enumerate(zip(answers, owner, strict=True)):
-            inputs = max(count - 1, 0)
-            own = arange(at, at + inputs)
-            answer_at.append(arange(row * t, row * t + inputs))
-            position.append(arange(lengths[g], lengths[g] + inputs))
-            keys.append(torch.cat([keys[g], own]))
-            if count:
-                state_at.append(torch.cat([torch.tensor([starts[g + 1] - 1]), own]))
-                token_at.append(arange(row * t, row * t + count))
-            at += inputs
-            q_sizes.append(inputs)
-            k_sizes.append(lengths[g] + inputs)
+        inputs = (answers - 1).clamp(min=0)
+        starts = _starts(torch.cat([lengths, inputs]))  # of each sequence among the flat tokens
+        first, own = starts[:k], starts[k:-1]
+        prompt, row = torch.arange(k), torch.arange(n)
+        asked = lengths[owner]  # the prompt's length of each answer
+        key_at = [
+            _ranges(first, lengths),
+            _ranges(*_in_turn((first[owner], asked), (own, inputs))),
+        ]
+        state_at = _ranges(
+            *_in_turn((first[owner] + asked - 1, answers.clamp(max=1)), (own, inputs))
+        )
+        position = [
+            _ranges(torch.zeros_like(lengths), lengths), _ranges(asked, inputs)
+        ]  # fmt: skip
 
-        def there(parts: list[Tensor]) -> Tensor:
-            whole = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
-            return whole.to(device, non_blocking=True)
+        def there(*parts: Tensor) -> Tensor:
+            return torch.cat(parts).to(device, non_blocking=True)
 
-        def cumulated(counts: list[int]) -> Tensor:
-            whole = torch.tensor([0, *counts]).cumsum(0).to(torch.int32)
-            return whole.to(device, non_blocking=True)
-
+        q_sizes = torch.cat([lengths, inputs])
+        k_sizes = torch.cat([lengths, asked + inputs])
         return Flat(
-            there(prompt_at), there(answer_at), there(state_at), there(token_at), there(position),
-            there(keys), cumulated(q_sizes), cumulated(k_sizes), (max(q_sizes), max(k_sizes)),
-            (n, t),
+            there(_ranges((prompt + 1) * width - lengths, lengths)),
+            there(_ranges(row * t, inputs)), there(state_at), there(_ranges(row * t, answers)),
+            there(*position), there(*key_at), there(starts.to(torch.int32)),
+            there(_starts(k_sizes).to(torch.int32)),
+            (int(q_sizes.max()), int(k_sizes.max())), (n, t),
         )  # fmt: skip
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, plain: bool = False) -> Tensor:
@@ -105,3 +96,21 @@ class Flat:
         out = torch.softmax(scores, -1).to(vs.dtype) @ vs
         out = out.reshape(count, heads, most_q, d).transpose(1, 2).reshape(count * most_q, -1)
         return out[real_q]
+
+
+def _starts(sizes: Tensor) -> Tensor:
+    """Where each of some stretches begins when they lie end to end, and where the last ends.
+    [n] -> [n + 1]."""
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _ranges(first: Tensor, count: Tensor) -> Tensor:
+    """first[0], first[0] + 1, … `count[0]` of them, then those of the next. [Σ count]."""
+    place = torch.arange(int(count.sum()))
+    return place + (first - _starts(count)[:-1]).repeat_interleave(count)
+
+
+def _in_turn(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """First and count of a[0], b[0], a[1], b[1], …"""
+    first, count = (torch.stack(pair, 1).flatten() for pair in zip(a, b, strict=True))
+    return first, count

@@ -13,18 +13,18 @@ import triton.language as tl
 
 @triton.jit
 def add_norm(
-    x_ptr, y_ptr, weight_ptr, out_ptr, hat_ptr, scale_ptr, H, stride_out, eps,
+    x_ptr, y_ptr, total_ptr, weight_ptr, out_ptr, hat_ptr, scale_ptr, H, stride_out, eps,
     ADD: tl.constexpr, SAVE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One row: x += y, then out = x / rms(x) · weight. x fp32; keeps the normalised row and
-    1 / rms where a backward will want them."""
+    """One row: total = x + y, then out = total / rms(total) · weight. x and total fp32, and may be
+    one; keeps the normalised row and 1 / rms where a backward will want them."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
     there = at < H
     x = tl.load(x_ptr + row * H + at, mask=there, other=0.0).to(tl.float32)
     if ADD:
         x += tl.load(y_ptr + row * H + at, mask=there, other=0.0).to(tl.float32)
-        tl.store(x_ptr + row * H + at, x, mask=there)
+        tl.store(total_ptr + row * H + at, x, mask=there)
     scale = 1.0 / tl.sqrt(tl.sum(x * x, 0) / H + eps)
     hat = (x * scale).to(out_ptr.dtype.element_ty)
     weight = tl.load(weight_ptr + at, mask=there, other=0.0)
@@ -36,8 +36,11 @@ def add_norm(
 
 @triton.jit
 def norm_backward(
-    dy_ptr, hat_ptr, weight_ptr, scale_ptr, dx_ptr, H, stride_dy, BLOCK: tl.constexpr
-):
+    dy_ptr, hat_ptr, weight_ptr, scale_ptr, more_ptr, dx_ptr, half_ptr, H, stride_dy,
+    ADD: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One row: the gradient of the norm's input plus, with `ADD`, what came to it by the stream;
+    in fp32 and in the dtype of the stream's newest part."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
     there = at < H
@@ -46,7 +49,11 @@ def norm_backward(
     dhat = dy * tl.load(weight_ptr + at, mask=there, other=0.0).to(tl.float32)
     mean = tl.sum(dhat * hat, 0) / H
     scale = tl.load(scale_ptr + row)
-    tl.store(dx_ptr + row * H + at, (dhat - hat * mean) * scale, mask=there)
+    dx = (dhat - hat * mean) * scale
+    if ADD:
+        dx += tl.load(more_ptr + row * H + at, mask=there, other=0.0)
+    tl.store(dx_ptr + row * H + at, dx, mask=there)
+    tl.store(half_ptr + row * H + at, dx, mask=there)
 
 
 @triton.jit

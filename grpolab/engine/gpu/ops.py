@@ -61,11 +61,11 @@ class _AddNorm(torch.autograd.Function):
         rows, width = x.shape
         out = roomy(x, width, room, weight.dtype)
         if fused(x):
-            total, scale = x.clone(), x.new_empty(rows, 1)
+            total, scale = torch.empty_like(x), x.new_empty(rows, 1)
             hat = x.new_empty(rows, width, dtype=weight.dtype)
             if rows:
                 kernels().add_norm[(rows,)](
-                    total, y, weight, out, hat, scale, width, width + room, eps,
+                    x, y, total, weight, out, hat, scale, width, width + room, eps,
                     ADD=True, SAVE=True, BLOCK=block(width), num_warps=4,
                 )  # fmt: skip
         else:
@@ -82,16 +82,18 @@ class _AddNorm(torch.autograd.Function):
         hat, weight, scale = ctx.saved_tensors
         if fused(hat):
             dx = hat.new_empty(hat.shape, dtype=torch.float32)
+            half = torch.empty_like(dx, dtype=ctx.dtype)
             if len(hat):
                 dout = dout if dout.stride(1) == 1 else dout.contiguous()
                 kernels().norm_backward[(len(hat),)](
-                    dout, hat, weight, scale, dx, hat.shape[1], dout.stride(0),
-                    BLOCK=block(hat.shape[1]), num_warps=4,
+                    dout, hat, weight, scale, dx if dtotal is None else dtotal.contiguous(), dx,
+                    half, hat.shape[1], dout.stride(0),
+                    ADD=dtotal is not None, BLOCK=block(hat.shape[1]), num_warps=4,
                 )  # fmt: skip
-        else:
-            dhat = dout.float() * weight.float()
-            wide = hat.float()
-            dx = (dhat - wide * (dhat * wide).mean(-1, keepdim=True)) * scale
+            return dx, half, None, None, None
+        dhat = dout.float() * weight.float()
+        wide = hat.float()
+        dx = (dhat - wide * (dhat * wide).mean(-1, keepdim=True)) * scale
         if dtotal is not None:
             dx = dx + dtotal
         return dx, dx.to(ctx.dtype), None, None, None

@@ -264,7 +264,7 @@ class _Room:
         width = x.shape[1]
         if ops.fused(x):
             ops.kernels().add_norm[(len(x),)](
-                x, x if y is None else y, weight, out, out, x, width, out.shape[1], eps,
+                x, x if y is None else y, x, weight, out, out, x, width, out.shape[1], eps,
                 ADD=y is not None, SAVE=False, BLOCK=ops.block(width), num_warps=4,
             )  # fmt: skip
             return x, out
