@@ -150,7 +150,7 @@ def run(plan: Plan, *, as_json: bool = False, as_markdown: bool = False) -> int:
     Raises RequestError.
     """
     from grpolab.compare_jobs import Ticker, compute
-    from grpolab.headless import interruptible
+    from grpolab.interrupts import interruptible
 
     out = plan.out or rundir.fresh(f"compare-{plan.scenario.name}")
     jobs = lay_out(plan, out)

@@ -18,6 +18,7 @@ from grpolab import events as ev
 from grpolab import rundir
 from grpolab.compare_table import Run, first_line, fraction, measure
 from grpolab.feed import Follow
+from grpolab.interrupts import counting
 from grpolab.launch import Engine, Request, RunIsDone, log_tail
 
 POLL = 0.05
@@ -171,8 +172,17 @@ def compute(
     active: list[Job] = []
     interrupted = False
     try:
-        while active or (waiting and not interrupted):
-            try:
+        with counting() as signals:
+            while active or (waiting and not interrupted):
+                if signals and interrupted:
+                    for job in active:
+                        job.kill()
+                elif signals:
+                    interrupted = True
+                    ticker.say("interrupted: finishing the steps (Ctrl-C again ends them at once)")
+                    for job in active:
+                        job.stop()
+                signals.clear()
                 if waiting and len(active) < at_once and not interrupted:
                     active.append(waiting.popleft())
                     active[-1].start(threads, share, device)
@@ -181,15 +191,6 @@ def compute(
                     ticker.over(job, job.result(stopped=interrupted))
                 ticker.show(active, waiting)
                 time.sleep(POLL)
-            except KeyboardInterrupt:
-                if interrupted:
-                    for job in active:
-                        job.kill()
-                    continue
-                interrupted = True
-                ticker.say("interrupted: finishing the steps (Ctrl-C again ends them at once)")
-                for job in active:
-                    job.stop()
     finally:
         for job in active:
             job.stop()

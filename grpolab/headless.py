@@ -6,16 +6,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from grpolab import events as ev
 from grpolab import health
 from grpolab.feed import Follow, stream
+from grpolab.interrupts import counting, interruptible
 from grpolab.launch import Engine, log_tail
 from grpolab.plain import Plain
 from grpolab.report import report
@@ -54,11 +51,17 @@ def drive(engine: Engine, plain: Plain, known: int = 0, until: int | None = None
     if known:
         plain.take(follow.poll(known), quiet=True)
     interrupted = enough = False
-    while True:
-        try:
-            alive = (
-                engine.running
-            )  # asked before the file is read: what a dead engine wrote is all there
+    with counting() as signals:
+        while True:
+            if signals and interrupted:
+                engine.kill()
+            elif signals:
+                interrupted = True
+                plain.say("interrupted: finishing the step (Ctrl-C again ends it at once)")
+                engine.stop()
+            signals.clear()
+            # asked before the file is read: what a dead engine wrote is all there
+            alive = engine.running
             taken = plain.take(follow.poll())
             if until is not None and plain.state.step >= until and not enough:
                 enough = True
@@ -69,13 +72,6 @@ def drive(engine: Engine, plain: Plain, known: int = 0, until: int | None = None
                 break
             if not taken:
                 time.sleep(POLL)
-        except KeyboardInterrupt:
-            if interrupted:
-                engine.kill()
-                continue
-            interrupted = True
-            plain.say("interrupted: finishing the step (Ctrl-C again ends it at once)")
-            engine.stop()
     follow.close()
     code, end = engine.exit_code, plain.state.ended
     if interrupted:
@@ -171,19 +167,3 @@ def watch(run_dir: Path, *, as_json: bool = False) -> int:
         print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
     ended = plain.state.ended
     return {"done": 0, "interrupted": 130}.get(ended.status if ended else "", 1)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """A polite kill (SIGTERM) and a closed terminal (SIGHUP) are treated as Ctrl-C."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    kinds = [k for n in ("SIGTERM", "SIGHUP") if (k := getattr(signal, n, None)) is not None]
-    before = {kind: signal.signal(kind, interrupt) for kind in kinds}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)

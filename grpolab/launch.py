@@ -26,6 +26,9 @@ from grpolab.problems import RequestError
 MOST_THREADS = 4
 """More threads do not help the embedded policy."""
 
+GONE = 10.0
+"""Seconds after which a killed process is taken to be gone."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -149,7 +152,8 @@ class Engine:
         if self.running:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        with suppress(subprocess.TimeoutExpired):  # an exception may have left its lock behind
+            self.process.wait(GONE)
 
     def close(self, patience: float = 60.0) -> None:
         """Make sure that it is gone: ask, wait up to `patience` seconds or until Ctrl-C, kill."""

@@ -17,7 +17,8 @@ from typing import Any
 from grpolab import events as ev
 from grpolab import rundir
 from grpolab.feed import Timed, read
-from grpolab.headless import drive, interruptible
+from grpolab.headless import drive
+from grpolab.interrupts import interruptible
 from grpolab.launch import Engine, log_tail
 from grpolab.plain import Plain
 from grpolab.problems import RequestError, ScenarioError

@@ -144,8 +144,8 @@ class Ours:
         return [row[:n] for row, n in rows]
 
     def logprobs(self) -> dict[str, Any]:
-        """Of the newest rollout: the trainer's [rows][tokens], and how far the sampler's are from
-        them."""
+        """Of the newest rollout: the trainer's [rows][tokens], and the mean difference of the
+        sampler's from them, with its sign and without."""
         rollout, seen = self._rollout(), {}
 
         def watch(rows: Tensor, now: Forward) -> None:
@@ -156,10 +156,10 @@ class Ours:
         lengths = rollout.lengths.tolist()
         trainer = [seen[i][:n].tolist() for i, n in enumerate(lengths)]
         sampler = rollout.logp.float().cpu()
-        gap = sum(
-            float((seen[i][:n] - sampler[i, :n]).abs().sum()) for i, n in enumerate(lengths)
-        ) / sum(lengths)
-        return {"trainer": trainer, "gap": gap}
+        apart = torch.cat([seen[i][:n] - sampler[i, :n] for i, n in enumerate(lengths)]).double()
+        return {
+            "trainer": trainer, "gap": float(apart.mean()), "distance": float(apart.abs().mean()),
+        }  # fmt: skip
 
     # --- loss and backward ---
 
