@@ -24,8 +24,8 @@ HALF = (2e-2, 5e-3, 0.05)
 """The same where a side computes in bf16 throughout."""
 
 GAP = 1e-3
-"""The sampler's log-probs against the trainer's, |mean Δ|: rounding goes both ways, a bias would not.
-The mean of |Δ| stands beside it."""
+"""The sampler's log-probs against the trainer's, |mean Δ|: rounding goes both ways, a bias would
+not. The mean of |Δ| stands beside it."""
 
 
 @dataclass
