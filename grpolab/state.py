@@ -215,9 +215,9 @@ class LabState:
 
     @property
     def step(self) -> int:
-        """Steps that every lane has finished."""
-        done = (lane.axis("step") for lane in self.lanes.values())
-        return min((steps[-1] if steps else 0 for steps in done), default=0)
+        """Steps that every lane has finished; a fork has its parent's."""
+        done = ((lane.axis("step"), lane.opened) for lane in self.lanes.values())
+        return min((steps[-1] if steps else opened for steps, opened in done), default=0)
 
     @property
     def steps(self) -> int:

@@ -6,9 +6,11 @@ from array import array
 from dataclasses import replace
 
 import pytest
+from front.synthetic import run_events
 
 from grpolab import events as ev
 from grpolab.history import AXES, KEPT_STEPS, Samples, Steps
+from grpolab.state import LabState
 
 
 def done(step: int) -> ev.StepDone:
@@ -128,3 +130,13 @@ def test_samples_count_replaced_groups_and_the_critics_own_rollouts() -> None:
     assert samples.done({"groups_replaced": 1.0}) == (4 * 3 + 1) * 8
     samples.rollout(4, 8)
     assert samples.done({"groups_replaced": float("nan")}) == 32
+
+
+def test_a_fork_has_the_steps_of_its_parent() -> None:
+    state = LabState()
+    for event in run_events(4)[:-2]:
+        state.apply(event)
+    state.apply(ev.LaneOpened("b", "ppo", "paper", {}, 4, "main"))
+    assert state.step == 4
+    state.apply(ev.LaneOpened("c", "ppo", "paper", {}, 3, "main"))
+    assert state.step == 3
