@@ -10,6 +10,7 @@ import argparse
 import gzip
 import itertools
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -37,8 +38,13 @@ def main() -> int:
     width, height = (int(n) for n in args.size.split("x"))
     unpressed = missing([*live.session(), *again.everything()])
     left = [f"no stop of the session presses {name}" for name in unpressed]
-    with tempfile.TemporaryDirectory(prefix="newcomer-") as folder:
-        found, walks = sessions(Path(folder), width, height, args.look, args.out)
+    # no random word in its name: screens show it, and are read for words that nothing explains
+    folder = Path(tempfile.gettempdir()) / f"newcomer-{os.getpid()}"
+    folder.mkdir()
+    try:
+        found, walks = sessions(folder, width, height, args.look, args.out)
+    finally:
+        shutil.rmtree(folder)
     report(args.size, args.look, walks, [*left, *found])
     return 1 if left or found else 0
 

@@ -58,4 +58,13 @@ def problems(lines: list[str], width: int, height: int) -> list[str]:
         out.append("an almost blank screen")
     if len(lines) > height or any(cell_len(line) > width for line in lines):
         out.append("wider or higher than the terminal")
+    if (empty := _empty_below(lines)) > 2:
+        out.append(f"{empty} empty rows under the panes")
     return out
+
+
+def _empty_below(lines: list[str]) -> int:
+    """Rows between the last pane's border and the keys with nothing in them."""
+    over = [line.strip() for line in lines[:-1]]
+    last = max((i for i, line in enumerate(over) if "╰" in line or "┗" in line), default=len(over))
+    return 0 if any(over[last + 1 :]) else len(over[last + 1 :])

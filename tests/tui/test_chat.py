@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -55,17 +56,22 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         command = {"do": "chat", "text": "7*8+5", "lane": "main", "samples": 2, "greedy": True}
         assert live.engine.sent == [command | {"turn": 1}]
         assert "answered after this step" in told
-        told = await press(live.app, pilot, "a", "enter")
-        assert "one question at a time" in told and len(live.engine.sent) == 1
+        told = await press(live.app, pilot, "a", "enter")  # before the first is answered
+        screen = live.app.screen
+        assert isinstance(screen, ChatScreen) and screen.waiting == ["7*8+5", "a"]
+        assert [c["text"] for c in live.engine.sent] == ["7*8+5", "a"]
+        assert live.engine.sent[1]["turn"] == 2 and re.search(r"\W a +│", told)
         live.write(chatted(4))
         told = await press(live.app, pilot)
+        assert screen.waiting == ["a"]
+        live.write(ev.Refused(4, live.engine.sent[1], "no such question"))
+        told = await press(live.app, pilot)
+        assert screen.waiting == [] and "no such question" in told
         for words in ("❯ 7*8+5", "policy now", "at the start", "1 of 1 right, reward 1.20",
                       "0 of 1 right", "✓ greedy 1.20", "✗ greedy 0.20, no", "<answer>61</answer>",
                       "asked as 7*8+5="):  # fmt: skip
             assert words in told, told
         assert {cell_len(row) for row in told.split("\n")} == {size[0]}
-        screen = live.app.screen
-        assert isinstance(screen, ChatScreen)
         await press(live.app, pilot, "up", "up")
         assert screen.field.value == "7*8+5"  # asked before
         await press(live.app, pilot, "down")
@@ -73,7 +79,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         await press(live.app, pilot, "escape", "plus", "minus", "minus", "minus", "g")
         assert (screen.samples, screen.greedy) == (0, False)
         told = await press(live.app, pilot, "enter", "x", "enter")
-        assert "no answer wanted" in told and len(live.engine.sent) == 1
+        assert "no answer wanted" in told and len(live.engine.sent) == 2
         await press(live.app, pilot, "escape", "g", "p")
         assert screen.field.value == live.desk.state.lanes["main"].rollouts[4].prompts[0]
         await press(live.app, pilot, "escape", "pageup", "pagedown", "question_mark", "escape")

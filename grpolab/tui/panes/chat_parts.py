@@ -47,8 +47,8 @@ class Talk(Part["ChatScreen"]):
             out.append(Line())
         if sheet.waiting:
             sign = SPINNER[sheet.turn_of_spinner % len(SPINNER)]
-            asked = visible(sheet.waiting)
-            out += [Line(row, p.style("accent")) for row in wrap(f"{sign} {asked}", width)]
+            for asked in map(visible, sheet.waiting):
+                out += [Line(row, p.style("accent")) for row in wrap(f"{sign} {asked}", width)]
             told = "asked: answered after this step…"
             out.append(Line(f"  {told}", p.style("dim")))
         if sheet.problem:

@@ -34,3 +34,10 @@ class Body(Widget):
         super().__init__(*children, id="body")
         self.boxes: dict[str, Box] = {}
         self._default_layout = Boxes()
+
+    def put(self, boxes: dict[str, Box]) -> None:
+        """Panes into these boxes. Textual keeps an arrangement for each size of ours and would not
+        ask again."""
+        self.boxes = boxes
+        self._clear_arrangement_cache()
+        self.refresh(layout=True)

@@ -50,7 +50,8 @@ class ChatScreen(Sheet):
         self.part = "talk"
         self.parts = (Talk(self, id="talk"),)
         self.samples, self.greedy = 2, True
-        self.waiting, self.problem = "", ""
+        self.waiting: list[str] = []  # asked and not answered yet, in that order
+        self.problem = ""
         self.follow = True  # the newest is in sight
         self.turn = 0
         self._asked: list[str] = list(dict.fromkeys(c.asked for c in self.chats))
@@ -97,32 +98,40 @@ class ChatScreen(Sheet):
     def news(self, events: list[ev.Event]) -> None:
         for event in events:
             if isinstance(event, ev.Chatted) and event.lane == self.lane:
-                self.waiting, self.follow = "", True
+                self._over(event.asked)
+                self.follow = True
                 self.again()
             elif isinstance(event, ev.Refused) and event.command.get("do") == "chat":
-                self.waiting, self.problem = "", event.reason
+                self._over(str(event.command.get("text", "")))
+                self.problem = event.reason
                 self.again()
             elif isinstance(event, ev.Resumed | ev.Ended):
                 self.again()
         if self.waiting and not self.desk.commands:
-            self.waiting, self.problem = "", "the engine ended before it could answer"
+            self.waiting.clear()
+            self.problem = "the engine ended before it could answer"
             self.again()
         if self.waiting:
             self.touch(self.parts[0])
 
+    def _over(self, question: str) -> None:
+        """It is answered or refused; the engine takes them in their order."""
+        if question in self.waiting:
+            self.waiting.remove(question)
+        elif self.waiting:
+            self.waiting.pop(0)
+
     def ask(self, text: str) -> None:
         """Have the engine answer, once its step is done."""
         self.problem, self.follow = "", True
-        if self.waiting:
-            self.problem = "one question at a time: the last one is not answered yet"
-        elif not self.samples and not self.greedy:
+        if not self.samples and not self.greedy:
             self.problem = "no answer wanted: + asks for samples, g for the greedy one"
         else:
             self.turn += 1
             command = {"do": "chat", "text": text, "lane": self.lane, "samples": self.samples}
             command |= {"greedy": self.greedy, "turn": len(self.chats) + self.turn}
             if self.lab.send(command):
-                self.waiting = text
+                self.waiting.append(text)
                 self._asked = [*(a for a in self._asked if a != text), text]
                 self._at = len(self._asked)
                 self.field.value = ""

@@ -330,12 +330,11 @@ class LabScreen(Actions, Screen[int]):
         self.tabs.display = tabs
         self.start.display = not begun
         boxes = arrange(width, height - int(tabs), *how) if begun else {}
-        body.boxes = boxes
         for name, pane in self.panes.items():
             if name in boxes and not pane.display:
                 pane.stale = True
             pane.display = name in boxes
-        body.refresh(layout=True)
+        body.put(boxes)
         self.mark({"select"})
 
     def on_resize(self) -> None:

@@ -109,11 +109,9 @@ class Sheet(Screen[None]):
         boxes = self.boxes(width, max(0, height - 3))
         if boxes == body.boxes:
             return False
-        body.boxes = boxes
         for part in self.parts:
             part.display = part.id in boxes
-            part.refresh(layout=True)  # makes the body forget where its parts stood
-        body.refresh(layout=True)
+        body.put(boxes)
         return True
 
     def touch(self, part: Part[Any]) -> None:

@@ -77,7 +77,6 @@ class Tour(ModalScreen[None]):
             self.lab.reserved = 0
             self.lab.relayout()
             self.lab.moved()
-            lab.call_later(self.lab.relayout)  # again once nothing is over it: a busy machine
 
     def go(self, at: int) -> None:
         """To a stop: its pane in sight and lit, the card where it hides none of it."""
