@@ -74,7 +74,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         assert {cell_len(row) for row in told.split("\n")} == {size[0]}
         await press(live.app, pilot, "up", "up")
         assert screen.field.value == "7*8+5"  # asked before
-        await press(live.app, pilot, "down")
+        await press(live.app, pilot, "down", "down")
         assert screen.field.value == ""
         await press(live.app, pilot, "escape", "plus", "minus", "minus", "minus", "g")
         assert (screen.samples, screen.greedy) == (0, False)
