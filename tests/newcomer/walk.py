@@ -96,7 +96,7 @@ class Walk:
     def _stand_on(self, press: Press) -> bool:
         """Whether the screen that the action belongs to is there; goes back to it where not."""
         lines, here, dialog = [""], "", False
-        for look in range(60):  # a screen that is being opened
+        for look in range(200):  # a screen that is being opened
             lines = self.terminal.screen()
             here, dialog = looking.where(lines, self.mode), looking.dialog(lines)
             if here == press.screen and not dialog:

@@ -74,9 +74,13 @@ class Tour(ModalScreen[None]):
         self.desk.current, self.desk.zoom = self.before
         lab = next((s for s in self.app.screen_stack if s.id == "lab"), None)
         if lab is not None and lab.is_running:  # it is not, where the whole app ends
-            self.lab.reserved = 0
-            self.lab.relayout()
+            self._give_back()
             self.lab.moved()
+
+    def _give_back(self) -> None:
+        """The panes may have their rows again."""
+        self.lab.reserved = 0
+        self.lab.relayout()
 
     def go(self, at: int) -> None:
         """To a stop: its pane in sight and lit, the card where it hides none of it."""
@@ -119,6 +123,7 @@ class Tour(ModalScreen[None]):
     def action_leave(self) -> None:
         key = self.desk.keymap.shown("tour")
         self.desk.say(f"{key} starts the tour again, {self.desk.keymap.shown('explain')} is help")
+        self._give_back()  # before the card goes: no frame shall show the gap
         self.dismiss(None)
 
     def on_key(self, event: events.Key) -> None:
