@@ -71,6 +71,8 @@ def ways_out() -> list[tuple[str, list[Press]]]:
             for depth, action in enumerate(OPENED_BY[screen]):
                 s.on = LAB if depth == 0 else OPENED_BY[screen][0]
                 _open(s, action)
+                if action == "lens":  # what-if needs what it finds
+                    s.wait(r"\d+ of \d+ look at it", 60)
             s.on = screen
             s.ends("quit")
             out.append((screen, s.presses))

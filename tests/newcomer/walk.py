@@ -60,7 +60,11 @@ class Walk:
             self._keep(press, self.terminal.screen())
             return
         lines = self._settled(before, press)
-        for problem in looking.problems(lines, self.terminal.width, self.terminal.height):
+        size = self.terminal.width, self.terminal.height
+        if looking.problems(lines, *size):  # a frame on the way from one layout to another?
+            time.sleep(1)
+            lines = self.terminal.screen()
+        for problem in looking.problems(lines, *size):
             self._find(press, problem)
         if press.keys and lines == before:
             self.quiet.append(self._name(press))
