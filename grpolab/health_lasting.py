@@ -9,11 +9,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import attrgetter
 from weakref import WeakKeyDictionary
 
 from grpolab.health import LEVELS, Finding, Level, Record
 from grpolab.health_rules import RULES
-from grpolab.history import Steps
 from grpolab.state import LabState, LaneState
 
 COMES = 3
@@ -29,8 +29,12 @@ Found = tuple[Finding | None, ...]
 """What each rule finds at one step."""
 
 _NOTHING: Found = (None,) * len(RULES)
-_seen: WeakKeyDictionary[Steps, tuple[object, dict[object, Found]]] = WeakKeyDictionary()
-"""Steps that were judged, with the column of step numbers they stood in: a rewind makes another."""
+KEPT = 16 * BACK
+"""Judged steps that are kept, of all lanes of a run together."""
+
+_seen: WeakKeyDictionary[object, dict[object, Found]] = WeakKeyDictionary()
+"""Steps that were judged, by the lane's columns or, where these are made anew for every place of a
+recorded run, by its archive."""
 
 
 def lasting(state: LabState, lane: LaneState, at: int) -> list[tuple[int, Finding]]:
@@ -49,7 +53,7 @@ def lasting(state: LabState, lane: LaneState, at: int) -> list[tuple[int, Findin
                 row = next(rows, None)
                 if row is None:
                     return
-                past.append((steps[row], _judged(state, lane, steps[row])))
+                past.append((steps[row], _judged(state, lane, row)))
             yield past[i]
             i += 1
 
@@ -98,23 +102,23 @@ def _grave(found: Finding | None, level: Level) -> bool:
     return found is not None and LEVELS.index(found.level) <= LEVELS.index(level)
 
 
-def _judged(state: LabState, lane: LaneState, step: int) -> Found:
-    """What each rule finds at a step. Kept: the next step looks back on it again."""
-    column = lane.axis("step")
-    kept = _seen.get(lane.steps)
-    if kept is None or kept[0] is not column:
-        kept = _seen[lane.steps] = (column, {})
+def _judged(state: LabState, lane: LaneState, row: int) -> Found:
+    """What each rule finds at the step of a row. Kept: the next step looks back on it again. When
+    it was made, and after how many rewinds, tells it from one of the same number before."""
+    step, known = lane.axis("step")[row], _seen.setdefault(lane.archive or lane.steps, {})
     key = (
+        lane.name,
         step,
-        sum(e.step <= step for e in lane.evals),
+        lane.axis("time")[row],
+        len(state.rewinds),
+        bisect_right(lane.evals, step, key=attrgetter("step")),
         sum(s.step < step for s in lane.switches),
         sum(c.step < step for c in lane.changes),
     )
-    known = kept[1]
     if key not in known:
         record = Record(state, lane, step)
         found = tuple(rule(record) for rule in RULES)
         known[key] = found if any(found) else _NOTHING
-        while len(known) > 4 * BACK:
+        while len(known) > KEPT:
             del known[next(iter(known))]
     return known[key]
