@@ -174,15 +174,14 @@ def compute(
     try:
         with counting() as signals:
             while active or (waiting and not interrupted):
-                if signals and interrupted:
-                    for job in active:
-                        job.kill()
-                elif signals:
+                if signals and not interrupted:
                     interrupted = True
                     ticker.say("interrupted: finishing the steps (Ctrl-C again ends them at once)")
                     for job in active:
                         job.stop()
-                signals.clear()
+                if len(signals) > 1:
+                    for job in active:
+                        job.kill()
                 if waiting and len(active) < at_once and not interrupted:
                     active.append(waiting.popleft())
                     active[-1].start(threads, share, device)

@@ -122,9 +122,8 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     """What products multiply by. CPU: every stacked group, adapters and norms folded in: in fp32
     where there is something to fold, for update and sampler together, and the norms for the
     reference; in bf16 for each of them, in layouts of their own, and for the reference. And the
-    sampler's head. GPU and 4 bit: [out, in +
-    ranks rounded up to 64] in bf16 for every group, or, lean, one scratch as large as the largest
-    group."""
+    sampler's head. GPU and 4 bit: [out, in + ranks rounded up to 64] in bf16 for every group, or,
+    lean, one scratch as large as the largest group."""
     if not load.native or (load.half and load.quantize == "none"):
         return 0  # the weights themselves are the copy
     if load.half and not load.copy:

@@ -53,13 +53,12 @@ def drive(engine: Engine, plain: Plain, known: int = 0, until: int | None = None
     interrupted = enough = False
     with counting() as signals:
         while True:
-            if signals and interrupted:
-                engine.kill()
-            elif signals:
+            if signals and not interrupted:
                 interrupted = True
                 plain.say("interrupted: finishing the step (Ctrl-C again ends it at once)")
                 engine.stop()
-            signals.clear()
+            if len(signals) > 1:
+                engine.kill()
             # asked before the file is read: what a dead engine wrote is all there
             alive = engine.running
             taken = plain.take(follow.poll())

@@ -23,14 +23,14 @@ def tile_rows(vocabulary: int) -> int:
 
 
 class _TokenLogp(torch.autograd.Function):
-    """Log-probs alone are differentiable."""
+    """`both`: the entropy is differentiable too."""
 
     @staticmethod
     def forward(  # pyright: ignore
-        ctx, states: Tensor, weight: Tensor, tokens: Tensor, temperature: float
+        ctx, states: Tensor, weight: Tensor, tokens: Tensor, temperature: float, both: bool
     ) -> tuple[Tensor, Tensor]:
-        logp, lse, entropy = _room(states)
-        slope = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        logp, lse, entropy = (states.new_empty(len(states), dtype=torch.float32) for _ in range(3))
+        slope = torch.empty_like(states) if ctx.needs_input_grad[0] and not both else None
         one, zero = torch.ones_like(logp), torch.zeros_like(logp)
         for at in _tiles(states, weight):
             logits = fp32_logits(states[at], weight)
@@ -43,35 +43,19 @@ class _TokenLogp(torch.autograd.Function):
                 torch.mm(push, weight, out=slope[at])
                 del push
             del logits  # before the next tile's
-        ctx.save_for_backward(slope)
-        ctx.mark_non_differentiable(entropy)
-        return logp, entropy
-
-    @staticmethod
-    def backward(ctx, dlogp: Tensor, _: Tensor):  # pyright: ignore
-        (slope,) = ctx.saved_tensors
-        return (slope * dlogp[:, None]).to(slope.dtype), None, None, None
-
-
-class _TokenLogpAndEntropy(torch.autograd.Function):
-    """Both are."""
-
-    @staticmethod
-    def forward(  # pyright: ignore
-        ctx, states: Tensor, weight: Tensor, tokens: Tensor, temperature: float
-    ) -> tuple[Tensor, Tensor]:
-        logp, lse, entropy = _room(states)
-        for at in _tiles(states, weight):
-            _stats(
-                fp32_logits(states[at], weight), tokens[at], 1 / temperature,
-                logp[at], lse[at], entropy[at],
-            )  # fmt: skip
-        ctx.save_for_backward(states, weight, tokens, lse, entropy)
-        ctx.temperature = temperature
+        if both:
+            ctx.save_for_backward(states, weight, tokens, lse, entropy)
+        else:
+            ctx.save_for_backward(slope)
+            ctx.mark_non_differentiable(entropy)
+        ctx.temperature, ctx.both = temperature, both
         return logp, entropy
 
     @staticmethod
     def backward(ctx, dlogp: Tensor, dentropy: Tensor):  # pyright: ignore
+        if not ctx.both:
+            (slope,) = ctx.saved_tensors
+            return (slope * dlogp[:, None]).to(slope.dtype), None, None, None, None
         states, weight, tokens, lse, entropy = ctx.saved_tensors
         dlogp, dentropy = dlogp.contiguous(), dentropy.contiguous()
         out = torch.empty_like(states)
@@ -82,7 +66,7 @@ class _TokenLogpAndEntropy(torch.autograd.Function):
             )  # fmt: skip
             torch.mm(push, weight, out=out[at])
             del push  # before the next tile's logits
-        return out, None, None, None
+        return out, None, None, None, None
 
 
 def token_logp(
@@ -94,14 +78,7 @@ def token_logp(
     states [M, H], weight [V, H] of the same dtype, tokens [M] -> two of [M], fp32. Once
     differentiable, with respect to the states; the entropy only where `entropy_grad`.
     """
-    form = _TokenLogpAndEntropy if entropy_grad else _TokenLogp
-    return form.apply(states, weight, tokens, temperature)  # pyright: ignore
-
-
-def _room(states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For log-prob, log-sum-exp and entropy of each row. [M], fp32."""
-    logp, lse, entropy = (states.new_empty(len(states), dtype=torch.float32) for _ in range(3))
-    return logp, lse, entropy
+    return _TokenLogp.apply(states, weight, tokens, temperature, entropy_grad)  # pyright: ignore
 
 
 def _tiles(states: Tensor, weight: Tensor) -> list[slice]:
