@@ -31,7 +31,7 @@ def evaluate(
     reward."""
     start = time.perf_counter()
     backbone, settings, device = lane.backbone, lane.rollout, lane.backbone.device
-    size = CHUNK // 2 if lane.workers.parallel else len(prompts)
+    size = CHUNK if lane.workers.parallel else len(prompts)
     if lane.model.frugal:  # no more rows than in a rollout
         size = min(size, max(1, settings.prompts * settings.group_size // 2))
     ids = [backbone.text.encode(p.text) for p in prompts]
