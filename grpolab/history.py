@@ -42,6 +42,11 @@ class Column:
             return self._rows
         return range(self._start, self._start + len(self.values))
 
+    @property
+    def plain(self) -> bool:
+        """Whether it has no gaps."""
+        return self._rows is None
+
     def add(self, row: int, value: Any) -> None:
         if self._rows is None and row != self._start + len(self.values):
             self._part(row)
@@ -82,6 +87,60 @@ class Column:
         # new arrays: who has summed up the old ones must notice
         self.values = self.values[:n]
         self._rows = None if self._rows is None else self._rows[:n]
+
+
+class _Shape:
+    """What rows that measured these quantities are taken in with."""
+
+    __slots__ = ("appends", "columns", "plain", "rows")
+
+    def __init__(self, columns: list[Column], row: int) -> None:
+        """`row`: the newest, which all of them have."""
+        self.columns = columns
+        self.appends = [column.values.append for column in columns]
+        self.plain = frozenset(id(column) for column in columns if column.plain)
+        self.rows = [column.rows.append for column in columns if isinstance(column.rows, array)]
+
+
+class _Table:
+    """Columns by name, and how rows come into them: nearly every row measures what some row before
+    it measured, and then all its columns are just one longer."""
+
+    def __init__(self, columns: dict[str, Column]) -> None:
+        self._columns = columns
+        self._shapes: dict[tuple[str, ...], _Shape] = {}
+        self._newest: _Shape | None = None
+
+    def append(self, row: int, values: Mapping[str, Any]) -> None:
+        """The row behind the newest."""
+        shape, newest = self._shapes.get(tuple(values)), self._newest
+        if shape is None or newest is None or shape.plain != newest.plain:
+            self._first(row, values)
+            return
+        try:
+            for append, value in zip(shape.appends, values.values(), strict=True):
+                append(value)
+        except TypeError:  # one of them is no number
+            for column in shape.columns:
+                column.cut(row)
+            self._shapes = {}
+            self._first(row, values)
+            return
+        for append in shape.rows:
+            append(row)
+        self._newest = shape
+
+    def _first(self, row: int, values: Mapping[str, Any]) -> None:
+        """A row like no other, or after a row unlike it."""
+        for name in values.keys() - self._columns.keys():
+            self._columns[name] = Column()
+        own = [self._columns[name] for name in values]
+        plain = [column.plain for column in own]
+        for column, value in zip(own, values.values(), strict=True):
+            column.add(row, value)
+        if plain != [column.plain for column in own]:
+            self._shapes = {}  # others know them as plain
+        self._newest = self._shapes[tuple(values)] = _Shape(own, row)
 
 
 def _whole(value: Any) -> int:
@@ -141,6 +200,7 @@ class Steps(Sequence[StepDone]):
         self._so_far = {name: array("q") for name in ("update", "sample", "token")}
         self._recent: deque[StepDone] = deque(maxlen=KEPT_STEPS)
         self._known: dict[str, tuple[int, int, array[int]]] = {}  # see _raised
+        self._tables: list[_Table] = []  # metrics, seconds, memory
 
     # --- taking in ---
 
@@ -152,16 +212,11 @@ class Steps(Sequence[StepDone]):
         ):  # fmt: skip
             column = self._so_far[name]
             column.append((column[-1] if column else 0) + _whole(count))
-        for columns, values in (
-            (self.metrics, done.metrics),
-            (self.seconds, done.seconds),
-            (self.memory, done.memory),
-        ):
-            for name, value in values.items():
-                column = columns.get(name)
-                if column is None:
-                    column = columns[name] = Column()
-                column.add(row, value)
+        every = done.metrics, done.seconds, done.memory
+        if not self._tables:
+            self._tables = [_Table(columns) for columns in self._columns()]
+        for table, values in zip(self._tables, every, strict=True):
+            table.append(row, values)
         self.peak.append(_whole(done.peak_memory))
         for phase, owners in done.memory_phases.items():
             self.phases[phase] = row, owners
@@ -175,6 +230,7 @@ class Steps(Sequence[StepDone]):
         """Rows of another history, behind the own ones. Costs a copy of their columns."""
         if stop <= start:
             return
+        self._tables = []
         row = len(self._step)
         for mine, theirs in zip(self._columns(), other._columns(), strict=True):
             for name, column in list(theirs.items()):
@@ -208,7 +264,7 @@ class Steps(Sequence[StepDone]):
 
     def cut(self, step: int) -> None:
         """Forget the steps behind this one."""
-        self._known = {}
+        self._known, self._tables = {}, []
         rows = bisect_right(self._step, step)
         gone = len(self._step) - rows
         for columns in self._columns():

@@ -32,7 +32,8 @@ _HEAD = re.compile(
 PARTS = ("graded", "tokens", "after")
 """Kinds of events that belong to a rollout and come once for it, after it was sampled."""
 
-_LAZY = {b"sampled", b"phase", *(kind.encode() for kind in PARTS)}  # parsed when somebody looks
+_PARTS = {kind.encode(): kind for kind in PARTS}
+_LAZY = {k: _CODE[k.decode()] for k in (b"sampled", b"phase", *_PARTS)}  # parsed when looked at
 _PHASES = b',"memory_phases":'  # the last field of a finished step
 _PRETRAINING = b"value pretraining"  # such a phase counts samples, see history.Samples
 
@@ -150,6 +151,8 @@ class RunLog:
             self._buffer = bytearray(2 * len(self._buffer))  # one line is longer than it
         a, base = 0, self.end
         while a <= stop:
+            if events is None and (a := self._skim(a, stop, base)) > stop:
+                break
             b = self._buffer.find(b"\n", a, stop + 1)
             self._line(a, b, base + a, events)
             a = b + 1
@@ -159,19 +162,34 @@ class RunLog:
             self._buffer = bytearray(CHUNK)
         return True
 
+    def _skim(self, a: int, stop: int, base: int) -> int:
+        """Index lines from `a` on that are parsed only when somebody looks; where the first other
+        one begins."""
+        buffer, find, match, lazy = self._buffer, self._buffer.find, _HEAD.match, _LAZY.get
+        while a <= stop:
+            b = find(b"\n", a, stop + 1)
+            head = match(buffer, a, b)
+            if head is None:
+                break
+            t, kind, step, lane = head.groups()
+            code = lazy(kind)
+            if code is None:
+                break
+            if kind == b"phase":  # some of them tell how many answers were sampled
+                if find(_PRETRAINING, a, b) >= 0:
+                    break
+            elif step is None:
+                break
+            if buffer[b - 1] == 0x7D:  # }: it is not torn
+                self._add(base + a, float(t), code)
+                if kind in _PARTS:
+                    self._lane(lane).seen(_PARTS[kind], len(self.at) - 1, int(step))
+            a = b + 1
+        return a
+
     def _line(self, a: int, b: int, at: int, events: list[Timed] | None) -> None:
-        """Index the line that stands at a to b in the buffer."""
-        buffer = self._buffer
-        head = _HEAD.match(buffer, a, b)
-        if head is not None and head[2] in _LAZY and self._lazily(head, a, b):
-            if events is None:
-                if buffer[b - 1] == 0x7D:  # }: it is not torn
-                    self._add(at, float(head[1]), bytes(head[2]).decode())
-                    self._place(head)
-                return
-        else:
-            head = None
-        line = bytes(buffer[a:b])
+        """Parse the line that stands at a to b in the buffer, and index it."""
+        line = bytes(self._buffer[a:b])
         if events is None and line.endswith(b"}}}") and (cut := line.rfind(_PHASES)) > 0:
             line = line[:cut] + b"}"  # half of a step's line, which nobody needs here
         timed = codec.decode(line)
@@ -182,28 +200,14 @@ class RunLog:
             events.append(timed)
         if self.thin and isinstance(event, ev.Sampled | ev.PhaseChanged):
             return
-        self._add(at, t, event.kind)
-        if head is not None:
-            self._place(head)
-        else:
-            self._take(len(self.at) - 1, t, event)
+        self._add(at, t, _CODE[event.kind])
+        self._take(len(self.at) - 1, t, event)
 
-    def _lazily(self, head: re.Match[bytes], a: int, b: int) -> bool:
-        """Whether the line's place is all that need be known of it now."""
-        if head[2] == b"phase":
-            return self._buffer.find(_PRETRAINING, a, b) < 0
-        return head[3] is not None
-
-    def _add(self, at: int, t: float, kind: str) -> None:
+    def _add(self, at: int, t: float, code: int) -> None:
         self.at.append(at)
-        self.due.append(max(t, self.due[-1]) if self.due else t)
-        self.kind.append(_CODE[kind])
-
-    def _place(self, head: re.Match[bytes]) -> None:
-        """Something of a rollout that is not parsed."""
-        kind = bytes(head[2]).decode()
-        if kind in PARTS:
-            self._lane(bytes(head[4])).seen(kind, len(self.at) - 1, int(head[3]))
+        due = self.due
+        due.append(due[-1] if due and due[-1] > t else t)
+        self.kind.append(code)
 
     def _lane(self, written: bytes) -> LaneLog:
         name = self._names.get(written)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class LoraSection(Strict):
@@ -110,7 +110,7 @@ class RecordSection(Strict):
 class RewardSection(BaseModel):
     """A reward by name; its own options stand beside `name` and `weight`."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
     name: str
     weight: float = 1.0
 
@@ -118,7 +118,7 @@ class RewardSection(BaseModel):
 class TaskSection(BaseModel):
     """A task by name; its own options stand beside `name`."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
     name: str = "sums"
 
 
@@ -127,7 +127,7 @@ class AlgorithmSection(BaseModel):
     preset.
     """
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
     name: str
     preset: str = "paper"
 

@@ -47,7 +47,7 @@ class Settings(BaseModel):
     """Base of every algorithm's settings: strict types, unknown names refused, never changed in
     place."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     beta: Beta = 0.0
     kl_place: KlPlace = "loss"

@@ -14,7 +14,9 @@ from grpolab.tasks import Grade, Prompt, Step
 class RewardOptions(BaseModel):
     """Base of every reward's options: each has at least a `weight`; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True
+    )
 
     weight: float = 1.0
 

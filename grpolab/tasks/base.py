@@ -84,7 +84,7 @@ class Step:
 class TaskOptions(BaseModel):
     """Base of every task's options: unknown keys are refused, values are not mutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Task(ABC):

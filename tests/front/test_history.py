@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 from front.synthetic import run_events
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grpolab import events as ev
 from grpolab.history import AXES, KEPT_STEPS, Samples, Steps
@@ -116,6 +118,39 @@ def test_what_is_no_number_does_no_harm() -> None:
     made = Steps("main")
     made.append(replace(done(1), metrics={"x": None, "groups_replaced": float("nan")}))  # pyright: ignore
     assert made.series("x")[1][0] != made.series("x")[1][0]
+
+
+MEASURED = st.dictionaries(
+    st.sampled_from("abcde"), st.one_of(st.floats(0, 9), st.none(), st.just("?")), max_size=5
+)
+"""What a step measured; now and then something that is no number."""
+
+
+@given(st.lists(st.tuples(MEASURED, st.integers(1, 4)), max_size=20), st.integers(0, 60))
+def test_columns_hold_what_was_measured(
+    runs: list[tuple[dict[str, float], int]], kept: int
+) -> None:
+    """Rows alike and unlike, gaps, and rows behind a cut: each column has its own rows."""
+    every = [measured for measured, times in runs for _ in range(times)]
+    made = Steps("main")
+
+    def take(rows: list[dict[str, float]]) -> None:
+        for metrics in rows:
+            step = len(made) + 1
+            made.append(ev.StepDone(step, "main", "grpo", metrics, {}, 1, 1, {}, 0, ""), step)
+
+    take(every)
+    made.cut(kept)
+    every = every[:kept] + every
+    take(every[min(kept, len(every) // 2) :] if kept < len(every) // 2 else every[len(made) :])
+    every = every[: len(made)]
+    for name in "abcde":
+        column = made.metrics.get(name)
+        rows = [n for n, measured in enumerate(every) if name in measured]
+        assert (list(column.rows) if column else []) == rows
+        for n in rows:
+            value, known = column.at(n) if column else None, every[n][name]
+            assert value == known if isinstance(known, float) else value != value
 
 
 def test_samples_count_replaced_groups_and_the_critics_own_rollouts() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
+from textual.events import Key
 from textual.pilot import Pilot
 
 from grpolab import codec
@@ -85,6 +86,24 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         await press(live.app, pilot, "escape", "pageup", "pagedown", "question_mark", "escape")
         await press(live.app, pilot, "escape")
         assert isinstance(live.app.screen, LabScreen) and not live.app.lab.guests
+
+
+async def test_what_is_typed_ahead_is_the_next_question(live: Live) -> None:
+    live.record(FakeRun(steps=4, switches={}, end=False))
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await press(live.app, pilot, "i")
+        for key in "1+2\r3+4\r5":  # a burst: nothing is waited for
+            live.app.post_message(Key("enter" if key == "\r" else key, key))
+        await press(live.app, pilot)
+        screen = live.app.screen
+        assert isinstance(screen, ChatScreen) and screen.field.value == "5"
+        assert [c["text"] for c in live.engine.sent] == ["1+2", "3+4"]
+        screen.samples, screen.greedy = 0, False
+        told = await press(live.app, pilot, "enter")
+        assert "no answer wanted" in told and screen.field.value == "5"
+        assert len(live.engine.sent) == 2
 
 
 async def test_refused_and_gone(live: Live) -> None:

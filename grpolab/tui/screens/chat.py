@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from textual.app import ComposeResult
+from textual.events import Key
 from textual.widgets import Input
 
 from grpolab import events as ev
@@ -24,6 +25,22 @@ LISTENS_NOT = {
     "watch": "watching only: whoever runs this can ask; the answers appear here",
     "live": "the engine has ended: no more questions",
 }
+
+
+class Question(Input):
+    """A line that is empty once it is sent: what is typed ahead begins the next one."""
+
+    async def _on_key(self, event: Key) -> None:
+        if event.key == "enter":  # in its turn: a binding runs behind what was typed since
+            event.stop()
+            event.prevent_default()
+            await self.action_submit()
+        else:
+            await super()._on_key(event)
+
+    async def action_submit(self) -> None:
+        await super().action_submit()
+        self.value = ""
 
 
 class ChatScreen(Sheet):
@@ -78,7 +95,7 @@ class ChatScreen(Sheet):
     def compose(self) -> ComposeResult:
         body = Body(*self.parts)
         self.place(body, self.app.size.width, self.app.size.height)
-        yield from (Header(self.desk), body, Input(id="question", compact=True), Keys(self))
+        yield from (Header(self.desk), body, Question(id="question", compact=True), Keys(self))
 
     @property
     def field(self) -> Input:
@@ -121,8 +138,9 @@ class ChatScreen(Sheet):
         elif self.waiting:
             self.waiting.pop(0)
 
-    def ask(self, text: str) -> None:
-        """Have the engine answer, once its step is done."""
+    def ask(self, line: str) -> None:
+        """Have the engine answer what the line said, once its step is done."""
+        text = line.strip()
         self.problem, self.follow = "", True
         if not self.samples and not self.greedy:
             self.problem = "no answer wanted: + asks for samples, g for the greedy one"
@@ -134,13 +152,14 @@ class ChatScreen(Sheet):
                 self.waiting.append(text)
                 self._asked = [*(a for a in self._asked if a != text), text]
                 self._at = len(self._asked)
-                self.field.value = ""
+                line = ""
+        self.field.value = line + self.field.value  # where it could not be asked, to be mended
         self.again()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if text := event.value.strip():
-            self.ask(text)
+        if event.value.strip():
+            self.ask(event.value)
 
     def _recall(self, by: int) -> None:
         """An earlier question into the line, or the next one; past the last an empty line."""
