@@ -7,11 +7,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NoReturn
 
 from grpolab import __version__
-from grpolab.problems import RequestError, nearest
+from grpolab.parser import Parser, count, positive, speed
+from grpolab.problems import RequestError
 
 DESCRIPTION = """\
 A terminal lab for reinforcement learning on language models: a small policy learns a task in
@@ -33,41 +32,6 @@ examples:
 
 exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 interrupted, all is kept
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line that name the nearest valid word, exit 2."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(*args, allow_abbrev=False, **kwargs)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is None or value in action.choices:
-            return
-        choices = [str(c) for c in action.choices]
-        if isinstance(action, argparse._SubParsersAction):
-            if Path(value).suffix in (".yaml", ".yml"):
-                raise argparse.ArgumentError(None, f"no command given; try `grpolab run {value}`")
-            raise argparse.ArgumentError(
-                None, f"unknown command {value!r}{nearest(value, choices)}"
-            )
-        raise argparse.ArgumentError(
-            action, f"unknown value {value!r}{nearest(str(value), choices)}"
-        )
-
-    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
-        known, rest = super().parse_known_args(*args, **kwargs)
-        if rest:  # told here, where a command's own options are known, and not by its parent
-            word = rest[0].partition("=")[0]
-            if not word.startswith("-"):
-                self.error(f"unexpected argument {word!r}")
-            options = [o for o in self._option_string_actions if o.startswith("--")]
-            self.error(f"unknown option {word!r}{nearest(word, options)}")
-        return known, rest
 
 
 def parser() -> Parser:
@@ -94,13 +58,13 @@ def parser() -> Parser:
     run.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
     )
-    run.add_argument("--steps", type=_count, metavar="N", help="steps to make")
-    run.add_argument("--seed", type=_count, metavar="N", help="of prompts, sampling and adapters")
+    run.add_argument("--steps", type=count, metavar="N", help="steps to make")
+    run.add_argument("--seed", type=count, metavar="N", help="of prompts, sampling and adapters")
     run.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="change any key of the scenario: algorithm.beta=0.1, task.k=6; may be repeated",
     )  # fmt: skip
-    run.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of the engine")
+    run.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the engine")
     run.add_argument(
         "--out", metavar="DIR", help="the run directory, new or empty; default: one under runs/"
     )
@@ -108,7 +72,7 @@ def parser() -> Parser:
         "--resume", metavar="RUN", help="go on with an interrupted run (`last`: the newest)"
     )
     run.add_argument(
-        "--from", type=_count, metavar="STEP", dest="back_to",
+        "--from", type=count, metavar="STEP", dest="back_to",
         help="with --resume: go back to this step's checkpoint (0: the start) and on from there; "
         "what came after is undone",
     )  # fmt: skip
@@ -122,7 +86,7 @@ def parser() -> Parser:
     )  # fmt: skip
     replay.add_argument("run", metavar="RUN", nargs="+")
     replay.add_argument(
-        "--speed", type=_speed, metavar="X", help="times the recorded pace (headless: at once)"
+        "--speed", type=speed, metavar="X", help="times the recorded pace (headless: at once)"
     )
     _output(replay, "no screen; plain progress")
 
@@ -157,19 +121,19 @@ def parser() -> Parser:
         help="names, or NAME:PRESET as in grpo:verl; all: the whole family",
     )  # fmt: skip
     compare.add_argument(
-        "--seeds", type=_positive, default=1, metavar="K",
+        "--seeds", type=positive, default=1, metavar="K",
         help="so many, from the scenario's on; default: 1",
     )  # fmt: skip
-    compare.add_argument("--steps", type=_count, metavar="N", help="steps of each run")
+    compare.add_argument("--steps", type=count, metavar="N", help="steps of each run")
     compare.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="change any key of the scenario, for all; may be repeated",
     )  # fmt: skip
     compare.add_argument(
-        "--jobs", type=_positive, default=1, metavar="N", help="runs at a time; default: 1"
+        "--jobs", type=positive, default=1, metavar="N", help="runs at a time; default: 1"
     )
     compare.add_argument(
-        "--threads", type=_positive, metavar="N", help="of each run; default: its share of the CPUs"
+        "--threads", type=positive, metavar="N", help="of each run; default: its share of the CPUs"
     )
     compare.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
@@ -192,7 +156,7 @@ def parser() -> Parser:
         "source", metavar="BATCH.json|RUN", help="a batch, or a run directory, its name, or `last`"
     )
     lens.add_argument(
-        "--step", type=_count, metavar="N", help="of a run; default: its newest that is complete"
+        "--step", type=count, metavar="N", help="of a run; default: its newest that is complete"
     )
     lens.add_argument("--lane", metavar="NAME", help="of a run; default: its first")
     lens.add_argument(
@@ -256,7 +220,7 @@ def parser() -> Parser:
         "--host", default="127.0.0.1", metavar="ADDRESS",
         help="address to listen on; default: 127.0.0.1, this machine alone",
     )  # fmt: skip
-    serve.add_argument("--port", type=_count, default=8000, metavar="N", help="default: 8000")
+    serve.add_argument("--port", type=count, default=8000, metavar="N", help="default: 8000")
     serve.add_argument(
         "rest", nargs=argparse.REMAINDER, metavar="COMMAND …",
         help="run, replay, watch or compare with its own options; without it, the lab",
@@ -307,28 +271,6 @@ def _device(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
     )
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if _count(text) == 0:
-        raise argparse.ArgumentTypeError("expected a whole number from 1, got '0'")
-    return int(text)
-
-
-def _speed(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
 
 
 def has_screen() -> bool:

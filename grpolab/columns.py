@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grpolab.history import AXES, Axis, Column
-from grpolab.state import LabState, LaneState
+from grpolab.lane_state import LaneState
+from grpolab.state import LabState
 
 __all__ = ["AXES", "STEPS", "Axis", "Columns"]
 

@@ -13,7 +13,8 @@ from statistics import fmean
 from typing import Any, Literal
 
 from grpolab.health_tries import Candidate, Try, choose, values
-from grpolab.state import LabState, LaneState
+from grpolab.lane_state import LaneState
+from grpolab.state import LabState
 
 WINDOW = 300
 """Steps that are looked back on; the first few are looked at besides."""

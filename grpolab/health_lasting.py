@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 
 from grpolab.health import LEVELS, Finding, Level, Record
 from grpolab.health_rules import RULES
-from grpolab.state import LabState, LaneState
+from grpolab.lane_state import LaneState
+from grpolab.state import LabState
 
 COMES = 3
 """Steps in a row in which a rule must hold before it is said."""

@@ -18,7 +18,8 @@ from rich.table import Column
 
 from grpolab import events as ev
 from grpolab.feed import Timed
-from grpolab.state import LabState, LaneState
+from grpolab.lane_state import LaneState
+from grpolab.state import LabState
 
 MOST_STEP_LINES = 100
 """Without a terminal, a run prints about so many lines of steps at most."""

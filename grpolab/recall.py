@@ -11,8 +11,10 @@ from typing import Any
 
 from grpolab import events as ev
 from grpolab.history import KEPT_STEPS, Samples
+from grpolab.lane_state import LaneState
+from grpolab.rollout_view import RolloutView
 from grpolab.runlog import PARTS, LaneLog, RunLog
-from grpolab.state import KEPT_ROLLOUTS, LabState, LaneState, RolloutView
+from grpolab.state import KEPT_ROLLOUTS, LabState
 
 LOADED = 8
 """Rollouts out of the file that are held in memory."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from grpolab import events as ev
 from grpolab import health
-from grpolab.state import LabState, LaneState
+from grpolab.lane_state import LaneState
+from grpolab.state import LabState
 
 STAGES = ("total", "startup", "rollout", "score", "update", "eval")
 """Keys of `seconds`, in the order of a run."""

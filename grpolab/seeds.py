@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grpolab.state import LaneState
+from grpolab.lane_state import LaneState
 from grpolab.tracks import Curve
 
 _SEED = re.compile(r"[-_ ./]?(?:seed|s)?[-_ =]?\d+$", re.IGNORECASE)

@@ -14,7 +14,8 @@ from statistics import fmean
 from grpolab.columns import AXES, STEPS, Axis, Columns
 from grpolab.events import Evaluated
 from grpolab.hints import METRICS
-from grpolab.state import LabState, LaneState
+from grpolab.lane_state import LaneState
+from grpolab.state import LabState
 
 AXIS_WORDS = {
     "step": "steps", "update": "optimizer steps", "sample": "answers sampled",

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from grpolab import rewards
 from grpolab.engine.backbone import Prompts
-from grpolab.engine.lane import CHUNK, Lane
+from grpolab.engine.lane import Lane
+from grpolab.engine.pieces import SAMPLED
 from grpolab.engine.sample import Rollout, sample
 from grpolab.engine.seeds import python_random, torch_generator
 from grpolab.events import Evaluated
@@ -31,25 +33,33 @@ def evaluate(
     reward."""
     start = time.perf_counter()
     backbone, settings, device = lane.backbone, lane.rollout, lane.backbone.device
-    size = CHUNK if lane.workers.parallel else len(prompts)
+    size = SAMPLED if lane.workers.parallel else len(prompts)
     if lane.model.frugal:  # no more rows than in a rollout
         size = min(size, max(1, settings.prompts * settings.group_size // 2))
     ids = [backbone.text.encode(p.text) for p in prompts]
-    chunks = [(i, ids[at : at + size]) for i, at in enumerate(range(0, len(ids), size))]
     backbone.prepare(lane.adapter)
 
-    def work(item: tuple[int, list[list[int]]]) -> Rollout:
-        index, some = item
-        group = torch.arange(len(some), device=device).repeat(2)
-        return sample(
-            backbone, lane.adapter, Prompts.pad(some, backbone.text.pad, device), group,
-            max_tokens=settings.max_tokens, temperature=settings.temperature, top_p=settings.top_p,
-            generator=torch_generator(lane.seed, "evaluate", step, index, device=device),
-            greedy=torch.arange(len(group), device=device) >= len(some),
-        )  # fmt: skip
+    def work(item: tuple[int, Tensor]) -> list[Rollout]:
+        index, chunk = item
 
+        def some(which: Tensor) -> Rollout:
+            mine = [ids[i] for i in which.tolist()]
+            group = torch.arange(len(mine), device=device).repeat(2)
+            # a part of a chunk, where the whole did not fit, has noise of its own
+            part_of = () if len(which) == len(chunk) else (int(which[0]), len(which))
+            seeds = (lane.seed, "evaluate", step, index, *part_of)
+            return sample(
+                backbone, lane.adapter, Prompts.pad(mine, backbone.text.pad, device), group,
+                max_tokens=settings.max_tokens, temperature=settings.temperature,
+                top_p=settings.top_p, generator=torch_generator(*seeds, device=device),
+                greedy=torch.arange(len(group), device=device) >= len(mine),
+            )  # fmt: skip
+
+        return lane.relief.run(some, chunk)
+
+    chunks = lane.relief.pieces(torch.arange(len(ids)), size)
     sampled, greedy, lengths = [], [], []
-    for rollout in lane.workers.map(work, chunks):
+    for rollout in (part for done in lane.workers.map(work, enumerate(chunks)) for part in done):
         rows = [row[:n].tolist() for row, n in zip(rollout.tokens, rollout.lengths, strict=True)]
         texts = backbone.text.decode(rows)
         half = len(texts) // 2

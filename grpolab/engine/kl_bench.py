@@ -20,6 +20,7 @@ from grpolab import events as ev
 from grpolab.algorithms.pieces import kl_estimate
 from grpolab.engine.gather import gather
 from grpolab.engine.lane import Lane
+from grpolab.engine.pieces import few
 from grpolab.engine.score import distributions, part
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def bench(lab: Lab, lane: Lane) -> ev.KlBenched:
         return grads, sampled
 
     rows = torch.arange(len(rollout.group), device=lane.backbone.device)
-    done = lane.workers.map(work, lane.few(rows, rollout.mask.shape[1]))
+    done = lane.workers.map(work, few(lane, rows, rollout.mask.shape[1]))
     total = [torch.stack(parts).sum(0) for parts in zip(*(g for g, _ in done), strict=True)]
     gradient = dict(zip(names, total, strict=True))
     value = {k: torch.cat([s[k] for _, s in done]).double() for k in done[0][1]}

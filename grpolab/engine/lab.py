@@ -7,7 +7,6 @@ import copy
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ from grpolab import rewards, scenario
 from grpolab.algorithms.metrics import step_metrics
 from grpolab.algorithms.records import Batch
 from grpolab.engine import after, changes, saving, value
+from grpolab.engine.answer_metrics import answer_metrics
 from grpolab.engine.backbone import load_backbone
+from grpolab.engine.clock import Clock
 from grpolab.engine.evaluate import evaluate, held_out
 from grpolab.engine.gather import Gathered, gather, graded_steps, greedy_rewards, padded_steps
 from grpolab.engine.held import Held
@@ -34,30 +35,6 @@ LOOKS = (LensCue, AfterCue, KlBenchCue)
 """Cues that only look."""
 
 Emit = Callable[[ev.Event], None]
-
-
-@dataclass
-class Clock:
-    """Seconds of work by phase, over resumes too."""
-
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("total", "startup", "rollout", "score", "update", "eval"), 0.0
-        )
-    )
-
-    started: float = field(default_factory=time.perf_counter)  # of this process's work
-
-    def now(self) -> dict[str, float]:
-        """The seconds by phase, with `total` up to this moment."""
-        total = self.seconds["total"] + time.perf_counter() - self.started
-        return self.seconds | {"total": total}
-
-    def add(self, phase: str, since: float) -> float:
-        """Book the time since `since` (perf_counter) to a phase; returns now."""
-        now = time.perf_counter()
-        self.seconds[phase] += now - since
-        return now
 
 
 class Lab:
@@ -210,7 +187,7 @@ class Lab:
             if record.after:
                 self.emit(after.measure(self, lane))
         metrics = step_metrics(lane.algorithm, batch, credit, report)
-        metrics |= _answer_metrics(batch, gathered, self.parts)
+        metrics |= answer_metrics(batch, gathered, self.parts)
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
         metrics["tokens_per_second"] = gathered.tokens / max(spent["rollout"], 1e-9)
         metrics["learning_rate"] = lane.learning_rate * scheduled(lane.train, number)
@@ -311,30 +288,6 @@ class Lab:
 def parts_of(plan: Scenario) -> list[tuple[rewards.Reward, float]]:
     """The parts of the reward with their weights."""
     return [scenario.make_reward(section) for section in plan.rewards]
-
-
-def _answer_metrics(
-    batch: Batch, gathered: Gathered, parts: Sequence[tuple[rewards.Reward, float]]
-) -> dict[str, float]:
-    """What the answers themselves tell, whatever the algorithm."""
-    graded, count = gathered.graded, len(gathered.graded)
-    groups = len(gathered.prompts)
-    out = {
-        "reward": float(batch.reward.mean()),
-        "reward_std": float(batch.reward.std(unbiased=False)),
-        "accuracy": sum(g.correct for g in graded) / count,
-        "length": float(batch.mask.sum(1).mean()),
-        "truncated": float((~gathered.rollout.finished).float().mean()),
-    }
-    size = count // groups
-    rewards_of = [gathered.reward[at : at + size] for at in range(0, count, size)]
-    out["zero_std_groups"] = sum(len(set(r)) == 1 for r in rewards_of) / groups
-    if gathered.drawn > groups:
-        out["groups_replaced"] = float(gathered.drawn - groups)
-    for reward, weight in parts:  # unweighted: the share that meets this criterion
-        if reward.name not in out and weight:
-            out[reward.name] = sum(g.parts.get(reward.name, 0.0) for g in graded) / weight / count
-    return out
 
 
 def machine() -> str:

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from grpolab.algorithms.base import Algorithm, Batch, Credit, Report
 from grpolab.algorithms.records import Steps
+from grpolab.engine import pieces
 from grpolab.engine.backbone import BASE, Backbone, Prompts
 from grpolab.engine.critic import Critic
 from grpolab.engine.held import Held
 from grpolab.engine.learner import Learner
 from grpolab.engine.memory import Memory
-from grpolab.engine.microbatch import rows_at_once, shape_of
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.relief import Relief
 from grpolab.engine.sample import Rollout, join, sample
@@ -31,19 +30,6 @@ from grpolab.scenario import (
     TrainSection,
     make_algorithm,
 )
-
-if TYPE_CHECKING:
-    pass
-
-DISTRIBUTION_BYTES = 128 * 2**20
-"""Largest [n, T, V] that is held in one piece."""
-
-CHUNK = 32
-"""Rows that one thread samples together. Of fewer, a step is mostly the time to start its products;
-of 64, two threads took from 1.2 to 1.7 times as long on every CPU measured."""
-
-SCORED = 16
-"""Rows that one thread scores together."""
 
 Listener = Callable[[Tensor, Tensor, Tensor, int], None]
 """Told (rows [n], tokens [n, T], lengths [n], position) while rows are sampled."""
@@ -70,7 +56,7 @@ class Lane:
         self.algorithm: Algorithm = make_algorithm(section)
         self.reference: str | None = BASE
         self._copies: set[str] = set()  # adapters of this lane that only remember
-        self.model_shape = shape_of(scenario.model.path)
+        self.model_shape = pieces.shape_of(scenario.model.path)
         self.relief = Relief(backbone.give_up, lambda what: None)
         self.digest = ""
         self.held: Held | None = None
@@ -89,7 +75,7 @@ class Lane:
         r, device = self.rollout, self.backbone.device
         padded = Prompts.pad(prompts, self.backbone.text.pad, device)
         group = torch.arange(len(prompts), device=device).repeat_interleave(r.group_size)
-        chunks = self.chunks(len(group))
+        chunks = pieces.sampled(self, len(group))
 
         def work(item: tuple[int, Tensor]) -> list[Rollout]:
             index, chunk = item
@@ -200,33 +186,6 @@ class Lane:
         critic, wanted = self.critic, self.algorithm.value_pretraining
         return critic is not None and critic.age == 0 and critic.pretrained < wanted
 
-    def room(self) -> int:
-        """Bytes that distributions over the vocabulary may take in one piece."""
-        if self.backbone.device.type != "cuda":
-            return DISTRIBUTION_BYTES
-        return max(DISTRIBUTION_BYTES, torch.cuda.mem_get_info(self.backbone.device)[0] // 16)
-
-    def few(self, rows: Tensor, tokens: int) -> tuple[Tensor, ...]:
-        """Rows in pieces whose distributions over the vocabulary fit into memory together with
-        what is computed from them."""
-        most = self.room() // (4 * max(tokens, 1) * self.backbone.vocabulary)
-        return rows.split(max(1, min(SCORED, most)))
-
-    def chunks(self, rows: int) -> list[Tensor]:
-        """Row indices in pieces that one thread samples."""
-        return self._pieces(rows, CHUNK)
-
-    def scored(self, rollout: Rollout) -> list[Tensor]:
-        """Row indices in pieces that go through one forward without gradient."""
-        pieces = self._pieces(len(rollout.group), SCORED)
-        if self.model.frugal:
-            return [p for whole in pieces for p in whole.split(rows_at_once(self, rollout))]
-        return pieces
-
-    def _pieces(self, rows: int, size: int) -> list[Tensor]:
-        size = size if self.workers.parallel else max(rows, 1)
-        return list(torch.arange(rows, device=self.backbone.device).split(size))
-
     def _each(
         self, rollout: Rollout, of: Callable[[Rollout], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
@@ -239,7 +198,7 @@ class Lane:
         found = [
             piece
             for done in self.workers.map(
-                lambda rows: self.relief.run(work, rows), self.scored(rollout)
+                lambda rows: self.relief.run(work, rows), pieces.scored(self, rollout)
             )
             for piece in done
         ]

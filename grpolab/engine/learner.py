@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from grpolab.algorithms.records import Forward, LossOf, Measured, Piece
-from grpolab.engine.microbatch import rows_at_once
 from grpolab.engine.optimizer import AdamW
+from grpolab.engine.pieces import few, room, rows_at_once, scored
 from grpolab.engine.sample import Rollout
 from grpolab.engine.score import compared, contexts, distinct, part, score
 from grpolab.engine.seeds import torch_generator
@@ -161,12 +161,13 @@ class Learner:
                 self._old[first], _ = contexts(lane.backbone, lane.snapshot, piece)
             now, spread, kl = compared(
                 lane.backbone, states, self._old[first], at, piece.tokens,
-                lane.rollout.temperature, lane.room() // 8,
+                lane.rollout.temperature, room(lane) // 8,
             )  # fmt: skip
             logp[rows, :width], entropy[rows, :width] = now * piece.mask, spread * piece.mask
             return float((kl * piece.mask).double().sum())
 
-        done = lane.workers.map(lambda rows: lane.relief.run(work, rows), lane.scored(self.rollout))
+        rows = scored(lane, self.rollout)
+        done = lane.workers.map(lambda some: lane.relief.run(work, some), rows)
         total = sum(kl for some in done for kl in some)
         return Measured(logp, entropy, total / max(float(self.rollout.mask.sum()), 1.0))
 
@@ -191,8 +192,9 @@ class Learner:
 
         # fused kernels have no second derivative
         with sdpa_kernel(SDPBackend.MATH), lane.backbone.differentiable_twice():
-            few = rows.split(FISHER_ROWS) if lane.workers.parallel else lane.few(rows, width)
-            slopes = lane.workers.map(slope, few)
+            alone = lane.workers.parallel
+            some = rows.split(FISHER_ROWS) if alone else few(lane, rows, width)
+            slopes = lane.workers.map(slope, some)
 
         def product(v: Tensor) -> Tensor:
             def one(g: Tensor) -> Tensor:

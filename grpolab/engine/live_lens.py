@@ -13,7 +13,7 @@ from grpolab import events as ev
 from grpolab.engine.gather import graded_steps, greedy_rewards
 from grpolab.engine.held import Held
 from grpolab.engine.lane import Lane
-from grpolab.engine.microbatch import rows_at_once
+from grpolab.engine.pieces import rows_at_once
 from grpolab.engine.score import part, score
 from grpolab.lens.compute import cosine, lens
 

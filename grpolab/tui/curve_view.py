@@ -7,8 +7,9 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from grpolab.columns import Axis
+from grpolab.lane_state import LaneState
 from grpolab.seeds import Band, Group, band, groups
-from grpolab.state import LabState, LaneState
+from grpolab.state import LabState
 from grpolab.tracks import AXES, SMOOTHING, Curve, Tracks, squeeze, thin, within
 from grpolab.tui.cards import word
 from grpolab.tui.palette import LANE_GLYPHS, Palette

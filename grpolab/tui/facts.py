@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grpolab.state import LaneState, RolloutView
+from grpolab.lane_state import LaneState
+from grpolab.rollout_view import RolloutView
 from grpolab.tui.token_rows import shown
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from grpolab.state import LabState, RolloutView
+from grpolab.rollout_view import RolloutView
+from grpolab.state import LabState
 
 ORDERS = ("as sampled", "reward", "advantage", "length")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from grpolab.columns import total
 from grpolab.events import MEMORY_PHASES
 from grpolab.history import Steps
-from grpolab.state import LaneState
+from grpolab.lane_state import LaneState
 
 PEAK = "peak"
 """The phase of each step that held most."""

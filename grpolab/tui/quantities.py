@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 
 from grpolab.events import CHANNELS, FOR_THE_LENS
-from grpolab.state import LaneState, RolloutView
+from grpolab.lane_state import LaneState
+from grpolab.rollout_view import RolloutView
 
 HINTS = {
     "advantage": "how much better than expected: ▲ is to be made likelier, ▼ less likely",

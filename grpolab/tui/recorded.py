@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grpolab.state import LabState, LaneState
+from grpolab.lane_state import LaneState
+from grpolab.state import LabState
 from grpolab.tui.desk import Desk
 from grpolab.tui.palette import Palette
 from grpolab.tui.text import Line, wrap

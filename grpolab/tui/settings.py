@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grpolab.events import SettingChanged
-from grpolab.state import LabState, LaneState
+from grpolab.lane_state import LaneState
+from grpolab.state import LabState
 from grpolab.tui import cards
 from grpolab.tui.cards import Setting
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from grpolab.state import LaneState, RolloutView
+from grpolab.lane_state import LaneState
+from grpolab.rollout_view import RolloutView
 from grpolab.tui import facts, quantities, trace
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grpolab.state import RolloutView
+from grpolab.rollout_view import RolloutView
 from grpolab.tui import trace as traces
 from grpolab.tui.trace import Trace
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from grpolab.events import StepDone
-from grpolab.state import LabState, LaneState, RolloutView
+from grpolab.lane_state import LaneState
+from grpolab.rollout_view import RolloutView
+from grpolab.state import LabState
 from grpolab.tui import quantities
 
 

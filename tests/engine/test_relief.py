@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from grpolab import events as ev
+from grpolab.engine import evaluate as evaluation
 from grpolab.engine import lane as lanes
 from grpolab.engine import learner
 from grpolab.engine.relief import MemoryExhausted, Relief
@@ -99,3 +100,28 @@ def test_a_rollout_that_runs_out_of_memory_is_sampled_in_parts(open_lab: OpenLab
     parts = rollout.tokens.view(4, 4, -1)
     assert not torch.equal(parts[0], parts[1])  # they do not repeat each other's noise
     assert only(seen, ev.Relieved)
+
+
+def test_an_evaluation_that_runs_out_of_memory_is_made_in_parts(open_lab: OpenLab, monkeypatch):
+    lab, seen = open_lab(tiny(evaluate={"every": 2, "prompts": 8}))
+    whole, sizes = evaluation.sample, list[int]()
+
+    def tight(backbone, adapter, prompts, group, **how):
+        if len(group) > 9:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(group))
+        assert group.tolist() == list(range(len(group) // 2)) * 2
+        assert how["greedy"].tolist() == [False] * (len(group) // 2) + [True] * (len(group) // 2)
+        return whole(backbone, adapter, prompts, group, **how)
+
+    lab.evaluate()
+    lab.evaluated = (-1, 0)
+    monkeypatch.setattr(evaluation, "sample", tight)
+    lab.evaluate()
+    first, second = (e for e in seen if isinstance(e, ev.Evaluated))
+    assert sizes == [8, 8] and only(seen, ev.Relieved)
+    assert second.prompts == 8 and second.greedy_accuracy == first.greedy_accuracy
+    sizes.clear()
+    lab.evaluated = (-1, 0)
+    lab.evaluate()  # it is remembered: nothing is tried in vain
+    assert sizes == [8, 8] and len([e for e in seen if isinstance(e, ev.Relieved)]) == 1

@@ -15,6 +15,7 @@ from grpolab.engine.holdings import tensors_in
 from grpolab.engine.lab import Lab
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
+from grpolab.engine.pieces import few
 from grpolab.engine.sample import Rollout
 from grpolab.engine.score import contexts, part
 from tests.engine.conftest import OpenLab, bytes_of, only, state_of
@@ -129,7 +130,7 @@ def test_fisher_products_leave_no_trace(open_small: OpenLab):
 def test_divergence_by_direct_summation(kind, open_small: OpenLab):
     b = bench(open_small, kind, threads=2, rows=MANY)
     lane = b.lane
-    assert len(lane.few(torch.arange(MANY), 4)) > 1
+    assert len(few(lane, torch.arange(MANY), 4)) > 1
     lane._remember(lane.snapshot)
     assert b.learner.measure().divergence == pytest.approx(0, abs=1e-7)
     for seed in (1, 2):  # also a second time, from another place

@@ -13,9 +13,10 @@ from grpolab import codec, runlog
 from grpolab import events as ev
 from grpolab.feed import Timed, read
 from grpolab.history import AXES
+from grpolab.lane_state import LaneState
 from grpolab.recall import LOADED, Recall, Stored
 from grpolab.runlog import RunLog
-from grpolab.state import KEPT_ROLLOUTS, LabState, LaneState
+from grpolab.state import KEPT_ROLLOUTS, LabState
 
 
 def interrupted(steps: int = 12, back: int = 5, died: int = 8) -> list[ev.Event]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from grpolab import events as ev
-from grpolab.state import LabState, RolloutView
+from grpolab.rollout_view import RolloutView
+from grpolab.state import LabState
 
 ALGORITHMS = ("reinforce", "grpo", "dapo", "gspo", "raft")
 LEFT_OUT = {"ppo": "needs values (for its critic), and the batch has none"}

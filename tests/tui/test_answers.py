@@ -508,7 +508,7 @@ def test_what_two_answers_share() -> None:
 
 
 def test_a_group_without_numbers_keeps_its_order() -> None:
-    from grpolab.state import RolloutView
+    from grpolab.rollout_view import RolloutView
 
     group = Group("main", RolloutView(1, "grpo", ["p"], [""], 3, 9, ["", "", ""]), order="reward")
     assert group.sorted() == [0, 1, 2] and group.stats() is None

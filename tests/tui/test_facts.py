@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from grpolab import events as ev
-from grpolab.state import LabState, RolloutView
+from grpolab.rollout_view import RolloutView
+from grpolab.state import LabState
 from grpolab.tui import facts
 
 from .fake_run import FakeRun

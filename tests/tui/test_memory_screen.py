@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 
 from grpolab import events as ev
-from grpolab.state import LaneState
+from grpolab.lane_state import LaneState
 from grpolab.tui.app import LabApp
 from grpolab.tui.memory_rows import Rows
 from grpolab.tui.memory_stack import LETTERS, draw, stack

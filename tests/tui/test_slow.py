@@ -12,7 +12,8 @@ from textual.pilot import Pilot
 
 from grpolab import codec
 from grpolab import events as ev
-from grpolab.state import LabState, RolloutView
+from grpolab.rollout_view import RolloutView
+from grpolab.state import LabState
 from grpolab.tui import story as stories
 from grpolab.tui.app import LabApp
 from grpolab.tui.desk import Desk

@@ -11,7 +11,9 @@ from textual.pilot import Pilot
 
 from grpolab import codec
 from grpolab import events as ev
-from grpolab.state import LabState, LaneState, RolloutView
+from grpolab.lane_state import LaneState
+from grpolab.rollout_view import RolloutView
+from grpolab.state import LabState
 from grpolab.tui import quantities
 from grpolab.tui.app import LabApp
 from grpolab.tui.token_rows import Scale

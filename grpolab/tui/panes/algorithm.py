@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from grpolab.hints import METRICS
-from grpolab.state import LaneState
+from grpolab.lane_state import LaneState
 from grpolab.tui import facts
 from grpolab.tui.cards import Card, Setting, cards, word
 from grpolab.tui.numbers import number, percent

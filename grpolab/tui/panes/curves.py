@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grpolab.state import LaneState
+from grpolab.lane_state import LaneState
 from grpolab.tui import chart
 from grpolab.tui.desk import Desk
 from grpolab.tui.panes.base import Pane

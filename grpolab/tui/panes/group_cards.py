@@ -15,7 +15,7 @@ from grpolab.tui.text import Line, clip, visible
 from grpolab.tui.wrapping import Run, wrapped
 
 if TYPE_CHECKING:
-    from grpolab.state import RolloutView
+    from grpolab.rollout_view import RolloutView
     from grpolab.tui.screens.group import GroupScreen
 
 NARROWEST = 26

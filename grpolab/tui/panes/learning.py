@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grpolab.hints import METRICS
-from grpolab.state import LaneState
+from grpolab.lane_state import LaneState
 from grpolab.tui.extremes import span
 from grpolab.tui.numbers import number, percent
 from grpolab.tui.panes.curves import Curve, CurvePane

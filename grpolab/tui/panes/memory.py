@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grpolab.events import MEMORY_PHASES, OWNERS, StepDone, at_the_peak
 from grpolab.history import Steps
-from grpolab.state import LaneState
+from grpolab.lane_state import LaneState
 from grpolab.tui.memory_rows import PEAK, RECENT, Rows
 from grpolab.tui.memory_stack import NAMES, bar, draw, ink, letter, stack
 from grpolab.tui.numbers import size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from grpolab.state import RolloutView
+from grpolab.rollout_view import RolloutView
 from grpolab.tui.numbers import MISSING, fixed, signed
 from grpolab.tui.panes.base import Pane
 from grpolab.tui.text import Line, clip, tail, visible, wrap

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import groupby
 
-from grpolab.state import RolloutView
+from grpolab.rollout_view import RolloutView
 from grpolab.tui import facts, quantities, recorded
 from grpolab.tui.desk import Desk
 from grpolab.tui.numbers import MISSING, number

@@ -10,9 +10,9 @@ from textual.worker import get_current_worker
 
 from grpolab import events as ev
 from grpolab.recall import Recall
+from grpolab.rollout_view import RolloutView
 from grpolab.runlog import RunLog
 from grpolab.search import Found, Results, Wanted, search
-from grpolab.state import RolloutView
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.finding import Finding, in_a_process

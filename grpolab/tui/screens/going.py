@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grpolab.state import RolloutView
+from grpolab.rollout_view import RolloutView
 from grpolab.tui import keeping
 from grpolab.tui.desk import Desk
 from grpolab.tui.group import Group

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from grpolab import events as ev
-from grpolab.state import RolloutView
+from grpolab.rollout_view import RolloutView
 from grpolab.tui import facts, looking
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk

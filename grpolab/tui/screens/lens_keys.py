@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from textual.geometry import Size
 
-    from grpolab.state import RolloutView
+    from grpolab.rollout_view import RolloutView
     from grpolab.tui.app import LabApp
     from grpolab.tui.arrange import Box
     from grpolab.tui.desk import Desk

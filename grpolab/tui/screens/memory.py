@@ -6,7 +6,7 @@ from typing import Any
 
 from grpolab import events as ev
 from grpolab.events import at_the_peak
-from grpolab.state import LaneState
+from grpolab.lane_state import LaneState
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.memory_rows import PEAK, Held, Rows

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from grpolab import events as ev
-from grpolab.state import RolloutView
+from grpolab.rollout_view import RolloutView
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
 from grpolab.tui.panes.slow_parts import SlowStage, SlowWords

@@ -8,7 +8,7 @@ from grpolab.tui.desk import Desk
 from grpolab.tui.story import STAGES, Beat, Story, first_of
 
 if TYPE_CHECKING:
-    from grpolab.state import RolloutView
+    from grpolab.rollout_view import RolloutView
 
 SLOWEST, FASTEST = 0.25, 8.0
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grpolab import events as ev
-from grpolab.state import RolloutView
+from grpolab.rollout_view import RolloutView
 from grpolab.tui import trace, verdict
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from grpolab import events as ev
-from grpolab.state import RolloutView
+from grpolab.rollout_view import RolloutView
 from grpolab.tui import cards, settings, whatif
 from grpolab.tui.arrange import Box
 from grpolab.tui.desk import Desk
