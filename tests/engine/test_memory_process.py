@@ -42,7 +42,7 @@ def measured(
     make = "import json, sys; from pathlib import Path; from tests.engine.memory_child import *; "
     make += "make_model(Path(sys.argv[2]), json.loads(sys.argv[1]))"
     env = launch.environment() | {"TRANSFORMERS_VERBOSITY": "error"}
-    told = ""
+    told, others = "", in_use() if device == "cuda" else 0
     for command in [["-c", make]] * (not model.exists()) + [[str(CHILD)]]:
         done = subprocess.run(
             ["nice", "-n", "15", sys.executable, *command, json.dumps(ask), str(model)],
@@ -50,7 +50,16 @@ def measured(
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         told = done.stdout
-    return json.loads(told.splitlines()[-1])
+    return json.loads(told.splitlines()[-1]) | {"others": others}
+
+
+def in_use() -> int:
+    """Bytes of the GPU that this process and all others but the lab's hold: the lab has to count
+    them as outside."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return total - free
 
 
 @pytest.fixture(scope="session")
@@ -104,8 +113,9 @@ def test_on_a_gpu_the_named_owners_are_the_allocator_s_peak(models: Path, name: 
         assert owners["other"] <= 0.03 * taken(owners), owners
         assert taken(owners) <= 1.01 * told["peak"]
     predicted = told["predicted"].values()
-    for size in (taken, lambda owners: sum(owners.values())):
-        assert max(map(size, predicted)) == pytest.approx(max(map(size, found)), rel=0.10)
+    assert max(map(taken, predicted)) == pytest.approx(max(map(taken, found)), rel=0.10)
+    most, ours = (max(sum(o.values()) for o in some) for some in (predicted, found))
+    assert most == pytest.approx(ours - told["others"], rel=0.10)
 
 
 def taken(owners: dict[str, int]) -> int:
