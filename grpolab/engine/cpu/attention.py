@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grpolab.engine.cpu.dots import mix, put, scores, weigh
+from grpolab.engine.cpu.dots import clear, mix, put, scores, weigh
 from grpolab.engine.cpu.numbers import F, array, compiled, exp, inlined, narrow, widen
 from grpolab.engine.cpu.once import once
 from grpolab.engine.cpu.plan import Plan
@@ -83,7 +83,7 @@ def _look(qkv, scale, cos, sin, keys, start, first, count, turned, lse, out):
                     scores(turned[at, h], key, seen, score, 0)
                     top, total = weigh(score, seen)
                     lse[at, h] = top + F(math.log(total))
-                    mean[:] = F(0)
+                    clear(mean, size)
                     mix(score, 0, value, seen, mean)
                     put(mean, F(1) / total, out[at], h * size)
 
@@ -102,8 +102,9 @@ def _look_back(dout, qkv, scale, cos, sin, keys, start, first, count, turned, ls
         length, n = start[s + 1] - start[s], count[s]
         for g in range(kv):
             _collect(qkv, turned, keys, start[s], length, heads, kv, g, key, value)
-            dkey[:length] = F(0)
-            dvalue[:length] = F(0)
+            for c in range(length):
+                clear(dkey[c], size)
+                clear(dvalue[c], size)
             for i in range(n):
                 at, seen = first[s] + i, length - n + i + 1
                 for h in range(g * share, (g + 1) * share):
@@ -117,7 +118,7 @@ def _look_back(dout, qkv, scale, cos, sin, keys, start, first, count, turned, ls
                         weight[c] = p
                         total += p * push[c]
                     _spread(weight, push, total, turned[at, h], found, seen, dkey, dvalue)
-                    query[:] = F(0)
+                    clear(query, size)
                     mix(push, 0, key, seen, query)
                     _turn_back(query, cos[at], sin[at], scale, slope[at], h * size)
             for c in range(length):

@@ -62,6 +62,13 @@ def mix(weight, start, values, count, mean):
 
 
 @inlined
+def clear(x, count):
+    """Zeros in the first `count` places."""
+    for c in range(count):
+        x[c] = F(0)
+
+
+@inlined
 def put(mean, scale, row, base):
     for d in range(mean.shape[0]):
         row[base + d] = narrow(mean[d] * scale, row[base + d])

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from grpolab.engine.cpu.dots import mix, put, scores, weigh
+from grpolab.engine.cpu.dots import clear, mix, put, scores, weigh
 from grpolab.engine.cpu.numbers import F, compiled, exp, inlined, narrow, widen
 
 
@@ -81,7 +81,7 @@ def read(qkv, heads, scale, norms, eps, cos, sin, prompt, position, keys, values
                 _turn(qkv[i], h, norms, eps, cos[at], sin[at], scale, query)
                 scores(query, keys[k, g], at + 1, score, 0)
                 _, total = weigh(score, at + 1)
-                mean[:] = F(0)
+                clear(mean, size)
                 mix(score, 0, values[k, g], at + 1, mean)
                 put(mean, F(1) / total, out[i], h * size)
 
@@ -113,7 +113,7 @@ def attend(
                 scores(query, prompt_keys[k, g], before, score, 0)
                 scores(query, keys[s, g], own, score, before)
                 _, total = weigh(score, before + own)
-                mean[:] = F(0)
+                clear(mean, size)
                 mix(score, 0, prompt_values[k, g], before, mean)
                 mix(score, before, values[s, g], own, mean)
                 put(mean, F(1) / total, out[i], h * size)

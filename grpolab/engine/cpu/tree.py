@@ -92,4 +92,7 @@ def _grow(
 def _copy(store, source, to, held):
     for layer in range(store.shape[0]):
         for head in range(store.shape[2]):
-            store[layer, to, head, :held] = store[layer, source, head, :held]
+            old, new = store[layer, source, head], store[layer, to, head]
+            for t in range(held):  # no slices: their errors' texts take seconds to compile
+                for d in range(store.shape[4]):
+                    new[t, d] = old[t, d]
