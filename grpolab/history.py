@@ -132,8 +132,9 @@ class _Table:
 
     def _first(self, row: int, values: Mapping[str, Any]) -> None:
         """A row like no other, or after a row unlike it."""
-        for name in values.keys() - self._columns.keys():
-            self._columns[name] = Column()
+        for name in values:
+            if name not in self._columns:
+                self._columns[name] = Column()
         own = [self._columns[name] for name in values]
         plain = [column.plain for column in own]
         for column, value in zip(own, values.values(), strict=True):

@@ -238,6 +238,8 @@ class RunLog:
                 self._of(event.lane).evaluated(line, event)
             case ev.Sampled():
                 pass
+            case ev.PhaseChanged() if _PRETRAINING.decode() not in event.detail:
+                pass
             case _ if event.kind in PARTS:  # its fields stand in an order of their own
                 lane = self._of(event.lane)  # pyright: ignore[reportAttributeAccessIssue]
                 lane.seen(event.kind, line, event.step)  # pyright: ignore[reportAttributeAccessIssue]

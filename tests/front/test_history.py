@@ -126,24 +126,27 @@ MEASURED = st.dictionaries(
 """What a step measured; now and then something that is no number."""
 
 
-@given(st.lists(st.tuples(MEASURED, st.integers(1, 4)), max_size=20), st.integers(0, 60))
+RUNS = st.lists(st.tuples(MEASURED, st.integers(1, 4)), max_size=12)
+"""Rows, each so many times in a row."""
+
+
+@given(RUNS, st.integers(0, 40), RUNS)
 def test_columns_hold_what_was_measured(
-    runs: list[tuple[dict[str, float], int]], kept: int
-) -> None:
+    before: list[tuple[dict[str, float], int]], kept: int,
+    behind: list[tuple[dict[str, float], int]],
+) -> None:  # fmt: skip
     """Rows alike and unlike, gaps, and rows behind a cut: each column has its own rows."""
-    every = [measured for measured, times in runs for _ in range(times)]
-    made = Steps("main")
-
-    def take(rows: list[dict[str, float]]) -> None:
-        for metrics in rows:
-            step = len(made) + 1
-            made.append(ev.StepDone(step, "main", "grpo", metrics, {}, 1, 1, {}, 0, ""), step)
-
-    take(every)
-    made.cut(kept)
-    every = every[:kept] + every
-    take(every[min(kept, len(every) // 2) :] if kept < len(every) // 2 else every[len(made) :])
-    every = every[: len(made)]
+    made, every = Steps("main"), list[dict[str, float]]()
+    for runs in (before, behind):
+        made.cut(kept)
+        every = every[:kept]
+        for metrics in (measured for measured, times in runs for _ in range(times)):
+            every.append(metrics)
+            done = ev.StepDone(len(every), "main", "grpo", metrics, {}, 1, 1, {}, 0, "")
+            made.append(done, len(every))
+    first = list(dict.fromkeys(name for row in every for name in row))
+    assert sorted(made.metrics) == sorted(first)
+    assert kept or list(made.metrics) == first  # in the order in which they came
     for name in "abcde":
         column = made.metrics.get(name)
         rows = [n for n, measured in enumerate(every) if name in measured]

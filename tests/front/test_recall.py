@@ -142,6 +142,22 @@ def test_a_file_that_grows(tmp_path: Path) -> None:
     assert (log.at, log.due, log.kind, log.ends) == (late.at, late.due, late.kind, late.ends)
 
 
+def test_whoever_takes_the_events_finds_the_same_index(tmp_path: Path) -> None:
+    """Lines that are parsed for somebody and lines that are only placed."""
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(codec.encode(e, t / 8) + "\n" for t, e in enumerate(interrupted())))
+    skimmed, parsed, events = RunLog(path), RunLog(path), list[Timed]()
+    while skimmed.read() | parsed.read(events):
+        pass
+    assert events == read(path)
+    for name in ("lines", "at", "due", "kind", "rare", "resumes", "ends", "start", "end"):
+        assert getattr(skimmed, name) == getattr(parsed, name), name
+    for name, lane in skimmed.lanes.items():
+        other = parsed.lanes[name]
+        assert lane.parts == other.parts and lane.rollout_line == other.rollout_line
+        assert lane.steps.axis("sample") == other.steps.axis("sample")
+
+
 def test_only_a_few_rollouts_are_held(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     events = [e for _, e in FakeRun(steps=60, prompts=1, group=2, switches={}).events()]
