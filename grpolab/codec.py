@@ -11,6 +11,7 @@ import base64
 import json
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -80,14 +81,30 @@ def _restore(value: Any) -> Any:
     return value
 
 
-def decode(line: str | bytes) -> tuple[float, ev.Event] | None:
+def quick() -> Callable[[str | bytes], Any]:
+    """A reader of JSON that takes a third of json's time, and a moment to be loaded: for long runs.
+    What it refuses, such as half of a surrogate pair, json may still read."""
+    import orjson
+
+    def loads(line: str | bytes) -> Any:
+        try:
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return json.loads(line)
+
+    return loads
+
+
+def decode(
+    line: str | bytes, loads: Callable[[str | bytes], Any] = json.loads
+) -> tuple[float, ev.Event] | None:
     """The time and the event of one line.
 
     Returns None for a line that is torn, is not an event, is of an unknown kind or lacks a field:
     a reader goes on.
     """
     try:
-        record = json.loads(line)
+        record = loads(line)
         cls = ev.KINDS[record["kind"]]
         t = float(record["t"])
     except (ValueError, KeyError, TypeError):

@@ -13,8 +13,9 @@ import os
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from grpolab import codec
 from grpolab import events as ev
@@ -23,6 +24,9 @@ from grpolab.history import Samples, Steps
 
 CHUNK = 1 << 21
 """Bytes that are read at once."""
+
+LONG = 1 << 24
+"""Bytes of a file for which a quicker reader of JSON is worth its import."""
 
 _KINDS = tuple(ev.KINDS)
 _CODE = {kind: code for code, kind in enumerate(_KINDS)}
@@ -103,6 +107,7 @@ class RunLog:
         # for who folds what follows: of the steps only the places, of what streams nothing
         self.thin = False
         self._buffer = bytearray(CHUNK)
+        self._loads: Callable[[str | bytes], Any] = json.loads
         self._names: dict[bytes, str] = {}
         self._file: io.FileIO | None = None  # read on
         self._looked: io.FileIO | None = None  # looked up
@@ -140,6 +145,8 @@ class RunLog:
                 self._file = io.FileIO(self.path)
             except FileNotFoundError:
                 return False
+            if self.behind() > LONG:
+                self._loads = codec.quick()
         while True:
             self._file.seek(self.end)
             got = self._file.readinto(self._buffer) or 0
@@ -192,7 +199,7 @@ class RunLog:
         line = bytes(self._buffer[a:b])
         if events is None and line.endswith(b"}}}") and (cut := line.rfind(_PHASES)) > 0:
             line = line[:cut] + b"}"  # half of a step's line, which nobody needs here
-        timed = codec.decode(line)
+        timed = codec.decode(line, self._loads)
         if timed is None:
             return
         t, event = timed
