@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grpolab.history import AXES, Axis, Column
+from grpolab.history import AXES, Axis
 from grpolab.lane_state import LaneState
 from grpolab.state import LabState
+from grpolab.table import Column
 
 __all__ = ["AXES", "STEPS", "Axis", "Columns"]
 
