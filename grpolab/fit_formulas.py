@@ -15,6 +15,9 @@ MIB = 2**20
 TILE_BYTES = 192 * MIB
 """Logits of one tile of the loss at large vocabularies, fp32."""
 
+KEPT_BYTES = 512 * MIB
+"""A model larger than this on a CPU is folded anew for each product rather than held once more."""
+
 LARGE_VOCABULARY = 1024
 """Above it the loss works in tiles."""
 
@@ -119,22 +122,24 @@ def stacked(m: ModelShape, load: Load) -> list[tuple[int, int, int]]:
 
 
 def backbone_copy(m: ModelShape, load: Load) -> int:
-    """What products multiply by. CPU: every stacked group, adapters and norms folded in: in fp32
-    where there is something to fold, for update and sampler together, and the norms for the
-    reference; in bf16 for each of them, in layouts of their own, and for the reference. And the
-    sampler's head. GPU and 4 bit: [out, in + ranks rounded up to 64] in bf16 for every group, or,
-    lean, one scratch as large as the largest group."""
+    """What products multiply by.
+
+    CPU: every stacked group, adapters and norms folded in, as the sampler lays it out; and unless
+    the model is large, as the update has it (in fp32 where there is something to fold) and with the
+    norms for the reference. And the sampler's head. GPU and 4 bit: [out, in + ranks rounded up to
+    64] in bf16 for every group, or, lean, one scratch as large as the largest group.
+    """
     if not load.native or (load.half and load.quantize == "none"):
         return 0  # the weights themselves are the copy
     if load.half and not load.copy:
         return max(o * i for i, o, _ in stacked(m, load)) * load.width
     if load.half:
         return m.layers * sum(o * (i + room) for i, o, room in stacked(m, load)) * load.width
-    sizes = []
+    sizes, kept = [], 4 * m.parameters <= KEPT_BYTES
     for names, (i, o, room) in zip(m.groups, stacked(m, load), strict=True):
         normed = len(names) > 1  # those stacked stand behind a norm
-        folds = (room > 0 or normed) + normed  # of the policy, of the reference
-        sizes.append(i * o * (3 * 2 if load.sampled_in == 2 else 4 * folds))
+        folds = 2 if load.sampled_in == 2 else (room > 0 or normed) + normed  # policy, reference
+        sizes.append(i * o * load.sampled_in * (1 + kept * folds))
     return m.layers * sum(sizes) + 4 * m.vocabulary * m.hidden + 4 * m.longest * m.head_dim
 
 

@@ -59,6 +59,7 @@ def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
     assert owners["optimizer"] == 2 * learns
     assert set(ev.OWNERS) <= set(owners)
     if kind != "gpt2":
+        backbone.prepare("main")  # the update left the sampler's weights out of date
         held = list(tensors_in(backbone.holdings()["backbone_copy"]))
         own = {t.untyped_storage().data_ptr() for t in frozen}
         derived = distinct(t for t in held if t.untyped_storage().data_ptr() not in own)

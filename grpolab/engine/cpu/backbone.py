@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grpolab import fit_formulas
 from grpolab.engine.backbone import ModelError, Prompts
 from grpolab.engine.cpu import layers, linear, session
-from grpolab.engine.cpu.folded import KEPT_BYTES, Folded
+from grpolab.engine.cpu.folded import Folded
 from grpolab.engine.cpu.layers import Layers
 from grpolab.engine.cpu.plan import Plan
 from grpolab.engine.cpu.weights import SamplingWeights
@@ -129,9 +130,10 @@ class NativeBackbone:
         key = adapter, self._twice
         held = self._folded.get(key)
         if held is None or not held.current(lora):
-            keep = self.backbone_bytes() <= KEPT_BYTES
+            keep = self.backbone_bytes() <= fit_formulas.KEPT_BYTES
             dtype = torch.float32 if self._twice else self.sampling
-            self._folded.pop(key, None)  # the old one is as large
+            self._folded.pop(key, None)  # the old ones are as large
+            self._fused.pop(adapter, None)
             held = self._folded[key] = Folded(self.weights, lora, dtype, keep=keep)
         return held
 
@@ -243,8 +245,6 @@ class NativeBackbone:
         folded = self._with(adapter)
         held = self._fused.get(adapter)
         if held is None or held[0] is not folded:
-            held = None
-            self._fused.pop(adapter, None)  # the old ones are as large
             fused = SamplingWeights.of(self, self.weights, folded)
             held = self._fused[adapter] = folded, fused
         return held[1]

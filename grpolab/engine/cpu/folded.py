@@ -12,9 +12,6 @@ from torch import Tensor
 from grpolab.engine.layout import stacked
 from grpolab.engine.lora import Lora
 
-KEPT_BYTES = 512 * 2**20
-"""A model larger than this is folded anew for each product rather than held once more."""
-
 
 class Folded:
     """(W + scale · B A) N of stacked linears, as the adapter is now; N is diagonal, the norm's

@@ -5,41 +5,54 @@ from __future__ import annotations
 import time
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grpolab.engine.cpu import product
+from grpolab.engine.cpu.numbers import Array, array
 from grpolab.engine.holdings import Opaque
 
 
 class Linear:
-    """x Wᵀ + bias, computed in `dtype`. x [n, in] fp32 -> [n, out], fp32 or `dtype`.
+    """x Wᵀ + bias, computed in `dtype`. x [n, in] -> [n, out], both of `dtype`, bf16 as its bits.
 
-    In bf16 the weights are laid out once as oneDNN's kernels want them, where this torch lets one
-    do so; plain weights would be laid out anew in every product.
+    The weights are laid out once: for fp32 as `product` has them, for bf16 as oneDNN's kernels want
+    them, where this torch lets one do so; plain bf16 weights would be laid out in every product.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+        self.dtype, self.outputs = dtype, len(weight)
         self.bytes = weight.numel() * dtype.itemsize
-        self.bias = None if bias is None else bias.to(dtype)
+        self.bias = None if bias is None else bias.detach().to(dtype)
         self._packed = None
-        if dtype == torch.bfloat16 and weight.device.type == "cpu" and packs():
+        if dtype == torch.float32:
+            self.weight = product.pack(weight.detach())
+            self._start = np.zeros((1, max(self.outputs, product.WIDTH)), np.float32)
+            if self.bias is not None:
+                self._start[0, : self.outputs] = self.bias.numpy()
+        elif packs():
             self._packed = torch.ops.mkldnn._linear_pointwise.default
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), ROWS)
         else:
-            self.weight = weight.to(dtype)
+            self.weight = weight.detach().to(dtype)
 
     def held(self) -> list[Tensor | Opaque]:
         """What it keeps in memory."""
         weight = self.weight if self._packed is None else Opaque(self.bytes)
         return [weight] if self.bias is None else [weight, self.bias]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        x = x.to(self.dtype)
+    def __call__(self, x: Array) -> Array:
+        if self.dtype == torch.float32:
+            out = np.empty((len(x), self._start.shape[1]), np.float32)
+            product.multiply(x, self.weight.numpy(), self._start, out)
+            narrow = self.outputs < product.WIDTH
+            return np.ascontiguousarray(out[:, : self.outputs]) if narrow else out
+        half = torch.from_numpy(x).view(self.dtype)
         if self._packed is not None:
-            return self._packed(x, self.weight, self.bias, "none", [], "")
-        return F.linear(x, self.weight, self.bias)
+            return array(self._packed(half, self.weight, self.bias, "none", [], ""))
+        return array(F.linear(half, self.weight, self.bias))
 
 
 ROWS = 16
@@ -88,7 +101,7 @@ def _seconds(weight: Tensor, dtype: torch.dtype) -> float:
     """The fastest of several passes over as many copies of the weight as pass a cache."""
     copies = max(1, min(16, MEASURED_BYTES // weight.nbytes))
     linears = [Linear(weight, None, dtype) for _ in range(copies)]
-    x = weight.new_ones(ROWS, weight.shape[1])
+    x = array(weight.new_ones(ROWS, weight.shape[1], dtype=dtype))
     best = float("inf")
     for _ in range(6):
         start = time.thread_time()

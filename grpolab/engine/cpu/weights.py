@@ -13,7 +13,7 @@ from torch import Tensor
 
 from grpolab.engine.cpu import kernels
 from grpolab.engine.cpu.linear import Linear
-from grpolab.engine.cpu.numbers import Array, F, array
+from grpolab.engine.cpu.numbers import Array, F
 from grpolab.engine.folder import Shape
 from grpolab.engine.layout import GATE_UP, QKV, stacked_bias
 
@@ -41,7 +41,7 @@ class SamplingLayer:
 
 @dataclass(frozen=True)
 class SamplingWeights:
-    """Made anew after each update, which costs less than two tokens."""
+    """Made anew after each update, which costs as much as two tokens."""
 
     layers: list[SamplingLayer]
     embed: Array  # [V, H]
@@ -95,27 +95,24 @@ class SamplingWeights:
         s, n = self.shape, len(tokens)
         stream = np.empty((n, s.hidden), F)
         normed, found = self._room(n, s.hidden), self._room(n, s.heads * s.head_dim)
-        inner: tuple[Tensor, Array] | None = None
-        kernels.enter(tokens, self.embed, stream, normed[1], self.eps)
+        inner = self._room(n, self.layers[0].gate_up.outputs // 2)
+        kernels.enter(tokens, self.embed, stream, normed[:n], self.eps)
         for i, layer in enumerate(self.layers):
-            look(i, array(layer.qkv(normed[0]))[:n], found[1])
-            kernels.add(stream, array(layer.out(found[0])), normed[1], self.eps)
-            both = array(layer.gate_up(normed[0]))
-            inner = inner or self._room(n, both.shape[1] // 2)
-            kernels.gate(both, inner[1])
-            last = i + 1 == len(self.layers)
-            if last:
-                normed = torch.empty(0), np.empty((n, s.hidden), F)
-            kernels.add(stream, array(layer.down(inner[0])), normed[1], self.eps)
-        return normed[1]
+            look(i, layer.qkv(normed)[:n], found[:n])
+            kernels.add(stream, layer.out(found), normed[:n], self.eps)
+            kernels.gate(layer.gate_up(normed), inner[:n])
+            if i + 1 == len(self.layers):
+                normed = np.empty((n, s.hidden), F)
+            kernels.add(stream, layer.down(inner), normed[:n], self.eps)
+        return normed
 
     def logits(self, normed: Array) -> Array:
         """[n, H] -> [n, V]."""
-        return self.head(torch.from_numpy(normed)).numpy()
+        return self.head(normed)
 
-    def _room(self, rows: int, width: int) -> tuple[Tensor, Array]:
-        """Inputs of a linear, as torch and as the loops see them: in bf16 with some rows more
-        behind those [rows, width], as oneDNN compiles and keeps a kernel for each size."""
-        more = -rows % SAME_SIZES if self.dtype == torch.bfloat16 else 0
-        made = torch.zeros(rows + more, width, dtype=self.dtype)
-        return made, array(made)[:rows]
+    def _room(self, rows: int, width: int) -> Array:
+        """Inputs of a linear: in bf16 with some rows more behind those [rows, width], as oneDNN
+        compiles and keeps a kernel for each size."""
+        if self.dtype != torch.bfloat16:
+            return np.zeros((rows, width), F)
+        return np.zeros((rows + -rows % SAME_SIZES, width), np.uint16)
