@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab.engine.cpu import product
+from grpolab.engine.cpu import kernels, product
 from grpolab.engine.cpu.linear import Linear
 
 
@@ -48,5 +48,13 @@ def test_only_plain_arrays_are_read():
 
     panels, bias = product.pack(torch.ones(50, 8)).numpy(), np.zeros((1, 50), np.float32)
     for x in (np.ones((8, 2), np.float32).T, np.ones((2, 8))):
-        with pytest.raises(TypingError, match="plain fp32"):
+        with pytest.raises(TypingError, match="plain arrays"):
             product.multiply(x, panels, bias, np.empty((2, 50), np.float32))
+
+
+def test_a_change_in_any_file_compiles_all_loops_anew():
+    """Loops inline what other files hold, which numba does not look at."""
+    for loop in (product.multiply, kernels.attend):
+        own, folder = loop._cache._cache_file._source_stamp
+        assert own == loop._cache._impl.locator.get_source_stamp()
+        assert {"dots.py", "numbers.py", "vectors.py"} <= {name for name, *_ in folder}

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grpolab.engine.cpu.dots import clear, mix, put, scores, weigh
-from grpolab.engine.cpu.numbers import F, array, compiled, exp, inlined, narrow, widen
+from grpolab.engine.cpu.dots import clear, give, keep, mix, push, rotary, scores, weigh, weights
+from grpolab.engine.cpu.numbers import Array, F, array, compiled, get, inlined, moved, place, put
 from grpolab.engine.cpu.once import once
-from grpolab.engine.cpu.plan import Plan
+from grpolab.engine.cpu.plan import Looks, Plan
+from grpolab.engine.cpu.vectors import LANES
 
 
 class Turning:
@@ -36,7 +37,7 @@ class _Attention(torch.autograd.Function):
         out = qkv.new_empty(len(qkv), t.heads * size)
         _look(
             array(qkv), t.scale, t.cos, t.sin, looks.keys, looks.start, looks.first, looks.count,
-            turned.numpy(), lse.numpy(), array(out),
+            turned.numpy(), lse.numpy(), *_room(looks, size), array(out),
         )  # fmt: skip
         ctx.save_for_backward(qkv, turned, lse)
         ctx.turning = turning
@@ -47,10 +48,12 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, dout: Tensor):  # pyright: ignore
         qkv, turned, lse = ctx.saved_tensors
         t, looks = ctx.turning, ctx.turning.looks
-        slope = torch.empty_like(qkv)
+        slope, size = torch.empty_like(qkv), turned.shape[2]
+        every = np.zeros((len(qkv), 2 * t.kv, size), F)  # of keys and values
         _look_back(
             array(dout.contiguous()), array(qkv), t.scale, t.cos, t.sin, looks.keys,
-            looks.start, looks.first, looks.count, turned.numpy(), lse.numpy(), array(slope),
+            looks.start, looks.first, looks.count, turned.numpy(), lse.numpy(), every,
+            *_room(looks, size), array(slope),
         )  # fmt: skip
         return slope, None
 
@@ -63,16 +66,25 @@ def attention(qkv: Tensor, turning: Turning) -> Tensor:
     return _Attention.apply(qkv, turning)  # pyright: ignore[reportReturnType]
 
 
+def _room(looks: Looks, size: int) -> tuple[Array, Array]:
+    """To work in: keys, values and their slopes of the longest stretch [4, L, D], and some lines
+    as long as it or a head."""
+    most = int(looks.lengths.max(initial=1))
+    return np.empty((4, most, size), F), np.empty((4, max(most, size) + LANES), F)
+
+
 @compiled
-def _look(qkv, scale, cos, sin, keys, start, first, count, turned, lse, out):
+def _look(qkv, scale, cos, sin, keys, start, first, count, turned, lse, sides, lines, out):
     tokens, heads, size = len(qkv), lse.shape[1], turned.shape[2]
-    kv = turned.shape[1] - heads
-    share, most = heads // kv, _longest(start)
-    key, value = np.empty((most, size), F), np.empty((most, size), F)
-    score, mean = np.empty(most, F), np.empty(size, F)
+    kv, half, width = turned.shape[1] - heads, size // 2, qkv.shape[1]
+    share, row = heads // kv, turned.shape[1] * size
+    key, value = place(sides, 0), place(sides, sides.shape[1] * size)
+    score, mean = place(lines, 0), place(lines, lines.shape[1])
     for i in range(tokens):
+        c, s = place(cos, i * half), place(sin, i * half)
         for h in range(heads + kv):
-            _turn(qkv[i], h * size, cos[i], sin[i], scale if h < heads else F(1), turned[i, h])
+            by, to = scale if h < heads else F(1), place(turned, i * row + h * size)
+            rotary(place(qkv, i * width + h * size), c, s, half, by, to)
     for s in range(len(count)):
         length, n = start[s + 1] - start[s], count[s]
         for g in range(kv):
@@ -80,107 +92,80 @@ def _look(qkv, scale, cos, sin, keys, start, first, count, turned, lse, out):
             for i in range(n):
                 at, seen = first[s] + i, length - n + i + 1
                 for h in range(g * share, (g + 1) * share):
-                    scores(turned[at, h], key, seen, score, 0)
+                    scores(place(turned, at * row + h * size), key, size, seen, score)
                     top, total = weigh(score, seen)
                     lse[at, h] = top + F(math.log(total))
                     clear(mean, size)
-                    mix(score, 0, value, seen, mean)
-                    put(mean, F(1) / total, out[at], h * size)
+                    mix(score, value, size, seen, mean)
+                    give(mean, size, F(1) / total, place(out, (at * heads + h) * size))
 
 
 @compiled
-def _look_back(dout, qkv, scale, cos, sin, keys, start, first, count, turned, lse, slope):
+def _look_back(
+    dout, qkv, scale, cos, sin, keys, start, first, count, turned, lse, every, sides, lines, slope
+):  # fmt: skip
     tokens, heads, size = len(qkv), lse.shape[1], turned.shape[2]
-    kv = turned.shape[1] - heads
-    share, most = heads // kv, _longest(start)
-    key, value = np.empty((most, size), F), np.empty((most, size), F)
-    dkey, dvalue = np.empty((most, size), F), np.empty((most, size), F)
-    weight, push = np.empty(most, F), np.empty(most, F)
-    query, found = np.empty(size, F), np.empty(size, F)
-    every = np.zeros((tokens, 2 * kv, size), F)
+    kv, half, width = turned.shape[1] - heads, size // 2, qkv.shape[1]
+    share, row, side = heads // kv, turned.shape[1] * size, sides.shape[1] * size
+    key, value = place(sides, 0), place(sides, side)
+    dkey, dvalue = place(sides, 2 * side), place(sides, 3 * side)
+    line = lines.shape[1]
+    weight, change = place(lines, 0), place(lines, line)
+    query, found = place(lines, 2 * line), place(lines, 3 * line)
     for s in range(len(count)):
         length, n = start[s + 1] - start[s], count[s]
         for g in range(kv):
             _collect(qkv, turned, keys, start[s], length, heads, kv, g, key, value)
-            for c in range(length):
-                clear(dkey[c], size)
-                clear(dvalue[c], size)
+            clear(dkey, length * size)
+            clear(dvalue, length * size)
             for i in range(n):
                 at, seen = first[s] + i, length - n + i + 1
+                c, a = place(cos, at * half), place(sin, at * half)
                 for h in range(g * share, (g + 1) * share):
-                    for d in range(size):
-                        found[d] = widen(dout[at, h * size + d])
-                    scores(turned[at, h], key, seen, weight, 0)
-                    scores(found, value, seen, push, 0)
-                    total, top = F(0), lse[at, h]
-                    for c in range(seen):
-                        p = exp(weight[c] - top)
-                        weight[c] = p
-                        total += p * push[c]
-                    _spread(weight, push, total, turned[at, h], found, seen, dkey, dvalue)
+                    asked = place(turned, at * row + h * size)
+                    keep(place(dout, (at * heads + h) * size), size, found)
+                    scores(asked, key, size, seen, weight)
+                    scores(found, value, size, seen, change)
+                    weights(weight, seen, lse[at, h])
+                    total = F(0)
+                    for k in range(seen):
+                        total += get(weight, k) * get(change, k)
+                    for k in range(seen):
+                        put(change, k, get(weight, k) * (get(change, k) - total))
+                    push(change, seen, asked, size, dkey)
+                    push(weight, seen, found, size, dvalue)
                     clear(query, size)
-                    mix(push, 0, key, seen, query)
-                    _turn_back(query, cos[at], sin[at], scale, slope[at], h * size)
-            for c in range(length):
-                into = every[keys[start[s] + c]]
+                    mix(change, key, size, seen, query)
+                    _turn_back(query, c, a, half, scale, place(slope, at * width + h * size))
+            for k in range(length):
+                into = keys[start[s] + k]
                 for d in range(size):
-                    into[g, d] += dkey[c, d]
-                    into[kv + g, d] += dvalue[c, d]
+                    every[into, g, d] += get(dkey, k * size + d)
+                    every[into, kv + g, d] += get(dvalue, k * size + d)
     for i in range(tokens):
+        c, a = place(cos, i * half), place(sin, i * half)
         for g in range(kv):
-            _turn_back(every[i, g], cos[i], sin[i], F(1), slope[i], (heads + g) * size)
-            put(every[i, kv + g], F(1), slope[i], (heads + kv + g) * size)
-
-
-@inlined
-def _longest(start):
-    """Keys of the longest stretch."""
-    most = 1
-    for s in range(len(start) - 1):
-        most = max(most, start[s + 1] - start[s])
-    return most
+            to = place(slope, i * width + (heads + g) * size)
+            _turn_back(place(every, (2 * i * kv + g) * size), c, a, half, F(1), to)
+            v = place(every, ((2 * i + 1) * kv + g) * size)
+            give(v, size, F(1), moved(to, kv * size))
 
 
 @inlined
 def _collect(qkv, turned, keys, start, length, heads, kv, g, key, value):
     """A stretch's keys and values of one head, side by side."""
-    size = key.shape[1]
-    base = (heads + kv + g) * size
+    size = turned.shape[2]
     for c in range(length):
         at = keys[start + c]
-        for d in range(size):
-            key[c, d] = turned[at, heads + g, d]
-            value[c, d] = widen(qkv[at, base + d])
+        keep(place(turned, (at * (heads + kv) + heads + g) * size), size, moved(key, c * size))
+        v = place(qkv, at * qkv.shape[1] + (heads + kv + g) * size)
+        keep(v, size, moved(value, c * size))
 
 
 @inlined
-def _spread(weight, push, total, query, found, count, dkey, dvalue):
-    """The slopes of the scores in place of those of the weights, and what they and the weights do
-    to keys and values."""
-    for c in range(count):
-        w = weight[c]
-        slope = w * (push[c] - total)
-        push[c] = slope
-        for d in range(query.shape[0]):
-            dkey[c, d] += slope * query[d]
-            dvalue[c, d] += w * found[d]
-
-
-@inlined
-def _turn(row, base, cos, sin, scale, out):
-    """A query or key by its position, halves convention."""
-    half = cos.shape[0]
+def _turn_back(x, cos, sin, half, scale, out):
+    """The opposite of `rotary`, of a gradient."""
     for d in range(half):
-        a, b = widen(row[base + d]) * scale, widen(row[base + half + d]) * scale
-        out[d] = a * cos[d] - b * sin[d]
-        out[half + d] = b * cos[d] + a * sin[d]
-
-
-@inlined
-def _turn_back(x, cos, sin, scale, row, base):
-    """The opposite, of a gradient."""
-    half = cos.shape[0]
-    for d in range(half):
-        a, b = x[d] * scale, x[half + d] * scale
-        row[base + d] = narrow(a * cos[d] + b * sin[d], row[base + d])
-        row[base + half + d] = narrow(b * cos[d] - a * sin[d], row[base + half + d])
+        a, b = get(x, d) * scale, get(x, half + d) * scale
+        put(out, d, a * get(cos, d) + b * get(sin, d))
+        put(out, half + d, b * get(cos, d) - a * get(sin, d))

@@ -1,74 +1,115 @@
-"""Attention of one query to some keys, inside compiled loops. D a head's size."""
+"""Attention of one query to some keys, inside compiled loops, on pointers. D a head's size."""
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
 
-from grpolab.engine.cpu.numbers import F, exp, inlined, narrow
+from grpolab.engine.cpu.numbers import F, get, inlined, moved, put
+from grpolab.engine.cpu.vectors import LANES, copied, dots, exponentials, largest, tile, turned
+
+NOTHING = F(-1e30)
+"""A score whose weight is lost beside the largest's."""
+
+_four, _one = dots(4), dots(1)
+_wide, _narrow = tile(1, 4), tile(1, 1)
 
 
 @inlined
-def scores(query, keys, count, score, start):
-    """q · k of the first `count` keys, four at a time, into score[start…]."""
-    size = query.shape[0]
+def scores(query, keys, size, count, score):
+    """q · k of `count` keys [count, D]."""
+    whole = size - size % LANES
     for c in range(0, count - 3, 4):
-        a, b, d, e = F(0), F(0), F(0), F(0)
-        k0, k1, k2, k3 = keys[c], keys[c + 1], keys[c + 2], keys[c + 3]
-        for j in range(size):
-            q = query[j]
-            a += q * k0[j]
-            b += q * k1[j]
-            d += q * k2[j]
-            e += q * k3[j]
-        score[start + c], score[start + c + 1] = a, b
-        score[start + c + 2], score[start + c + 3] = d, e
+        _four(query, moved(keys, c * size), size, whole, moved(score, c))
     for c in range(count - count % 4, count):
-        a = F(0)
-        for j in range(size):
-            a += query[j] * keys[c, j]
-        score[start + c] = a
+        _one(query, moved(keys, c * size), size, whole, moved(score, c))
+    for d in range(whole, size):
+        for c in range(count):
+            put(score, c, get(score, c) + get(query, d) * get(keys, c * size + d))
 
 
 @inlined
 def weigh(score, count):
-    """e^(score − largest) in place; the largest, and their sum."""
-    top = score[0]
-    for c in range(count):
-        top = max(top, score[c])
-    total = F(0)
-    for c in range(count):
-        weight = exp(score[c] - top)
-        score[c] = weight
-        total += weight
-    return top, total
+    """e^(score − largest) in place; the largest, and their sum. `score` has LANES places more."""
+    filled = count + -count % LANES
+    for c in range(count, filled):
+        put(score, c, get(score, 0))
+    top = largest(score, filled)
+    return top, weights(score, count, top)
 
 
 @inlined
-def mix(weight, start, values, count, mean):
-    """Add the weighted values of the first `count` places, eight at a time."""
-    size = mean.shape[0]
-    for c in range(0, count - 7, 8):
-        at = start + c
-        w0, w1, w2, w3 = weight[at], weight[at + 1], weight[at + 2], weight[at + 3]
-        w4, w5, w6, w7 = weight[at + 4], weight[at + 5], weight[at + 6], weight[at + 7]
-        v0, v1, v2, v3 = values[c], values[c + 1], values[c + 2], values[c + 3]
-        v4, v5, v6, v7 = values[c + 4], values[c + 5], values[c + 6], values[c + 7]
-        for j in range(size):
-            near = w0 * v0[j] + w1 * v1[j] + w2 * v2[j] + w3 * v3[j]
-            mean[j] += near + (w4 * v4[j] + w5 * v5[j] + w6 * v6[j] + w7 * v7[j])
-    for c in range(count - count % 8, count):
-        w0 = weight[start + c]
-        for j in range(size):
-            mean[j] += w0 * values[c, j]
+def weights(score, count, less):
+    """e^(score − less) in place; their sum. `score` has LANES places more."""
+    filled = count + -count % LANES
+    for c in range(count, filled):
+        put(score, c, NOTHING)
+    return exponentials(score, less, filled)
+
+
+@inlined
+def mix(weight, values, size, count, mean):
+    """Add the weighted values [count, D] to the mean [D]."""
+    done = 0
+    while done + 4 * LANES <= size:
+        to = moved(mean, done)
+        _wide(weight, 0, moved(values, done), size, count, to, 0, to, 0)
+        done += 4 * LANES
+    while done + LANES <= size:
+        to = moved(mean, done)
+        _narrow(weight, 0, moved(values, done), size, count, to, 0, to, 0)
+        done += LANES
+    for d in range(done, size):
+        for c in range(count):
+            put(mean, d, get(mean, d) + get(weight, c) * get(values, c * size + d))
+
+
+@inlined
+def push(change, count, by, size, into):
+    """into[c] += change[c] · by, of `count` rows. by [D], into [count, D]."""
+    for c in range(count):
+        done = 0
+        while done + 4 * LANES <= size:
+            to = moved(into, c * size + done)
+            _wide(moved(change, c), 0, moved(by, done), 0, 1, to, 0, to, 0)
+            done += 4 * LANES
+        while done + LANES <= size:
+            to = moved(into, c * size + done)
+            _narrow(moved(change, c), 0, moved(by, done), 0, 1, to, 0, to, 0)
+            done += LANES
+        for d in range(done, size):
+            at = c * size + d
+            put(into, at, get(into, at) + get(change, c) * get(by, d))
+
+
+@inlined
+def rotary(row, cos, sin, half, scale, out):
+    """A query or key [D], scaled and turned by its position, halves convention. cos and sin
+    [D / 2]; `out` may be the row itself."""
+    whole = half - half % LANES
+    turned(row, cos, sin, half, scale, out, whole)
+    for d in range(whole, half):
+        a, b = get(row, d) * scale, get(row, half + d) * scale
+        put(out, d, a * get(cos, d) - b * get(sin, d))
+        put(out, half + d, b * get(cos, d) + a * get(sin, d))
+
+
+@inlined
+def keep(row, size, out):
+    """A key or value [D], as fp32."""
+    whole = size - size % LANES
+    copied(row, out, whole)
+    for d in range(whole, size):
+        put(out, d, get(row, d))
 
 
 @inlined
 def clear(x, count):
-    """Zeros in the first `count` places."""
-    for c in range(count):
-        x[c] = F(0)
+    """Zeros."""
+    for d in range(count):
+        put(x, d, F(0))
 
 
 @inlined
-def put(mean, scale, row, base):
-    for d in range(mean.shape[0]):
-        row[base + d] = narrow(mean[d] * scale, row[base + d])
+def give(mean, size, scale, row):
+    """The scaled mean [D] to where the next product reads it."""
+    for d in range(size):
+        put(row, d, get(mean, d) * scale)

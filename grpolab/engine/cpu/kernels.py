@@ -10,10 +10,19 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from grpolab.engine.cpu.dots import clear, mix, put, scores, weigh
-from grpolab.engine.cpu.numbers import F, compiled, exp, inlined, narrow, widen
+from grpolab.engine.cpu.dots import clear, give, keep, mix, rotary, scores, weigh
+from grpolab.engine.cpu.numbers import (
+    F,
+    compiled,
+    exp,
+    get,
+    inlined,
+    moved,
+    narrow,
+    place,
+    put,
+    widen,
+)
 
 
 @compiled
@@ -61,35 +70,38 @@ def gate(gate_up, out):
 
 
 @compiled
-def read(qkv, heads, scale, norms, eps, cos, sin, prompt, position, keys, values, out):
+def read(qkv, heads, scale, norms, eps, cos, sin, prompt, position, keys, values, room, out):
     """Attention of prompts' tokens, all of them in order: store each one's key and value, and let
     its queries look back at its prompt.
 
     qkv [m, (heads + 2 kv) · D]; norms [heads + kv, D] or empty; cos, sin [positions, D / 2];
-    prompt, position [m]; keys, values [K, kv, P, D]; out [m, heads · D].
+    prompt, position [m]; keys, values [K, kv, P, D]; `room` to work in [3, D at least, and LANES
+    more than tokens to look at]; out [m, heads · D].
     """
-    kv, size = keys.shape[1], keys.shape[3]
-    share = heads // kv
-    query, key = np.empty(size, F), np.empty(size, F)
-    score, mean = np.empty(keys.shape[2], F), np.empty(size, F)
+    kv, longest, size = keys.shape[1], keys.shape[2], keys.shape[3]
+    share, width = heads // kv, qkv.shape[1]
+    query, mean, score = place(room, 0), place(room, room.shape[1]), place(room, 2 * room.shape[1])
     for i in range(len(qkv)):
-        k, at = prompt[i], position[i]
+        row, count = place(qkv, i * width), position[i] + 1
+        c, s = place(cos, position[i] * (size // 2)), place(sin, position[i] * (size // 2))
         for g in range(kv):
-            _turn(qkv[i], heads + g, norms, eps, cos[at], sin[at], F(1), key)
-            _keep(qkv[i], heads + kv + g, key, keys[k, g, at], values[k, g, at])
+            first = (prompt[i] * kv + g) * longest * size
+            newest = first + position[i] * size
+            _turn(row, heads + g, norms, eps, c, s, F(1), size, place(keys, newest))
+            keep(moved(row, (heads + kv + g) * size), size, place(values, newest))
             for h in range(g * share, (g + 1) * share):
-                _turn(qkv[i], h, norms, eps, cos[at], sin[at], scale, query)
-                scores(query, keys[k, g], at + 1, score, 0)
-                _, total = weigh(score, at + 1)
+                _turn(row, h, norms, eps, c, s, scale, size, query)
+                scores(query, place(keys, first), size, count, score)
+                _, total = weigh(score, count)
                 clear(mean, size)
-                mix(score, 0, values[k, g], at + 1, mean)
-                put(mean, F(1) / total, out[i], h * size)
+                mix(score, place(values, first), size, count, mean)
+                give(mean, size, F(1) / total, place(out, (i * heads + h) * size))
 
 
 @compiled
 def attend(
     qkv, heads, scale, norms, eps, cos, sin, prompt, lengths, slot, at,
-    prompt_keys, prompt_values, keys, values, out,
+    prompt_keys, prompt_values, keys, values, room, out,
 ):  # fmt: skip
     """Attention of the nodes' newest tokens, number `at` of their answers: store key and value, and
     look back at the own answer and its prompt.
@@ -97,54 +109,43 @@ def attend(
     prompt, slot [n]: where a node's prompt and own tokens are kept; lengths [K] of prompts;
     prompt_keys, prompt_values [K, kv, P, D]; keys, values [slots, kv, T, D]; the rest as in `read`.
     """
-    kv, size = keys.shape[1], keys.shape[3]
-    share, own = heads // kv, at + 1
-    query, key = np.empty(size, F), np.empty(size, F)
-    score, mean = np.empty(prompt_keys.shape[2] + keys.shape[2], F), np.empty(size, F)
+    kv, most, size, longest = keys.shape[1], keys.shape[2], keys.shape[3], prompt_keys.shape[2]
+    share, own, width = heads // kv, at + 1, qkv.shape[1]
+    query, mean, score = place(room, 0), place(room, room.shape[1]), place(room, 2 * room.shape[1])
     for i in range(len(qkv)):
-        k, s = prompt[i], slot[i]
-        before = lengths[k]
-        turn = before + at
+        row, before = place(qkv, i * width), lengths[prompt[i]]
+        angle, behind = (before + at) * (size // 2), moved(score, before)
+        c, s = place(cos, angle), place(sin, angle)
         for g in range(kv):
-            _turn(qkv[i], heads + g, norms, eps, cos[turn], sin[turn], F(1), key)
-            _keep(qkv[i], heads + kv + g, key, keys[s, g, at], values[s, g, at])
+            asked, said = (prompt[i] * kv + g) * longest * size, (slot[i] * kv + g) * most * size
+            newest = said + at * size
+            _turn(row, heads + g, norms, eps, c, s, F(1), size, place(keys, newest))
+            keep(moved(row, (heads + kv + g) * size), size, place(values, newest))
             for h in range(g * share, (g + 1) * share):
-                _turn(qkv[i], h, norms, eps, cos[turn], sin[turn], scale, query)
-                scores(query, prompt_keys[k, g], before, score, 0)
-                scores(query, keys[s, g], own, score, before)
+                _turn(row, h, norms, eps, c, s, scale, size, query)
+                scores(query, place(prompt_keys, asked), size, before, score)
+                scores(query, place(keys, said), size, own, behind)
                 _, total = weigh(score, before + own)
                 clear(mean, size)
-                mix(score, 0, prompt_values[k, g], before, mean)
-                mix(score, before, values[s, g], own, mean)
-                put(mean, F(1) / total, out[i], h * size)
+                mix(score, place(prompt_values, asked), size, before, mean)
+                mix(behind, place(values, said), size, own, mean)
+                give(mean, size, F(1) / total, place(out, (i * heads + h) * size))
 
 
 @inlined
-def _turn(row, head, norms, eps, cos, sin, scale, out):
+def _turn(row, head, norms, eps, cos, sin, scale, size, out):
     """A head of a query or key, normed where the model does so (Qwen3), turned by its position."""
-    size = out.shape[0]
-    half, base = size // 2, head * size
+    x = moved(row, head * size)
+    if norms.shape[0] == 0:
+        rotary(x, cos, sin, size // 2, scale, out)
+        return
+    total = F(0)
     for d in range(size):
-        out[d] = widen(row[base + d])
-    if norms.shape[0] > 0:
-        total = F(0)
-        for d in range(size):
-            total += out[d] * out[d]
-        by = F(1) / F(math.sqrt(total / F(size) + eps))
-        for d in range(size):
-            out[d] *= by * norms[head, d]
-    for d in range(half):
-        a, b = out[d] * scale, out[half + d] * scale
-        out[d] = a * cos[d] - b * sin[d]
-        out[half + d] = b * cos[d] + a * sin[d]
-
-
-@inlined
-def _keep(row, head, key, key_at, value_at):
-    base = head * key.shape[0]
-    for d in range(key.shape[0]):
-        key_at[d] = key[d]
-        value_at[d] = widen(row[base + d])
+        total += get(x, d) * get(x, d)
+    by = F(1) / F(math.sqrt(total / F(size) + eps))
+    for d in range(size):
+        put(out, d, get(x, d) * by * norms[head, d])
+    rotary(out, cos, sin, size // 2, scale, out)
 
 
 @compiled

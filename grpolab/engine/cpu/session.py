@@ -1,5 +1,5 @@
-"""Sampling on a CPU: products by torch, everything between them in compiled loops. Neither holds
-the interpreter's lock, so chunks of rows are sampled side by side.
+"""Sampling on a CPU: products and everything between them in compiled loops (products in bf16 by
+torch). None holds the interpreter's lock, so chunks of rows are sampled side by side.
 
 Each distinct prefix of the rows is computed once (`tree`), prompts are read and kept once, without
 padding.
@@ -21,6 +21,7 @@ from grpolab.engine.cpu import kernels
 from grpolab.engine.cpu.linear import Linear
 from grpolab.engine.cpu.numbers import F
 from grpolab.engine.cpu.tree import Tree
+from grpolab.engine.cpu.vectors import LANES
 from grpolab.engine.cpu.weights import SamplingLayer, SamplingWeights
 from grpolab.engine.draw import nucleus, uniforms
 from grpolab.engine.folder import Shape
@@ -105,6 +106,8 @@ class Session:
         self._prompts = store(len(used), int(self._lengths.max()))
         self._answers = store(len(group), max_tokens)
         self._tokens = 0  # of each answer so far
+        seen = int(self._lengths.max()) + max_tokens
+        self._room = np.empty((3, max(s.head_dim, seen) + LANES), F)
         self.logits: Array = self._read(prompts.ids[used].numpy(), mask)  # [n, V]
 
     def _read(self, ids: Array, mask: Array) -> Array:
@@ -117,7 +120,7 @@ class Session:
             norms = w.layers[i].norms
             kernels.read(
                 qkv, w.shape.heads, w.scale, norms, w.eps, w.cos, w.sin, place[0], position,
-                keys[i], values[i], out,
+                keys[i], values[i], self._room, out,
             )  # fmt: skip
 
         normed = w.run(ids[place], look)
@@ -133,7 +136,8 @@ class Session:
         def look(i: int, qkv: Array, out: Array) -> None:
             kernels.attend(
                 qkv, w.shape.heads, w.scale, w.layers[i].norms, w.eps, w.cos, w.sin, prompt,
-                self._lengths, slot, at, before_k[i], before_v[i], keys[i], values[i], out,
+                self._lengths, slot, at, before_k[i], before_v[i], keys[i], values[i], self._room,
+                out,
             )  # fmt: skip
 
         self.logits = w.logits(w.run(fed, look))
