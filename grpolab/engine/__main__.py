@@ -21,11 +21,9 @@ def main() -> int:
     parser.add_argument("--from", type=int, dest="back_to")
     a = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the viewer decides what Ctrl-C means
-    gc.disable()  # an import leaves nothing behind to collect
+    gc.disable()  # until all is imported and opened, which leaves nothing behind to collect
     from grpolab.engine.host import Host
 
-    gc.freeze()
-    gc.enable()
     host = Host(a.run_dir, a.device, a.threads, resume=a.resume, started=started)
     host.back_to = a.back_to
     return host.run()

@@ -3,6 +3,7 @@ happens into events."""
 
 from __future__ import annotations
 
+import gc
 import json
 import queue
 import sys
@@ -79,6 +80,8 @@ class Host:
             lab = Lab(plan, self.run_dir, self.emit, device, self.threads)
             lab.clock.started = self.started
             lab.open()
+            gc.freeze()
+            gc.enable()  # see __main__
             if self.resume:
                 self._go_back(lab)
                 if self.back_to is not None:
