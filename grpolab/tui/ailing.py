@@ -15,7 +15,10 @@ def known(desk: Desk) -> list[Verdict]:
 
 
 def found(desk: Desk) -> list[Verdict]:
-    """Of all lanes, the worst first, as it stood at the step that is looked at."""
+    """Of all lanes, the worst first, as it stood at the step that is looked at. Nothing new while
+    much of the run is still being found."""
+    if desk.source.behind:
+        return known(desk)
     held = desk.view.held.step if desk.view.held else None
     lanes = desk.state.lanes
     key = (

@@ -67,6 +67,11 @@ class Source(Protocol):
     run_dir: Path | None  # known at the latest when it is loaded
     past: Recall | None  # the run's past; there at the latest when there are events
 
+    @property
+    def behind(self) -> bool:
+        """Whether much of the run is still being found."""
+        ...
+
     def load(self) -> None:
         """Slow preparation, done off the screen's thread."""
         ...
@@ -93,7 +98,7 @@ class Following:
         self.find = find
         self.run_dir = run_dir
         self.past: Recall | None = None
-        self._behind = False  # there is more in the index than in the state
+        self.behind = False  # there is more in the index than in the state
 
     def load(self) -> None:
         """Find the run, and index what is there already if it is much."""
@@ -104,23 +109,23 @@ class Following:
         if self.run_dir is not None:
             log = RunLog(self.run_dir / "events.jsonl")
             while log.behind() > FAR_BEHIND and log.read():
-                self._behind = True
+                self.behind = True
             self.past = Recall(log)  # last: from now on it is polled
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
         if self.past is None:
             return False, []
         log, until = self.past.log, time.monotonic() + STRETCH
-        if log.behind() > FAR_BEHIND and not self._behind:  # the viewer slept: begin anew
+        if log.behind() > FAR_BEHIND and not self.behind:  # the viewer slept: begin anew
             log.close()
             log = RunLog(log.path)
-            self.past, self._behind = Recall(log), True
+            self.past, self.behind = Recall(log), True
         while log.behind() > FAR_BEHIND and time.monotonic() < until and log.read():
             pass
-        if self._behind:
+        if self.behind:
             if log.behind() > FAR_BEHIND:
                 return False, []  # next time
-            self._behind = False
+            self.behind = False
             return True, []
         found: list[Timed] = []
         log.thin = True  # the state has the columns
@@ -157,6 +162,10 @@ class Playing:
         """What the run's changes tell, of so many events, once somebody asked."""
         self._next = 0  # events that were handed out
         self._wait = 0.0  # until then nobody runs after an end that moves
+
+    @property
+    def behind(self) -> bool:
+        return not self.loaded
 
     def load(self) -> None:
         """Index the run. Raises OSError."""

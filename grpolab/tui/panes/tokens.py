@@ -6,7 +6,7 @@ import math
 from itertools import groupby
 
 from grpolab.rollout_view import RolloutView
-from grpolab.tui import facts, quantities, recorded
+from grpolab.tui import cards, facts, quantities, recorded
 from grpolab.tui.desk import Desk
 from grpolab.tui.numbers import MISSING, number
 from grpolab.tui.palette import level_mark, sign_mark
@@ -22,7 +22,7 @@ LABEL = {"clip": ("⊥ lower bound ", "⊤ upper bound")}
 class Tokens(Pane):
     index = 2
     title = "Tokens"
-    watches = frozenset({"tokens", "after", "graded", "lane", "resumed", "select"})
+    watches = frozenset({"tokens", "after", "graded", "lane", "resumed", "select", "cards"})
     calm = 0.95
     explains = (
         "Each token of the selected answer on the colour of one channel; change it with the "
@@ -127,7 +127,10 @@ class Tokens(Pane):
         """What the objective does with the selected token, and why: whether a clip holds it, at
         which bound, and for which sign of the advantage."""
         r = self.desk.view.scored(self.desk.state)
-        found = facts.selected(self.desk, r.algorithm) if r is not None else None
+        known = (
+            r is not None and cards.cards()
+        )  # the algorithms are imported behind the first frame
+        found = facts.selected(self.desk, r.algorithm) if r is not None and known else None
         if found is None:
             return []
         p, b = self.desk.palette, found.branch

@@ -126,6 +126,7 @@ class LabScreen(Actions, Screen[int]):
             self.app.call_from_thread(self.app.exit, 1)
             return
         self.desk.run_dir = self.desk.source.run_dir or self.desk.run_dir
+        self.app.call_from_thread(self.tick)  # the curves do not wait for the algorithms either
         cards.load()
         gc.freeze()  # a long run's index stays too: looking through it would hold up keys
         self.app.call_from_thread(self.mark, {"cards"})
