@@ -46,7 +46,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 @settings(max_examples=60)
-@given(plans(), st.sampled_from([(1, 1), (4, 2), (3, 3), (4, 1)]), st.sampled_from([2, 6, 16]),
+@given(plans(), st.sampled_from([(1, 1), (4, 2), (3, 3), (4, 1)]), st.sampled_from([2, 6, 16, 40]),
        st.sampled_from(DTYPES))  # fmt: skip
 def test_attention_is_torch_s(plan: Plan, heads: tuple[int, int], size: int, dtype: torch.dtype):
     (h, kv), m = heads, len(plan.position)

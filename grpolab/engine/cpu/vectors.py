@@ -13,7 +13,10 @@ from grpolab.engine.cpu.numbers import LOG2_E, TAYLOR, intrinsic
 
 def _registers() -> tuple[int, int]:
     """fp32 numbers in a vector of this CPU, and how many vectors it holds."""
-    features = binding.get_host_cpu_features()
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM does not know this system
+        return 4, 16
     if features.get("avx512f"):
         return 16, 32
     if features.get("avx"):
