@@ -12,6 +12,7 @@ from typing import Any
 from grpolab.launch import environment, python
 from grpolab.search import ORDERS, Found, Results, Wanted, bounds
 from grpolab.search_process import take
+from grpolab.tui import child
 
 LINE = 1 << 22
 """Bytes of the longest line that the search's process may write."""
@@ -95,6 +96,4 @@ async def in_a_process(path: Path, wanted: Wanted, results: Results) -> None:
             lines = told.decode("utf-8", "replace").strip().splitlines()
             raise ValueError(lines[-1] if lines else "the search ended early")
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await child.end(process)

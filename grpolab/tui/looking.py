@@ -7,6 +7,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
 from grpolab.launch import environment, python
+from grpolab.tui import child
 from grpolab.tui.text import visible
 
 
@@ -29,9 +30,7 @@ async def compute(run_dir: Path, step: int, lane: str) -> bytes:
     try:
         out, told = await process.communicate()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await child.end(process)
     if process.returncode:
         lines = [x for x in told.decode("utf-8", "replace").splitlines() if x.strip()]
         ended = f"the lens ended with exit code {process.returncode}"

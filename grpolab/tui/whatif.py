@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from grpolab.launch import environment, python
+from grpolab.tui import child
 from grpolab.tui.cards import Card
 from grpolab.tui.text import visible
 
@@ -216,7 +217,7 @@ class Scorer:
             raise ValueError(f"the what-if cannot be started: {error}") from None
         told = await self._say(self.place)
         if "error" in told:
-            self.close()
+            await self.close()
             raise ValueError(visible(str(told["error"])))
 
     async def _say(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +233,7 @@ class Scorer:
         except (OSError, ValueError):
             raise ValueError(gone) from None
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End it now."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
+        if self.process is not None:
+            await child.end(self.process)

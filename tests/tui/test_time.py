@@ -368,3 +368,22 @@ def test_a_bookmark_file_that_is_broken_counts_as_empty(tmp_path: Path) -> None:
 
 def test_a_rewind_in_words() -> None:
     assert describe(ev.Resumed(4, "rewind", 9), LabState()) == "rewound from step 9 to step 4"
+
+
+async def test_news_that_come_while_a_screen_is_taken_down_do_no_harm(live: Live) -> None:
+    live.record(FakeRun(steps=12, end=False))
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        await press(live.app, pilot, "R")
+        screen, lab = live.app.screen, live.app.screen_stack[-2]
+        assert isinstance(screen, TimeScreen) and isinstance(lab, LabScreen)
+        taken_down = screen.dismiss()
+        assert screen in lab.guests
+        live.write(setting(12))
+        lab.tick()
+        await taken_down
+        assert screen not in lab.guests and screen not in live.app.screen_stack
+        await screen.query("*").remove()
+        screen.again()
+        assert "12" in await press(live.app, pilot)

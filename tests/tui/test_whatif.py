@@ -145,7 +145,7 @@ class Fake:
                       [[1.0] * len(g) for g in rows], None if request["base"] else -0.4,
                       ["a note to be read"])  # fmt: skip
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.closed = True
 
 

@@ -156,8 +156,7 @@ class AnswersScreen(AnswersKeys):
         self.newer += sum(isinstance(e, ev.Graded) for e in events)
         self.touch(self.parts[0])
 
-    def on_unmount(self) -> None:
-        super().on_unmount()
+    async def left(self) -> None:
         self.finding.running = False
 
     # the selected one

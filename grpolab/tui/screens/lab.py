@@ -233,6 +233,8 @@ class LabScreen(Actions, Screen[int]):
         if self.start.display and self.begun:
             self.relayout()
         for guest in tuple(self.guests) if batch or restart or "clock" in marks else ():
+            if guest not in self.app.screen_stack:  # it is being taken down
+                continue
             guest.news([event for _, event in batch] + (self._newest() if restart else []))
         if marks:
             self.mark(marks)

@@ -93,8 +93,12 @@ class Sheet(Screen[None]):
     def opened(self) -> None:
         """It stands on the screen."""
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
         self.lab.guests = [g for g in self.lab.guests if g is not self]
+        await self.left()
+
+    async def left(self) -> None:
+        """It is gone from the screen: end what it has started."""
 
     def on_resize(self) -> None:
         self.relayout()
@@ -121,8 +125,8 @@ class Sheet(Screen[None]):
 
     def again(self) -> None:
         """Something on it changed: show it now."""
-        if self.is_mounted:
-            self.place(self.query_one(Body), self.size.width, self.size.height)
+        for body in self.query(Body) if self.is_mounted else ():  # none, once it is taken down
+            self.place(body, self.size.width, self.size.height)
         for canvas in self.canvases:
             canvas.stale = True
         self.lab.repaint(at_once=True)

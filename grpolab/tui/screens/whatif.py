@@ -5,8 +5,11 @@ learned from it; the change can be applied to a live lane.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+
+from textual.worker import Worker, WorkerError
 
 from grpolab import events as ev
 from grpolab.rollout_view import RolloutView
@@ -56,6 +59,7 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         self.part = "knobs"
         self.page = "outcome"  # beside or under the knobs on a small screen
         self.wanted = self.busy = False
+        self._scoring: Worker[None] | None = None
         made = desk.state.lanes[lens.lane].lenses.get(lens.step) if self._known() else None
         self.scorer = Scorer(desk.run_dir, lens.step, lens.lane, made.path if made else "")
         self.parts = (
@@ -69,16 +73,19 @@ class WhatIfScreen(WhatIfKeys, Sheet):
     def opened(self) -> None:
         self.score()
 
-    def on_unmount(self) -> None:
-        super().on_unmount()
-        self.scorer.close()
+    async def left(self) -> None:
+        if self._scoring is not None:  # it may be starting the process just now
+            self._scoring.cancel()
+            with suppress(WorkerError):
+                await self._scoring.wait()
+        await self.scorer.close()
 
     def score(self) -> None:
         """The plan changed: ask for its numbers."""
         self.wanted = True
         if not self.busy:
             self.busy = True
-            self.run_worker(self._score(), group="what-if", exit_on_error=False)
+            self._scoring = self.run_worker(self._score(), group="what-if", exit_on_error=False)
 
     async def _score(self) -> None:
         """Ask until the newest plan is answered; those in between are skipped."""
