@@ -126,11 +126,10 @@ class Tokens(Pane):
     def _why(self, width: int) -> list[Line]:
         """What the objective does with the selected token, and why: whether a clip holds it, at
         which bound, and for which sign of the advantage."""
+        if not cards.cards():  # the algorithms are imported behind the first frame
+            return []
         r = self.desk.view.scored(self.desk.state)
-        known = (
-            r is not None and cards.cards()
-        )  # the algorithms are imported behind the first frame
-        found = facts.selected(self.desk, r.algorithm) if r is not None and known else None
+        found = facts.selected(self.desk, r.algorithm) if r is not None else None
         if found is None:
             return []
         p, b = self.desk.palette, found.branch
