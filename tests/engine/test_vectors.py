@@ -7,44 +7,51 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab.engine.cpu import dots
-from grpolab.engine.cpu.numbers import F, compiled, place
-from grpolab.engine.cpu.vectors import LANES
+from grpolab.engine.cpu.loop import Loop
+from grpolab.engine.cpu.loops import dots
+from grpolab.engine.cpu.loops.numbers import loop, place
+from grpolab.engine.cpu.numbers import F
+from grpolab.engine.cpu.width import LANES
 
 SIZES = st.integers(1, 6 * LANES + 3).map(lambda n: 2 * n)  # of a head
 COUNTS = st.integers(1, 23)  # of keys
 
 
-@compiled
-def _scores(query, keys, score):
+@loop
+def scores(query, keys, score):
     dots.scores(place(query, 0), place(keys, 0), keys.shape[1], keys.shape[0], place(score, 0))
 
 
-@compiled
-def _weigh(score, count):
-    return dots.weigh(place(score, 0), count)
+@loop
+def weigh(score, count, found):
+    found[0], found[1] = dots.weigh(place(score, 0), count)
 
 
-@compiled
-def _mix(weight, values, mean):
+@loop
+def mix(weight, values, mean):
     size = values.shape[1]
     dots.mix(place(weight, 0), place(values, 0), size, values.shape[0], place(mean, 0))
 
 
-@compiled
-def _push(change, by, into):
+@loop
+def push(change, by, into):
     dots.push(place(change, 0), into.shape[0], place(by, 0), into.shape[1], place(into, 0))
 
 
-@compiled
-def _rotary(row, cos, sin, scale, out):
+@loop
+def rotary(row, cos, sin, scale, out):
     x = place(row, 0)
     dots.rotary(x, place(cos, 0), place(sin, 0), cos.shape[0], scale, place(out, 0))
 
 
-@compiled
-def _keep(row, out):
+@loop
+def keep(row, out):
     dots.keep(place(row, 0), row.shape[0], place(out, 0))
+
+
+_scores, _weigh, _mix, _push, _rotary, _keep = (
+    Loop(name, __name__) for name in ("scores", "weigh", "mix", "push", "rotary", "keep")
+)
 
 
 def numbers(seed: int, *shape: int) -> np.ndarray:
@@ -79,7 +86,9 @@ def test_weights_are_those_of_softmax(count, seed, scale):
     score = np.full(count + 2 * LANES, np.nan, F)
     score[:count] = numbers(seed, count) * F(scale)
     exact = np.exp(score[:count].astype(float) - score[:count].max())
-    top, total = _weigh(own := score.copy(), count)
+    found = np.zeros(2, F)
+    _weigh(own := score.copy(), count, found)
+    top, total = found
     assert top == score[:count].max()
     assert near(own[:count], exact) and total == pytest.approx(exact.sum(), rel=1e-5)
     assert np.isnan(own[count + LANES :]).all()  # no more room is used than was promised

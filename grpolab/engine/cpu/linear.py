@@ -12,6 +12,7 @@ from torch import Tensor
 
 from grpolab.engine.cpu import product
 from grpolab.engine.cpu.numbers import Array, array
+from grpolab.engine.cpu.width import WIDTH
 from grpolab.engine.holdings import Opaque
 
 
@@ -24,12 +25,13 @@ class Linear:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         self.dtype, self.outputs = dtype, len(weight)
+        self.width = max(self.outputs, WIDTH)  # of what a product in fp32 writes
         self.bytes = weight.numel() * dtype.itemsize
         self.bias = None if bias is None else bias.detach().to(dtype)
         self._packed = None
         if dtype == torch.float32:
             self.weight = product.pack(weight.detach())
-            self._start = np.zeros((1, max(self.outputs, product.WIDTH)), np.float32)
+            self._start = np.zeros((1, self.width), np.float32)
             if self.bias is not None:
                 self._start[0, : self.outputs] = self.bias.numpy()
         elif packs():
@@ -38,6 +40,12 @@ class Linear:
         else:
             self.weight = weight.detach().to(dtype)
 
+    def about(self) -> list[int]:
+        """What a loop knows an fp32 linear by: where its panels begin, how many they are, inputs,
+        where the sums start, and `width`."""
+        panels, start = self.weight, self._start
+        return [panels.data_ptr(), len(panels), panels.shape[1], start.ctypes.data, self.width]
+
     def held(self) -> list[Tensor | Opaque]:
         """What it keeps in memory."""
         weight = self.weight if self._packed is None else Opaque(self.bytes)
@@ -45,9 +53,9 @@ class Linear:
 
     def __call__(self, x: Array) -> Array:
         if self.dtype == torch.float32:
-            out = np.empty((len(x), self._start.shape[1]), np.float32)
+            out = np.empty((len(x), self.width), np.float32)
             product.multiply(x, self.weight.numpy(), self._start, out)
-            narrow = self.outputs < product.WIDTH
+            narrow = self.outputs < WIDTH
             return np.ascontiguousarray(out[:, : self.outputs]) if narrow else out
         half = torch.from_numpy(x).view(self.dtype)
         if self._packed is not None:

@@ -7,24 +7,15 @@ van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008, section 4
 over the inputs in their order: a row comes out the same whatever other rows stand beside it.
 """
 
-# pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from grpolab.engine.cpu.numbers import compiled, moved, place
-from grpolab.engine.cpu.vectors import LANES, REGISTERS, tile
+from grpolab.engine.cpu.loop import Loop
+from grpolab.engine.cpu.width import WIDTH
 
-VECTORS = 3
-WIDTH = LANES * VECTORS
-"""Outputs of a panel."""
-
-ROWS = REGISTERS // 4
-"""Rows of a tile: as many as the registers hold beside a panel's weights."""
-
-DEPTH = 256
-"""Inputs of a panel that stay in the nearest cache while all rows pass by."""
+multiply, _lay = Loop("product.multiply"), Loop("product.lay")
 
 
 def pack(weight: Tensor) -> Tensor:
@@ -36,45 +27,3 @@ def pack(weight: Tensor) -> Tensor:
     panels = torch.empty(-(-outputs // WIDTH), inputs, WIDTH)
     _lay(weight.float().contiguous().numpy(), panels.numpy())
     return panels
-
-
-@compiled
-def _lay(weight, panels):
-    outputs, inputs = weight.shape
-    for p in range(panels.shape[0]):
-        column = min(p * WIDTH, outputs - WIDTH)
-        for i in range(inputs):
-            for o in range(WIDTH):
-                panels[p, i, o] = weight[column + o, i]
-
-
-_all, _half, _one = tile(ROWS, VECTORS), tile(ROWS // 2, VECTORS), tile(1, VECTORS)
-
-
-@compiled
-def multiply(x, panels, bias, out):
-    """out = x · weightᵀ + bias. x [n, in], panels as `pack` makes them, bias [1, out], out [n, out]
-    with out at least WIDTH."""
-    rows, inputs = x.shape
-    outputs = out.shape[1]
-    for p in range(panels.shape[0]):
-        column = min(p * WIDTH, outputs - WIDTH)
-        for done in range(0, inputs, DEPTH):
-            panel, depth = place(panels, (p * inputs + done) * WIDTH), min(DEPTH, inputs - done)
-            a, to = place(x, done), place(out, column)
-            start, more = (place(bias, column), 0) if done == 0 else (to, outputs)
-            r = 0
-            while r + ROWS <= rows:
-                _all(a, inputs, panel, WIDTH, depth, start, more, to, outputs)
-                r += ROWS
-                a, to = moved(a, ROWS * inputs), moved(to, ROWS * outputs)
-                start = moved(start, ROWS * more)
-            if r + ROWS // 2 <= rows:
-                _half(a, inputs, panel, WIDTH, depth, start, more, to, outputs)
-                r += ROWS // 2
-                a, to = moved(a, ROWS // 2 * inputs), moved(to, ROWS // 2 * outputs)
-                start = moved(start, ROWS // 2 * more)
-            while r < rows:
-                _one(a, inputs, panel, WIDTH, depth, start, more, to, outputs)
-                r += 1
-                a, to, start = moved(a, inputs), moved(to, outputs), moved(start, more)

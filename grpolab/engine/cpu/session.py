@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grpolab.engine.backbone import Prompts
-from grpolab.engine.cpu import kernels
 from grpolab.engine.cpu.linear import Linear
+from grpolab.engine.cpu.loop import Loop
 from grpolab.engine.cpu.numbers import F
 from grpolab.engine.cpu.tree import Tree
-from grpolab.engine.cpu.vectors import LANES
 from grpolab.engine.cpu.weights import SamplingLayer, SamplingWeights
+from grpolab.engine.cpu.width import LANES
 from grpolab.engine.draw import nucleus, uniforms
 from grpolab.engine.folder import Shape
 from grpolab.engine.sample import Listener, Rollout
+
+_distribution, _draw = Loop("decoding.distribution"), Loop("decoding.draw")
 
 STREAM_EVERY = 8
 """Tokens between streamed texts."""
@@ -54,13 +56,13 @@ def rollout(
     for t in range(max_tokens):
         logits = session.logits
         probability = np.empty_like(logits)
-        kernels.distribution(logits, F(1 / temperature), probability)
+        _distribution(logits, F(1 / temperature), probability)
         kept = probability
         if top_p < 1:
             kept = nucleus(torch.from_numpy(probability), top_p).numpy()
         row = tree.row
         drawn, share = np.empty(len(row), np.int64), np.empty(len(row), F)
-        kernels.draw(kept, probability, tree.node, noise[t, row], best[row], drawn, share)
+        _draw(kept, probability, tree.node, noise[t, row], best[row], drawn, share)
         tokens[row, t], chosen[row, t] = drawn, share
         over = closing[drawn]
         lengths[row[over]], finished[row[over]] = t + 1, True
@@ -108,40 +110,26 @@ class Session:
         self._tokens = 0  # of each answer so far
         seen = int(self._lengths.max()) + max_tokens
         self._room = np.empty((3, max(s.head_dim, seen) + LANES), F)
+        self._work = weights.room(max(int(mask.sum()), len(group)))
         self.logits: Array = self._read(prompts.ids[used].numpy(), mask)  # [n, V]
 
     def _read(self, ids: Array, mask: Array) -> Array:
         """Put the prompts into the cache; logits of their ends [K, V]."""
-        w, place = self.weights, mask.nonzero()
-        position = (mask.cumsum(1) - 1)[place]
-        keys, values = self._prompts
-
-        def look(i: int, qkv: Array, out: Array) -> None:
-            norms = w.layers[i].norms
-            kernels.read(
-                qkv, w.shape.heads, w.scale, norms, w.eps, w.cos, w.sin, place[0], position,
-                keys[i], values[i], self._room, out,
-            )  # fmt: skip
-
-        normed = w.run(ids[place], look)
-        return w.logits(normed[self._lengths.cumsum() - 1])
+        place = mask.nonzero()
+        normed = self._run(ids[place], place[0].copy(), mask.cumsum(1)[place], place[0].copy(), -1)
+        return self.weights.logits(normed[self._lengths.cumsum() - 1])
 
     def step(self, tokens: Array) -> None:
         """Let each live row go on by its newest token [live]."""
-        w, tree, at = self.weights, self.tree, self._tokens
+        tree, at = self.tree, self._tokens
         fed = tree.grow(tokens, *self._answers, at)
-        prompt, slot = tree.prompt, tree.slot
-        (before_k, before_v), (keys, values) = self._prompts, self._answers
-
-        def look(i: int, qkv: Array, out: Array) -> None:
-            kernels.attend(
-                qkv, w.shape.heads, w.scale, w.layers[i].norms, w.eps, w.cos, w.sin, prompt,
-                self._lengths, slot, at, before_k[i], before_v[i], keys[i], values[i], self._room,
-                out,
-            )  # fmt: skip
-
-        self.logits = w.logits(w.run(fed, look))
+        normed = self._run(fed, tree.prompt, self._lengths[tree.prompt], tree.slot, at)
+        self.logits = self.weights.logits(normed)
         self._tokens += 1
+
+    def _run(self, tokens: Array, prompt: Array, before: Array, slot: Array, at: int) -> Array:
+        seen = prompt, before, slot, at, *self._prompts, *self._answers, self._room
+        return self.weights.run(tokens, seen, self._work)
 
 
 @cache
@@ -155,12 +143,12 @@ def warm(dtype: torch.dtype) -> None:
     weights = SamplingWeights(
         layers=[
             SamplingLayer(
-                Linear(torch.ones(12, 4), None, dtype), np.empty((0, 4), F),
-                Linear(torch.ones(4, 4), None, dtype), Linear(torch.ones(16, 4), None, dtype),
-                Linear(torch.ones(4, 8), None, dtype),
+                Linear(torch.ones(12, 4), None, dtype), Linear(torch.ones(4, 4), None, dtype),
+                Linear(torch.ones(16, 4), None, dtype), Linear(torch.ones(4, 8), None, dtype),
             )
         ],
-        embed=np.ones((5, 4), F), head=Linear(torch.ones(5, 4), None, torch.float32),
+        norms=np.empty((1, 0, 4), F), embed=np.ones((5, 4), F),
+        head=Linear(torch.ones(5, 4), None, torch.float32),
         cos=angle.cos().numpy(), sin=angle.sin().numpy(), scale=F(1), eps=F(1e-6), shape=shape,
         dtype=dtype,
     )  # fmt: skip

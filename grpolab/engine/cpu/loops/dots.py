@@ -3,8 +3,16 @@
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
 
-from grpolab.engine.cpu.numbers import F, get, inlined, moved, put
-from grpolab.engine.cpu.vectors import LANES, copied, dots, exponentials, largest, tile, turned
+from grpolab.engine.cpu.loops.numbers import F, get, inlined, moved, put
+from grpolab.engine.cpu.loops.vectors import (
+    copied,
+    dots,
+    exponentials,
+    largest,
+    tile,
+    turned,
+)
+from grpolab.engine.cpu.width import LANES
 
 NOTHING = F(-1e30)
 """A score whose weight is lost beside the largest's."""

@@ -1,8 +1,8 @@
-"""What a sampler's step does between its products, each in one pass: compiled loops that do not
-hold the interpreter's lock, so that threads sample side by side.
+"""What a sampler's step does: each piece in one pass, and all layers in one loop where their
+products are fp32, the sampler's own.
 
-n nodes (distinct prefixes, see `tree`), H hidden, D a head's size. Arrays between products are
-fp32, or bf16 as uint16, as the linears take and give them.
+n nodes (distinct prefixes, see `tree`), L layers, H hidden, D a head's size. What products take and
+give is fp32, or bf16 as uint16 where they are a library's.
 """
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import math
 
-from grpolab.engine.cpu.dots import clear, give, keep, mix, rotary, scores, weigh
-from grpolab.engine.cpu.numbers import (
+from grpolab.engine.cpu.loops.dots import clear, give, keep, mix, rotary, scores, weigh
+from grpolab.engine.cpu.loops.numbers import (
     F,
-    compiled,
     exp,
     get,
     inlined,
+    located,
+    loop,
     moved,
     narrow,
     place,
     put,
     widen,
 )
+from grpolab.engine.cpu.loops.product import times
 
 
-@compiled
+@loop
 def enter(tokens, embed, stream, normed, eps):
     """The residual stream of new tokens [n], and its norm, weightless: norms' weights are folded
     into the next linear. embed [V, H]; stream [n, H] fp32, normed [n, H] are written."""
@@ -37,7 +39,7 @@ def enter(tokens, embed, stream, normed, eps):
         _norm(row, normed[i], eps)
 
 
-@compiled
+@loop
 def add(stream, change, normed, eps):
     """A sublayer's output [n, H] onto the stream, and the norm for the next."""
     n, hidden = normed.shape
@@ -58,7 +60,7 @@ def _norm(row, out, eps):
         out[j] = narrow(row[j] * scale, out[j])
 
 
-@compiled
+@loop
 def gate(gate_up, out):
     """silu(gate) · up. gate_up [n, 2 I] -> out [n, I]."""
     n, inner = out.shape
@@ -69,74 +71,54 @@ def gate(gate_up, out):
             row[j] = narrow(g * widen(both[inner + j]) / (F(1) + exp(-g)), row[j])
 
 
-@compiled
-def read(qkv, heads, scale, norms, eps, cos, sin, prompt, position, keys, values, room, out):
-    """Attention of prompts' tokens, all of them in order: store each one's key and value, and let
-    its queries look back at its prompt.
-
-    qkv [m, (heads + 2 kv) · D]; norms [heads + kv, D] or empty; cos, sin [positions, D / 2];
-    prompt, position [m]; keys, values [K, kv, P, D]; `room` to work in [3, D at least, and LANES
-    more than tokens to look at]; out [m, heads · D].
-    """
-    kv, longest, size = keys.shape[1], keys.shape[2], keys.shape[3]
-    share, width = heads // kv, qkv.shape[1]
-    query, mean, score = place(room, 0), place(room, room.shape[1]), place(room, 2 * room.shape[1])
-    for i in range(len(qkv)):
-        row, count = place(qkv, i * width), position[i] + 1
-        c, s = place(cos, position[i] * (size // 2)), place(sin, position[i] * (size // 2))
-        for g in range(kv):
-            first = (prompt[i] * kv + g) * longest * size
-            newest = first + position[i] * size
-            _turn(row, heads + g, norms, eps, c, s, F(1), size, place(keys, newest))
-            keep(moved(row, (heads + kv + g) * size), size, place(values, newest))
-            for h in range(g * share, (g + 1) * share):
-                _turn(row, h, norms, eps, c, s, scale, size, query)
-                scores(query, place(keys, first), size, count, score)
-                _, total = weigh(score, count)
-                clear(mean, size)
-                mix(score, place(values, first), size, count, mean)
-                give(mean, size, F(1) / total, place(out, (i * heads + h) * size))
-
-
-@compiled
+@loop
 def attend(
-    qkv, heads, scale, norms, eps, cos, sin, prompt, lengths, slot, at,
-    prompt_keys, prompt_values, keys, values, room, out,
+    qkv, layer, heads, scale, norms, eps, cos, sin, prompt, before, slot, at, prompt_keys,
+    prompt_values, keys, values, room, out,
 ):  # fmt: skip
-    """Attention of the nodes' newest tokens, number `at` of their answers: store key and value, and
-    look back at the own answer and its prompt.
+    """Attention of new tokens [n]: store each one's key and value, and let its queries look back.
+    They are number `at` of their answers; where that is −1, prompts' tokens, in order.
 
-    prompt, slot [n]: where a node's prompt and own tokens are kept; lengths [K] of prompts;
-    prompt_keys, prompt_values [K, kv, P, D]; keys, values [slots, kv, T, D]; the rest as in `read`.
+    qkv [n, (heads + 2 kv) · D at least]; norms [L, heads + kv, D] or [L, 0, D]; cos, sin
+    [positions, D / 2]; prompt, before, slot [n]: whose prompt, how many of its tokens to look at
+    (the own one counts), and where own tokens are kept; prompt_keys, prompt_values [L, K, kv, P,
+    D]; keys, values [L, slots, kv, T, D]; `room` to work in [3, D at least, and LANES more than
+    tokens to look at]; out [n, heads · D].
     """
-    kv, most, size, longest = keys.shape[1], keys.shape[2], keys.shape[3], prompt_keys.shape[2]
+    prompts, longest, slots = prompt_keys.shape[1], prompt_keys.shape[3], keys.shape[1]
+    kv, most, size = keys.shape[2], keys.shape[3], keys.shape[4]
     share, own, width = heads // kv, at + 1, qkv.shape[1]
     query, mean, score = place(room, 0), place(room, room.shape[1]), place(room, 2 * room.shape[1])
     for i in range(len(qkv)):
-        row, before = place(qkv, i * width), lengths[prompt[i]]
-        angle, behind = (before + at) * (size // 2), moved(score, before)
+        row, asking = place(qkv, i * width), before[i]
+        angle, behind = (asking + at) * (size // 2), moved(score, asking)
         c, s = place(cos, angle), place(sin, angle)
         for g in range(kv):
-            asked, said = (prompt[i] * kv + g) * longest * size, (slot[i] * kv + g) * most * size
-            newest = said + at * size
-            _turn(row, heads + g, norms, eps, c, s, F(1), size, place(keys, newest))
-            keep(moved(row, (heads + kv + g) * size), size, place(values, newest))
+            asked = ((layer * prompts + prompt[i]) * kv + g) * longest * size
+            said = ((layer * slots + slot[i]) * kv + g) * most * size
+            newest, new_key, new_value = said + at * size, keys, values
+            if own == 0:
+                newest, new_key, new_value = (
+                    asked + (asking - 1) * size, prompt_keys, prompt_values
+                )  # fmt: skip
+            _turn(row, layer, heads + g, norms, eps, c, s, F(1), size, place(new_key, newest))
+            keep(moved(row, (heads + kv + g) * size), size, place(new_value, newest))
             for h in range(g * share, (g + 1) * share):
-                _turn(row, h, norms, eps, c, s, scale, size, query)
-                scores(query, place(prompt_keys, asked), size, before, score)
+                _turn(row, layer, h, norms, eps, c, s, scale, size, query)
+                scores(query, place(prompt_keys, asked), size, asking, score)
                 scores(query, place(keys, said), size, own, behind)
-                _, total = weigh(score, before + own)
+                _, total = weigh(score, asking + own)
                 clear(mean, size)
-                mix(score, place(prompt_values, asked), size, before, mean)
+                mix(score, place(prompt_values, asked), size, asking, mean)
                 mix(behind, place(values, said), size, own, mean)
                 give(mean, size, F(1) / total, place(out, (i * heads + h) * size))
 
 
 @inlined
-def _turn(row, head, norms, eps, cos, sin, scale, size, out):
+def _turn(row, layer, head, norms, eps, cos, sin, scale, size, out):
     """A head of a query or key, normed where the model does so (Qwen3), turned by its position."""
     x = moved(row, head * size)
-    if norms.shape[0] == 0:
+    if norms.shape[1] == 0:
         rotary(x, cos, sin, size // 2, scale, out)
         return
     total = F(0)
@@ -144,11 +126,42 @@ def _turn(row, head, norms, eps, cos, sin, scale, size, out):
         total += get(x, d) * get(x, d)
     by = F(1) / F(math.sqrt(total / F(size) + eps))
     for d in range(size):
-        put(out, d, get(x, d) * by * norms[head, d])
+        put(out, d, get(x, d) * by * norms[layer, head, d])
     rotary(out, cos, sin, size // 2, scale, out)
 
 
-@compiled
+@loop
+def layers(
+    tokens, embed, linears, heads, scale, norms, eps, cos, sin, prompt, before, slot, at,
+    prompt_keys, prompt_values, keys, values, room, stream, normed, qkv, found, wide, both, inner,
+):  # fmt: skip
+    """All layers on new tokens [n]: `normed` [n, H] becomes what the head reads.
+
+    embed [V, H]; linears [L, 4, 5]: of each layer's qkv, out, gate and up, and down, see
+    `Linear.about`; to work in: stream [n, H], qkv, found [n, heads · D], wide [n, H at least], both
+    [n, 2 I at least], inner [n, I]; the rest as in `attend`.
+    """
+    enter(tokens, embed, stream, normed, eps)
+    for i in range(len(linears)):
+        _linear(normed, linears, i, 0, qkv)
+        attend(qkv, i, heads, scale, norms, eps, cos, sin, prompt, before, slot, at, prompt_keys,
+               prompt_values, keys, values, room, found)  # fmt: skip
+        _linear(found, linears, i, 1, wide)
+        add(stream, wide, normed, eps)
+        _linear(normed, linears, i, 2, both)
+        gate(both, inner)
+        _linear(inner, linears, i, 3, wide)
+        add(stream, wide, normed, eps)
+
+
+@inlined
+def _linear(x, linears, layer, which, out):
+    panels, count = located(linears[layer, which, 0]), linears[layer, which, 1]
+    bias, outputs = located(linears[layer, which, 3]), linears[layer, which, 4]
+    times(place(x, 0), len(x), x.shape[1], panels, count, bias, place(out, 0), outputs)
+
+
+@loop
 def distribution(logits, cooled, probability):
     """softmax(logits / temperature), `cooled` being 1 / temperature. Both [n, V]."""
     n, words = logits.shape
@@ -167,7 +180,7 @@ def distribution(logits, cooled, probability):
             out[j] *= by
 
 
-@compiled
+@loop
 def draw(kept, probability, node, uniform, greedy, tokens, chosen):
     """A token for each live row, by inversion of the distribution function of its node's `kept`
     [n, V], and its `probability` [n, V]; the likeliest where `greedy`.

@@ -5,26 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 
-from grpolab.engine.cpu.numbers import LOG2_E, TAYLOR, intrinsic
-
-
-def _registers() -> tuple[int, int]:
-    """fp32 numbers in a vector of this CPU, and how many vectors it holds."""
-    try:
-        features = binding.get_host_cpu_features()
-    except RuntimeError:  # LLVM does not know this system
-        return 4, 16
-    if features.get("avx512f"):
-        return 16, 32
-    if features.get("avx"):
-        return 8, 16
-    return 4, 16 if binding.get_process_triple().startswith(("x86", "i686")) else 32
-
-
-LANES, REGISTERS = _registers()
+from grpolab.engine.cpu.loops.numbers import LOG2_E, TAYLOR, intrinsic
+from grpolab.engine.cpu.width import LANES
 
 NUMBERS = types.CPointer(types.float32)
 

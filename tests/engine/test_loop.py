@@ -1,0 +1,125 @@
+"""Compiled loops as the engine calls them: what arrives, what is kept, and when it is made anew."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numba.core.errors import TypingError
+
+from grpolab.engine.cpu import loop as machine
+from grpolab.engine.cpu.loop import Loop
+from grpolab.engine.cpu.loops.numbers import loop
+
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+REAL = st.floats(allow_nan=False)
+
+
+@loop
+def told(whole, real, short, out, kept):
+    out[0], out[1], kept[0] = real, short, whole
+
+
+@loop
+def doubled(x, out):
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            for k in range(x.shape[2]):
+                out[i, j, k] = x[i, j, k] + x[i, j, k]
+
+
+@loop
+def greedy(out):
+    out[0] = np.ones(3).sum()
+
+
+@loop
+def one(out):
+    out[0] = 1
+
+
+_told, _doubled = Loop("told", __name__), Loop("doubled", __name__)
+
+
+@given(whole=WHOLE, real=REAL, short=st.floats(width=32, allow_nan=False))
+@example(-1, -0.0, 2**-149)
+def test_numbers_arrive_as_they_are(whole, real, short):
+    out, kept = np.zeros(2), np.zeros(1, np.int64)
+    _told(whole, real, np.float32(short), out, kept)
+    assert kept[0] == whole and out.tolist() == [real, short]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint16])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (1, 1, 1), (0, 3, 2), (2, 0, 1)])
+def test_arrays_arrive_by_their_place_and_shape(dtype, shape):
+    x = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    out = np.zeros_like(x)
+    _doubled(x, out)
+    assert np.array_equal(out, 2 * x)
+
+
+def test_arrays_in_pieces_are_refused():
+    x = np.zeros((2, 3, 8), np.float32)
+    with pytest.raises(ValueError, match="one piece"):
+        _doubled(x[:, :, ::2], x[:, :, :4].copy())
+
+
+def test_a_loop_that_allocates_is_refused():
+    with pytest.raises(TypingError, match="empty"):
+        Loop("greedy", __name__)(np.zeros(1))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(machine, "_folders", lambda: iter([tmp_path / "shut", tmp_path / "open"]))
+    (tmp_path / "shut").write_text("no folder")
+    return tmp_path / "open"
+
+
+def test_code_is_kept_where_it_can_be_and_made_anew_where_it_is_damaged(folder):
+    def run() -> float:
+        Loop("one", __name__)(out := np.zeros(1))
+        return out[0]
+
+    assert run() == 1
+    (kept,) = folder.iterdir()
+    whole, time = kept.read_bytes(), kept.stat().st_mtime_ns
+    assert run() == 1 and kept.stat().st_mtime_ns == time  # read, not written
+    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert machine._checked(kept) is None
+    assert run() == 1 and machine._checked(kept) is not None
+
+
+def test_other_sources_make_other_code_in_place_of_the_old(folder, monkeypatch):
+    Loop("one", __name__)(np.zeros(1))
+    (old,) = folder.iterdir()
+    monkeypatch.setattr(machine, "_stamp", lambda package: "other")
+    Loop("one", __name__)(np.zeros(1))
+    (new,) = folder.iterdir()
+    assert new != old
+
+
+def test_every_source_of_a_loop_is_in_its_stamp(monkeypatch):
+    read: set[Path] = set()
+    original = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.add(self) or original(self))
+    stamp = machine._stamp.__wrapped__(__name__)
+    here = Path(machine.__file__).parent
+    assert {*(here / "loops").glob("*.py"), here / "width.py", Path(__file__)} <= read
+    monkeypatch.setattr(Path, "read_bytes", lambda self: original(self) + b"#")
+    assert machine._stamp.__wrapped__(__name__) != stamp
+
+
+def test_an_engine_whose_loops_are_kept_starts_without_numba():
+    code = (
+        "import sys, torch; from grpolab.engine.cpu import layers, session;"
+        "session.warm(torch.float32); layers.warm(torch.float32);"
+        "sys.exit('numba' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)  # keeps them
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
