@@ -294,7 +294,7 @@ def outside(load: Load) -> int:
     """Interpreter and libraries, as measured: on a CPU in the process; on a GPU the context."""
     if load.cuda:
         return 820 * MIB
-    return 420 * MIB if load.native else 510 * MIB
+    return 345 * MIB if load.native else 510 * MIB
 
 
 def fragmentation(m: ModelShape, load: Load, passing: int) -> int:
