@@ -16,10 +16,11 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from grpolab import launch
+from grpolab.personal import keys_file
 from grpolab.tui import tastes
 from grpolab.tui.arrange import LAYOUTS
 from grpolab.tui.desk import Desk
-from grpolab.tui.keymap import keys_file, load_keymap
+from grpolab.tui.keymap import load_keymap
 from grpolab.tui.keys import ACTIONS, TRAINING, Action
 from grpolab.tui.palette import DARK, LIGHT, PALETTES, Palette
 from grpolab.tui.screen_keys import SCREEN
