@@ -11,6 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
+from grpolab import first_frame
 from grpolab.cli import has_screen
 from grpolab.launch import Engine, Request, RunIsDone, environment, python
 from grpolab.problems import RequestError
@@ -71,7 +72,8 @@ def _lab(request: Request, *, headless: bool, as_json: bool, notice: str = "") -
 
             return view.run(engine, as_json=as_json, known=known)
         # the first frame does not wait for the check
-        return _screen().open_live(None, engine, notice)
+        with first_frame.shown("live", notice) as frame:
+            return _screen().open_live(None, engine, notice, frame)
     except RunIsDone as done:
         print(f"{done.run_dir} is done; nothing is left to compute", file=sys.stderr)
         return _report(done.run_dir) if as_json else 0
@@ -113,7 +115,9 @@ def replay(args: Namespace) -> int:
         return _replay(_recorded(str(runs[0])), args)
     with TemporaryDirectory(prefix="grpolab-") as folder:
         print(f"putting {len(runs)} runs side by side", file=sys.stderr)
-        return _replay(merged.merge(runs, Path(folder)), args)
+        together = Path(folder) / f"{len(runs)} runs"  # what the first frame calls it
+        together.mkdir()
+        return _replay(merged.merge(runs, together), args)
 
 
 def _replay(run_dir: Path, args: Namespace) -> int:
@@ -121,7 +125,9 @@ def _replay(run_dir: Path, args: Namespace) -> int:
         from grpolab import headless
 
         return headless.replay(run_dir, speed=args.speed, as_json=args.json)
-    return _screen().open_replay(run_dir, args.speed or 1.0)
+    speed = args.speed or 1.0
+    with first_frame.shown("replay", run_dir.name, speed) as frame:
+        return _screen().open_replay(run_dir, speed, frame)
 
 
 def watch(args: Namespace) -> int:
@@ -132,7 +138,8 @@ def watch(args: Namespace) -> int:
         from grpolab import headless
 
         return headless.watch(run_dir, as_json=args.json)
-    return _screen().open_watch(run_dir)
+    with first_frame.shown("watch", run_dir.name) as frame:
+        return _screen().open_watch(run_dir, frame)
 
 
 def rerun(args: Namespace) -> int:

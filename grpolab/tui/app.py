@@ -16,10 +16,12 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from grpolab import launch
-from grpolab.tui import tastes
+from grpolab.first_frame import FirstFrame
+from grpolab.personal import keys_file
+from grpolab.tui import takeover, tastes
 from grpolab.tui.arrange import LAYOUTS
 from grpolab.tui.desk import Desk
-from grpolab.tui.keymap import keys_file, load_keymap
+from grpolab.tui.keymap import load_keymap
 from grpolab.tui.keys import ACTIONS, TRAINING, Action
 from grpolab.tui.palette import DARK, LIGHT, PALETTES, Palette
 from grpolab.tui.screen_keys import SCREEN
@@ -35,10 +37,13 @@ class LabApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = []
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
-    def __init__(self, desk: Desk, *, keep: bool = True) -> None:
-        """`keep`: what this person likes is read and remembered."""
-        super().__init__()
+    def __init__(self, desk: Desk, *, keep: bool = True, frame: FirstFrame | None = None) -> None:
+        """`keep`: what this person likes is read and remembered. `frame`: shown already, or to be
+        kept for the next start."""
+        shown = frame is not None and frame.shown
+        super().__init__(driver_class=takeover.driver(frame) if frame and shown else None)
         self.desk, self.keep = desk, keep
+        self.to_keep = None if shown else frame
         known = tastes.recall() if keep else {}
         self.offers_tour = keep and tastes.offers_tour(known)
         for palette in PALETTES.values():
@@ -140,19 +145,21 @@ def _theme(p: Palette) -> Theme:
     )
 
 
-def open_live(run_dir: Path | None, engine: Engine, notice: str = "") -> int:
+def open_live(
+    run_dir: Path | None, engine: Engine, notice: str = "", frame: FirstFrame | None = None
+) -> int:
     """The lab on a run that `engine` is computing. Returns an exit code once it was left.
 
     Without a `run_dir` the first frame does not wait for the engine to check its request: `ready`
     is called behind it, and what that raises is raised here when the screen is gone. `notice` is
-    the first thing that the header says.
+    the first thing that the header says. `frame`: what stands on the terminal already.
     """
     desk = Desk(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine)
     desk.restart = partial(_started_again, desk)
     if notice:
         desk.say(notice, "warn")
     try:
-        return _open(desk)
+        return _open(desk, frame)
     finally:
         if isinstance(desk.engine, launch.Engine) and desk.engine is not engine:
             desk.engine.close()
@@ -163,18 +170,18 @@ def _started_again(desk: Desk, to: int) -> Engine:
     return launch.Engine.boot(launch.Request(resume=str(desk.run_dir), back_to=to))
 
 
-def open_watch(run_dir: Path) -> int:
+def open_watch(run_dir: Path, frame: FirstFrame | None = None) -> int:
     """The lab on a run that somebody else's process is writing; no commands."""
-    return _open(Desk(Following(run_dir, "watch"), run_dir))
+    return _open(Desk(Following(run_dir, "watch"), run_dir), frame)
 
 
-def open_replay(run_dir: Path, speed: float = 1.0) -> int:
+def open_replay(run_dir: Path, speed: float = 1.0, frame: FirstFrame | None = None) -> int:
     """A recorded run on a clock; nothing is computed."""
-    return _open(Desk(Playing(run_dir, speed), run_dir))
+    return _open(Desk(Playing(run_dir, speed), run_dir), frame)
 
 
-def _open(desk: Desk) -> int:
-    app = LabApp(desk)
+def _open(desk: Desk, frame: FirstFrame | None) -> int:
+    app = LabApp(desk, frame=frame)
     app.run()
     desk.source.close()
     if desk.problem is not None:

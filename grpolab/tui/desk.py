@@ -88,7 +88,7 @@ class Desk:
         """What turns while something is under way."""
         if self.reduced_motion or self.ssh:
             return "…"
-        return SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
+        return SPINNER[int(self.waited * 8) % len(SPINNER)]
 
     @property
     def pace(self) -> float:

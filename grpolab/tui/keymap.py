@@ -7,7 +7,6 @@ key"` lines.
 from __future__ import annotations
 
 import difflib
-import os
 from pathlib import Path
 
 from grpolab.tui.keys import ACTIONS, Action
@@ -82,14 +81,6 @@ class Keymap:
         """The action's key as a person reads it; `every`: all of them."""
         keys = (self.keys[action] if isinstance(action, str) else self.of(action)).split(",")
         return " ".join(_SHOWN.get(k, k) for k in (keys if every else keys[:1]))
-
-
-def keys_file() -> Path:
-    given = os.environ.get("GRPOLAB_KEYS")
-    if given:
-        return Path(given)
-    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(config).expanduser() / "grpolab" / "keys.toml"
 
 
 def load_keymap(path: Path) -> tuple[Keymap, str]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grpolab.personal import recall, state_file
 from grpolab.tui.arrange import LAYOUTS
 from grpolab.tui.palette import DARK, PALETTES, Palette
 
@@ -25,20 +25,6 @@ MOTIONS = {
     "reduced": "reduced motion: nothing moves by itself, fewer repaints",
     "ssh": "sparing, for SSH: as few repaints as can be; keys answer at once as ever",
 }
-
-
-def state_file() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "grpolab" / "screen.json"
-
-
-def recall() -> dict[str, Any]:
-    """What is remembered; nothing where the file is not there or not understood."""
-    try:
-        found = json.loads(state_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def remember(**changes: Any) -> None:

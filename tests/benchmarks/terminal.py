@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import pty
 import re
@@ -23,6 +24,7 @@ from grpolab.feed import Timed, read
 
 COLUMNS, LINES = 120, 36
 ROOT = Path(__file__).parents[2]
+MOUSE = b"\x1b[?1003h"
 ESCAPE = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|[PX\]^_][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
 
 
@@ -30,6 +32,12 @@ def painted(screen: bytearray) -> bool:
     """Whether the first line has been drawn: the lab's name and the step."""
     shown = ESCAPE.sub(b"", screen)
     return b"grpolab" in shown and b"step " in shown
+
+
+def taken_over(screen: bytearray) -> bool:
+    """Whether the first line has been drawn by the screen itself, over the kept picture or where
+    there was none: the launcher asks for no mouse."""
+    return painted(screen.partition(MOUSE)[2])
 
 
 def command(run: Path, steps: int, *more: str) -> list[str]:
@@ -45,25 +53,35 @@ def grpolab(*words: str) -> list[str]:
     return [sys.executable, "-m", "grpolab", *words]
 
 
+@functools.cache
+def state() -> tempfile.TemporaryDirectory[str]:
+    """A folder of one's own for what the lab remembers, so that nobody's likes matter here."""
+    return tempfile.TemporaryDirectory(prefix="grpolab-state-")
+
+
 def environment() -> dict[str, str]:
-    """A user's, whose Python keeps what it has compiled: only the first start compiles."""
+    """A user's, whose Python keeps what it has compiled, and whose lab the first frame: the first
+    start of each is another matter."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     more = {"PYTHONPATH": os.pathsep.join(paths), "TERM": "xterm-256color"}
     more |= {"GRPOLAB_TOUR": "0", "GRPOLAB_SSH": "0"}  # nothing in the way, every repaint
     known = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    return known | more | {"COLORTERM": "truecolor"}
+    return known | more | {"COLORTERM": "truecolor", "XDG_STATE_HOME": state().name}
 
 
 def start(steps: int, patience: float = 120.0) -> dict[str, float]:
-    """Seconds from the start of the process to the first frame and to the first finished step."""
+    """Seconds from the start of the process to the first `frame`, to the first that the `screen`
+    has drawn itself, and to the first finished `step`."""
     found: dict[str, float] = {}
 
     def look(screen: bytearray, marked: bool, since: float) -> bool:
         if "frame" not in found and painted(screen):
             found["frame"] = since
+        if "screen" not in found and taken_over(screen):
+            found["screen"] = since
         if marked:
             found["step"] = since
-        return len(found) == 2
+        return len(found) == 3
 
     with tempfile.TemporaryDirectory() as folder:
         _in_terminal(Path(folder) / "run", steps, '"kind":"step"', look, 0.005, patience)

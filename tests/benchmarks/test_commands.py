@@ -164,6 +164,8 @@ def test_throughput_is_between_the_first_and_the_last_step() -> None:
 def test_a_frame_is_seen_through_its_colours(tmp_path: Path) -> None:
     assert not terminal.painted(bytearray(b"\x1b]22;default\x1b\\\x1b[?1049h"))
     assert terminal.painted(bytearray(b"\x1b[1;32mgrpo\x1b[0mlab \x1b[2mstep\x1b[0m 0/60"))
+    assert not terminal.taken_over(bytearray(b"grpolab step 0/60 \x1b[?1003h"))
+    assert terminal.taken_over(bytearray(b"\x1b[?1003h grpolab step 0/60"))
     file = tmp_path / "events.jsonl"
     marked = terminal.Marked(file, '"kind":"step"')
     assert not marked()

@@ -469,7 +469,7 @@ def test_in_a_terminal_each_algorithm_is_a_lane(
 ) -> None:
     shown: list[str] = []
 
-    def open_live(run_dir: None, engine: launch.Engine, notice: str) -> int:
+    def open_live(run_dir: None, engine: launch.Engine, notice: str, frame: object) -> int:
         shown.append(notice)
         assert engine.wait(10) == 0
         return 0

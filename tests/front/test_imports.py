@@ -15,7 +15,7 @@ LIGHT = (
     "catalog", "schema", "grade", "scenario", "scenario_file", "events", "state", "feed",
     "history", "runlog", "recall",
     "algorithms", "tasks", "rewards", "tui.app", "doctor", "machine", "fit", "fit_formulas",
-    "fit_half", "model_shape", "session", "bookmarks",
+    "fit_half", "model_shape", "session", "bookmarks", "first_frame", "personal",
 )  # fmt: skip
 
 

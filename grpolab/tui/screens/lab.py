@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from grpolab import events as ev
-from grpolab.tui import ailing, direct
+from grpolab.tui import ailing, direct, takeover
 from grpolab.tui.arrange import Box, arrange, folded
 from grpolab.tui.desk import Desk
 from grpolab.tui.keys import ACTIONS
@@ -87,6 +87,8 @@ class LabScreen(Actions, Screen[int]):
         """After the first frame: mount the panes, open the source, learn the algorithms."""
         gc.freeze()  # what was imported stays; see commands._screen
         gc.enable()
+        if self.app.to_keep is not None:
+            takeover.keep(self.app.to_keep, self)
         from grpolab.tui.panes import algorithm, kl, learning, memory, rollouts, tokens
 
         made: tuple[Pane, ...] = (
