@@ -141,7 +141,7 @@ def _loads(
                 groups=rollout.prompts, rows=rollout.prompts * rollout.group_size, prompt=prompt,
                 answer=min(rollout.max_tokens, max(1, shape.longest - prompt)),
                 microbatch=_rows(scenario, device, prompt), threads=threads,
-                sampled_in=_sampled_in(scenario, config),
+                learned_in=_learned_in(scenario, config),
                 critic=model.critic if any(a.needs_critic for a in made) else None,
                 remembers=int(any(a.measures for a in made))
                 + any(s.name == "grpo-iterative" for s in sections),
@@ -152,9 +152,9 @@ def _loads(
     return [replace(load, mean_prompt=mean) if load.half else load for load in loads]
 
 
-def _sampled_in(scenario: Scenario, config: Mapping[str, Any]) -> int:
-    """Bytes of a number of the sampler's weights on a CPU. `auto` is decided by a measurement when
-    the model is loaded; that bf16 wins where the processor has it is the best guess before."""
+def _learned_in(scenario: Scenario, config: Mapping[str, Any]) -> int:
+    """Bytes of a number of the products in learning on a CPU. `auto` is decided by a measurement
+    when the model is loaded; that bf16 wins where the processor has it is the best guess before."""
     if scenario.model.compute != "auto":
         return 2 if scenario.model.compute == "bfloat16" else 4
     stored = config.get("dtype") or config.get("torch_dtype")

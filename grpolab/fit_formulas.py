@@ -53,7 +53,7 @@ class Load:
     answer: int  # T, tokens
     microbatch: int  # rows
     threads: int
-    sampled_in: int  # bytes of one number of the sampler's weights, on a CPU
+    learned_in: int  # bytes of one number of the products in learning, on a CPU
     critic: str | None  # adapter, full, or none
     remembers: int  # adapters that only remember
     frugal: bool = False  # on a GPU: activations computed again, caches given back after sampling
@@ -124,10 +124,10 @@ def stacked(m: ModelShape, load: Load) -> list[tuple[int, int, int]]:
 def backbone_copy(m: ModelShape, load: Load) -> int:
     """What products multiply by.
 
-    CPU: every stacked group, adapters and norms folded in, as the sampler lays it out; and unless
-    the model is large, as the update has it (in fp32 where there is something to fold) and with the
-    norms for the reference. And the sampler's head. GPU and 4 bit: [out, in + ranks rounded up to
-    64] in bf16 for every group, or, lean, one scratch as large as the largest group.
+    CPU: every stacked group, adapters and norms folded in, as the sampler lays it out, in fp32; and
+    unless the model is large, as the update has it (in fp32 where there is something to fold) and
+    with the norms for the reference. And the sampler's head. GPU and 4 bit: [out, in + ranks
+    rounded up to 64] in bf16 for every group, or, lean, one scratch as large as the largest group.
     """
     if not load.native or (load.half and load.quantize == "none"):
         return 0  # the weights themselves are the copy
@@ -138,8 +138,8 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     sizes, kept = [], 4 * m.parameters <= KEPT_BYTES
     for names, (i, o, room) in zip(m.groups, stacked(m, load), strict=True):
         normed = len(names) > 1  # those stacked stand behind a norm
-        folds = 2 if load.sampled_in == 2 else (room > 0 or normed) + normed  # policy, reference
-        sizes.append(i * o * load.sampled_in * (1 + kept * folds))
+        folds = 2 if load.learned_in == 2 else (room > 0 or normed) + normed  # policy, reference
+        sizes.append(i * o * (4 + kept * folds * load.learned_in))
     return m.layers * sum(sizes) + 4 * m.vocabulary * m.hidden + 4 * m.longest * m.head_dim
 
 
@@ -240,7 +240,7 @@ def activations(m: ModelShape, load: Load) -> int:
     rows, q, kv = load.micro_rows, m.heads * m.head_dim, m.kv_heads * m.head_dim
     if load.native:
         exact = 4 * (2 * m.hidden + q + kv)
-        flat = exact + load.sampled_in * (2 * m.hidden + 2 * q + 2 * kv + 3 * m.inner)
+        flat = exact + load.learned_in * (2 * m.hidden + 2 * q + 2 * kv + 3 * m.inner)
         return m.layers * tokens(load, rows) * flat * (2 if load.critic else 1)
     inner = (4 if m.gated else 2) * m.inner
     flat = tokens(load, rows) * (4 * m.hidden + 5 * q + 3 * kv + inner)

@@ -28,8 +28,8 @@ class ModelSection(Strict):
     )
     compute: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
-        description="dtype of the sampler's products; auto: float32, or bfloat16 where that is "
-        "measured to be faster",
+        description="dtype of the products in learning on a CPU; auto: float32, or bfloat16 where "
+        "that is measured to be faster",
     )
     copy_weights: Literal["auto", "always", "never"] = Field(
         default="auto",

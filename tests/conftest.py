@@ -15,8 +15,8 @@ settings.load_profile("quick")
 WARM = """
 import torch
 from grpolab.engine.cpu import layers, session
+session.warm()
 for dtype in (torch.float32, torch.bfloat16):
-    session.warm(dtype)
     layers.warm(dtype)
 """
 

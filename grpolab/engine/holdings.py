@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage, nn
-
-
-@dataclass(frozen=True)
-class Opaque:
-    """Memory that no storage stands for, as in a layout of oneDNN's own."""
-
-    nbytes: int
 
 
 def storage_of(tensor: Tensor) -> UntypedStorage | None:
@@ -22,10 +15,10 @@ def storage_of(tensor: Tensor) -> UntypedStorage | None:
     return tensor.untyped_storage() if tensor.layout == torch.strided else None
 
 
-def contents(nest: Any) -> tuple[list[Tensor], int]:
+def tensors_in(nest: Any) -> list[Tensor]:
     """Every tensor in a nest of mappings, sequences, dataclasses and modules, of a 4-bit weight its
-    scales too, and the bytes of all that is `Opaque` there. A tensor may come twice."""
-    found, opaque, left = list[Tensor](), 0, [nest]
+    scales too. A tensor may come twice."""
+    found, left = list[Tensor](), [nest]
     while left:  # thousands of them, twice a phase: no recursion
         x = left.pop()
         kind = type(x)
@@ -37,16 +30,9 @@ def contents(nest: Any) -> tuple[list[Tensor], int]:
             left.extend(x.values())
         elif kind is list or kind is tuple:
             left.extend(x)
-        elif isinstance(x, Opaque):
-            opaque += x.nbytes
         else:
             left.extend(_inside(x, found))
-    return found, opaque
-
-
-def tensors_in(nest: Any) -> list[Tensor]:
-    """The tensors of `contents`."""
-    return contents(nest)[0]
+    return found
 
 
 def _inside(x: Any, found: list[Tensor]) -> Iterable[Any]:

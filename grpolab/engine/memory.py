@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from grpolab.engine.gauge import Reading, gauge
-from grpolab.engine.holdings import contents, storage_of
+from grpolab.engine.holdings import storage_of, tensors_in
 from grpolab.engine.tally import Tally
 from grpolab.engine.traits import Traits, owner_of
 from grpolab.events import OWNERS
@@ -152,8 +152,8 @@ class Memory:
         taken, tensors, sizes = set[int](), dict[str, list[Tensor]](), dict[str, int]()
         for owner, nest in self._holdings().items():
             mine = tensors.setdefault(owner, [])
-            found, size = contents(nest)
-            for tensor in found:
+            size = 0
+            for tensor in tensors_in(nest):
                 storage = storage_of(tensor)
                 if storage is not None and (key := storage._cdata) not in taken:
                     taken.add(key)

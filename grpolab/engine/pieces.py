@@ -47,7 +47,7 @@ def rows_at_once(lane: Lane, rollout: Rollout) -> int:
         load = f.Load(
             cuda=True, native=lane.backbone.backend == "native", quantize=lane.model.quantize,
             copy=True, rank=lane.model.lora.rank, targets=None, groups=groups, rows=count,
-            prompt=prompt, answer=rollout.mask.shape[1], microbatch=size, threads=1, sampled_in=2,
+            prompt=prompt, answer=rollout.mask.shape[1], microbatch=size, threads=1, learned_in=2,
             critic="adapter" if lane.critic is not None else None, remembers=0,
         )  # fmt: skip
         part = fit_half if load.half else f

@@ -1,4 +1,5 @@
-"""The sampler's dtype: as asked, chosen and recorded, near the trainer; the reference's scoring."""
+"""The dtype of learning on a CPU: as asked, chosen and recorded, near the sampler; the reference's
+scoring."""
 
 from __future__ import annotations
 
@@ -10,8 +11,7 @@ import torch
 from grpolab import events as ev
 from grpolab import rundir
 from grpolab.engine.backbone import load_backbone
-from grpolab.engine.cpu import linear
-from grpolab.engine.cpu.numbers import array
+from grpolab.engine.cpu import compute
 from grpolab.launch import Engine
 from grpolab.rerun import scenario_of
 from grpolab.scenario import ModelSection, build
@@ -23,42 +23,28 @@ CPU = torch.device("cpu")
 def test_auto_takes_the_clearly_faster_one(monkeypatch):
     weight = torch.randn(64, 32)
     times = {torch.float32: 1.0, torch.bfloat16: 0.5}
-    monkeypatch.setattr(linear, "packs", lambda: True)
-    monkeypatch.setattr(linear, "_seconds", lambda w, dtype: times[dtype])
-    assert linear.choose("auto", weight) == torch.bfloat16
-    assert linear.choose("float32", weight) == torch.float32
-    assert linear.choose("auto", weight.bfloat16().float()) == torch.float32  # holds no adapter
+    monkeypatch.setattr(compute, "fast_half", lambda: True)
+    monkeypatch.setattr(compute, "_seconds", lambda w, dtype: times[dtype])
+    assert compute.choose("auto", weight) == torch.bfloat16
+    assert compute.choose("float32", weight) == torch.float32
+    assert compute.choose("auto", weight.bfloat16().float()) == torch.float32  # holds no adapter
     times[torch.bfloat16] = 0.9
-    assert linear.choose("auto", weight) == torch.float32
-    assert linear.choose("bfloat16", weight) == torch.bfloat16
+    assert compute.choose("auto", weight) == torch.float32
+    assert compute.choose("bfloat16", weight) == torch.bfloat16
     times[torch.bfloat16] = 0.1
-    monkeypatch.setattr(linear, "packs", lambda: False)  # as on a CPU without AVX-512
-    assert linear.choose("auto", weight) == torch.float32
-    assert linear.choose("bfloat16", weight) == torch.bfloat16
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_a_linear_in_bf16(packed, monkeypatch):
-    can = linear.packs()
-    monkeypatch.setattr(linear, "packs", lambda: packed and can)
-    g = torch.Generator().manual_seed(0)
-    w, bias = torch.randn(48, 32, generator=g), torch.randn(48, generator=g)
-    for rows in (1, 7, 33):
-        x = torch.randn(rows, 32, generator=g)
-        exact = x @ w.T + bias
-        half = linear.Linear(w, bias, torch.bfloat16)(array(x.bfloat16()))
-        found = torch.from_numpy(half).view(torch.bfloat16).float()
-        assert (found - exact).abs().max() < 0.02 * exact.abs().max()
+    monkeypatch.setattr(compute, "fast_half", lambda: False)  # as on a CPU without AVX-512
+    assert compute.choose("auto", weight) == torch.float32
+    assert compute.choose("bfloat16", weight) == torch.bfloat16
 
 
 def test_in_bf16_the_sampler_stays_near_the_trainer_and_says_how_near(open_lab: OpenLab):
     gaps = {}
-    for compute in ("float32", "bfloat16"):
-        plan = tiny(model={"compute": compute}, rollout={"prompts": 8, "max_tokens": 40})
+    for dtype in ("float32", "bfloat16"):
+        plan = tiny(model={"compute": dtype}, rollout={"prompts": 8, "max_tokens": 40})
         lab, seen = open_lab(plan)
-        assert lab.backbone.dtype == compute
+        assert lab.backbone.dtype == dtype
         lab.advance()
-        gaps[compute] = only(seen, ev.StepDone)[0].metrics["sampler_gap"]
+        gaps[dtype] = only(seen, ev.StepDone)[0].metrics["sampler_gap"]
     assert gaps["float32"] < 1e-5
     assert gaps["float32"] < gaps["bfloat16"] < 2e-3
 

@@ -118,7 +118,7 @@ def test_every_source_of_a_loop_is_in_its_stamp(monkeypatch):
 def test_an_engine_whose_loops_are_kept_starts_without_numba():
     code = (
         "import sys, torch; from grpolab.engine.cpu import layers, session;"
-        "session.warm(torch.float32); layers.warm(torch.float32);"
+        "session.warm(); layers.warm(torch.float32);"
         "sys.exit('numba' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)  # keeps them

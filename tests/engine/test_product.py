@@ -22,7 +22,7 @@ def test_a_product_is_the_product(rows, inputs, outputs, biased, seed):
     weight, x = torch.randn(outputs, inputs, generator=g), torch.randn(rows, inputs, generator=g)
     bias = torch.randn(outputs, generator=g) if biased else None
     exact = x.double() @ weight.double().T + (0 if bias is None else bias.double())
-    found = Linear(weight, bias, torch.float32)(x.numpy())
+    found = Linear(weight, bias)(x.numpy())
     assert found.shape == (rows, outputs) and found.flags.c_contiguous
     size = (x.abs().double() @ weight.abs().double().T).numpy() + 1
     assert (np.abs(found - exact.numpy()) < 1e-6 * np.sqrt(inputs) * size).all()
@@ -30,7 +30,7 @@ def test_a_product_is_the_product(rows, inputs, outputs, biased, seed):
 
 def test_a_row_is_the_same_whatever_stands_beside_it():
     g = torch.Generator().manual_seed(0)
-    linear = Linear(torch.randn(100, 300, generator=g), None, torch.float32)
+    linear = Linear(torch.randn(100, 300, generator=g), None)
     x = torch.randn(2 * ROWS + 3, 300, generator=g).numpy()
     together = linear(x)
     for r in range(len(x)):
@@ -39,7 +39,7 @@ def test_a_row_is_the_same_whatever_stands_beside_it():
 
 def test_weights_that_change_later_do_not_change_what_was_packed():
     weight = torch.ones(50, 8)
-    linear = Linear(weight, None, torch.float32)
+    linear = Linear(weight, None)
     weight.zero_()
     assert (linear(np.ones((1, 8), np.float32)) == 8).all()
 

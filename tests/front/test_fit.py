@@ -29,7 +29,7 @@ QWEN: dict[str, Any] = {
 }  # fmt: skip
 LOAD = f.Load(
     cuda=True, native=True, quantize="nf4", copy=True, rank=16, targets=None, groups=8, rows=64,
-    prompt=100, answer=256, microbatch=16, threads=2, sampled_in=4, critic=None, remembers=0,
+    prompt=100, answer=256, microbatch=16, threads=2, learned_in=4, critic=None, remembers=0,
 )  # fmt: skip
 
 

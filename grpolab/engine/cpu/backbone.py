@@ -6,7 +6,7 @@ rounding), but starts in milliseconds, wastes nothing on padding, and reads each
 its whole group.
 
 Learning: the tokens of all rows lie flat, [M, H], so linears never see padding; only attention
-sees rows. Sampling: `session.NativeSession`, on weights with the adapter folded in.
+sees rows. Sampling: `session.Session`, on weights with the adapter folded in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from grpolab import fit_formulas
 from grpolab.engine.backbone import ModelError, Prompts
-from grpolab.engine.cpu import layers, linear, session
+from grpolab.engine.cpu import compute, layers, session
 from grpolab.engine.cpu.folded import Folded
 from grpolab.engine.cpu.layers import Layers
 from grpolab.engine.cpu.plan import Plan
@@ -67,11 +67,11 @@ class NativeBackbone:
         self.vocabulary = self.weights["lm_head.weight"].shape[0]
         self.layers, self.hidden = self.shape.layers, self.shape.hidden
         self.targets = adapted(section)
-        self.sampling = linear.choose(
+        self.learning = compute.choose(
             section.compute,
             stacked(self.weights, [f"model.layers.0.{n}" for n in GATE_UP], "weight"),
         )
-        self.dtype = str(self.sampling).removeprefix("torch.")
+        self.dtype = str(self.learning).removeprefix("torch.")
         self.angle, self.stretch = rotary(self.shape, device)
         self.cos, self.sin = self.angle.cos() * self.stretch, self.angle.sin() * self.stretch
         self._twice = False  # derivatives of derivatives are wanted
@@ -131,7 +131,7 @@ class NativeBackbone:
         held = self._folded.get(key)
         if held is None or not held.current(lora):
             keep = self.backbone_bytes() <= fit_formulas.KEPT_BYTES
-            dtype = torch.float32 if self._twice else self.sampling
+            dtype = torch.float32 if self._twice else self.learning
             self._folded.pop(key, None)  # the old ones are as large
             self._fused.pop(adapter, None)
             held = self._folded[key] = Folded(self.weights, lora, dtype, keep=keep)
@@ -234,8 +234,8 @@ class NativeBackbone:
         )  # fmt: skip
 
     def warm(self) -> None:
-        session.warm(self.sampling)
-        layers.warm(self.sampling)
+        session.warm()
+        layers.warm(self.learning)
 
     def prepare(self, adapter: str | None) -> None:
         self._fuse(adapter)

@@ -1,5 +1,5 @@
-"""Sampling on a CPU: products and everything between them in compiled loops (products in bf16 by
-torch). None holds the interpreter's lock, so chunks of rows are sampled side by side.
+"""Sampling on a CPU, in fp32: products and everything between them in compiled loops. None holds
+the interpreter's lock, so chunks of rows are sampled side by side.
 
 Each distinct prefix of the rows is computed once (`tree`), prompts are read and kept once, without
 padding.
@@ -133,9 +133,9 @@ class Session:
 
 
 @cache
-def warm(dtype: torch.dtype) -> None:
-    """Compile all loops for linears of this dtype, or load them where an earlier process did: some
-    seconds, or some tenths of one."""
+def warm() -> None:
+    """Compile all loops, or load them where an earlier process did: some seconds, or some
+    hundredths of one."""
     shape = Shape(
         hidden=4, layers=1, heads=1, kv_heads=1, head_dim=4, eps=1e-6, theta=1e4, longest=8
     )
@@ -143,14 +143,13 @@ def warm(dtype: torch.dtype) -> None:
     weights = SamplingWeights(
         layers=[
             SamplingLayer(
-                Linear(torch.ones(12, 4), None, dtype), Linear(torch.ones(4, 4), None, dtype),
-                Linear(torch.ones(16, 4), None, dtype), Linear(torch.ones(4, 8), None, dtype),
+                Linear(torch.ones(12, 4), None), Linear(torch.ones(4, 4), None),
+                Linear(torch.ones(16, 4), None), Linear(torch.ones(4, 8), None),
             )
         ],
         norms=np.empty((1, 0, 4), F), embed=np.ones((5, 4), F),
-        head=Linear(torch.ones(5, 4), None, torch.float32),
-        cos=angle.cos().numpy(), sin=angle.sin().numpy(), scale=F(1), eps=F(1e-6), shape=shape,
-        dtype=dtype,
+        head=Linear(torch.ones(5, 4), None), cos=angle.cos().numpy(), sin=angle.sin().numpy(),
+        scale=F(1), eps=F(1e-6), shape=shape,
     )  # fmt: skip
     prompt = Prompts.pad([[1, 2]], 0, torch.device("cpu"))
     rollout(

@@ -21,11 +21,7 @@ if TYPE_CHECKING:
     from grpolab.engine.cpu.backbone import NativeBackbone
     from grpolab.engine.cpu.folded import Folded
 
-_layers, _attend = Loop("decoding.layers"), Loop("decoding.attend")
-_enter, _add, _gate = Loop("decoding.enter"), Loop("decoding.add"), Loop("decoding.gate")
-
-SAME_SIZES = 8
-"""Rows of a product in bf16 are so many or a multiple."""
+_layers = Loop("decoding.layers")
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,12 @@ class SamplingWeights:
         Array  # [L, heads + kv_heads, D], where queries and keys are normed (Qwen3), or [L, 0, D]
     )
     embed: Array  # [V, H]
-    head: Linear  # [V, H] with the last norm in it, always fp32
+    head: Linear  # [V, H] with the last norm in it
     cos: Array  # [positions, D / 2]
     sin: Array
     scale: np.float32  # on queries
     eps: np.float32
     shape: Shape
-    dtype: torch.dtype  # of the layers' linears; everything between them is fp32
 
     @staticmethod
     @torch.no_grad()
@@ -61,7 +56,7 @@ class SamplingWeights:
         def fused(at: str, *names: str, norm: str = "") -> Linear:
             full = [f"{at}.{n}" for n in names]
             weight = folded(full, w[f"{at}.{norm}.weight"] if norm else None)
-            return Linear(weight, stacked_bias(w, full), folded.dtype)
+            return Linear(weight, stacked_bias(w, full))
 
         def norms(at: str) -> Tensor:
             if (q := w.get(f"{at}.self_attn.q_norm.weight")) is None:
@@ -83,9 +78,9 @@ class SamplingWeights:
             layers=[layer(at) for at in every],
             norms=torch.stack([norms(at) for at in every]).numpy(),
             embed=w["model.embed_tokens.weight"].detach().numpy(),
-            head=Linear(head, None, torch.float32),
+            head=Linear(head, None),
             cos=model.cos.numpy(), sin=model.sin.numpy(),
-            scale=F(s.head_dim**-0.5), eps=F(s.eps), shape=s, dtype=folded.dtype,
+            scale=F(s.head_dim**-0.5), eps=F(s.eps), shape=s,
         )  # fmt: skip
 
     def held(self) -> list[object]:
@@ -95,45 +90,27 @@ class SamplingWeights:
 
     @cached_property
     def _linears(self) -> Array:
-        """[L, 4, 5]: what the loops over all layers know fp32 linears by."""
+        """[L, 4, 5]: what the loop over all layers knows their linears by."""
         return np.array([[y.about() for y in (x.qkv, x.out, x.gate_up, x.down)]
                          for x in self.layers])  # fmt: skip
 
     def room(self, rows: int) -> list[Array]:
-        """For so many rows to be run on, at most."""
+        """To work in, for so many rows at most."""
         x, s = self.layers[0], self.shape
         widths = [s.hidden, s.hidden, x.qkv.width, s.heads * s.head_dim, x.out.width,
                   x.gate_up.width, x.gate_up.outputs // 2]  # fmt: skip
-        whole = self.dtype == torch.float32
-        return [np.empty((rows, width), F) for width in widths] if whole else []
+        return [np.empty((rows, width), F) for width in widths]
 
     def run(self, tokens: Array, seen: tuple[Any, ...], room: list[Array]) -> Array:
-        """The normed states behind the last layer of new tokens [n]. [n, H] fp32, in the room where
-        there is one. `seen`: what `loops.decoding.attend` takes, from `prompt` to its `room`."""
-        s, n = self.shape, len(tokens)
-        seen = (s.heads, self.scale, self.norms, self.eps, self.cos, self.sin, *seen)
-        if room:
-            room = [x[:n] for x in room]
-            _layers(tokens, self.embed, self._linears, *seen, *room)
-            return room[1]
-        stream = np.empty((n, s.hidden), F)
-        normed, found = self._padded(n, s.hidden), self._padded(n, s.heads * s.head_dim)
-        inner = self._padded(n, self.layers[0].gate_up.outputs // 2)
-        _enter(tokens, self.embed, stream, normed[:n], self.eps)
-        for i, layer in enumerate(self.layers):
-            _attend(layer.qkv(normed)[:n], i, *seen, found[:n])
-            _add(stream, layer.out(found), normed[:n], self.eps)
-            _gate(layer.gate_up(normed), inner[:n])
-            if i + 1 == len(self.layers):
-                normed = np.empty((n, s.hidden), F)
-            _add(stream, layer.down(inner), normed[:n], self.eps)
-        return normed
+        """The normed states behind the last layer of new tokens [n]: [n, H], in the room. `seen`:
+        what `loops.decoding.attend` takes, from `prompt` to its own `room`."""
+        s, room = self.shape, [x[: len(tokens)] for x in room]
+        _layers(
+            tokens, self.embed, self._linears, s.heads, self.scale, self.norms, self.eps, self.cos,
+            self.sin, *seen, *room,
+        )  # fmt: skip
+        return room[1]
 
     def logits(self, normed: Array) -> Array:
         """[n, H] -> [n, V]."""
         return self.head(normed)
-
-    def _padded(self, rows: int, width: int) -> Array:
-        """Inputs of a linear in bf16, with some rows more behind those [rows, width], as oneDNN
-        compiles and keeps a kernel for each size."""
-        return np.zeros((rows + -rows % SAME_SIZES, width), np.uint16)

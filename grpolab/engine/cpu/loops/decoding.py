@@ -1,8 +1,6 @@
-"""What a sampler's step does: each piece in one pass, and all layers in one loop where their
-products are fp32, the sampler's own.
+"""What a sampler's step does: each piece in one pass, all layers in one loop, in fp32.
 
-n nodes (distinct prefixes, see `tree`), L layers, H hidden, D a head's size. What products take and
-give is fp32, or bf16 as uint16 where they are a library's.
+n nodes (distinct prefixes, see `tree`), L layers, V words, H hidden, D a head's size.
 """
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
@@ -19,10 +17,8 @@ from grpolab.engine.cpu.loops.numbers import (
     located,
     loop,
     moved,
-    narrow,
     place,
     put,
-    widen,
 )
 from grpolab.engine.cpu.loops.product import times
 
@@ -30,7 +26,7 @@ from grpolab.engine.cpu.loops.product import times
 @loop
 def enter(tokens, embed, stream, normed, eps):
     """The residual stream of new tokens [n], and its norm, weightless: norms' weights are folded
-    into the next linear. embed [V, H]; stream [n, H] fp32, normed [n, H] are written."""
+    into the next linear. embed [V, H]; stream, normed [n, H] are written."""
     n, hidden = normed.shape
     for i in range(n):
         row, t = stream[i], tokens[i]
@@ -46,7 +42,7 @@ def add(stream, change, normed, eps):
     for i in range(n):
         row, by = stream[i], change[i]
         for j in range(hidden):
-            row[j] += widen(by[j])
+            row[j] += by[j]
         _norm(row, normed[i], eps)
 
 
@@ -57,7 +53,7 @@ def _norm(row, out, eps):
         total += row[j] * row[j]
     scale = F(1) / F(math.sqrt(total / F(row.shape[0]) + eps))
     for j in range(row.shape[0]):
-        out[j] = narrow(row[j] * scale, out[j])
+        out[j] = row[j] * scale
 
 
 @loop
@@ -67,8 +63,8 @@ def gate(gate_up, out):
     for i in range(n):
         both, row = gate_up[i], out[i]
         for j in range(inner):
-            g = widen(both[j])
-            row[j] = narrow(g * widen(both[inner + j]) / (F(1) + exp(-g)), row[j])
+            g = both[j]
+            row[j] = g * both[inner + j] / (F(1) + exp(-g))
 
 
 @loop
