@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from bisect import bisect_left
+from typing import Any
 
 from grpolab.history import AXES, Axis
 from grpolab.lane_state import LaneState
@@ -41,7 +43,7 @@ class Columns:
         """Everything that some step measured."""
         return [*self.lane.steps.metrics, *(STEPS if len(self) else ())]
 
-    def axis(self, name: Axis) -> Sequence[float]:
+    def axis(self, name: Axis) -> array[Any]:
         """Each step's place on an axis. Not to be changed."""
         return self.lane.axis(name)
 
@@ -50,25 +52,30 @@ class Columns:
         if name in STEPS:
             return len(self)
         column = self.lane.steps.metrics.get(name)
-        return len(column.values) if column is not None else 0
+        return len(column) if column is not None else 0
 
     def series(self, name: str, axis: Axis, start: int = 0) -> tuple[list[float], list[float]]:
         """x and values of the measurements from the `start`-th on, be they no numbers."""
-        if name in STEPS:
-            rows = range(start, len(self))
-            return [self.axis(axis)[row] for row in rows], [self._of(name, row) for row in rows]
-        xs, values = self.lane.series(name, axis)
-        return xs[start:].tolist(), values[start:].tolist()
-
-    def _of(self, name: str, row: int) -> float:
         steps = self.lane.steps
-        if name == "step tokens":
-            so_far = self.lane.axis("token")
-            return float(so_far[row] - (so_far[row - 1] if row else 0))
-        columns = steps.seconds if name == "step seconds" else steps.memory
-        return total(columns, row)
+        if name in STEPS:
+            return self.axis(axis)[start:].tolist(), self._of(name, start).tolist()
+        column = steps.metrics[name]
+        return steps.places(column, axis, start).tolist(), column.part(start).tolist()
+
+    def _of(self, name: str, start: int) -> array[float]:
+        steps = self.lane.steps
+        columns = {
+            "step seconds": steps.seconds, "step memory": steps.memory,
+            "step tokens": {"token": steps.counts["token"]},
+        }  # fmt: skip
+        return totals(columns[name], start, len(self))
 
 
-def total(columns: dict[str, Column], row: int) -> float:
-    """All columns of a row together."""
-    return sum(column.at(row) or 0.0 for column in columns.values())
+def totals(columns: dict[str, Column], start: int, stop: int) -> array[float]:
+    """All columns together, in each of these rows."""
+    found = array("d", bytes(8 * max(0, stop - start)))
+    for column in list(columns.values()):
+        a, b = bisect_left(column.rows, start), bisect_left(column.rows, stop)
+        for row, value in zip(column.rows[a:b], column.part(a, b), strict=True):
+            found[row - start] += value
+    return found

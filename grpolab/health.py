@@ -5,7 +5,6 @@ long one must hold before it is said in `health_lasting`."""
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,10 +91,7 @@ class Record:
 
     def raw(self, metric: str, after: int = 0) -> Sequence[float]:
         """What the newest steps after one of them measured, be it no number; the newest last."""
-        steps, found = self.lane.series(metric)
-        end = bisect_right(steps, self.step)
-        start = bisect_right(steps, max(after, self.step - WINDOW), 0, end)
-        return found[start:end]
+        return self.lane.steps.between(metric, max(after, self.step - WINDOW), self.step)
 
     def series(self, metric: str, after: int = 0) -> list[float]:
         """The same without what is not finite."""
@@ -108,9 +104,8 @@ class Record:
 
     def early(self, metric: str) -> float | None:
         """Mean over the first steps that measured it."""
-        steps, found = self.lane.series(metric)
-        first = found[: min(FIRST, bisect_right(steps, self.step))]
-        first = [x for x in first if math.isfinite(x)]
+        found = self.lane.steps.between(metric, -1, self.step, FIRST)
+        first = [x for x in found if math.isfinite(x)]
         return fmean(first) if first else None
 
 

@@ -1,6 +1,6 @@
-"""What a lane's finished steps measured, in compact columns: some hundred bytes a step, where the
-events themselves take several thousand. The newest steps are kept whole, older ones are read from
-the run file when somebody asks for them.
+"""What a lane's finished steps measured, in compact columns: some two hundred bytes a step, where
+the events themselves take several thousand. The newest steps are kept whole, older ones are read
+from the run file when somebody asks for them.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
-from math import isfinite
+from itertools import accumulate, islice
 from typing import Any, Literal, overload
 
 from grpolab.events import StepDone
-from grpolab.table import Column, Table
+from grpolab.table import BLOCK, Column, Table
 
 KEPT_STEPS = 64
 """Steps of a lane whose whole event stays in memory."""
 
+LARGEST = 1 << 48
+"""No step counts as much: thousands of such steps could be added up in 64 bits."""
+
 Axis = Literal["step", "update", "sample", "token", "time"]
+Count = Literal["update", "sample", "token"]
 
 AXES: tuple[Axis, ...] = ("step", "update", "sample", "token", "time")
 """What a curve can be drawn over: the step's number; optimizer steps, answers sampled and answer
@@ -28,7 +31,7 @@ tokens so far; recorded seconds since the run's start."""
 
 def _whole(value: Any) -> int:
     """A count, as far as it is one: a run file may hold anything."""
-    return int(value) if isinstance(value, int | float) and isfinite(value) else 0
+    return int(value) if isinstance(value, int | float) and abs(value) < LARGEST else 0
 
 
 def _moved(rows: array[int] | range, by: int) -> array[int] | range:
@@ -75,32 +78,30 @@ class Steps(Sequence[StepDone]):
         self.metrics: dict[str, Column] = {}
         self.seconds: dict[str, Column] = {}
         self.memory: dict[str, Column] = {}
-        self.peak = array("d")
+        self.counts: dict[str, Column] = {}  # update, sample, token; and the peak in bytes
         self.phases: dict[str, tuple[int, dict[str, int]]] = {}  # as last seen, and in which row
         self._algorithm: list[tuple[int, str]] = []  # from which row on
         self._step = array("i")
         self._time = array("d")
-        self._so_far = {name: array("q") for name in ("update", "sample", "token")}
+        self._so_far: dict[str, array[int]] = {}  # see axis
         self._recent: deque[StepDone] = deque(maxlen=KEPT_STEPS)
-        self._known: dict[str, tuple[int, int, array[int]]] = {}  # see _raised
-        self._tables: list[Table] = []  # metrics, seconds, memory
+        self._tables: list[Table] = []  # of each of `_columns`
 
     # --- taking in ---
 
     def append(self, done: StepDone, time: float = 0.0, samples: int = 0) -> None:
         """A step that was finished at a recorded time, with so many answers sampled."""
         row = len(self._step)
-        for name, count in (
-            ("update", done.updates), ("sample", samples), ("token", done.tokens),
-        ):  # fmt: skip
-            column = self._so_far[name]
-            column.append((column[-1] if column else 0) + _whole(count))
-        every = done.metrics, done.seconds, done.memory
         if not self._tables:
             self._tables = [Table(columns) for columns in self._columns()]
+        counts = {"update": done.updates, "sample": samples, "token": done.tokens,
+                  "peak": done.peak_memory}  # fmt: skip
+        every = done.metrics, done.seconds, done.memory, counts
         for table, values in zip(self._tables, every, strict=True):
             table.append(row, values)
-        self.peak.append(_whole(done.peak_memory))
+        if not row % BLOCK:
+            for table in self._tables:
+                table.pack()
         for phase, owners in done.memory_phases.items():
             self.phases[phase] = row, owners
         self._time.append(time)
@@ -110,7 +111,8 @@ class Steps(Sequence[StepDone]):
         self._step.append(done.step)  # last: who reads in another thread counts these
 
     def extend(self, other: Steps, start: int, stop: int) -> None:
-        """Rows of another history, behind the own ones. Costs a copy of their columns."""
+        """Rows of another history, behind the own ones. Costs little: their columns share
+        most of what they hold."""
         if stop <= start:
             return
         self._tables = []
@@ -121,12 +123,7 @@ class Steps(Sequence[StepDone]):
                 if a == b:
                     continue
                 rows = _moved(column.rows[a:b], row - start)
-                mine.setdefault(name, Column()).extend(rows, column.values[a:b])
-        for name, mine in self._so_far.items():
-            theirs = other._so_far[name]
-            shift = (mine[-1] if mine else 0) - (theirs[start - 1] if start else 0)
-            mine.extend(other._raised(name, start, stop, shift) if shift else theirs[start:stop])
-        self.peak.extend(other.peak[start:stop])
+                mine.setdefault(name, Column()).extend(rows, column, a, b)
         self._time.extend(other._time[start:stop])
         changes = list(other._algorithm)
         first = bisect_right(changes, start, key=lambda c: c[0]) - 1
@@ -136,18 +133,9 @@ class Steps(Sequence[StepDone]):
         self._recent.clear()
         self._step.extend(other._step[start:stop])
 
-    def _raised(self, name: str, start: int, stop: int, by: int) -> array[int]:
-        """Rows of what was counted so far, all so much higher; remembered, for who goes through a
-        run that was resumed step by step."""
-        found = self._known.get(name, (0, 0, array("q")))
-        if found[:2] != (start, by) or len(found[2]) < stop - start:
-            found = start, by, array("q", [n + by for n in self._so_far[name][start:]])
-            self._known[name] = found
-        return found[2][: stop - start]
-
     def cut(self, step: int) -> None:
         """Forget the steps behind this one."""
-        self._known, self._tables = {}, []
+        self._so_far, self._tables = {}, []
         rows = bisect_right(self._step, step)
         gone = len(self._step) - rows
         for columns in self._columns():
@@ -155,8 +143,7 @@ class Steps(Sequence[StepDone]):
                 columns[name].cut(rows)
                 if not columns[name].rows:
                     del columns[name]
-        self._step, self._time, self.peak = self._step[:rows], self._time[:rows], self.peak[:rows]
-        self._so_far = {name: so_far[:rows] for name, so_far in self._so_far.items()}
+        self._step, self._time = self._step[:rows], self._time[:rows]
         self._algorithm = [c for c in self._algorithm if c[0] < rows]
         for _ in range(min(gone, len(self._recent))):
             self._recent.pop()
@@ -165,7 +152,7 @@ class Steps(Sequence[StepDone]):
             self.phases |= {name: (row, owners) for name, owners in done.memory_phases.items()}
 
     def _columns(self) -> tuple[dict[str, Column], ...]:
-        return self.metrics, self.seconds, self.memory
+        return self.metrics, self.seconds, self.memory, self.counts
 
     # --- looking ---
 
@@ -199,14 +186,11 @@ class Steps(Sequence[StepDone]):
             found = ((name, column.at(row)) for name, column in columns.items())
             return {name: value for name, value in found if value is not None}
 
-        def count(name: str) -> int:
-            so_far = self._so_far[name]
-            return so_far[row] - (so_far[row - 1] if row else 0)
-
+        counts = {name: _whole(n) for name, n in values(self.counts).items()}
         return StepDone(
             self._step[row], self.lane, self.algorithm(row), values(self.metrics),
-            values(self.seconds), count("update"), count("token"),
-            {name: int(n) for name, n in values(self.memory).items()}, int(self.peak[row]), "",
+            values(self.seconds), counts["update"], counts["token"],
+            {name: int(n) for name, n in values(self.memory).items()}, counts["peak"], "",
         )  # fmt: skip
 
     def algorithm(self, row: int) -> str:
@@ -232,21 +216,48 @@ class Steps(Sequence[StepDone]):
         """What each row's x is on this axis; one number a row, rising. Not to be changed."""
         if name == "step":
             return self._step
-        return self._time if name == "time" else self._so_far[name]
+        if name == "time":
+            return self._time
+        so_far = self._so_far.setdefault(name, array("q"))
+        if len(so_far) < len(self):
+            more = map(_whole, self.counts[name].part(len(so_far), len(self)))
+            before = so_far[-1] if so_far else 0
+            so_far.extend(islice(accumulate(more, initial=before), 1, None))
+        return so_far
 
     def series(self, metric: str, axis: Axis = "step") -> tuple[array[Any], array[Any]]:
         """x and values of one metric, where it was measured. Not to be changed."""
         column, x = self.metrics.get(metric), self.axis(axis)
         if column is None:
             return array("d"), array("d")
-        if len(column.rows) == len(x):
-            return x, column.values
-        return array(x.typecode, [x[row] for row in column.rows]), column.values
+        return x if len(column) == len(x) else self.places(column, axis), column.values
 
-    def total(self, name: Literal["update", "sample", "token"]) -> int:
+    def places(self, column: Column, axis: Axis, start: int = 0) -> array[Any]:
+        """x of a column's values, from the `start`-th on."""
+        x, rows = self.axis(axis), column.rows[start:]
+        if isinstance(rows, range):
+            return x[rows.start : rows.stop]
+        return array(x.typecode, [x[row] for row in rows])
+
+    def between(self, metric: str, after: int, upto: int, most: int | None = None) -> array[float]:
+        """What the steps behind one and up to another measured; at most so many, the first ones."""
+        column = self.metrics.get(metric)
+        if column is None:
+            return array("d")
+        start, stop = (bisect_left(column.rows, self.row(step) + 1) for step in (after, upto))
+        return column.part(start, stop if most is None else min(stop, start + most))
+
+    def total(self, name: Count) -> int:
         """Of all steps together."""
-        return self._so_far[name][-1] if self._so_far[name] else 0
+        column = self.counts.get(name)
+        return sum(map(_whole, column.part())) if column is not None else 0
+
+    @property
+    def peak(self) -> int:
+        """The most bytes that were in use until any of them was finished."""
+        column = self.counts.get("peak")
+        return max(map(_whole, column.part()), default=0) if column is not None else 0
 
     def spent(self) -> dict[str, float]:
         """Seconds of all steps by stage."""
-        return {stage: sum(column.values) for stage, column in self.seconds.items()}
+        return {stage: sum(column.part()) for stage, column in self.seconds.items()}

@@ -38,7 +38,7 @@ def report(state: LabState, run: Path) -> dict[str, Any]:
         "tokens": sum(lane.steps.total("token") for lane in lanes),
         "seconds": seconds(state),
         "eval": _evaluations(first) if first else [],
-        "peak_memory_bytes": int(max((n for lane in lanes for n in lane.steps.peak), default=0)),
+        "peak_memory_bytes": max((lane.steps.peak for lane in lanes), default=0),
         "memory": _memory(first),
         "memory_phases": _memory_phases(first),
         "predicted_memory_phases": state.predicted_memory,

@@ -3,57 +3,136 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from grpolab import packed
+from grpolab.packed import Block
+
+BLOCK = 512
+"""Values that are packed together. The newest ones are not: a column grows at its end."""
+
+
+class _Held(NamedTuple):
+    """A column's values. Replaced as one: another thread may be reading."""
+
+    blocks: tuple[Block, ...]
+    ends: array[int]  # of each block: how many values lie in it and before it
+    newest: array[float]
+
+    def cut(self, start: int, stop: int) -> _Held:
+        """Some of the values."""
+        if start >= stop:
+            return _Held((), array("I"), array("d"))
+        first, last = bisect_right(self.ends, start), bisect_left(self.ends, stop)
+        before = self.ends[first - 1] if first else 0
+        blocks, ends = [*self.blocks[first : last + 1]], self.ends[first : last + 1]
+        if blocks and stop < ends[-1]:
+            blocks[-1] = packed.part(blocks[-1], 0, stop - self.ends[last - 1] if last else stop)
+        if blocks and before < start:
+            blocks[0] = packed.part(blocks[0], start - before)
+        ends = array("I", [min(end, stop) - start for end in ends])
+        loose = self.ends[-1] if self.ends else 0
+        newest = self.newest[max(start - loose, 0) : max(stop - loose, 0)]
+        return _Held(tuple(blocks), ends, newest)
 
 
 class Column:
     """One quantity, with the rows in which it was measured."""
 
-    __slots__ = ("_rows", "_start", "values")
+    __slots__ = ("_held", "_rows", "_start", "_values")
 
     def __init__(self) -> None:
-        self.values = array("d")
+        self._held = _Held((), array("I"), array("d"))
+        self._values: array[float] | None = None
         self._start = 0  # the first row; the others follow on it as long as there is no `_rows`
         self._rows: array[int] | None = None
+
+    def __len__(self) -> int:
+        _, ends, newest = self._held
+        return (ends[-1] if ends else 0) + len(newest)
 
     @property
     def rows(self) -> array[int] | range:
         """One for each value, rising."""
         if self._rows is not None:
             return self._rows
-        return range(self._start, self._start + len(self.values))
+        return range(self._start, self._start + len(self))
 
     @property
     def plain(self) -> bool:
         """Whether it has no gaps."""
         return self._rows is None
 
+    @property
+    def newest(self) -> array[float]:
+        """The values that are not packed, to be added to; another array once it was packed."""
+        return self._held.newest
+
+    @property
+    def values(self) -> array[float]:
+        """All of them, not to be changed. They stay unpacked from now on, for a curve that is
+        drawn over and over: it finds the same array, only longer, until something is cut off."""
+        known = self._values
+        if known is None:
+            known = self._values = array("d")
+        if len(known) < len(self):
+            known.extend(self.part(len(known)))
+        return known
+
+    def part(self, start: int = 0, stop: int | None = None) -> array[float]:
+        """Some of the values."""
+        held = self._held.cut(start, len(self) if stop is None else stop)
+        found = array("d")
+        for block, end in zip(held.blocks, held.ends, strict=True):
+            found.extend(packed.unpack(block, end - len(found)))
+        found.extend(held.newest)
+        return found
+
     def add(self, row: int, value: Any) -> None:
-        if self._rows is None and row != self._start + len(self.values):
+        if self._rows is None and row != self._start + len(self):
             self._part(row)
         try:
-            self.values.append(value)
-        except TypeError:  # it was measured, but it is no number
-            self.values.append(float("nan"))
+            self.newest.append(value)
+        except (TypeError, OverflowError):  # it was measured, but it is no number
+            self.newest.append(float("nan"))
         if self._rows is not None:
             self._rows.append(row)
 
-    def extend(self, rows: array[int] | range, values: array[float]) -> None:
-        """Values behind the own ones; rows that are a `range` follow on each other."""
+    def extend(self, rows: array[int] | range, other: Column, start: int, stop: int) -> None:
+        """Some of another's values behind the own ones; rows that are a `range` follow on each
+        other. Blocks are shared."""
         if self._rows is None and rows[:1]:
-            if isinstance(rows, range) and not self.values:
+            if isinstance(rows, range) and not len(self):
                 self._start = rows[0]
-            elif not isinstance(rows, range) or rows[0] != self._start + len(self.values):
+            elif not isinstance(rows, range) or rows[0] != self._start + len(self):
                 self._rows = array("I", self.rows)
-        self.values.extend(values)
+        if stop - start < BLOCK // 4:  # not worth a block of their own
+            self.newest.extend(other.part(start, stop))
+        else:
+            self._pack()
+            mine, theirs, n = self._held, other._held.cut(start, stop), len(self)
+            ends = mine.ends + array("I", [end + n for end in theirs.ends])
+            self._held = _Held(mine.blocks + theirs.blocks, ends, theirs.newest)
         if self._rows is not None:
             self._rows.extend(rows)
+        self.pack()
+
+    def pack(self) -> None:
+        """The newest values become a block, where they are enough for one."""
+        if len(self.newest) >= BLOCK:
+            self._pack()
+
+    def _pack(self) -> None:
+        blocks, ends, newest = self._held
+        if newest:
+            ends = ends + array("I", [len(self)])
+            self._held = _Held((*blocks, packed.pack(newest)), ends, array("d"))
 
     def _part(self, row: int) -> None:
         """A gap comes before this row: from now on rows are kept one by one."""
-        if self.values:
+        if len(self):
             self._rows = array("I", self.rows)
         else:
             self._start = row
@@ -61,14 +140,19 @@ class Column:
     def at(self, row: int) -> float | None:
         """The value of a row; None where it was not measured."""
         rows = self.rows
-        i = row - self._start if self._rows is None else bisect_left(rows, row)
-        return self.values[i] if 0 <= i < len(rows) and rows[i] == row else None
+        i = row - self._start if isinstance(rows, range) else bisect_left(rows, row)
+        if not 0 <= i < len(rows) or rows[i] != row:
+            return None
+        blocks, ends, newest = self._held
+        k = bisect_right(ends, i)
+        i -= ends[k - 1] if k else 0
+        return packed.one(blocks[k], i) if k < len(blocks) else newest[i]
 
     def cut(self, rows: int) -> None:
         """Keep what lies in the first so many rows."""
         n = bisect_left(self.rows, rows)
-        # new arrays: who has summed up the old ones must notice
-        self.values = self.values[:n]
+        # another array: who has summed up the old one must notice
+        self._held, self._values = self._held.cut(0, n), None
         self._rows = None if self._rows is None else self._rows[:n]
 
 
@@ -79,7 +163,7 @@ class _Shape:
 
     def __init__(self, columns: list[Column]) -> None:
         self.columns = columns
-        self.appends = [column.values.append for column in columns]
+        self.appends = [column.newest.append for column in columns]
         self.plain = frozenset(id(column) for column in columns if column.plain)
         self.rows = [column.rows.append for column in columns if isinstance(column.rows, array)]
 
@@ -96,13 +180,15 @@ class Table:
     def append(self, row: int, values: Mapping[str, Any]) -> None:
         """The row behind the newest."""
         shape, newest = self._shapes.get(tuple(values)), self._newest
-        if shape is None or newest is None or shape.plain != newest.plain:
+        if shape is None or (
+            shape is not newest and (newest is None or shape.plain != newest.plain)
+        ):
             self._first(row, values)
             return
         try:
             for append, value in zip(shape.appends, values.values(), strict=True):
                 append(value)
-        except TypeError:  # one of them is no number
+        except (TypeError, OverflowError):  # one of them is no number
             for column in shape.columns:
                 column.cut(row)
             self._shapes = {}
@@ -111,6 +197,12 @@ class Table:
         for append in shape.rows:
             append(row)
         self._newest = shape
+
+    def pack(self) -> None:
+        """Pack what the columns have grown by."""
+        for column in self._columns.values():
+            column.pack()
+        self._shapes = {}  # they would add to arrays of before
 
     def _first(self, row: int, values: Mapping[str, Any]) -> None:
         """A row like no other, or after a row unlike it."""

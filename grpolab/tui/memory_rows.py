@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from grpolab.columns import total
+from grpolab.columns import totals
 from grpolab.events import MEMORY_PHASES
 from grpolab.history import Steps
 from grpolab.lane_state import LaneState
@@ -38,9 +38,9 @@ class Rows:
         """The row of the newest step up to this one (None: of all); −1 if there is none."""
         return len(self) - 1 if step is None else self.steps.row(step)
 
-    def total(self, row: int) -> int:
-        """Bytes at a step's peak."""
-        return int(total(self.steps.memory, row))
+    def totals(self) -> Sequence[float]:
+        """Bytes at each step's peak."""
+        return totals(self.steps.memory, 0, len(self))
 
     def held(self, row: int, phase: str) -> Held:
         """What a step held in a phase; where it does not tell, what was last told before it."""

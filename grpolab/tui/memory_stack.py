@@ -54,13 +54,13 @@ class Stack:
 
 def stack(rows: Rows, phase: str, wide: int, least: int = 0, without: Sequence[str] = ()) -> Stack:
     """`wide` columns of a phase, without some owners; the scale reaches `least` bytes at least."""
-    n = len(rows)
+    n, totals = len(rows), rows.totals()
     columns: list[Held] = []
     shown: list[int] = []
     for c in range(wide if n else 0):
         a = c * n // wide
         b = max(a + 1, (c + 1) * n // wide)
-        at = max(range(a, b), key=rows.total) if b - a > 1 else a
+        at = max(range(a, b), key=totals.__getitem__) if b - a > 1 else a
         held = rows.held(at, phase)
         columns.append({o: k for o, k in held.items() if o not in without} if without else held)
         shown.append(rows.number(b - 1))

@@ -163,7 +163,7 @@ def test_a_phase_that_is_not_in_every_step_stays_as_it_was_last_told() -> None:
     assert rows.phases() == ["peak", "evaluate", "rollout"]
     assert [rows.held(i, "evaluate") for i in range(3)] == [{}, {"other": 5}, {"other": 5}]
     assert [rows.held(i, "rollout") for i in range(3)] == [{"other": 1}, {"other": 1}, {"other": 3}]
-    assert rows.held(1, "peak") == {"other": 4} and rows.total(1) == 4
+    assert rows.held(1, "peak") == {"other": 4} and rows.totals()[1] == 4
     assert [rows.upto(x) for x in (0, 1, 3, 9, None)] == [-1, 0, 2, 2, 2]
 
 

@@ -87,7 +87,7 @@ class Memory(Pane):
 
     def _owners(self, steps: Steps) -> list[str]:
         """Those that hold anything, or did: the critic's place stays when it is gone."""
-        held = {o for o, column in steps.memory.items() if any(column.values[-200:])}
+        held = {o for o, c in steps.memory.items() if any(c.part(max(0, len(c) - 200)))}
         held |= {o for o, column in steps.memory.items() if column.at(0)}
         return [o for o in OWNERS if o in held or o == "critic"] + sorted(held - set(OWNERS))
 
