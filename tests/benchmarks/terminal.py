@@ -41,11 +41,10 @@ def taken_over(screen: bytearray) -> bool:
 
 
 def command(run: Path, steps: int, *more: str) -> list[str]:
-    """`grpolab run default` into this directory."""
-    return [
-        sys.executable, "-m", "grpolab", "run", "default", "--steps", str(steps), "--out", str(run),
-        *more,
-    ]  # fmt: skip
+    """`grpolab run default` on the CPU, into this directory."""
+    return grpolab(
+        "run", "default", "--device", "cpu", "--steps", str(steps), "--out", str(run), *more
+    )
 
 
 def grpolab(*words: str) -> list[str]:
