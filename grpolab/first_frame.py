@@ -16,11 +16,12 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from zlib import crc32
 
 from grpolab import personal
+from grpolab.interrupts import interruptible
 
 KEPT = 8
 """Pictures that are kept; of more, the oldest are removed."""
@@ -43,6 +44,7 @@ class FirstFrame:
         self.opening = opening
         self.shown = False
         self._modes: list[Any] | None = None  # the terminal's, before the picture
+        self._signals = ExitStack()  # a kill while it stands is as Ctrl-C
         self._asked = self._circumstances()
         folder = personal.state_file().with_name("first_frames")
         self.file = folder / f"{crc32(self._asked.encode()):08x}"
@@ -59,12 +61,16 @@ class FirstFrame:
             termios.tcsetattr(sys.stdin, termios.TCSANOW, _waiting(self._modes))
             self.shown = True
             _write(ALTERNATE + NO_CURSOR + picture)
+            self._signals.enter_context(interruptible())
         except (OSError, termios.error):
             self.close()
+        with suppress(OSError):
+            os.utime(self.file)  # the one that was not shown for longest goes first
 
     def hand_over(self) -> list[Any] | None:
         """The terminal belongs to somebody else now, who is told its modes before the picture."""
         modes, self._modes, self.shown = self._modes, None, False
+        self._signals.close()
         return modes
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ def keep(frame: FirstFrame, lab: LabScreen) -> None:
     console = lab.app.console
     rows = enumerate(lab._compositor.render_strips())
     picture = "".join(Control.move_to(0, y).segment.text + row.render(console) for y, row in rows)
-    loaded = [m for name, m in sys.modules.items() if name.partition(".")[0] in DRAWERS]
+    loaded = [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in DRAWERS]
     files = {str(m.__file__) for m in loaded if getattr(m, "__file__", None)}
     style = Path(__file__).with_name(str(lab.app.CSS_PATH))
     frame.keep(picture, (lab.size.width, lab.size.height), sorted({*files, str(style)}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,11 @@ def doubled(x, out):
 @loop
 def greedy(out):
     out[0] = np.ones(3).sum()
+
+
+@loop
+def by_chance(out):
+    out[0] = random.random()
 
 
 @loop
@@ -74,6 +81,12 @@ def test_a_loop_that_allocates_is_refused():
         Loop("greedy", __name__)(np.zeros(1))
 
 
+def test_a_loop_that_would_need_numba_to_run_is_refused(folder):
+    with pytest.raises(RuntimeError, match="only numba"):
+        Loop("by_chance", __name__)(np.zeros(1))
+    assert not folder.exists()
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(machine, "_folders", lambda: iter([tmp_path / "shut", tmp_path / "open"]))
@@ -87,7 +100,7 @@ def test_code_is_kept_where_it_can_be_and_made_anew_where_it_is_damaged(folder):
         return out[0]
 
     assert run() == 1
-    (kept,) = folder.iterdir()
+    (kept,) = folder.rglob("*.o")
     whole, time = kept.read_bytes(), kept.stat().st_mtime_ns
     assert run() == 1 and kept.stat().st_mtime_ns == time  # read, not written
     kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -97,28 +110,49 @@ def test_code_is_kept_where_it_can_be_and_made_anew_where_it_is_damaged(folder):
 
 def test_other_sources_make_other_code_in_place_of_the_old(folder, monkeypatch):
     Loop("one", __name__)(np.zeros(1))
-    (old,) = folder.iterdir()
-    monkeypatch.setattr(machine, "_stamp", lambda package: "other")
-    Loop("one", __name__)(np.zeros(1))
-    (new,) = folder.iterdir()
-    assert new != old
+    (old,) = folder.rglob("*.o")
+    with monkeypatch.context() as changed:
+        changed.setattr(machine, "_cpu", lambda: ("another", ""))
+        changed.setattr(machine, "machine", lambda: pytest.fail("not this test's"))
+        family = machine._family(__name__)
+    assert old.parent.parent.name == machine._family(__name__) != family
+    machine._keep(folder / family, "abc", "x.o", b"of another CPU")
+    machine._keep(old.parent.parent, "other", "x.o", b"of other sources")
+    assert {path.name for path in folder.rglob("*.o")} == {"x.o"}
+    assert len(list(folder.rglob("*.o"))) == 2  # of the other CPU too
 
 
-def test_every_source_of_a_loop_is_in_its_stamp(monkeypatch):
-    read: set[Path] = set()
+def test_sources_that_change_while_they_are_compiled_leave_nothing(folder, monkeypatch):
+    stamps = iter(["before", "after"])
+    stamp = lambda package: next(stamps)  # noqa: E731
+    stamp.__wrapped__ = stamp  # pyright: ignore[reportFunctionMemberAccess]
+    monkeypatch.setattr(machine, "_stamp", stamp)
+    Loop("one", __name__)(out := np.zeros(1))
+    assert out[0] == 1 and not folder.exists()
+
+
+def test_every_source_of_the_loops_is_in_their_stamp(monkeypatch):
+    code = (
+        "import sys; from pathlib import Path; import grpolab.engine.cpu.loops as loops;"
+        "from importlib import import_module;"
+        "here = Path(loops.__file__).parent;"
+        "[import_module(f'{loops.__name__}.{p.stem}') for p in here.glob('[a-z]*.py')];"
+        "print([m.__file__ for n, m in sys.modules.items() if n.startswith('grpolab.engine.cpu.')])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    read: set[str] = set()
     original = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: read.add(self) or original(self))
-    stamp = machine._stamp.__wrapped__(__name__)
-    here = Path(machine.__file__).parent
-    assert {*(here / "loops").glob("*.py"), here / "width.py", Path(__file__)} <= read
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.add(str(self)) or original(self))
+    stamp = machine._stamp.__wrapped__(machine.LOOPS)
+    assert set(ast.literal_eval(told.stdout)) <= read
     monkeypatch.setattr(Path, "read_bytes", lambda self: original(self) + b"#")
-    assert machine._stamp.__wrapped__(__name__) != stamp
+    assert machine._stamp.__wrapped__(machine.LOOPS) != stamp
 
 
 def test_an_engine_whose_loops_are_kept_starts_without_numba():
     code = (
         "import sys, torch; from grpolab.engine.cpu import layers, session;"
-        "session.warm(); layers.warm(torch.float32);"
+        "session.warm(); layers.warm(torch.float32); layers.warm(torch.bfloat16);"
         "sys.exit('numba' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)  # keeps them

@@ -1,4 +1,5 @@
-"""The own decoder on a CPU: learning in fp32 with torch, sampling in products and compiled loops.
+"""The own decoder on a CPU. Learning: products by torch, in fp32 or bf16, and compiled loops between
+them. Sampling: compiled loops alone, in fp32.
 
 `backbone.py` is the file to read first.
 """

@@ -26,12 +26,10 @@ class Linear:
         return self.weight
 
     def about(self) -> list[int]:
-        """What a loop knows it by: where its panels begin, how many they are, inputs, where the
-        sums start, and `width`."""
-        panels = self.weight
-        return [
-            panels.data_ptr(), len(panels), panels.shape[1], self._start.ctypes.data, self.width
-        ]  # fmt: skip
+        """What a loop knows it by: where its panels begin, how many they are, where the sums
+        start, and `width`."""
+        start = self._start.ctypes.data
+        return [self.weight.data_ptr(), len(self.weight), start, self.width]
 
     def __call__(self, x: Array) -> Array:
         out = np.empty((len(x), self.width), np.float32)

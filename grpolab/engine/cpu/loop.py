@@ -8,9 +8,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shutil
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -31,6 +33,8 @@ LETTERS: dict[type, str] = {np.float32: "f", np.float64: "d", float: "d"}
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _NOTHING = ctypes.create_string_buffer(64)  # where a loop leaves that it returned nothing
 _NOWHERE = ctypes.addressof(_NOTHING)
+
+_SVML = "NUMBA_DISABLE_INTEL_SVML"
 
 _lock = Lock()
 
@@ -121,17 +125,19 @@ def _linked(code: bytes, name: str) -> int:
 
 def _code(package: str, name: str, kinds: tuple[Kind, ...]) -> bytes:
     """Machine code, kept or compiled now."""
-    file = f"{symbol(package, name, kinds)}-{_stamp(package)}.o"
+    file, stamp = f"{symbol(package, name, kinds)}.o", _stamp(package)
     for folder in _folders():
-        if (code := _checked(folder / file)) is not None:
+        if (code := _checked(folder / _family(package) / stamp / file)) is not None:
             return code
-    os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")  # its functions would be missing later
+    os.environ.setdefault(_SVML, "1")  # its functions would be missing later
     from grpolab.engine.cpu.loops.compiler import machine_code
 
     code = machine_code(package, name, kinds)
+    if _stamp.__wrapped__(package) != stamp:
+        return code  # sources have changed meanwhile: nobody knows which of them this is made of
     for folder in _folders():
         try:
-            _keep(folder, file, code)
+            _keep(folder / _family(package), stamp, file, code)
         except OSError:
             continue
         break
@@ -141,18 +147,27 @@ def _code(package: str, name: str, kinds: tuple[Kind, ...]) -> bytes:
 def _folders() -> Iterator[Path]:
     """Where machine code may be kept."""
     yield Path(__file__).parent / "__pycache__"
-    cache_home = os.environ.get("XDG_CACHE_HOME")
-    yield (Path(cache_home) if cache_home else Path.home() / ".cache") / "grpolab"
+    with suppress(RuntimeError):  # nobody's home
+        cache_home = os.environ.get("XDG_CACHE_HOME")
+        yield (Path(cache_home) if cache_home else Path.home() / ".cache") / "grpolab"
+
+
+def _family(package: str) -> str:
+    """A folder for the loops of a package on one kind of CPU, where what other sources gave is in
+    the way."""
+    numba = {k: v for k, v in os.environ.items() if k.startswith("NUMBA_") and k != _SVML}
+    about = repr((package, llvmlite.__version__, _cpu(), sorted(numba.items())))
+    return f"loops-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
 
 @cache
 def _stamp(package: str) -> str:
-    """Changes with the sources, with what compiles them, and with the CPU."""
+    """Changes with the sources. (numba's version is llvmlite's: each goes with one only.)"""
     here = Path(__file__).parent
     sources = [*sorted(here.glob("loops/*.py")), Path(__file__), here / "width.py"]
     if package != LOOPS:
         sources.append(Path(sys.modules[package].__file__ or ""))
-    found = hashlib.sha256(repr((llvmlite.__version__, _cpu())).encode())
+    found = hashlib.sha256()
     for source in sources:
         found.update(source.read_bytes())
     return found.hexdigest()[:16]
@@ -168,11 +183,15 @@ def _checked(path: Path) -> bytes | None:
     return code if hashlib.sha256(code).digest() == digest else None
 
 
-def _keep(folder: Path, file: str, code: bytes) -> None:
-    """Machine code in place of what older sources gave. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"{file.rsplit('-', 1)[0]}-*.o"):
-        old.unlink(missing_ok=True)
-    new = folder / f"{file}.{os.getpid()}"
-    new.write_bytes(hashlib.sha256(code).digest() + code)
-    os.replace(new, folder / file)
+def _keep(family: Path, stamp: str, file: str, code: bytes) -> None:
+    """Machine code in place of what other sources gave. Raises OSError."""
+    (family / stamp).mkdir(parents=True, exist_ok=True)
+    for other in family.iterdir():
+        if other.name != stamp:
+            shutil.rmtree(other, ignore_errors=True)
+    new = family / stamp / f"{file}.{os.getpid()}"
+    try:
+        new.write_bytes(hashlib.sha256(code).digest() + code)
+        os.replace(new, family / stamp / file)
+    finally:
+        new.unlink(missing_ok=True)

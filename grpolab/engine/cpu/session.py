@@ -110,8 +110,9 @@ class Session:
         self._tokens = 0  # of each answer so far
         seen = int(self._lengths.max()) + max_tokens
         self._room = np.empty((3, max(s.head_dim, seen) + LANES), F)
-        self._work = weights.room(max(int(mask.sum()), len(group)))
+        self._work = weights.room(int(mask.sum()))
         self.logits: Array = self._read(prompts.ids[used].numpy(), mask)  # [n, V]
+        self._work = weights.room(len(group))
 
     def _read(self, ids: Array, mask: Array) -> Array:
         """Put the prompts into the cache; logits of their ends [K, V]."""
@@ -134,7 +135,7 @@ class Session:
 
 @cache
 def warm() -> None:
-    """Compile all loops, or load them where an earlier process did: some seconds, or some
+    """Compile all loops, some ten seconds, or load them where an earlier process did, some
     hundredths of one."""
     shape = Shape(
         hidden=4, layers=1, heads=1, kv_heads=1, head_dim=4, eps=1e-6, theta=1e4, longest=8

@@ -90,7 +90,7 @@ class SamplingWeights:
 
     @cached_property
     def _linears(self) -> Array:
-        """[L, 4, 5]: what the loop over all layers knows their linears by."""
+        """[L, 4, 4]: what the loop over all layers knows their linears by."""
         return np.array([[y.about() for y in (x.qkv, x.out, x.gate_up, x.down)]
                          for x in self.layers])  # fmt: skip
 

@@ -22,6 +22,9 @@ from grpolab.engine.cpu.loops.numbers import OPTIONS, intrinsic
 BLOCK = types.CPointer(types.int64)
 BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
+EVERYWHERE = {"memcpy", "memmove", "memset", "log", "logf", "floor", "floorf"}
+"""What every process has that runs Python."""
+
 _WORD = ir.IntType(64)
 
 
@@ -53,9 +56,9 @@ def _close(code: Any, name: str) -> None:
         if own is not entry and not own.is_declaration:
             own.linkage = binding.Linkage.internal
     entry.name = name
-    wanted = [f.name for f in code.functions if f.is_declaration and not f.name.startswith("llvm.")]
-    if missing := [w for w in wanted if not binding.address_of_symbol(w)]:
-        raise RuntimeError(f"{name} needs {', '.join(missing)}, which only numba has")
+    wanted = [x.name for x in (*code.functions, *code.global_variables) if x.is_declaration]
+    if missing := [w for w in wanted if not w.startswith("llvm.") and w not in EVERYWHERE]:
+        raise RuntimeError(f"{name} needs {', '.join(missing)}, which only numba may have")
 
 
 def _number(place: int, letter: str) -> Any:

@@ -133,7 +133,7 @@ def layers(
 ):  # fmt: skip
     """All layers on new tokens [n]: `normed` [n, H] becomes what the head reads.
 
-    embed [V, H]; linears [L, 4, 5]: of each layer's qkv, out, gate and up, and down, see
+    embed [V, H]; linears [L, 4, 4]: of each layer's qkv, out, gate and up, and down, see
     `Linear.about`; to work in: stream [n, H], qkv, found [n, heads · D], wide [n, H at least], both
     [n, 2 I at least], inner [n, I]; the rest as in `attend`.
     """
@@ -153,7 +153,7 @@ def layers(
 @inlined
 def _linear(x, linears, layer, which, out):
     panels, count = located(linears[layer, which, 0]), linears[layer, which, 1]
-    bias, outputs = located(linears[layer, which, 3]), linears[layer, which, 4]
+    bias, outputs = located(linears[layer, which, 2]), linears[layer, which, 3]
     times(place(x, 0), len(x), x.shape[1], panels, count, bias, place(out, 0), outputs)
 
 

@@ -58,8 +58,7 @@ def _floor(typing, x):
 @intrinsic
 def place(typing, x, count):
     """A pointer to what begins so many elements behind an array's begin; the array must outlive it,
-    as an argument does. (A view in a loop costs as much as an attention's key: numba counts its
-    holders.)"""
+    as an argument does."""
     if x.layout != "C" or x.dtype not in (types.float32, types.uint16):
         raise TypingError(f"places are counted in plain arrays of fp32 or bf16, not in {x}")
 
