@@ -44,10 +44,10 @@ def last(engine: Engine) -> ev.Ended:
     return end
 
 
-@pytest.fixture
-def whole(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest of the long run when nothing happens to it."""
-    engine = start(tmp_path / "whole", train=LONG)
+    engine = start(tmp_path_factory.mktemp("whole") / "run", train=LONG)
     assert engine.wait(120) == 0, engine.log_tail()
     return last(engine).digest
 

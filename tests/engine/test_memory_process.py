@@ -33,24 +33,25 @@ SCENARIO: dict[str, Any] = {
 def measured(
     name: str, folder: Path, threads: int = 1, device: str = "cpu", quantize: str = "none"
 ) -> dict[str, Any]:
-    """A small lab in a process of its own, on a model made by another one, once. On several threads
-    it is chance how far the peaks of two microbatches meet."""
-    model = folder / name
-    ask = SHAPES[name] | {"path": str(model), "scenario": SCENARIO, "steps": 3}
+    """A small lab in a process of its own, on one of `models`. On several threads it is chance how
+    far the peaks of two microbatches meet."""
+    ask = SHAPES[name] | {"path": str(folder / name), "scenario": SCENARIO, "steps": 3}
     ask |= {"threads": threads}
     ask |= {"device": device, "model": {"quantize": quantize}}
-    make = "import json, sys; from pathlib import Path; from tests.engine.memory_child import *; "
-    make += "make_model(Path(sys.argv[2]), json.loads(sys.argv[1]))"
-    env = launch.environment() | {"TRANSFORMERS_VERBOSITY": "error"}
-    told, others = "", in_use() if device == "cuda" else 0
-    for command in [["-c", make]] * (not model.exists()) + [[str(CHILD)]]:
-        done = subprocess.run(
-            ["nice", "-n", "15", sys.executable, *command, json.dumps(ask), str(model)],
-            capture_output=True, text=True, env=env, check=False, timeout=600,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        told = done.stdout
+    others = in_use() if device == "cuda" else 0
+    told = child(str(CHILD), json.dumps(ask))
     return json.loads(told.splitlines()[-1]) | {"others": others}
+
+
+def child(*command: str) -> str:
+    """What a process of its own says."""
+    env = launch.environment() | {"TRANSFORMERS_VERBOSITY": "error"}
+    done = subprocess.run(
+        ["nice", "-n", "15", sys.executable, *command],
+        capture_output=True, text=True, env=env, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 def in_use() -> int:
@@ -64,7 +65,14 @@ def in_use() -> int:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("memory")
+    """All shapes, made by one process, which is not the one that is measured."""
+    folder = tmp_path_factory.mktemp("memory")
+    make = "import json, sys; from pathlib import Path; from tests.engine.memory_child import *\n"
+    make += (
+        "for name, ask in json.loads(sys.argv[1]).items(): make_model(Path(sys.argv[2], name), ask)"
+    )
+    child("-c", make, json.dumps(SHAPES), str(folder))
+    return folder
 
 
 def named(owners: dict[str, int]) -> int:
