@@ -9,6 +9,7 @@ import again.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -56,6 +57,7 @@ def _check_checkpoint(run: Path, step: int) -> None:
 
 def main(argument: str) -> None:
     """Answer the request, then turn into `python -m grpolab.engine`."""
+    gc.disable()  # the engine turns it on again once it is open
     request = launch.Request(**json.loads(argument))
     try:
         run, arguments = prepare(request)
