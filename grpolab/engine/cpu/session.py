@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from grpolab.engine.backbone import Prompts
 from grpolab.engine.cpu.linear import Linear
 from grpolab.engine.cpu.loop import Loop
-from grpolab.engine.cpu.numbers import F
+from grpolab.engine.cpu.numbers import Array, F
 from grpolab.engine.cpu.tree import Tree
 from grpolab.engine.cpu.weights import SamplingLayer, SamplingWeights
 from grpolab.engine.cpu.width import LANES
@@ -31,8 +29,6 @@ _distribution, _draw = Loop("decoding.distribution"), Loop("decoding.draw")
 
 STREAM_EVERY = 8
 """Tokens between streamed texts."""
-
-Array = NDArray[Any]
 
 
 @torch.no_grad()

@@ -37,9 +37,7 @@ class SamplingWeights:
     """Made anew after each update, which costs as much as two tokens."""
 
     layers: list[SamplingLayer]
-    norms: (
-        Array  # [L, heads + kv_heads, D], where queries and keys are normed (Qwen3), or [L, 0, D]
-    )
+    norms: Array  # [L, heads + kv_heads, D] of queries and keys (Qwen3), or [L, 0, D]
     embed: Array  # [V, H]
     head: Linear  # [V, H] with the last norm in it
     cos: Array  # [positions, D / 2]

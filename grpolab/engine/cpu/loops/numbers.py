@@ -29,14 +29,6 @@ inlined = njit(**OPTIONS, forceinline=True)
 
 
 @intrinsic
-def _bits(typing, x):
-    def make(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return types.int32(types.float32), make
-
-
-@intrinsic
 def _float(typing, bits):
     def make(context, builder, signature, args):
         return builder.bitcast(args[0], ir.FloatType())
