@@ -145,7 +145,7 @@ def _loads(
                 critic=model.critic if any(a.needs_critic for a in made) else None,
                 remembers=int(any(a.measures for a in made))
                 + any(s.name == "grpo-iterative" for s in sections),
-                frugal=model.frugal, evaluated=scenario.evaluate.prompts,
+                frugal=model.frugal, evaluated=scenario.evaluate.prompts, panel=_panel(),
             )
         )  # fmt: skip
     # where no row is padded
@@ -160,6 +160,12 @@ def _learned_in(scenario: Scenario, config: Mapping[str, Any]) -> int:
     stored = config.get("dtype") or config.get("torch_dtype")
     has_it = any(feature.endswith("bf16") for feature in features())
     return 2 if has_it and stored != "bfloat16" else 4
+
+
+def _panel() -> int:
+    """Outputs of a panel of the sampler's weights: three of this CPU's vectors of fp32."""
+    known = features()
+    return 3 * (16 if "AVX-512" in known else 8 if "AVX2" in known else 4)
 
 
 def _rows(scenario: Scenario, device: str, prompt: int) -> int:
@@ -213,6 +219,7 @@ def _passing(shape: ModelShape, load: Load) -> Phases:
             "loss_tiles": f.sampling_tiles(shape, load),
         },
         "score": {
+            "activations": f.ahead(load, f.activations(shape, load)),
             "workspace": f.score_workspace(shape, load),
             "loss_tiles": f.loss_tiles(shape, load),
         },

@@ -59,6 +59,7 @@ class Load:
     frugal: bool = False  # on a GPU: activations computed again, caches given back after sampling
     evaluated: int = 0  # held-out prompts of one evaluation
     mean_prompt: int = 0  # tokens, where it differs from the longest
+    panel: int = 1  # on a CPU: outputs that the sampler's weights lie together by
 
     @property
     def half(self) -> bool:
@@ -124,8 +125,8 @@ def stacked(m: ModelShape, load: Load) -> list[tuple[int, int, int]]:
 def backbone_copy(m: ModelShape, load: Load) -> int:
     """What products multiply by.
 
-    CPU: every stacked group, adapters and norms folded in, as the sampler lays it out, in fp32; and
-    unless the model is large, as the update has it (in fp32 where there is something to fold) and
+    CPU: every stacked group, adapters and norms folded in, as the sampler lays it out, in fp32 and
+    whole panels; and unless the model is large, as the update has it (in fp32 where there is something to fold) and
     with the norms for the reference. And the sampler's head. GPU and 4 bit: [out, in + ranks
     rounded up to 64] in bf16 for every group, or, lean, one scratch as large as the largest group.
     """
@@ -139,8 +140,14 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     for names, (i, o, room) in zip(m.groups, stacked(m, load), strict=True):
         normed = len(names) > 1  # those stacked stand behind a norm
         folds = 2 if load.learned_in == 2 else (room > 0 or normed) + normed  # policy, reference
-        sizes.append(i * o * (4 + kept * folds * load.learned_in))
-    return m.layers * sum(sizes) + 4 * m.vocabulary * m.hidden + 4 * m.longest * m.head_dim
+        sizes.append(i * (4 * in_panels(o, load) + o * kept * folds * load.learned_in))
+    head = 4 * in_panels(m.vocabulary, load) * m.hidden
+    return m.layers * sum(sizes) + head + 4 * m.longest * m.head_dim
+
+
+def in_panels(outputs: int, load: Load) -> int:
+    """Outputs, those of the last panel twice that the one before it has."""
+    return -(-outputs // load.panel) * load.panel
 
 
 def adapted(names: Collection[str], load: Load) -> list[str]:
@@ -246,6 +253,12 @@ def activations(m: ModelShape, load: Load) -> int:
     flat = tokens(load, rows) * (4 * m.hidden + 5 * q + 3 * kv + inner)
     keys = rows * (load.prompt + load.answer) * 2 * kv
     return m.layers * (flat + keys) * load.width * (2 if load.critic else 1)
+
+
+def ahead(load: Load, activations: int) -> int:
+    """Of an update's activations the critic's, which are there from scoring on, where all rows are
+    in the works at a time."""
+    return activations // 2 if load.critic and load.micro_rows == load.rows else 0
 
 
 def loss_tiles(m: ModelShape, load: Load) -> int:

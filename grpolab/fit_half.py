@@ -34,6 +34,7 @@ def passing(m: ModelShape, load: Load) -> Phases:
     scored = load.micro_rows if load.frugal else load.chunk_rows
     forward = f.tokens(load, scored) * _wide_forward(m, load)
     out["score"] = _with(kept, _larger(f.loss_tiles(m, load) * 2 // 3, forward))
+    out["score"]["activations"] = f.ahead(load, activations(m, load))
     out["update"] = _with(kept, update(m, load))
     learned = 4 * f.trainable(m, load)
     out["step"] = _with(kept, {"gradients": learned, "workspace": learned})

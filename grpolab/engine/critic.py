@@ -3,10 +3,13 @@ it is worth."""
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from grpolab.engine.backbone import Backbone
 from grpolab.engine.optimizer import AdamW
@@ -15,6 +18,15 @@ from grpolab.engine.score import contexts
 
 WARM_AT = 0.1
 """Smoothed explained variance from which a critic counts as warm."""
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A forward whose backward is still to come."""
+
+    rows: Tensor  # [n] of the rollout
+    value: Tensor  # [n, T] with its graph
+    saved: list[weakref.ref[Tensor]]  # what the graph keeps
 
 
 class Critic:
@@ -31,6 +43,7 @@ class Critic:
         self.warm = False
         self.age = 0  # steps that it has learned from
         self.pretrained = 0  # rollouts before the first of them
+        self._ahead: dict[int, Ahead] = {}  # by their first row
 
     def state(self) -> dict[str, Any]:
         """What it knows about itself; JSON, part of a checkpoint."""
@@ -56,6 +69,39 @@ class Critic:
         """V of the state before each token, 0 on padding. [n, T]."""
         states, at = contexts(self.backbone, self.adapter, rollout)
         return (states.float() @ self.weight + self.bias)[at] * rollout.mask
+
+    # --- the forward of scoring is also that of the first update ---
+
+    def ahead(self, rows: Tensor, rollout: Rollout) -> Tensor:
+        """`values` of these rows, without gradient, and their graph kept for `recall`."""
+        saved: list[weakref.ref[Tensor]] = []
+
+        def keep(tensor: Tensor) -> Tensor:
+            saved.append(weakref.ref(tensor))
+            return tensor
+
+        with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
+            value = self.values(rollout)
+        self._ahead[int(rows[0])] = Ahead(rows, value, saved)
+        return value.detach()
+
+    def recall(self, rows: Tensor) -> Tensor | None:
+        """The values of these rows with their graph, once, where it was kept. Where it was for
+        other rows, none of it is of use any more."""
+        found = self._ahead.pop(int(rows[0]), None)
+        if found is not None and torch.equal(found.rows, rows):
+            return found.value
+        self.forget()
+        return None
+
+    def forget(self) -> None:
+        """Keep no graph any longer."""
+        self._ahead.clear()
+
+    def kept(self) -> list[Tensor]:
+        """What the graphs hold that are kept."""
+        found = [ref() for ahead in list(self._ahead.values()) for ref in ahead.saved]
+        return [tensor for tensor in found if tensor is not None]
 
     def judge(self, explained_variance: float) -> bool:
         """Take in one step's explained variance; True when it has just become warm, or cold

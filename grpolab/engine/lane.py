@@ -130,8 +130,7 @@ class Lane:
             ref = self.reference_logp(rollout, self.rollout.temperature)
         old = rollout.logp
         if self.critic is not None:
-            critic = self.critic
-            (value,) = self._each(rollout, lambda p: (critic.values(p),))
+            value = self._values(self.critic, rollout)
         if algorithm.needs_entropy or algorithm.needs_sampler_gap:
             own, entropy = self._each(rollout, self._scores)
             if algorithm.needs_sampler_gap:
@@ -143,19 +142,31 @@ class Lane:
             critic_age=self.critic.age if self.critic is not None else 0,
         )  # fmt: skip
 
+    def _values(self, critic: Critic, rollout: Rollout) -> Tensor:
+        """The critic's of every state [N, T], in the pieces of the update. Where that holds the
+        graphs of all of them at a time anyway, they are kept for it."""
+        critic.forget()
+        every = torch.arange(len(rollout.group), device=self.backbone.device)
+        learned = self.relief.pieces(every, pieces.rows_at_once(self, rollout))
+        keep = self.train.minibatches == 1 and len(learned) <= self.workers.at_once
+        (value,) = self._each(
+            rollout, lambda rows, p: (critic.ahead(rows, p) if keep else critic.values(p),), learned
+        )
+        return value
+
     def reference_logp(self, rollout: Rollout, temperature: float) -> Tensor:
         """Log-probs of the rollout under the reference. [N, T]."""
         of = self.reference
-        (logp,) = self._each(rollout, lambda p: score(self.backbone, of, p, temperature)[:1])
+        (logp,) = self._each(rollout, lambda rows, p: score(self.backbone, of, p, temperature)[:1])
         return logp
 
     def policy_logp(self, rollout: Rollout, temperature: float) -> Tensor:
         """Log-probs of the rollout under the policy of now. [N, T]."""
         of = self.adapter
-        (logp,) = self._each(rollout, lambda p: score(self.backbone, of, p, temperature)[:1])
+        (logp,) = self._each(rollout, lambda rows, p: score(self.backbone, of, p, temperature)[:1])
         return logp
 
-    def _scores(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    def _scores(self, rows: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
         return score(self.backbone, self.adapter, rollout, self.rollout.temperature)
 
     def update(self, rollout: Rollout, batch: Batch, credit: Credit, step: int) -> Report:
@@ -187,19 +198,20 @@ class Lane:
         return critic is not None and critic.age == 0 and critic.pretrained < wanted
 
     def _each(
-        self, rollout: Rollout, of: Callable[[Rollout], tuple[Tensor, ...]]
-    ) -> tuple[Tensor, ...]:
-        """Per-token quantities of every row, without gradient. Each [N, T]."""
+        self, rollout: Rollout, of: Callable[[Tensor, Rollout], tuple[Tensor, ...]],
+        split: Sequence[Tensor] | None = None,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """Per-token quantities of every row, without gradient, by what a piece of the rows has.
+        `split`: the pieces, if not as many rows as are scored together. Each [N, T]."""
 
         def work(rows: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             with torch.no_grad():
-                return rows, of(part(rollout, rows)[0])
+                return rows, of(rows, part(rollout, rows)[0])
 
+        split = pieces.scored(self, rollout) if split is None else split
         found = [
             piece
-            for done in self.workers.map(
-                lambda rows: self.relief.run(work, rows), pieces.scored(self, rollout)
-            )
+            for done in self.workers.map(lambda rows: self.relief.run(work, rows), split)
             for piece in done
         ]
         out = tuple(torch.zeros_like(rollout.mask) for _ in found[0][1])
@@ -338,6 +350,7 @@ class Lane:
             "reference": [self.backbone.adapter(name) for name in self._copies],
             "optimizer": [(o.first, o.second) for o in learns],
             "gradients": [[t.grad for t in o.tensors.values()] for o in learns],
+            "activations": self.critic.kept() if self.critic is not None else [],
             "workspace": [] if self.held is None else self.held.tensors(),
         }
 

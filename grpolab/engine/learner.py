@@ -38,6 +38,7 @@ class Learner:
         self.gap: float | None = None  # mean |log-prob of the sampler − of the trainer|, per token
         self.norms: list[float] = []  # of the policy's gradient in each update, before clipping
         self._old: dict[int, Tensor] = {}  # states of the rollout policy, by a piece's first row
+        self._start = self._versions()
 
     @property
     def share(self) -> float:
@@ -74,7 +75,10 @@ class Learner:
                     lane.backbone, lane.adapter, piece, lane.rollout.temperature,
                     entropy_grad=bonus,
                 )  # fmt: skip
-            value = lane.critic.values(piece) if lane.critic is not None else None
+            value = None
+            if (critic := lane.critic) is not None:
+                value = critic.recall(rows)
+                value = critic.values(piece) if value is None else value
             now = Forward(logp, entropy, value)
             share = loss(rows, width, now)
             # the log-probs lie on the way of the gradient: theirs costs nothing
@@ -125,9 +129,14 @@ class Learner:
             norm = lane.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
             if (critic := lane.critic) is not None:
                 rate = share * train.critic_learning_rate * _warm(critic.optimizer, train)
+                critic.forget()
                 critic.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
         self.norms.append(norm)
         return norm
+
+    def _versions(self) -> list[int]:
+        """Other than they were as soon as the policy has moved."""
+        return [t._version for t in self.policy.values()]
 
     # --- second order ---
 
@@ -151,6 +160,7 @@ class Learner:
     def measure(self) -> Measured:
         lane = self.lane
         logp, entropy = (torch.zeros_like(self.rollout.mask) for _ in range(2))
+        unmoved = self._versions() == self._start
 
         @torch.no_grad()
         def work(rows: Tensor) -> float:
@@ -158,7 +168,8 @@ class Learner:
             states, at = contexts(lane.backbone, lane.adapter, piece)
             first = int(rows[0])
             if first not in self._old:
-                self._old[first], _ = contexts(lane.backbone, lane.snapshot, piece)
+                before = states if unmoved else contexts(lane.backbone, lane.snapshot, piece)[0]
+                self._old[first] = before
             now, spread, kl = compared(
                 lane.backbone, states, self._old[first], at, piece.tokens,
                 lane.rollout.temperature, room(lane) // 8,
@@ -172,8 +183,12 @@ class Learner:
         return Measured(logp, entropy, total / max(float(self.rollout.mask.sum()), 1.0))
 
     def fisher(self, share: float) -> Callable[[Tensor], Tensor]:
-        """Double backward through KL(sg(π_θ)‖π_θ), whose Hessian at θ is the Fisher information.
-        The first backward is done once and kept for all products."""
+        """Products with the Fisher information of `share` of the rows, the mean over their tokens.
+
+        F = Jᵀ diag(p) J, where J are the derivatives of all log-probs over the vocabulary. A
+        backward is linear in what it is given, and its own derivative in that gives J v; Jᵀ is the
+        backward itself. Both graphs are made once and kept for all products; nothing is
+        differentiated twice in what the policy computes."""
         lane, tensors = self.lane, list(self.policy.values())
         count = len(self.rollout.group)
         kept = max(1, round(share * count))
@@ -181,30 +196,33 @@ class Learner:
         tokens = max(float(self.rollout.mask[rows].sum()), 1.0)
         width = self.rollout.mask.shape[1]
 
-        def slope(some: Tensor) -> Tensor:
+        def prepare(some: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             piece, _ = part(self.rollout, some)
             logp, at = distinct(lane.backbone, lane.adapter, piece, lane.rollout.temperature)
             count = logp.new_zeros(len(logp)).index_add_(0, at.flatten(), piece.mask.flatten())
-            fixed = logp.detach()
-            kl = ((fixed.exp() * (fixed - logp)).sum(-1) * count).sum() / tokens
-            grads = torch.autograd.grad(kl, tensors, create_graph=True, materialize_grads=True)
-            return torch.cat([g.reshape(-1) for g in grads])
+            p = logp.detach().exp() * (count / tokens)[:, None]
+            push = torch.zeros_like(logp, requires_grad=True)
+            grads = torch.autograd.grad(
+                logp, tensors, push, create_graph=True, materialize_grads=True
+            )
+            return logp, p, push, torch.cat([g.reshape(-1) for g in grads])
 
         # fused kernels have no second derivative
         with sdpa_kernel(SDPBackend.MATH), lane.backbone.differentiable_twice():
             alone = lane.workers.parallel
             some = rows.split(FISHER_ROWS) if alone else few(lane, rows, width)
-            slopes = lane.workers.map(slope, some)
+            prepared = lane.workers.map(prepare, some)
 
         def product(v: Tensor) -> Tensor:
-            def one(g: Tensor) -> Tensor:
+            def one(of: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+                logp, p, push, pulled = of
+                (along,) = torch.autograd.grad(pulled, push, v, retain_graph=True)
                 grads = torch.autograd.grad(
-                    g @ v, tensors, retain_graph=True, materialize_grads=True
+                    logp, tensors, p * along, retain_graph=True, materialize_grads=True
                 )
-                return torch.cat([x.reshape(-1) for x in grads])
+                return torch.cat([g.reshape(-1) for g in grads])
 
-            parts = lane.workers.map(one, slopes)
-            return torch.stack(parts).sum(0)
+            return torch.stack(lane.workers.map(one, prepared)).sum(0)
 
         return product
 

@@ -66,6 +66,30 @@ def test_four_bits_and_their_scales():
     )
 
 
+def test_the_sampler_s_weights_lie_in_whole_panels():
+    from grpolab.engine.cpu.width import WIDTH
+
+    m = replace(ModelShape.of(QWEN), longest=256)
+    load = replace(LOAD, cuda=False, quantize="none", copy=False, panel=48)
+    assert fit._panel() == WIDTH  # as the engine finds it on this CPU
+    assert [f.in_panels(o, load) for o in (1, 48, 49, 1152)] == [48, 48, 96, 1152]
+    layer = 896 * (1152 + 912 + 9744) + 4864 * 912  # 896 outputs in 19 panels, 9728 in 203
+    head = 151968 * 896
+    assert f.backbone_copy(m, load) == 4 * (24 * layer + head + 256 * 64)
+
+
+def test_the_critic_s_activations_are_there_from_scoring_on():
+    section = {"name": "x", "algorithm": "ppo", "rollout": {"prompts": 4, "group_size": 8}}
+    for rows, threads, kept in ((32, 1, True), (16, 1, False), (16, 2, True)):
+        phases = fit.predict(
+            build(section | {"train": {"microbatch": rows}}), "cpu", threads
+        ).phases
+        score, update = (phases[p].get("activations", 0) for p in ("score", "update"))
+        assert score == (update // 2 if kept else 0) < update
+    phases = fit.predict(build(section | {"algorithm": "grpo"}), "cpu", 2).phases
+    assert phases["score"].get("activations", 0) == 0
+
+
 def test_a_copy_has_room_for_the_adapters_and_lean_mode_for_one_layer():
     m = ModelShape.of(QWEN)
     layer = (896 + 256) * 960 + 896 * 960 + 9728 * 960 + 896 * 4928

@@ -1,0 +1,117 @@
+"""The critic's forward of scoring serves the first update too, where that holds all rows anyway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from grpolab import events as ev
+from grpolab.engine.critic import Critic
+from grpolab.engine.lab import Lab
+from grpolab.engine.learner import Learner
+from tests.engine.conftest import OpenLab, only, state_of
+
+
+@pytest.fixture
+def forwards(monkeypatch) -> list[int]:
+    """Rows of every forward of a critic, as they are made."""
+    seen: list[int] = []
+    values = Critic.values
+
+    def counted(self: Critic, rollout: Any):
+        seen.append(len(rollout.group))
+        return values(self, rollout)
+
+    monkeypatch.setattr(Critic, "values", counted)
+    return seen
+
+
+def steps(lab: Lab, count: int) -> None:
+    for _ in range(count):
+        lab.advance()
+
+
+@pytest.mark.parametrize("name", ["ppo", "trpo"])
+@pytest.mark.parametrize(
+    ("kind", "quantize"), [("llama", "none"), ("gpt2", "none"), ("llama", "nf4")]
+)
+def test_nothing_is_changed_by_it(
+    name: str, kind: str, quantize: str, open_small: OpenLab, forwards: list[int], monkeypatch
+):  # fmt: skip
+    def run(folder: str) -> tuple[dict[str, str], list[int]]:
+        lab, _ = open_small(
+            name, kind=kind, model={"quantize": quantize}, rollout={"max_tokens": 5},
+            train={"microbatch": 8, "steps": 9},
+        )  # fmt: skip
+        forwards.clear()
+        steps(lab, 2)
+        critic = lab.lanes["main"].critic
+        assert critic is not None and not critic.kept()
+        return state_of(lab.lanes["main"]), [*forwards]
+
+    kept, fewer = run("kept")
+    monkeypatch.setattr(Critic, "ahead", lambda self, rows, piece: self.values(piece))
+    again, more = run("again")
+    assert kept == again
+    # of a step one scoring and two updates; the first update's is that of scoring
+    assert fewer == [8, 8] * 2 and more == [8, 8, 8] * 2
+
+
+@pytest.mark.parametrize(
+    ("threads", "train", "kept"),
+    [
+        (1, {"microbatch": 8}, True),
+        (1, {"microbatch": 4}, False),  # two pieces, one at a time
+        (2, {"microbatch": 4}, True),
+        (2, {"microbatch": 4, "minibatches": 2}, False),
+    ],
+)
+def test_no_more_is_held_than_in_the_update(
+    threads: int, train: dict[str, int], kept: bool, open_small: OpenLab, forwards: list[int]
+):
+    lab, seen = open_small("ppo", threads=threads, train=train | {"steps": 9})
+    steps(lab, 3)
+    assert sum(forwards) == 3 * (16 if kept else 24)  # scoring and two updates
+    phases = only(seen, ev.StepDone)[-1].memory_phases
+    assert (phases["score"]["activations"] > 0) == kept
+    update = phases.get("update") or phases["backward"]
+    assert phases["score"]["activations"] < update["activations"]
+
+
+def test_threads_do_not_change_the_values(open_small: OpenLab):
+    found = []
+    for threads in (1, 2):
+        lab, _ = open_small(
+            "ppo", threads=threads, train={"microbatch": 4, "steps": 9}, rollout={"max_tokens": 5}
+        )
+        steps(lab, 2)
+        found.append(state_of(lab.lanes["main"]))
+    assert found[0] == found[1]
+
+
+def test_what_is_out_of_date_is_not_used(open_small: OpenLab):
+    lab, _ = open_small("ppo", train={"microbatch": 8})
+    lane = lab.lanes["main"]
+    critic = lane.critic
+    assert critic is not None
+    rollout = lane.sample([[20, 21], [23, 24]], ("test",))
+    every = torch.arange(8)
+
+    def scored() -> None:
+        lane.score(rollout, torch.linspace(0, 1, 8))
+        assert critic.kept()
+
+    scored()
+    assert critic.recall(every[:4]) is None  # other rows: memory was short
+    assert critic.recall(every) is None and not critic.kept()
+    scored()
+    found = critic.recall(every)
+    assert found is not None and found.requires_grad
+    assert critic.recall(every) is None
+    del found
+    assert not critic.kept()
+    scored()
+    Learner(lane, rollout, 1).step()  # the critic may have moved
+    assert critic.recall(every) is None and not critic.kept()
