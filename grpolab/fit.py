@@ -213,11 +213,12 @@ def _passing(shape: ModelShape, load: Load) -> Phases:
     """What comes and goes in each phase."""
     if load.half:
         return fit_half.passing(shape, load)
-    return {
-        "rollout": {
-            "kv_cache": f.kv_cache(shape, load),
-            "loss_tiles": f.sampling_tiles(shape, load),
-        },
+    held_out = replace(
+        load, groups=load.evaluated, rows=2 * load.evaluated, chunk=2 * f.CHUNK
+    )  # each prompt sampled, and its likeliest answer
+    evaluate = {"evaluate": _sampling(shape, held_out)} if load.evaluated else {}
+    return evaluate | {
+        "rollout": _sampling(shape, load),
         "score": {
             "activations": f.ahead(load, f.activations(shape, load)),
             "workspace": f.score_workspace(shape, load),
@@ -233,6 +234,14 @@ def _passing(shape: ModelShape, load: Load) -> Phases:
             "gradients": 4 * f.trainable(shape, load),
             "workspace": f.step_workspace(shape, load),
         },
+    }
+
+
+def _sampling(shape: ModelShape, load: Load) -> dict[str, int]:
+    return {
+        "kv_cache": f.kv_cache(shape, load),
+        "loss_tiles": f.sampling_tiles(shape, load),
+        "workspace": f.sampling_workspace(shape, load),
     }
 
 

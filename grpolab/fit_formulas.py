@@ -36,6 +36,10 @@ FRUGAL_TOKENS = 2048
 CHUNK = 32
 """Rows that one CPU thread samples or scores together."""
 
+READ = 1024
+"""Tokens of prompts that one CPU thread reads at once: more would not be faster, and what a layer
+works on is as large as they."""
+
 
 @dataclass(frozen=True)
 class Load:
@@ -60,6 +64,7 @@ class Load:
     evaluated: int = 0  # held-out prompts of one evaluation
     mean_prompt: int = 0  # tokens, where it differs from the longest
     panel: int = 1  # on a CPU: outputs that the sampler's weights lie together by
+    chunk: int = CHUNK  # rows that one CPU thread samples or scores together
 
     @property
     def half(self) -> bool:
@@ -84,7 +89,9 @@ class Load:
     @property
     def chunk_rows(self) -> int:
         """Rows that are sampled or scored at a time."""
-        return self.rows if self.cuda or not self.native else min(self.rows, CHUNK * self.at_once)
+        return (
+            self.rows if self.cuda or not self.native else min(self.rows, self.chunk * self.at_once)
+        )
 
 
 # --- what lasts ---
@@ -126,9 +133,10 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     """What products multiply by.
 
     CPU: every stacked group, adapters and norms folded in, as the sampler lays it out, in fp32 and
-    whole panels; and unless the model is large, as the update has it (in fp32 where there is something to fold) and
-    with the norms for the reference. And the sampler's head. GPU and 4 bit: [out, in + ranks
-    rounded up to 64] in bf16 for every group, or, lean, one scratch as large as the largest group.
+    whole panels; and unless the model is large, as the update has it (in fp32 where there is
+    something to fold) and with the norms for the reference. And the sampler's head. GPU and 4 bit:
+    [out, in + ranks rounded up to 64] in bf16 for every group, or, lean, one scratch as large as
+    the largest group.
     """
     if not load.native or (load.half and load.quantize == "none"):
         return 0  # the weights themselves are the copy
@@ -276,6 +284,18 @@ def sampling_tiles(m: ModelShape, load: Load) -> int:
     """Logits, log-probs, noise and their sum for one token of every row, fp32; in the CPU's own
     loop logits and probabilities."""
     return 4 * (2 if load.native else 4) * load.chunk_rows * m.vocabulary
+
+
+def sampling_workspace(m: ModelShape, load: Load) -> int:
+    """In the CPU's own loop, for every token that goes through the layers at once: the stream
+    twice, what is projected and attended, gate and up, and their product."""
+    if not load.native:
+        return 0
+    rows = -(-load.chunk_rows // load.at_once)
+    prompts = -(-rows * load.groups // load.rows)
+    at_once = max(rows, min(READ, prompts * load.prompt))
+    q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
+    return load.at_once * at_once * (3 * m.hidden + 2 * q + 2 * kv + 3 * m.inner) * 4
 
 
 def update_bytes(m: ModelShape, load: Load) -> int:

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpolab.engine.backbone import BASE, Backbone, Prompts, load_backbone
+from grpolab.engine.cpu import session
 from grpolab.engine.cpu.plan import Plan
 from grpolab.engine.cpu.tree import Tree
+from grpolab.engine.cpu.weights import SamplingWeights
 from grpolab.engine.flat import gather, pick, place
 from grpolab.engine.sample import Rollout, sample
 from grpolab.engine.score import contexts, part, score
@@ -161,6 +163,33 @@ def test_sampling_gives_each_row_what_it_would_get_alone(backbone: Backbone):
         if rows[0] == rows[1]:
             assert torch.equal(best.tokens[0], best.tokens[1])
             assert torch.equal(best.logp[0], best.logp[1])
+
+
+@pytest.mark.parametrize("read", [1, 4, 7])
+def test_long_prompts_are_read_in_pieces(backbone: Backbone, read: int, monkeypatch):
+    """To the bit what they give at once, wherever the pieces end."""
+    words = ("12+34=", "(4+5)*7=", "x", "8*8=")
+    padded = Prompts.pad([backbone.text.encode(p) for p in words], backbone.text.pad, CPU)
+
+    def sampled() -> Rollout:
+        return sample(
+            backbone, "a", padded, torch.tensor([0, 3, 1, 2, 1]), max_tokens=6, temperature=1.0,
+            top_p=1.0, generator=torch.Generator().manual_seed(1),
+        )  # fmt: skip
+
+    whole = sampled()
+    rooms: list[int] = []
+    room = SamplingWeights.room
+
+    def counted(self: SamplingWeights, rows: int):
+        rooms.append(rows)
+        return room(self, rows)
+
+    monkeypatch.setattr(session, "READ", read)
+    monkeypatch.setattr(SamplingWeights, "room", counted)
+    pieces = sampled()
+    assert torch.equal(pieces.tokens, whole.tokens) and torch.equal(pieces.logp, whole.logp)
+    assert rooms == [read, 5]
 
 
 def test_the_second_token_follows_the_softmax_too(backbone: Backbone):

@@ -78,6 +78,25 @@ def test_the_sampler_s_weights_lie_in_whole_panels():
     assert f.backbone_copy(m, load) == 4 * (24 * layer + head + 256 * 64)
 
 
+def test_sampling_works_on_so_many_tokens_at_once():
+    m = ModelShape.of(QWEN)
+    load = replace(LOAD, cuda=False, quantize="none", copy=False)
+    wide = 4 * (3 * 896 + 2 * 896 + 2 * 128 + 3 * 4864)
+    assert f.sampling_workspace(m, load) == 2 * 400 * wide  # 4 prompts of 100 for 32 rows
+    assert f.sampling_workspace(m, replace(load, prompt=4)) == 2 * 32 * wide  # then the rows
+    assert f.sampling_workspace(m, replace(load, prompt=1000)) == 2 * f.READ * wide
+    assert f.sampling_workspace(m, replace(load, native=False)) == 0
+    # an evaluation: two answers to each prompt, 32 prompts to a thread
+    section = {"name": "x", "algorithm": "grpo", "rollout": {"max_tokens": 20}}
+    kept = [
+        fit.predict(build(section | {"evaluate": {"prompts": n}}), "cpu", 2).phases["evaluate"]
+        for n in (32, 64, 128)
+    ]
+    assert kept[1] == kept[2] and kept[1]["kv_cache"] == 2 * kept[0]["kv_cache"]
+    rollout = fit.predict(build(section), "cpu", 2).phases["rollout"]
+    assert kept[1]["kv_cache"] > rollout["kv_cache"]
+
+
 def test_the_critic_s_activations_are_there_from_scoring_on():
     section = {"name": "x", "algorithm": "ppo", "rollout": {"prompts": 4, "group_size": 8}}
     for rows, threads, kept in ((32, 1, True), (16, 1, False), (16, 2, True)):

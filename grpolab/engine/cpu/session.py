@@ -24,6 +24,7 @@ from grpolab.engine.cpu.width import LANES
 from grpolab.engine.draw import nucleus, uniforms
 from grpolab.engine.folder import Shape
 from grpolab.engine.sample import Listener, Rollout
+from grpolab.fit_formulas import READ
 
 _distribution, _draw = Loop("decoding.distribution"), Loop("decoding.draw")
 
@@ -106,15 +107,22 @@ class Session:
         self._tokens = 0  # of each answer so far
         seen = int(self._lengths.max()) + max_tokens
         self._room = np.empty((3, max(s.head_dim, seen) + LANES), F)
-        self._work = weights.room(int(mask.sum()))
+        self._work = weights.room(min(READ, int(mask.sum())))
         self.logits: Array = self._read(prompts.ids[used].numpy(), mask)  # [n, V]
         self._work = weights.room(len(group))
 
     def _read(self, ids: Array, mask: Array) -> Array:
         """Put the prompts into the cache; logits of their ends [K, V]."""
-        place = mask.nonzero()
-        normed = self._run(ids[place], place[0].copy(), mask.cumsum(1)[place], place[0].copy(), -1)
-        return self.weights.logits(normed[self._lengths.cumsum() - 1])
+        prompt, column = (x.copy() for x in mask.nonzero())
+        tokens, before = ids[prompt, column], mask.cumsum(1)[prompt, column]
+        ends = self._lengths.cumsum() - 1
+        normed = np.empty((len(mask), self.weights.shape.hidden), F)
+        for start in range(0, len(tokens), READ):  # a token finds those before it in the cache
+            here = slice(start, start + READ)
+            states = self._run(tokens[here], prompt[here], before[here], prompt[here], -1)
+            inside = (ends >= start) & (ends < start + READ)
+            normed[inside] = states[ends[inside] - start]
+        return self.weights.logits(normed)
 
     def step(self, tokens: Array) -> None:
         """Let each live row go on by its newest token [live]."""

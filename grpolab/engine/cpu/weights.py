@@ -93,11 +93,11 @@ class SamplingWeights:
                          for x in self.layers])  # fmt: skip
 
     def room(self, rows: int) -> list[Array]:
-        """To work in, for so many rows at most."""
+        """To work in, for so many rows at most; torch's memory, so that the account sees it."""
         x, s = self.layers[0], self.shape
         widths = [s.hidden, s.hidden, x.qkv.width, s.heads * s.head_dim, x.out.width,
                   x.gate_up.width, x.gate_up.outputs // 2]  # fmt: skip
-        return [np.empty((rows, width), F) for width in widths]
+        return [torch.empty(rows, width).numpy() for width in widths]
 
     def run(self, tokens: Array, seen: tuple[Any, ...], room: list[Array]) -> Array:
         """The normed states behind the last layer of new tokens [n]: [n, H], in the room. `seen`:
