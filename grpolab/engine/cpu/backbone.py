@@ -22,7 +22,7 @@ from torch import Tensor
 
 from grpolab import fit_formulas
 from grpolab.engine.backbone import ModelError, Prompts
-from grpolab.engine.cpu import compute, layers, session
+from grpolab.engine.cpu import beside, compute, layers, session
 from grpolab.engine.cpu.folded import Folded
 from grpolab.engine.cpu.layers import Layers
 from grpolab.engine.cpu.plan import Plan
@@ -234,7 +234,8 @@ class NativeBackbone:
         )  # fmt: skip
 
     def warm(self) -> None:
-        session.warm()
+        with beside.compiling(self.learning):
+            session.warm()
         layers.warm(self.learning)
 
     def prepare(self, adapter: str | None) -> None:

@@ -77,6 +77,11 @@ class Loop:
             return self._made[kinds]
 
 
+def kept(package: str = LOOPS) -> bool:
+    """Whether machine code of these sources has been kept for this CPU, all of it or some."""
+    return any((folder / _family(package) / _stamp(package)).is_dir() for folder in _folders())
+
+
 def layout(kinds: tuple[Kind, ...]) -> str:
     """How `struct` packs arguments: every number in eight bytes, an array as its address and
     shape."""

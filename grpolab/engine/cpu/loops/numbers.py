@@ -20,7 +20,14 @@ RULES = {"nsz", "contract", "reassoc", "arcp", "nnan", "ninf"}
 """What LLVM may assume of floats: sums in any order, so that loops fill whole vectors; logits are
 finite."""
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": RULES, "_nrt": False}
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": RULES,
+    "_nrt": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 """Loops allocate nothing and raise nothing: their machine code needs nothing of numba's."""
 
 loop = njit(**OPTIONS)

@@ -1,0 +1,60 @@
+"""At the first start on a machine, the loops of learning are compiled by a process of their own
+beside those of sampling: in one process, numba compiles one after the other.
+
+`python -m grpolab.engine.cpu.beside DTYPE` is that process. It ends with the one that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import torch
+
+from grpolab import launch
+from grpolab.engine.cpu import layers
+from grpolab.engine.cpu.loop import kept
+
+PATIENCE = 300.0
+"""Seconds after which the loops are rather compiled here."""
+
+
+@contextmanager
+def compiling(learning: torch.dtype) -> Iterator[None]:
+    """Have the loops of learning in this type when the block ends, as far as there is a core to
+    spare for it; whatever fails is left to who needs them."""
+    if kept() or launch.default_threads() < 2:
+        yield
+        return
+    name = str(learning).removeprefix("torch.")
+    quiet = subprocess.DEVNULL
+    child = launch.spawn(["-m", "grpolab.engine.cpu.beside", name], quiet, quiet)
+    try:
+        yield
+        child.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        child.kill()
+        child.wait()
+        assert child.stdin is not None
+        child.stdin.close()
+
+
+def main() -> None:
+    Thread(target=_end_with_the_parent, daemon=True).start()
+    layers.warm(getattr(torch, sys.argv[1]))
+
+
+def _end_with_the_parent() -> None:
+    """What it keeps open of the parent's is closed with it."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

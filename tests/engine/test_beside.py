@@ -1,0 +1,122 @@
+"""The first start on a machine: loops of learning are compiled beside those of sampling."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from grpolab import launch
+from grpolab.engine.cpu import beside, loop
+
+COLD = """
+import sys, torch
+from grpolab import launch
+from grpolab.engine.cpu import beside, layers, loop
+launch.default_threads = lambda: 2
+print([str(f / loop._family(loop.LOOPS)) for f in loop._folders()])
+assert not loop.kept()
+with beside.compiling(torch.float32):
+    assert "numba" not in sys.modules
+assert loop.kept()
+layers.warm(torch.float32)
+assert "numba" not in sys.modules
+"""
+
+
+@pytest.mark.slow
+def test_a_first_start_finds_the_loops_of_learning_when_those_of_sampling_are_there():
+    # numba's settings are part of what loops are kept by
+    told = subprocess.run(
+        [sys.executable, "-c", COLD], check=False, capture_output=True, text=True,
+        env=os.environ | {"NUMBA_GRPOLAB_TEST": str(os.getpid())},
+    )  # fmt: skip
+    for folder in ast.literal_eval(told.stdout.splitlines()[0]):
+        shutil.rmtree(folder, ignore_errors=True)
+    assert told.returncode == 0, told.stderr
+
+
+SPAWN = launch.spawn
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """Those that are started, as on a machine that has no loops yet and two cores."""
+    monkeypatch.setattr(beside, "kept", lambda: False)
+    monkeypatch.setattr(launch, "default_threads", lambda: 2)
+    return []
+
+
+def instead(
+    code: str, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the process run this."""
+
+    def spawn(arguments: list[str], out: int, err: int) -> subprocess.Popen[bytes]:
+        children.append(SPAWN(["-c", code], out, err))
+        return children[-1]
+
+    monkeypatch.setattr(launch, "spawn", spawn)
+
+
+def test_a_process_that_fails_or_hangs_holds_nothing_up(
+    children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+):
+    instead("raise SystemExit(3)", children, monkeypatch)
+    with beside.compiling(torch.float32):
+        pass
+    assert children[0].returncode == 3
+    instead("import time; time.sleep(100)", children, monkeypatch)
+    monkeypatch.setattr(beside, "PATIENCE", 0.1)
+    with beside.compiling(torch.float32):
+        pass
+    assert children[1].returncode == -9
+    with pytest.raises(KeyboardInterrupt), beside.compiling(torch.float32):
+        raise KeyboardInterrupt
+    assert children[2].returncode == -9
+
+
+def test_nobody_is_started_without_need_or_a_core_to_spare(
+    children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+):
+    instead("pass", children, monkeypatch)
+    monkeypatch.setattr(launch, "default_threads", lambda: 1)
+    with beside.compiling(torch.float32):
+        pass
+    monkeypatch.setattr(launch, "default_threads", lambda: 2)
+    monkeypatch.setattr(beside, "kept", lambda: True)
+    with beside.compiling(torch.float32):
+        pass
+    assert not children
+
+
+def test_it_ends_with_the_one_that_started_it():
+    code = (
+        "import sys, time; from grpolab.engine.cpu import beside;"
+        "beside.layers.warm = lambda dtype: (print(dtype, flush=True), time.sleep(100));"
+        "sys.argv = ['beside', 'bfloat16']; beside.main()"
+    )
+    child = launch.spawn(["-c", code], subprocess.PIPE, subprocess.DEVNULL)
+    assert child.stdin is not None and child.stdout is not None
+    assert child.stdout.readline() == b"torch.bfloat16\n"
+    started = time.monotonic()
+    child.stdin.close()
+    assert child.wait(30) == 1 and time.monotonic() - started < 20
+    child.stdout.close()
+
+
+def test_whether_loops_are_kept_is_seen_by_their_folder(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(loop, "_folders", lambda: iter([tmp_path / "shut", tmp_path / "open"]))
+    assert not loop.kept()
+    place = tmp_path / "open" / loop._family(loop.LOOPS)
+    (place / "of other sources").mkdir(parents=True)
+    assert not loop.kept()
+    (place / loop._stamp(loop.LOOPS)).mkdir()
+    assert loop.kept()
