@@ -43,7 +43,7 @@ def bench(lab: Lab, lane: Lane) -> ev.KlBenched:
         temperature = lane.rollout.temperature
         logp = distributions(lane.backbone, lane.adapter, piece, temperature)  # [n, T, V]
         with torch.no_grad():
-            ref = distributions(lane.backbone, lane.reference, piece, temperature)
+            ref = distributions(lane.backbone, lane.copies.reference, piece, temperature)
         fixed, on = logp.detach(), piece.mask.bool()
         p = fixed.exp()
 

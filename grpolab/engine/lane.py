@@ -3,7 +3,7 @@ its critic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from grpolab.algorithms.base import Algorithm, Batch, Credit, Report
 from grpolab.algorithms.records import Steps
 from grpolab.engine import pieces
-from grpolab.engine.backbone import BASE, Backbone, Prompts
+from grpolab.engine.backbone import Backbone, Prompts
+from grpolab.engine.copies import Copies
 from grpolab.engine.critic import Critic
 from grpolab.engine.held import Held
 from grpolab.engine.learner import Learner
@@ -54,8 +55,7 @@ class Lane:
         self.critic: Critic | None = None
         self.preset = section.preset
         self.algorithm: Algorithm = make_algorithm(section)
-        self.reference: str | None = BASE
-        self._copies: set[str] = set()  # adapters of this lane that only remember
+        self.copies = Copies(backbone, self.adapter)
         self.model_shape = pieces.shape_of(scenario.model.path)
         self.relief = Relief(backbone.give_up, lambda what: None)
         self.digest = ""
@@ -156,7 +156,7 @@ class Lane:
 
     def reference_logp(self, rollout: Rollout, temperature: float) -> Tensor:
         """Log-probs of the rollout under the reference. [N, T]."""
-        of = self.reference
+        of = self.copies.reference
         (logp,) = self._each(rollout, lambda rows, p: score(self.backbone, of, p, temperature)[:1])
         return logp
 
@@ -172,7 +172,7 @@ class Lane:
     def update(self, rollout: Rollout, batch: Batch, credit: Credit, step: int) -> Report:
         """The algorithm's updates on this rollout."""
         if self.algorithm.measures:
-            self._remember(self.snapshot)
+            self.copies.take_snapshot()
         learner = Learner(self, rollout, step)
         report = self.algorithm.update(learner, batch, credit, self.train.updates_per_rollout)
         if learner.agreement is not None:
@@ -189,7 +189,7 @@ class Lane:
             self.critic.age += 1
         self.backbone.refresh(self.adapter)
         if self.algorithm.wants_new_reference():
-            self.renew_reference()
+            self.copies.renew_reference()
         return report
 
     def wants_pretraining(self) -> bool:
@@ -220,51 +220,6 @@ class Lane:
                 whole[rows, : value.shape[1]] = value
         return out
 
-    # --- the reference, and the policy as it sampled ---
-
-    @property
-    def snapshot(self) -> str:
-        """The adapter that holds the rollout policy while an algorithm measures its way."""
-        return f"{self.name}/rollout"
-
-    def renew_reference(self) -> None:
-        """The reference becomes the policy of now."""
-        name = f"{self.name}/reference"
-        self._remember(name)
-        self.reference = name
-
-    def first_reference(self) -> None:
-        """The reference becomes the start again."""
-        self.reference = BASE
-        self._forget(f"{self.name}/reference")
-
-    @torch.no_grad()
-    def set_reference(self, tensors: Mapping[str, Tensor]) -> None:
-        """Give the reference, which must be an adapter already, these values."""
-        assert self.reference is not None
-        for name, tensor in self.backbone.adapter(self.reference).items():
-            tensor.copy_(tensors[name])
-        self.backbone.refresh(self.reference)
-
-    def _remember(self, name: str) -> None:
-        """Copy the policy's adapter to another of this lane, which is made if need be."""
-        if name not in self._copies:
-            self.backbone.copy_adapter(self.adapter, name)
-            self._copies.add(name)
-            for tensor in self.backbone.adapter(name).values():
-                tensor.requires_grad_(False)
-        with torch.no_grad():
-            for mine, now in zip(
-                self.backbone.adapter(name).values(), self.optimizer.tensors.values(), strict=True
-            ):
-                mine.copy_(now)
-        self.backbone.refresh(name)
-
-    def _forget(self, name: str) -> None:
-        if name in self._copies:
-            self.backbone.drop_adapter(name)
-            self._copies.remove(name)
-
     # --- changes ---
 
     def switch(self, section: AlgorithmSection) -> tuple[list[str], list[str]]:
@@ -278,9 +233,9 @@ class Lane:
         self.optimizer = AdamW(self.optimizer.tensors)
         self.match_critic()
         if not self.algorithm.measures:
-            self._forget(self.snapshot)
-        if self.reference is not None:
-            self.first_reference()
+            self.copies.drop_snapshot()
+        if self.copies.reference is not None:
+            self.copies.first_reference()
             reset.append("reference: the start again")
         if rate != self.learning_rate:
             reset.append(f"learning rate {rate:g} to {self.learning_rate:g}")
@@ -318,8 +273,8 @@ class Lane:
         """Give up all that it has on the backbone."""
         if self.critic is not None:
             self.critic.drop()
-        for name in [*self._copies, self.adapter]:
-            self.backbone.drop_adapter(name)
+        self.copies.drop()
+        self.backbone.drop_adapter(self.adapter)
 
     def copy_from(self, other: Lane) -> None:
         """Become a fork: the other's adapter, optimizer moments and, where both want one,
@@ -332,9 +287,8 @@ class Lane:
             self.algorithm.load_state(other.algorithm.state())
         self.train, self.rollout = other.train, other.rollout
         self.backbone.refresh(self.adapter)
-        if other.reference is not None:
-            self.renew_reference()
-            self.set_reference(other.backbone.adapter(other.reference))
+        if (reference := other.copies.reference) is not None:
+            self.copies.set_reference(other.backbone.adapter(reference))
 
     def learns(self) -> dict[str, Tensor]:
         """Everything that learns, the critic's under names of its own."""
@@ -347,7 +301,7 @@ class Lane:
         return {
             "adapters": self.optimizer.tensors,
             "critic": [o.tensors for o in learns[1:]],
-            "reference": [self.backbone.adapter(name) for name in self._copies],
+            "reference": self.copies.tensors(),
             "optimizer": [(o.first, o.second) for o in learns],
             "gradients": [[t.grad for t in o.tensors.values()] for o in learns],
             "activations": self.critic.kept() if self.critic is not None else [],

@@ -168,7 +168,9 @@ class Learner:
             states, at = contexts(lane.backbone, lane.adapter, piece)
             first = int(rows[0])
             if first not in self._old:
-                before = states if unmoved else contexts(lane.backbone, lane.snapshot, piece)[0]
+                before = (
+                    states if unmoved else contexts(lane.backbone, lane.copies.snapshot, piece)[0]
+                )
                 self._old[first] = before
             now, spread, kl = compared(
                 lane.backbone, states, self._old[first], at, piece.tokens,

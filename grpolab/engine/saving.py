@@ -44,8 +44,10 @@ def learned(lane: Lane) -> dict[str, Tensor]:
     out = {f"policy.{k}": v for k, v in lane.optimizer.tensors.items()}
     if lane.critic is not None:
         out |= {f"critic.{k}": v for k, v in lane.critic.optimizer.tensors.items()}
-    if lane.reference is not None:
-        out |= {f"reference.{k}": v for k, v in lane.backbone.adapter(lane.reference).items()}
+    if lane.copies.reference is not None:
+        out |= {
+            f"reference.{k}": v for k, v in lane.backbone.adapter(lane.copies.reference).items()
+        }
     return out
 
 
@@ -134,9 +136,9 @@ def _restore_lane(
     lane.rollout = RolloutSection.model_validate(saved["rollout"])
     lane.digest, lane.held = saved["digest"], None
     if any(name.startswith("reference.") for name in tensors):
-        lane.renew_reference()
+        lane.copies.renew_reference()
     else:
-        lane.first_reference()
+        lane.copies.first_reference()
     with torch.no_grad():
         for name, tensor in learned(lane).items():
             tensor.copy_(tensors[name])
@@ -145,5 +147,5 @@ def _restore_lane(
         lane.critic.optimizer.load_state(tensors, "critic-optimizer")
         lane.critic.take(saved["critic"])
     lane.backbone.refresh(lane.adapter)
-    if lane.reference is not None:
-        lane.backbone.refresh(lane.reference)
+    if lane.copies.reference is not None:
+        lane.backbone.refresh(lane.copies.reference)

@@ -156,7 +156,8 @@ def test_a_step_of_one_lane_leaves_every_byte_of_the_others(open_small: OpenLab)
         wanted = set(mine) - ({"moments"} if lane.name == "natural" else set())
         assert changed == wanted, lane.name
     assert bytes_of(lab.backbone.weights) == backbone  # pyright: ignore[reportAttributeAccessIssue]
-    assert len(lab.lanes["iterative"]._copies) == 1 == len(lab.lanes["natural"]._copies)
+    copies = (len(lab.lanes[name].copies.names()) for name in ("iterative", "natural"))
+    assert [*copies] == [1, 1]
 
 
 # ---------------------------------------------------------------- dynamic sampling
@@ -326,7 +327,7 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
     algorithm = {"name": "grpo-iterative", "iteration_steps": 2}
     lab, seen = open_small(algorithm, folder=tmp_path / "a", **how)
     lane = lab.lanes["main"]
-    assert lane.reference is None
+    assert lane.copies.reference is None
     references = []
     for number in range(1, 6):
         lab.advance()
@@ -337,9 +338,10 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
             assert kl > 1e-3
         if number < 2:
             continue
-        assert lane.reference is not None
+        assert lane.copies.reference is not None
         policy, reference = (
-            bytes_of(t) for t in (lane.optimizer.tensors, lab.backbone.adapter(lane.reference))
+            bytes_of(t)
+            for t in (lane.optimizer.tensors, lab.backbone.adapter(lane.copies.reference))
         )
         assert (policy == reference) == (number in (2, 4))
         references.append(reference)
@@ -351,10 +353,10 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
     again, _ = open_small(algorithm, folder=tmp_path / "b", **how)
     saving.restore(again, checkpoint.folder(tmp_path / "a", 3))
     restored = again.lanes["main"]
-    assert restored.reference is not None and restored.algorithm.state() == {
+    assert restored.copies.reference is not None and restored.algorithm.state() == {
         "leash": 1.0, "since": 1.0,
     }  # fmt: skip
-    assert bytes_of(again.backbone.adapter(restored.reference)) == references[0]
+    assert bytes_of(again.backbone.adapter(restored.copies.reference)) == references[0]
     assert finish(again) == finish(lab)
 
 
@@ -376,12 +378,12 @@ def test_what_an_algorithm_alone_needs_goes_with_it(open_small: OpenLab):
         assert (lane.critic is None) == (critic == "gone")
         lab.step(lane)
     changes.apply(lab, changes.SwitchCue.model_validate(TO_GRPO), "command")
-    assert not lane._copies
+    assert not lane.copies.names()
     lab.step(lane)
     last = only(seen, ev.StepDone)[-1].memory_phases["update"]
     assert last["reference"] == 0 and last["adapters"] == first["adapters"]
     with pytest.raises(KeyError):
-        lab.backbone.adapter(lane.snapshot)
+        lab.backbone.adapter(lane.copies.snapshot)
 
 
 TO_GRPO = {"at": 1, "do": "switch", "algorithm": {"name": "grpo"}}
@@ -394,14 +396,14 @@ def test_adapters_made_after_others_were_dropped_are_new_ones(open_small: OpenLa
     lab.step(lane)  # policy, critic, snapshot
     changes.change_setting(lab, lane, "advantage", "group", "command")
     assert lane.critic is None
-    snapshot = bytes_of(lab.backbone.adapter(lane.snapshot))
-    lane.renew_reference()
-    assert lane.reference is not None
-    reference = bytes_of(lab.backbone.adapter(lane.reference))
+    snapshot = bytes_of(lab.backbone.adapter(lane.copies.snapshot))
+    lane.copies.renew_reference()
+    assert lane.copies.reference is not None
+    reference = bytes_of(lab.backbone.adapter(lane.copies.reference))
     assert reference == bytes_of(lane.optimizer.tensors) != snapshot
-    assert bytes_of(lab.backbone.adapter(lane.snapshot)) == snapshot
+    assert bytes_of(lab.backbone.adapter(lane.copies.snapshot)) == snapshot
     lab.step(lane)
-    assert bytes_of(lab.backbone.adapter(lane.reference)) == reference
+    assert bytes_of(lab.backbone.adapter(lane.copies.reference)) == reference
     assert only(seen, ev.StepDone)[-1].metrics["kl_step"] > 0
 
 

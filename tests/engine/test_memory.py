@@ -39,7 +39,7 @@ def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
     lab, seen = open_small("ppo", kind=kind, rollout={"max_tokens": 5})
     lane = lab.lanes["main"]
     lab.step(lane)
-    lane.renew_reference()
+    lane.copies.renew_reference()
     lab.step(lane)
     owners = only(seen, ev.StepDone)[-1].memory_phases["score"]
     backbone: Any = lab.backbone

@@ -131,14 +131,16 @@ def test_divergence_by_direct_summation(kind, open_small: OpenLab):
     b = bench(open_small, kind, threads=2, rows=MANY)
     lane = b.lane
     assert len(few(lane, torch.arange(MANY), 4)) > 1
-    lane._remember(lane.snapshot)
+    lane.copies.take_snapshot()
     assert b.learner.measure().divergence == pytest.approx(0, abs=1e-7)
     for seed in (1, 2):  # also a second time, from another place
         stir(lane, 0.1, seed)
         total = 0.0
         found = b.learner.measure()
         for row in range(MANY):
-            new, old = (logits_of(b, row, a).log_softmax(1) for a in (lane.adapter, lane.snapshot))
+            new, old = (
+                logits_of(b, row, a).log_softmax(1) for a in (lane.adapter, lane.copies.snapshot)
+            )
             total += float((old.exp() * (old - new)).sum())
             n = len(new)
             drawn = new.gather(1, b.rollout.tokens[row, :n, None])[:, 0]
@@ -213,7 +215,9 @@ def divergence(lab: Lab, lane: Lane) -> float:
     b = Bench(lane, rollout, Learner(lane, rollout, 0), 0)
     total = 0.0
     for row in range(len(rollout.group)):
-        new, old = (logits_of(b, row, a).log_softmax(1) for a in (lane.adapter, lane.snapshot))
+        new, old = (
+            logits_of(b, row, a).log_softmax(1) for a in (lane.adapter, lane.copies.snapshot)
+        )
         total += float((old.exp() * (old - new)).sum())
     return total / float(rollout.mask.sum())
 
@@ -241,7 +245,7 @@ def test_every_trpo_step_of_a_lab_stays_in_its_trust_region(kind, advantage, ope
         moved = bytes_of(lane.optimizer.tensors) != before
         assert moved == ("kl_step" in metrics) == (direct > 1e-7)
         taken.append(metrics.get("kl_step", 0.0))
-        assert bytes_of(lane.backbone.adapter(lane.snapshot)) == before
+        assert bytes_of(lane.backbone.adapter(lane.copies.snapshot)) == before
     assert max(taken) > limit / 4  # it makes use of its room
     assert lane.optimizer.steps == 0  # never by AdamW
     assert (lane.critic is None) == (advantage == "group")
@@ -263,7 +267,7 @@ def test_trpo_on_other_backbones(kind, quantize, open_small: OpenLab):
     lane = lab.lanes["main"]
     stir(lane, 0.05)
     rollout = lane.sample([*PROMPTS], ("test",))
-    lane._remember(lane.snapshot)
+    lane.copies.take_snapshot()
     learner = Learner(lane, rollout, 1)
     here, g = learner.position(), torch.Generator().manual_seed(2)
     product = learner.fisher(1.0)
