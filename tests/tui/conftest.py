@@ -16,7 +16,10 @@ from grpolab.tui.app import LabApp
 from grpolab.tui.desk import Desk
 from grpolab.tui.source import Following, Playing
 
+from . import quiet
 from .fake_run import FakeRun
+
+quiet.take_over()
 
 
 class FakeEngine:
