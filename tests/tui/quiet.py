@@ -27,7 +27,10 @@ def busy_elsewhere(app: App[Any]) -> bool:
 
 
 def draw(app: App[Any]) -> bool:
-    """Draw what waits for the next frame; whether anything did."""
+    """Do what waits for the next frame: a new size, what is to be drawn. Whether anything did."""
+    if app._resize_timer is not None:
+        app._check_resize()
+        return True
     if not app._screen_stack:
         return False
     screen = app.screen
