@@ -12,6 +12,10 @@ from hypothesis import settings
 settings.register_profile("quick", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("quick")
 
+# Every core has a worker already, and tensors here are small: kernels on more threads would only
+# wait, spinning, for each other and for whoever else uses the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 WARM = """
 import torch
 from grpolab.engine.cpu import layers, session
@@ -20,8 +24,24 @@ for dtype in (torch.float32, torch.bfloat16):
     layers.warm(dtype)
 """
 
+warming: list[subprocess.Popen[bytes]] = []
+
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """The sampler's loops are compiled once, not by every worker at the same time."""
+    """The sampler's loops are compiled once, while the workers collect, and not by every worker at
+    the same time."""
     if "PYTEST_XDIST_WORKER" not in os.environ and session.config.getoption("numprocesses", None):
-        subprocess.run([sys.executable, "-c", WARM], check=False)
+        warming.append(subprocess.Popen([sys.executable, "-c", WARM]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished() -> None:
+    """Only now tests are handed out."""
+    for process in warming:
+        process.wait()
+
+
+def pytest_sessionfinish() -> None:
+    """Also where nothing was collected."""
+    for process in warming:
+        process.wait()

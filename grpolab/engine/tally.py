@@ -94,9 +94,14 @@ class Tally:
 
     def know(self, holdings: Mapping[str, Iterable[Tensor]]) -> None:
         """Take these as owners' from now on, whether they are seen for the first time or not."""
-        for owner, tensors in holdings.items():
-            for tensor in tensors:
+        with self._lock:
+            new = [
                 self._add(tensor, owner, claim=True)
+                for owner, tensors in holdings.items()
+                for tensor in tensors
+            ]
+            if any(new):
+                self._note()  # once: one after the other they are no moments of the work
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -130,7 +135,10 @@ class Tally:
             if not isinstance(tensor, Tensor) or (storage := storage_of(tensor)) is None:
                 continue
             if storage._cdata not in inputs:
-                self._add(tensor, self._classify(tensor, backward))
+                owner = self._classify(tensor, backward)
+                with self._lock:
+                    if self._add(tensor, owner):
+                        self._note()
         so_far = self.peaks.get(self.part)
         if so_far is None or self.total > NEAR * so_far.highest:
             self._ask()
@@ -147,24 +155,28 @@ class Tally:
                 peak.highest, peak.held = highest, list(self._live.values())
                 peak.total, peak.hidden = self.total, max(0, highest - self.total)
 
-    def _add(self, tensor: Tensor, owner: str, *, claim: bool = False) -> None:
+    def _add(self, tensor: Tensor, owner: str, *, claim: bool = False) -> bool:
+        """Whether its storage is new."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        with self._lock:
-            if (known := self._live.get(key)) is not None:
-                if claim:
-                    known.owner = owner
-                return
-            self._live[key] = Held(owner, size)
-            self._refs[key] = weakref.ref(storage, lambda ref: self._gone(key, ref))
-            self.total += size
-            if self._highest is not None:
-                return
-            peak, resident = self.peaks.setdefault(self.part, Peak()), self._resident()
-            peak.highest = max(peak.highest, resident)
-            if self.total > peak.total * CLOSE:
-                peak.total, peak.held = self.total, list(self._live.values())
-                peak.resident, peak.free = resident, self._free()
+        if (known := self._live.get(key)) is not None:
+            if claim:
+                known.owner = owner
+            return False
+        self._live[key] = Held(owner, size)
+        self._refs[key] = weakref.ref(storage, lambda ref: self._gone(key, ref))
+        self.total += size
+        return True
+
+    def _note(self) -> None:
+        """The peak, where the process is asked for it. That costs more than most operations."""
+        if self._highest is not None:
+            return
+        peak, resident = self.peaks.setdefault(self.part, Peak()), self._resident()
+        peak.highest = max(peak.highest, resident)
+        if self.total > peak.total * CLOSE:
+            peak.total, peak.held = self.total, list(self._live.values())
+            peak.resident, peak.free = resident, self._free()
 
     def _gone(self, key: int, ref: Any) -> None:
         with self._lock:

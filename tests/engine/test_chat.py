@@ -15,10 +15,9 @@ def ask(lab, text: str, **how) -> None:
     changes.apply(lab, ChatCue(at=lab.step_number, do="chat", text=text, **how), "command")
 
 
-def test_a_run_that_was_asked_has_the_same_digest(open_lab: OpenLab, tmp_path: Path):
-    plan = tiny(algorithm="ppo")
-    digest = finish(open_lab(plan, folder=tmp_path / "plain")[0])
-    lab, seen = open_lab(plan, folder=tmp_path / "asked")
+def test_a_run_that_was_asked_has_the_same_digest(open_small: OpenLab, tmp_path: Path):
+    digest = finish(open_small("ppo", folder=tmp_path / "plain")[0])
+    lab, seen = open_small("ppo", folder=tmp_path / "asked")
     lab.evaluate()
     for turn in range(4):
         before = state_of(lab.lanes["main"])

@@ -78,32 +78,29 @@ def test_what_auto_chose_is_recorded_and_taken_again(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("every", "measured"), [(4, [1, 5]), (1, [1, 2, 3, 4, 5]), (0, [])])
-def test_the_reference_is_scored_where_it_is_due(every, measured, open_lab: OpenLab):
-    plan = tiny(
-        algorithm={"name": "grpo", "beta": 0.0}, train={"steps": 5},
-        record={"reference_every": every},
-    )  # fmt: skip
-    lab, seen = open_lab(plan)
+def test_the_reference_is_scored_where_it_is_due(every, measured, open_small: OpenLab):
+    algorithm, record = {"name": "grpo", "beta": 0.0}, {"reference_every": every}
+    lab, seen = open_small(algorithm, train={"steps": 5}, record=record)
     finish(lab)
     steps = [s.step for s in only(seen, ev.StepDone) if "kl_ref" in s.metrics]
     told = [t.step for t in only(seen, ev.Tokens) if "kl" in t.channels]
     assert steps == told == measured
 
 
-def test_an_algorithm_that_needs_the_reference_has_it_always(open_lab: OpenLab):
+def test_an_algorithm_that_needs_the_reference_has_it_always(open_small: OpenLab):
     algorithm = {"name": "grpo", "beta": 0.1}
-    lab, seen = open_lab(tiny(algorithm=algorithm, record={"reference_every": 0}))
+    lab, seen = open_small(algorithm, record={"reference_every": 0})
     finish(lab)
     assert all("kl_ref" in s.metrics for s in only(seen, ev.StepDone))
 
 
 def test_how_often_the_reference_is_scored_changes_nothing_learned(
-    open_lab: OpenLab, tmp_path: Path
+    open_small: OpenLab, tmp_path: Path
 ):
-    digests = set()
+    digests, algorithm = set(), {"name": "rloo", "beta": 0.0}
     for every in (0, 1):
-        plan = tiny(algorithm={"name": "rloo", "beta": 0.0}, record={"reference_every": every})
-        digests.add(finish(open_lab(plan, folder=tmp_path / f"{every}")[0]))
+        how = {"record": {"reference_every": every}, "folder": tmp_path / f"{every}"}
+        digests.add(finish(open_small(algorithm, **how)[0]))
     assert len(digests) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from grpolab.engine.optimizer import AdamW
 from grpolab.hints import METRICS
 from grpolab.scenario import AlgorithmSection
 from grpolab.state import LabState
-from tests.engine.conftest import OpenLab, bytes_of, finish, only, random_model, tiny
+from tests.engine.conftest import OpenLab, bytes_of, finish, only, tiny
 
 
 def test_adamw_is_torch_s():
@@ -74,27 +75,30 @@ def test_the_digest_is_the_same_twice_and_on_any_number_of_threads(
     open_lab: OpenLab, tmp_path: Path
 ):
     cue = {"at": 2, "do": "switch", "algorithm": "ppo"}
-    plan = tiny(cues=[cue], rollout={"prompts": 10})
+    # more rows than one thread samples at once, and more microbatches than threads
+    short = {"prompts": 10, "max_tokens": 8}
+    plan = tiny(cues=[cue], rollout=short, train={"steps": 3, "microbatch": 8})
     digests = {
         finish(open_lab(plan, threads=n, folder=tmp_path / f"{i}")[0])
         for i, n in enumerate((1, 2, 3))
     }
     assert len(digests) == 1
-    assert finish(open_lab(tiny(seed=1), folder=tmp_path / "other")[0]) not in digests
+    other = tiny(seed=1, cues=[cue], rollout=short, train={"steps": 3, "microbatch": 8})
+    assert finish(open_lab(other, folder=tmp_path / "other")[0]) not in digests
 
 
-def test_a_restored_lab_goes_on_as_if_nothing_had_happened(open_lab: OpenLab, tmp_path: Path):
+def test_a_restored_lab_goes_on_as_if_nothing_had_happened(open_small: OpenLab, tmp_path: Path):
     cues = [
         {"at": 1, "do": "switch", "algorithm": "ppo"},
         {"at": 3, "do": "switch", "algorithm": {"name": "reinforce", "baseline": "moving"}},
         {"at": 1, "do": "set", "key": "rollout.temperature", "value": 0.9},
         {"at": 3, "do": "fork", "name": "twin"},
     ]
-    plan = tiny(cues=cues, train={"steps": 6, "checkpoint_every": 1})
-    whole, _ = open_lab(plan, folder=tmp_path / "a")
+    how = {"cues": cues, "train": {"steps": 6, "checkpoint_every": 1}}
+    whole, _ = open_small("grpo", folder=tmp_path / "a", **how)
     digest = finish(whole)
     for step in (2, 4, 5):
-        again, _ = open_lab(plan, folder=tmp_path / f"b{step}")
+        again, _ = open_small("grpo", folder=tmp_path / f"b{step}", **how)
         assert saving.restore(again, checkpoint.folder(tmp_path / "a", step)) == []
         assert again.step_number == step
         assert finish(again) == digest, f"from step {step}"
@@ -182,8 +186,8 @@ def test_lanes_start_equal_and_leave_each_other_alone(open_lab: OpenLab):
     assert first.text == second.text  # same prompts, same noise, same adapter
 
 
-def test_a_fork_goes_on_like_its_parent(open_lab: OpenLab):
-    lab, seen = open_lab(tiny(cues=[{"at": 2, "do": "fork", "name": "twin"}]))
+def test_a_fork_goes_on_like_its_parent(open_small: OpenLab):
+    lab, seen = open_small("grpo", cues=[{"at": 2, "do": "fork", "name": "twin"}])
     finish(lab)
     steps = {(s.lane, s.step): s.metrics["reward"] for s in only(seen, ev.StepDone)}
     assert steps["twin", 3] == steps["main", 3] and steps["twin", 4] == steps["main", 4]
@@ -237,12 +241,11 @@ OWN = ("llama", "nf4")  # 4 bit by the own decoder
 @pytest.mark.parametrize(
     ("kind", "quantize"), [("gpt2", "none"), ("gpt2", "nf4"), ("llama", "nf4"), ("llama", "int8")]
 )
-def test_any_model_learns(kind, quantize, open_lab: OpenLab, tmp_path: Path):
-    path = random_model(kind, tmp_path)
-    model = {"path": str(path), "quantize": quantize, "lora": {"rank": 4}}
+def test_any_model_learns(kind, quantize, open_lab: OpenLab, model: Callable[[str], Path]):
+    how = {"path": str(model(kind)), "quantize": quantize, "lora": {"rank": 4}}
     rollout = {"prompts": 2, "group_size": 3, "max_tokens": 8}
     plan = tiny(
-        model=model, algorithm="ppo", rollout=rollout, train={"steps": 2, "microbatch": 3},
+        model=how, algorithm="ppo", rollout=rollout, train={"steps": 2, "microbatch": 3},
         evaluate={"prompts": 2}, cues=[{"at": 1, "do": "switch", "algorithm": "grpo"}],
     )  # fmt: skip
     lab, seen = open_lab(plan)

@@ -155,5 +155,8 @@ def test_an_engine_whose_loops_are_kept_starts_without_numba():
         "session.warm(); layers.warm(torch.float32); layers.warm(torch.bfloat16);"
         "sys.exit('numba' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=False)  # keeps them
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def needs_numba() -> int:
+        return subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+    assert needs_numba() == 0 or needs_numba() == 0  # where they were not kept, they are now

@@ -172,7 +172,8 @@ def test_counting_changes_no_result(open_small: OpenLab, tmp_path: Path, monkeyp
     digests = []
     for often in (1, 10**9):
         monkeypatch.setattr(memory_module, "EVERY", often)
-        lab, _ = open_small("trpo", folder=tmp_path / str(often), train={"steps": 3}, threads=2)
+        how = {"folder": tmp_path / str(often), "train": {"steps": 3}, "threads": 2}
+        lab, _ = open_small({"name": "trpo", "cg_steps": 3}, **how)
         digests.append(finish(lab))
     assert digests[0] == digests[1]
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from grpolab import launch
+from tests.engine.memory_child import make_model
 
 CHILD = Path(__file__).with_name("memory_child.py")
 
@@ -47,8 +48,8 @@ def child(*command: str) -> str:
     """What a process of its own says."""
     env = launch.environment() | {"TRANSFORMERS_VERBOSITY": "error"}
     done = subprocess.run(
-        ["nice", "-n", "15", sys.executable, *command],
-        capture_output=True, text=True, env=env, check=False, timeout=600,
+        [sys.executable, *command], capture_output=True, text=True, env=env, check=False,
+        timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
@@ -65,13 +66,10 @@ def in_use() -> int:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All shapes, made by one process, which is not the one that is measured."""
+    """All shapes. This process is not the one that is measured."""
     folder = tmp_path_factory.mktemp("memory")
-    make = "import json, sys; from pathlib import Path; from tests.engine.memory_child import *\n"
-    make += (
-        "for name, ask in json.loads(sys.argv[1]).items(): make_model(Path(sys.argv[2], name), ask)"
-    )
-    child("-c", make, json.dumps(SHAPES), str(folder))
+    for name, ask in SHAPES.items():
+        make_model(folder / name, ask)
     return folder
 
 

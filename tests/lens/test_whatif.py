@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grpolab.launch import environment, python
+from grpolab.lens import whatif
 from grpolab.lens.compute import lens
 from grpolab.lens.whatif import GREEDY, NO_BONUS, Session, alike, altered, held
 from grpolab.problems import RequestError
@@ -107,7 +110,9 @@ def test_the_engines_own_numbers_come_first(tmp_path: Path) -> None:
             held(tmp_path, 3, "main", wrong)
 
 
-def test_lines_in_and_out(tmp_path: Path) -> None:
+def test_lines_in_and_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"batch": batch()}))
     place = {"run": str(tmp_path), "step": 1, "lane": "main", "file": "x.json"}
     lines = [place, request(id=1, base=True), request(id=2, algorithm="ppo"), request(id=3)]
@@ -118,8 +123,5 @@ def test_lines_in_and_out(tmp_path: Path) -> None:
     told = [json.loads(x) for x in done.stdout.splitlines()]
     assert [x["id"] for x in told] == [0, 1, 2, 3]
     assert "needs values" in told[2]["error"] and told[3]["cosine"] == pytest.approx(1.0)
-    gone = subprocess.run(
-        python("-m", "grpolab.lens.whatif"), input=json.dumps(place | {"file": ""}), text=True,
-        capture_output=True, env=environment(), check=False,
-    )  # fmt: skip
-    assert gone.returncode == 2 and "error" in json.loads(gone.stdout)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(place | {"file": ""})))
+    assert whatif.main() == 2 and "error" in json.loads(capsys.readouterr().out)

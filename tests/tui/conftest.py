@@ -16,7 +16,10 @@ from grpolab.tui.app import LabApp
 from grpolab.tui.desk import Desk
 from grpolab.tui.source import Following, Playing
 
+from . import quiet
 from .fake_run import FakeRun
+
+quiet.take_over()
 
 
 class FakeEngine:
@@ -105,7 +108,7 @@ async def settle(app: LabApp) -> None:
     """Panes mounted, events folded, everything painted."""
     lab = app.lab
     for _ in range(200):
-        await app._pilot.pause(0.01)  # pyright: ignore
+        await app._pilot.pause()  # pyright: ignore
         if lab.panes and all(p.is_mounted for p in lab.panes.values()):
             break
     with suppress(WorkerCancelled):  # something newer took its place

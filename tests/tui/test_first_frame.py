@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -187,6 +188,12 @@ class Session(NamedTuple):
         return self.before == self.after and entered == left == 1 and "\x1b[?25h" in end
 
 
+def _as_in_a_terminal() -> None:
+    """Also where the tests themselves run in the background, where nothing hears Ctrl-C."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def session(
     *words: str, folder: Path, press: Sequence[tuple[str, bytes]] = (), **env: str
 ) -> Session:
@@ -198,7 +205,7 @@ def session(
     process = subprocess.Popen(
         [sys.executable, "-m", "grpolab", *words], stdin=follower, stdout=follower, stderr=follower,
         env=os.environ | more, cwd=folder, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_as_in_a_terminal,
     )  # fmt: skip
     out, seen, keys, end = b"", 0, list(press), time.monotonic() + 60
     try:

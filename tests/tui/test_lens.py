@@ -140,20 +140,18 @@ async def test_an_engine_that_ends_leaves_the_work_to_a_process(
         assert "the engine has ended" in await press(live.app, pilot, "p")
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_a_replay_computes_in_a_process(run_dir: Path, size: tuple[int, int]) -> None:
+async def test_a_replay_computes_in_a_process(run_dir: Path) -> None:
     """The real one: torch is loaded there, and nowhere here."""
     source = Playing(run_dir)
     source.load()
     app = LabApp(Desk(source, run_dir))
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=SIZES[0]) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
         source.home()
         source.scrub(4)
         await settle(app)
-        told = await press(app, pilot, "l")
-        assert "✗" not in told, told
+        await press(app, pilot, "l")
         found = shown(app).lens
         assert found is not None and found.step == 4 and found.current == "grpo"
         assert "remax" in found.left_out and len(found.looks) > 10
@@ -162,7 +160,12 @@ async def test_a_replay_computes_in_a_process(run_dir: Path, size: tuple[int, in
             if "grpo" in found.left_out
             else found.parameters is None
         )
-        assert {cell_len(row) for row in text(app).split("\n")} == {size[0]}
+        for size in SIZES:
+            await pilot.resize_terminal(*size)
+            await settle(app)
+            told = text(app)
+            assert "✗" not in told, told
+            assert {cell_len(row) for row in told.split("\n")} == {size[0]}
 
 
 async def test_what_goes_wrong_in_the_process_is_one_line(

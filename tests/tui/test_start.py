@@ -23,7 +23,9 @@ from grpolab.tui.app import LabApp
 from grpolab.tui.desk import Desk
 from grpolab.tui.source import Playing
 from grpolab.tui.screens.lab import LabScreen
+from tests.tui import quiet
 
+quiet.take_over()
 at_first = set()
 furnish = LabScreen.furnish
 def first_frame(self):
