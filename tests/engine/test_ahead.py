@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from grpolab import events as ev
+from grpolab.algorithms.base import Forward, Loss, Whole
 from grpolab.engine.critic import Critic
 from grpolab.engine.lab import Lab
 from grpolab.engine.learner import Learner
-from tests.engine.conftest import OpenLab, only, state_of
+from tests.engine.conftest import OpenLab, only, random_model, small, state_of
 
 
 @pytest.fixture
@@ -57,6 +60,55 @@ def test_nothing_is_changed_by_it(
     assert kept == again
     # of a step one scoring and two updates; the first update's is that of scoring
     assert fewer == [8, 8] * 2 and more == [8, 8, 8] * 2
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [
+        ("llama", {}), ("llama", {"critic": "full"}), ("llama", {"quantize": "nf4"}),
+        ("llama", {"quantize": "nf4", "copy_weights": "never"}),
+        ("gpt2", {}), ("gpt2", {"critic": "full"}),
+    ],
+)  # fmt: skip
+def test_the_gradient_is_that_of_a_forward_of_its_own(
+    device: str, kind: str, model: dict[str, Any], tmp_path: Path
+):
+    """Also where the policy ran through the same modules in between."""
+    plan = small(
+        random_model(kind, tmp_path / "model", wide=True), algorithm="ppo",
+        model={"lora": {"rank": 2}} | model, train={"microbatch": 8},
+    )  # fmt: skip
+    lab = Lab(plan, tmp_path, lambda event: None, torch.device(device), 1)
+    lab.open()
+    lane = lab.lanes["main"]
+    assert lane.critic is not None
+    g = torch.Generator().manual_seed(0)
+    learns = [*lane.optimizer.tensors.values(), *lane.critic.optimizer.tensors.values()]
+    with torch.no_grad():
+        for tensor in learns:  # away from where both are alike, or nothing
+            tensor.add_(torch.randn(tensor.shape, generator=g).to(device) * 0.05)
+    rollout = lane.sample([[20, 21, 22], [23, 24]], ("test",))
+    batch = lane.score(rollout, torch.linspace(0, 1, 8, device=device))
+    assert lane.critic.kept()
+    credit = lane.algorithm.credit(batch)
+    whole = Whole(8, int(batch.mask.sum()), batch.max_tokens)
+
+    def loss(rows: Tensor, width: int, now: Forward) -> Loss:
+        return lane.algorithm.loss(batch.rows(rows, width), credit.rows(rows, width), now, whole)
+
+    learner, found = Learner(lane, rollout, 1), []
+    for _ in range(2):
+        learner.accumulate(next(learner.minibatches(0)), loss)
+        assert not lane.critic.kept()
+        grads = [t.new_zeros(t.shape) if t.grad is None else t.grad for t in learns]
+        found.append(torch.cat([grad.flatten() for grad in grads]))
+        for tensor in learns:
+            tensor.grad = None
+    kept, own = found
+    if device == "cpu":
+        assert torch.equal(kept, own)
+    assert (kept - own).norm() <= 0.01 * own.norm() > 0
 
 
 @pytest.mark.parametrize(
