@@ -205,8 +205,9 @@ def by_phase(shape: ModelShape, loads: list[Load]) -> Phases:
 
 def _copies(shape: ModelShape, loads: list[Load]) -> int:
     """On a CPU each lane has its own, as the adapter is in it."""
-    one = f.backbone_copy(shape, loads[0])
-    return one if loads[0].half else one * len(loads)
+    if loads[0].half:
+        return f.backbone_copy(shape, loads[0])
+    return sum(f.backbone_copy(shape, load) for load in loads)
 
 
 def _passing(shape: ModelShape, load: Load) -> Phases:

@@ -134,9 +134,9 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
 
     CPU: every stacked group, adapters and norms folded in, as the sampler lays it out, in fp32 and
     whole panels; and unless the model is large, as the update has it (in fp32 where there is
-    something to fold) and with the norms for the reference. And the sampler's head. GPU and 4 bit:
-    [out, in + ranks rounded up to 64] in bf16 for every group, or, lean, one scratch as large as
-    the largest group.
+    something to fold), once more for a critic's adapter, and with the norms for the reference. And
+    the sampler's head. GPU and 4 bit: [out, in + ranks rounded up to 64] in bf16 for every group,
+    or, lean, one scratch as large as the largest group.
     """
     if not load.native or (load.half and load.quantize == "none"):
         return 0  # the weights themselves are the copy
@@ -147,10 +147,11 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     sizes, kept = [], 4 * m.parameters <= KEPT_BYTES
     for names, (i, o, room) in zip(m.groups, stacked(m, load), strict=True):
         normed = len(names) > 1  # those stacked stand behind a norm
-        folds = 2 if load.learned_in == 2 else (room > 0 or normed) + normed  # policy, reference
+        own, bare = (1, 1) if load.learned_in == 2 else (room > 0 or normed, normed)
+        folds = own * (1 + (load.critic == "adapter")) + bare  # policy, critic, reference
         sizes.append(i * (4 * in_panels(o, load) + o * kept * folds * load.learned_in))
     head = 4 * in_panels(m.vocabulary, load) * m.hidden
-    return m.layers * sum(sizes) + head + 4 * m.longest * m.head_dim
+    return m.layers * sum(sizes) + head
 
 
 def in_panels(outputs: int, load: Load) -> int:

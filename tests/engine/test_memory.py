@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from grpolab import events as ev
+from grpolab import fit
 from grpolab.engine import memory as memory_module
 from grpolab.engine.gauge import HostGauge, Reading
 from grpolab.engine.holdings import tensors_in
@@ -65,6 +66,19 @@ def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
         derived = distinct(t for t in held if t.untyped_storage().data_ptr() not in own)
         phases = only(seen, ev.StepDone)[-1].memory_phases.values()
         assert max(p["backbone_copy"] for p in phases) == derived > 0
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_weights_held_once_more_are_as_predicted(algorithm: str, compute: str, open_small: OpenLab):
+    """Of the policy as sampling and as learning has it, of the reference, of a critic's adapter."""
+    how: Any = {"name": algorithm, "beta": 0.1}
+    lab, seen = open_small(how, model={"compute": compute}, rollout={"max_tokens": 5})
+    for _ in range(2):
+        lab.step(lab.lanes["main"])
+    phases = only(seen, ev.StepDone)[-1].memory_phases.values()
+    wanted = fit.predict(lab.plan, "cpu", 1).phases["update"]["backbone_copy"]
+    assert max(p["backbone_copy"] for p in phases) == wanted
 
 
 def test_a_full_critic_is_counted_whole(open_small: OpenLab):
