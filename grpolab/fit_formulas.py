@@ -60,6 +60,7 @@ class Load:
     learned_in: int  # bytes of one number of the products in learning, on a CPU
     critic: str | None  # adapter, full, or none
     remembers: int  # adapters that only remember
+    minibatches: int = 1  # of one rollout
     frugal: bool = False  # on a GPU: activations computed again, caches given back after sampling
     evaluated: int = 0  # held-out prompts of one evaluation
     mean_prompt: int = 0  # tokens, where it differs from the longest
@@ -79,7 +80,7 @@ class Load:
     @property
     def at_once(self) -> int:
         """Pieces of the rows that are worked on at a time."""
-        return self.threads if self.native and not self.cuda else 1
+        return self.threads if self.native and not self.half else 1
 
     @property
     def micro_rows(self) -> int:
@@ -267,7 +268,9 @@ def activations(m: ModelShape, load: Load) -> int:
 def ahead(load: Load, activations: int) -> int:
     """Of an update's activations the critic's, which are there from scoring on, where all rows are
     in the works at a time."""
-    return activations // 2 if load.critic and load.micro_rows == load.rows else 0
+    if not load.critic or load.minibatches > 1 or load.micro_rows < load.rows:
+        return 0
+    return activations // 2
 
 
 def loss_tiles(m: ModelShape, load: Load) -> int:

@@ -6,11 +6,11 @@ Formula  maximise J(θ) = mean_t ρ_t Â_t   subject to  KL(π_old‖π_θ) ≤ 
          halve the step until J has improved and the measured KL ≤ δ; else stay
 Differs  δ is .001 a token, .01 in the paper's control tasks: an answer has tens of tokens. The step
          (not δ) shrinks with the run's schedule.
-         F is damped, and estimated on a tenth of the rows, as by the authors; Fv is a double
-         backward through the exact KL over the vocabulary. With several updates per rollout
-         every one is held to δ against the rollout policy. Â is PPO's GAE, or a group's (r − m)/s,
-         which is the paper's `vine` in spirit: several answers from one state. Learning rate,
-         weight decay and gradient norm of `train` have no say here, only in the critic.
+         F is damped, and estimated on a tenth of the rows, as by the authors; Fv is Jᵀ diag(p) J v
+         with the derivatives J of all log-probs over the vocabulary. With several updates per
+         rollout every one is held to δ against the rollout policy. Â is PPO's GAE, or a group's
+         (r − m)/s, which is the paper's `vine` in spirit: several answers from one state. Learning
+         rate, weight decay and gradient norm of `train` have no say here, only in the critic.
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ class Critic:
     # --- the forward of scoring is also that of the first update ---
 
     def ahead(self, rows: Tensor, rollout: Rollout) -> Tensor:
-        """`values` of these rows, without gradient, and their graph kept for `recall`."""
+        """`values` of these rows, without gradient, and their graph kept for `recall`. What it
+        depends on must not change meanwhile: behind hooks, torch does not watch that."""
         saved: list[weakref.ref[Tensor]] = []
 
         def keep(tensor: Tensor) -> Tensor:
@@ -94,9 +95,15 @@ class Critic:
         self.forget()
         return None
 
-    def forget(self) -> None:
-        """Keep no graph any longer."""
+    def pieces(self) -> list[Tensor]:
+        """The rows of each graph that is kept, in their order."""
+        return [self._ahead[first].rows for first in sorted(self._ahead)]
+
+    def forget(self) -> bool:
+        """Keep no graph any longer; whether there was one."""
+        kept = bool(self._ahead)
         self._ahead.clear()
+        return kept
 
     def kept(self) -> list[Tensor]:
         """What the graphs hold that are kept."""

@@ -57,7 +57,7 @@ class Lane:
         self.algorithm: Algorithm = make_algorithm(section)
         self.copies = Copies(backbone, self.adapter)
         self.model_shape = pieces.shape_of(scenario.model.path)
-        self.relief = Relief(backbone.give_up, lambda what: None)
+        self.relief = Relief(backbone.give_up, lambda what: None, self._forget_ahead)
         self.digest = ""
         self.held: Held | None = None
         self.match_critic()
@@ -149,10 +149,16 @@ class Lane:
         every = torch.arange(len(rollout.group), device=self.backbone.device)
         learned = self.relief.pieces(every, pieces.rows_at_once(self, rollout))
         keep = self.train.minibatches == 1 and len(learned) <= self.workers.at_once
+        # with threads always those pieces: whether graphs are kept must not show in the numbers
+        split = learned if keep or self.workers.parallel else None
         (value,) = self._each(
-            rollout, lambda rows, p: (critic.ahead(rows, p) if keep else critic.values(p),), learned
+            rollout, lambda rows, p: (critic.ahead(rows, p) if keep else critic.values(p),), split
         )
         return value
+
+    def _forget_ahead(self) -> bool:
+        """Memory has run out: graphs that are kept for the update go first."""
+        return self.critic is not None and self.critic.forget()
 
     def reference_logp(self, rollout: Rollout, temperature: float) -> Tensor:
         """Log-probs of the rollout under the reference. [N, T]."""
@@ -186,6 +192,7 @@ class Lane:
             report.extra["updates_clipped"] = over / len(norms)
         self.algorithm.observe(batch, report)
         if self.critic is not None:
+            self.critic.forget()  # an update need not have asked for it
             self.critic.age += 1
         self.backbone.refresh(self.adapter)
         if self.algorithm.wants_new_reference():

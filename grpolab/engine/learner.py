@@ -37,7 +37,8 @@ class Learner:
         self.agreement: float | None = None  # of the newest update's microbatches
         self.gap: float | None = None  # mean |log-prob of the sampler − of the trainer|, per token
         self.norms: list[float] = []  # of the policy's gradient in each update, before clipping
-        self._old: dict[int, Tensor] = {}  # states of the rollout policy, by a piece's first row
+        # states of the rollout policy, by a piece's first row and how many it has
+        self._old: dict[tuple[int, int], Tensor] = {}
         self._start = self._versions()
 
     @property
@@ -49,6 +50,9 @@ class Learner:
     def minibatches(self, epoch: int) -> Iterator[Sequence[Tensor]]:
         """Rows in their order; with several minibatches, groups are dealt out in a seeded order."""
         train, device = self.lane.train, self.lane.backbone.device
+        if (ahead := self._ahead()) is not None:
+            yield ahead
+            return
         rows = torch.arange(len(self.rollout.group), device=device)
         if train.minibatches > 1:
             generator = torch_generator(self.lane.seed, "minibatch", self.step_number, epoch)
@@ -58,6 +62,15 @@ class Learner:
         size = -(-len(rows) // train.minibatches)
         for batch in rows.split(size):
             yield self.lane.relief.pieces(batch, rows_at_once(self.lane, self.rollout))
+
+    def _ahead(self) -> list[Tensor] | None:
+        """All rows in the pieces of which scoring kept the critic's graphs, if it did: with these
+        in memory, what is free would tell of smaller ones."""
+        critic = self.lane.critic
+        if critic is None or self.lane.train.minibatches > 1:
+            return None
+        pieces = critic.pieces()
+        return pieces if sum(map(len, pieces)) == len(self.rollout.group) else None
 
     def accumulate(
         self, pieces: Sequence[Tensor], loss: LossOf, *, critic_only: bool = False
@@ -135,7 +148,8 @@ class Learner:
         return norm
 
     def _versions(self) -> list[int]:
-        """Other than they were as soon as the policy has moved."""
+        """How often each tensor was changed in place: no longer as at the start once the policy has
+        moved."""
         return [t._version for t in self.policy.values()]
 
     # --- second order ---
@@ -166,14 +180,13 @@ class Learner:
         def work(rows: Tensor) -> float:
             piece, width = part(self.rollout, rows)
             states, at = contexts(lane.backbone, lane.adapter, piece)
-            first = int(rows[0])
-            if first not in self._old:
-                before = (
-                    states if unmoved else contexts(lane.backbone, lane.copies.snapshot, piece)[0]
-                )
-                self._old[first] = before
+            key = int(rows[0]), len(rows)
+            if key not in self._old and unmoved:
+                self._old[key] = states
+            elif key not in self._old:
+                self._old[key], _ = contexts(lane.backbone, lane.copies.snapshot, piece)
             now, spread, kl = compared(
-                lane.backbone, states, self._old[first], at, piece.tokens,
+                lane.backbone, states, self._old[key], at, piece.tokens,
                 lane.rollout.temperature, room(lane) // 8,
             )  # fmt: skip
             logp[rows, :width], entropy[rows, :width] = now * piece.mask, spread * piece.mask

@@ -41,8 +41,6 @@ def rows_at_once(lane: Lane, rollout: Rollout) -> int:
     device = lane.backbone.device
     free = torch.cuda.mem_get_info(device)[0]
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    if lane.critic is not None:  # part of what the update takes
-        free += sum(t.nbytes for t in lane.critic.kept())
     groups, prompt = rollout.prompts.ids.shape
     size = count if lane.model_shape is not None else 8
     while lane.model_shape is not None and size > 1:

@@ -19,8 +19,12 @@ class MemoryExhausted(RuntimeError):
 class Relief:
     """Remembers for one lane how many rows fit at once, and tells what it did."""
 
-    def __init__(self, give_up: Callable[[], str | None], tell: Callable[[str], None]) -> None:
-        self.give_up, self.tell = give_up, tell
+    def __init__(
+        self, give_up: Callable[[], str | None], tell: Callable[[str], None],
+        forget: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        """`forget` lets go of what was only kept to save time, and says whether there was any."""
+        self.give_up, self.tell, self.forget = give_up, tell, forget
         self.most: int | None = None  # rows, once memory has run out
 
     def pieces(self, rows: Tensor, size: int) -> list[Tensor]:
@@ -34,8 +38,11 @@ class Relief:
             return [work(rows)]
         except torch.OutOfMemoryError:
             pass  # outside the handler its traceback keeps no tensor alive
+        forgotten = self.forget()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if forgotten:
+            return self.run(work, rows)
         if len(rows) > 1:
             half = len(rows) // 2
             if self.most is None or half < self.most:

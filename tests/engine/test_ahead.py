@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from grpolab import events as ev
-from grpolab.algorithms.base import Forward, Loss, Whole
+from grpolab.algorithms.base import Forward, Loss, Report, Whole
+from grpolab.engine import learner as learner_module
 from grpolab.engine.critic import Critic
 from grpolab.engine.lab import Lab
 from grpolab.engine.learner import Learner
@@ -141,6 +142,59 @@ def test_threads_do_not_change_the_values(open_small: OpenLab):
         steps(lab, 2)
         found.append(state_of(lab.lanes["main"]))
     assert found[0] == found[1]
+
+
+def test_where_memory_runs_out_the_kept_graphs_go_first(open_small: OpenLab, monkeypatch):
+    """As many rows are found to fit as if nothing had been kept, in scoring and in the update."""
+    score, values = learner_module.score, Critic.values
+
+    def most(room: int, *, keep: bool) -> int | None:
+        """Rows at once after a step, where graphs of `room` rows fit: kept ones, and the policy's
+        beside the critic's."""
+        lab, _ = open_small("ppo", kind="gpt2", train={"microbatch": 8}, rollout={"max_tokens": 5})
+        lane = lab.lanes["main"]
+        critic, policy = lane.critic, [0]
+        assert critic is not None
+
+        def fits(rows: int) -> int:
+            held = sum(map(len, critic.pieces()))
+            if torch.is_grad_enabled() and held + rows > room:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return rows
+
+        def scored(backbone: Any, adapter: Any, piece: Any, *more: Any, **how: Any):
+            policy[0] = fits(len(piece.group))
+            return score(backbone, adapter, piece, *more, **how)
+
+        def judged(self: Critic, piece: Any):
+            fits(policy[0] + len(piece.group))
+            return values(self, piece)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(learner_module, "score", scored)
+            patch.setattr(Critic, "values", judged)
+            if not keep:
+                patch.setattr(Critic, "ahead", lambda self, rows, piece: values(self, piece))
+            lab.advance()
+        return lane.relief.most
+
+    for room in (16, 10, 6, 5, 3):
+        assert most(room, keep=True) == most(room, keep=False), room
+
+
+def test_an_update_that_asks_for_no_loss_keeps_nothing(open_small: OpenLab, monkeypatch):
+    lab, _ = open_small("ppo", train={"microbatch": 8})
+    lane = lab.lanes["main"]
+    seen: list[int] = []
+
+    def update(self: Any, policy: Any, *more: Any) -> Report:
+        assert lane.critic is not None
+        seen.append(len(lane.critic.kept()))
+        return Report()
+
+    monkeypatch.setattr(type(lane.algorithm), "update", update)
+    lab.step(lane)
+    assert lane.critic is not None and seen[0] > 0 and not lane.critic.kept()
 
 
 def test_what_is_out_of_date_is_not_used(open_small: OpenLab):

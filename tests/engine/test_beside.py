@@ -38,8 +38,9 @@ def test_a_first_start_finds_the_loops_of_learning_when_those_of_sampling_are_th
         [sys.executable, "-c", COLD], check=False, capture_output=True, text=True,
         env=os.environ | {"NUMBA_GRPOLAB_TEST": str(os.getpid())},
     )  # fmt: skip
-    for folder in ast.literal_eval(told.stdout.splitlines()[0]):
-        shutil.rmtree(folder, ignore_errors=True)
+    for line in told.stdout.splitlines():
+        for folder in ast.literal_eval(line):
+            shutil.rmtree(folder, ignore_errors=True)
     assert told.returncode == 0, told.stderr
 
 
@@ -94,6 +95,10 @@ def test_nobody_is_started_without_need_or_a_core_to_spare(
     monkeypatch.setattr(beside, "kept", lambda: True)
     with beside.compiling(torch.float32):
         pass
+    monkeypatch.setattr(beside, "kept", lambda: False)
+    monkeypatch.setattr(beside, "keepable", lambda: False)
+    with beside.compiling(torch.float32):
+        pass
     assert not children
 
 
@@ -110,6 +115,39 @@ def test_it_ends_with_the_one_that_started_it():
     child.stdin.close()
     assert child.wait(30) == 1 and time.monotonic() - started < 20
     child.stdout.close()
+
+
+def test_it_ends_in_time_though_nobody_closes_what_it_reads():
+    code = (
+        "import sys; from grpolab.engine.cpu import beside;"
+        "beside.layers.warm = lambda dtype: None; sys.argv = ['beside', 'float32']; beside.main()"
+    )
+    child = launch.spawn(["-c", code], subprocess.DEVNULL, subprocess.PIPE)
+    assert child.wait(60) == 0
+    assert child.stdin is not None and child.stderr is not None
+    assert child.stderr.read() == b""
+    child.stdin.close()
+    child.stderr.close()
+
+
+def test_a_system_that_starts_nobody_is_no_matter(
+    children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+):
+    def refused(arguments: list[str], out: int, err: int) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(launch, "spawn", refused)
+    with beside.compiling(torch.float32):
+        pass
+
+
+def test_a_place_to_keep_loops_is_one_that_can_be_written(tmp_path: Path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    folders = [tmp_path / "file" / "x"]  # even root makes no folder in a file
+    monkeypatch.setattr(loop, "_folders", lambda: iter(folders))
+    assert not loop.keepable()
+    folders.append(tmp_path / "new" / "newer")
+    assert loop.keepable()
 
 
 def test_whether_loops_are_kept_is_seen_by_their_folder(tmp_path: Path, monkeypatch):

@@ -10,14 +10,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread
 
 import torch
 
 from grpolab import launch
 from grpolab.engine.cpu import layers
-from grpolab.engine.cpu.loop import kept
+from grpolab.engine.cpu.loop import keepable, kept
 
 PATIENCE = 300.0
 """Seconds after which the loops are rather compiled here."""
@@ -26,23 +26,24 @@ PATIENCE = 300.0
 @contextmanager
 def compiling(learning: torch.dtype) -> Iterator[None]:
     """Have the loops of learning in this type when the block ends, as far as there is a core to
-    spare for it; whatever fails is left to who needs them."""
-    if kept() or launch.default_threads() < 2:
-        yield
-        return
-    name = str(learning).removeprefix("torch.")
-    quiet = subprocess.DEVNULL
-    child = launch.spawn(["-m", "grpolab.engine.cpu.beside", name], quiet, quiet)
+    spare for it and a place to keep them; whatever fails is left to who needs them."""
+    child = None
+    if not kept() and keepable() and launch.default_threads() > 1:
+        name = str(learning).removeprefix("torch.")
+        quiet = subprocess.DEVNULL
+        with suppress(OSError):
+            child = launch.spawn(["-m", "grpolab.engine.cpu.beside", name], quiet, quiet)
     try:
         yield
-        child.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        pass
+        if child is not None:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(PATIENCE)
     finally:
-        child.kill()
-        child.wait()
-        assert child.stdin is not None
-        child.stdin.close()
+        if child is not None:
+            child.kill()
+            child.wait()
+            assert child.stdin is not None
+            child.stdin.close()
 
 
 def main() -> None:
@@ -51,8 +52,10 @@ def main() -> None:
 
 
 def _end_with_the_parent() -> None:
-    """What it keeps open of the parent's is closed with it."""
-    sys.stdin.buffer.read()
+    """What it keeps open of the parent's is closed with it. (Python's own stdin would be locked
+    while it waits, and in the way of an end in time.)"""
+    while os.read(0, 4096):
+        pass
     os._exit(1)
 
 

@@ -82,6 +82,16 @@ def kept(package: str = LOOPS) -> bool:
     return any((folder / _family(package) / _stamp(package)).is_dir() for folder in _folders())
 
 
+def keepable() -> bool:
+    """Whether there is a place to keep machine code in."""
+    for folder in _folders():
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+            return True
+    return False
+
+
 def layout(kinds: tuple[Kind, ...]) -> str:
     """How `struct` packs arguments: every number in eight bytes, an array as its address and
     shape."""

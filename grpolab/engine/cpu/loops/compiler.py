@@ -20,7 +20,6 @@ from grpolab.engine.cpu.loop import Kind, machine, symbol
 from grpolab.engine.cpu.loops.numbers import OPTIONS, intrinsic
 
 BLOCK = types.CPointer(types.int64)
-BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 EVERYWHERE = {"memcpy", "memmove", "memset", "log", "logf", "floor", "floorf"}
 """What every process has that runs Python."""
@@ -41,7 +40,7 @@ def machine_code(package: str, name: str, kinds: tuple[Kind, ...]) -> bytes:
         place += 1 if isinstance(kind, str) else 1 + kind[1]
     taken = ", ".join(f"take_{i}(block)" for i in range(len(kinds)))
     exec(f"def entry(block):\n    loop({taken})\n", known)
-    entry = njit(**OPTIONS | BARE)(known["entry"])
+    entry = njit(**OPTIONS)(known["entry"])
     entry.compile((BLOCK,))
     code = binding.parse_assembly(entry.inspect_llvm((BLOCK,)))
     _close(code, symbol(package, name, kinds))
