@@ -9,16 +9,12 @@ import again.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
 import runpy
 import sys
-from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
 
 from grpolab import launch, rundir, scenario_file
 from grpolab.problems import RequestError
@@ -62,7 +58,6 @@ def _check_checkpoint(run: Path, step: int) -> None:
 def main(argument: str) -> None:
     """Answer the request, then turn into `python -m grpolab.engine`."""
     gc.disable()  # the engine turns it on again once it is open
-    Thread(target=_load_libraries, daemon=True).start()
     request = launch.Request(**json.loads(argument))
     try:
         run, arguments = prepare(request)
@@ -79,17 +74,6 @@ def main(argument: str) -> None:
     os.close(log)
     sys.argv = ["grpolab.engine", *arguments]
     runpy.run_module("grpolab.engine", run_name="__main__", alter_sys=True)
-
-
-def _load_libraries() -> None:
-    """Map torch's largest library and resolve its symbols, which needs no interpreter: `import
-    torch` then finds it there. Where it is built for a GPU it knows best in which order."""
-    torch = find_spec("torch")
-    for folder in torch.submodule_search_locations or () if torch else ():
-        library = Path(folder, "lib", "libtorch_cpu.so")
-        if library.exists() and not library.with_name("libtorch_cuda.so").exists():
-            with suppress(OSError):  # `import torch` will say it
-                ctypes.CDLL(str(library))
 
 
 def _own_log(run: Path) -> int:
