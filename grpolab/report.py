@@ -28,7 +28,7 @@ def report(state: LabState, run: Path) -> dict[str, Any]:
     out: dict[str, Any] = {
         "run": str(run),
         "scenario": str(state.run.scenario.get("name", "")) if state.run else "",
-        "algorithm": _started_as(first) if first else "",
+        "algorithm": _started_as(first) if first else _planned(state),
         "seed": state.run.seed if state.run else 0,
         "device": state.run.device if state.run else "",
         "threads": state.run.threads if state.run else 0,
@@ -99,6 +99,12 @@ def _lane(lane: LaneState) -> dict[str, Any]:
 
 def _started_as(lane: LaneState) -> str:
     return lane.switches[0].before if lane.switches else lane.algorithm
+
+
+def _planned(state: LabState) -> str:
+    """The first lane's algorithm by the scenario, where the run was left before there was one."""
+    lanes = state.run.scenario.get("lanes") if state.run else None
+    return str(lanes[0].get("algorithm", {}).get("name", "")) if lanes else ""
 
 
 def _evaluations(lane: LaneState) -> list[dict[str, Any]]:

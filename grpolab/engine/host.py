@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import queue
 import sys
 import threading
@@ -46,6 +47,11 @@ class Writer:
             self._file.write(codec.encode(event, time.perf_counter() - self._start) + "\n")
             self._file.flush()
 
+    def last(self, event: ev.Event) -> None:
+        """Write this one and none after it, whoever may try: the process is about to end."""
+        self(event)
+        self._lock.acquire()
+
 
 class Host:
     """One engine process on one run directory."""
@@ -60,6 +66,7 @@ class Host:
         self.device_name = device
         self.commands: queue.Queue[dict[str, Any]] = queue.Queue()
         self.stopping = False
+        self.opening = not resume  # nothing is computed yet, and nothing to go back to
         self.paused = False
         self.single = 0  # steps still to make while paused
         self.back_to: int | None = None  # a resume goes back to this step's checkpoint
@@ -80,6 +87,7 @@ class Host:
             lab = Lab(plan, self.run_dir, self.emit, device, self.threads)
             lab.clock.started = self.started
             lab.open()
+            self.opening = False
             gc.freeze()
             gc.enable()  # see __main__
             if self.resume:
@@ -132,8 +140,16 @@ class Host:
             except ValueError:
                 command = None
             if isinstance(command, dict):
-                self.commands.put(command)
-        self.commands.put({"do": "stop"})
+                self._take(command)
+        self._take({"do": "stop"})
+
+    def _take(self, command: dict[str, Any]) -> None:
+        """For the next moment between two steps; but loading a model, or compiling at the first
+        start, can take long, and loses nothing by being left."""
+        if self.opening and command.get("do") == "stop":
+            self.emit.last(ev.Ended(0, "interrupted"))
+            os._exit(INTERRUPTED)
+        self.commands.put(command)
 
     def _take_commands(self, lab: Lab) -> None:
         while True:

@@ -12,7 +12,7 @@ import pytest
 
 from grpolab import events as ev
 from grpolab import feed, rundir
-from grpolab.launch import Engine, Request
+from grpolab.launch import Engine, Request, spawn
 from tests.engine.conftest import tiny
 
 LONG = {"steps": 8, "checkpoint_every": 2}
@@ -76,6 +76,31 @@ def test_stopped_and_resumed_it_ends_with_the_same_digest(tmp_path: Path, whole:
     assert again.wait(120) == 0
     assert last(again).digest == whole
     assert steps(events(again)) == list(range(1, 9))
+
+
+SLOW = """
+import sys, time
+from grpolab.engine import __main__, lab
+lab.Lab.open = lambda self: time.sleep(100)
+sys.exit(__main__.main())
+"""
+
+
+def test_it_is_left_at_once_while_it_loads(tmp_path: Path, whole: str):
+    folder = rundir.create(tiny(train=LONG), tmp_path / "loading")
+    with (folder / rundir.LOG).open("ab") as log:
+        engine = Engine(spawn(["-c", SLOW, str(folder), "--threads", "1"], log, log), folder)
+    wait_for(engine, lambda found: bool(found))
+    engine.send({"do": "pause"})
+    engine.stop()
+    assert engine.wait(20) == 130, engine.log_tail()
+    found = events(engine)
+    assert found[-1] == last(engine) and (last(engine).step, last(engine).status) == (
+        0, "interrupted",
+    )  # fmt: skip
+    again = Engine.start(folder, threads=1, resume=True)
+    assert again.wait(120) == 0, again.log_tail()
+    assert last(again).digest == whole
 
 
 def test_what_was_done_by_hand_is_done_again_after_a_kill(tmp_path: Path):

@@ -85,6 +85,14 @@ def test_no_event_at_all() -> None:
     assert (out["steps"], out["eval"], out["digest"]) == (0, [], "")
 
 
+def test_a_run_that_was_left_while_it_loaded() -> None:
+    plan = {"name": "x", "lanes": [{"name": "main", "algorithm": {"name": "rloo"}}]}
+    opening = dataclasses.replace(started(), scenario=plan)
+    found = report(folded([opening, ev.Ended(0, "interrupted")]), Path("runs/x"))
+    assert (found["status"], found["algorithm"], found["steps"]) == ("interrupted", "rloo", 0)
+    assert set(found) >= PROMISED and found["eval"] == []
+
+
 def test_a_switch() -> None:
     events = run_events(2)
     events.insert(-2, ev.Switched(1, "main", "grpo", "ppo", "paper", {}, [], [], "cue"))
