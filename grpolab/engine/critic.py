@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from grpolab.engine.backbone import Backbone
+from grpolab.engine.holdings import packed
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.sample import Rollout
 from grpolab.engine.score import contexts
@@ -78,8 +79,9 @@ class Critic:
         saved: list[weakref.ref[Tensor]] = []
 
         def keep(tensor: Tensor) -> Tensor:
-            saved.append(weakref.ref(tensor))
-            return tensor
+            kept = packed(tensor)
+            saved.append(weakref.ref(kept))
+            return kept
 
         with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
             value = self.values(rollout)

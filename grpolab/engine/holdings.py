@@ -15,6 +15,14 @@ def storage_of(tensor: Tensor) -> UntypedStorage | None:
     return tensor.untyped_storage() if tensor.layout == torch.strided else None
 
 
+def packed(tensor: Tensor) -> Tensor:
+    """What a saved-tensors hook may keep of a tensor: the same numbers without a way back.
+
+    An operation that saves its own result (softmax, tanh) would otherwise be kept by it for ever.
+    torch hangs what is unpacked into the graph by itself, also for second derivatives."""
+    return tensor.detach()
+
+
 def tensors_in(nest: Any) -> list[Tensor]:
     """Every tensor in a nest of mappings, sequences, dataclasses and modules, of a 4-bit weight its
     scales too. A tensor may come twice."""

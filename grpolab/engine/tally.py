@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from grpolab.engine.holdings import storage_of
+from grpolab.engine.holdings import packed, storage_of
 
 CLOSE = 1.004
 """The peak is noted again when it has grown by this factor: the last note is within half a percent
@@ -190,7 +190,7 @@ class Tally:
         held = None if storage is None else self._live.get(storage._cdata)
         if held is not None and held.owner == "workspace":
             held.owner = "activations"
-        return tensor
+        return packed(tensor)
 
     def close(self) -> None:
         """Stop following what still lives."""

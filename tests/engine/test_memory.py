@@ -182,6 +182,20 @@ def test_owner_of(shape, phase, backward, owner):
     assert owner_of(torch.empty(shape), TRAITS, phase, bool(backward)) == owner
 
 
+@pytest.mark.parametrize(("algorithm", "kind"), [("trpo", "llama"), ("ppo", "gpt2")])
+def test_counting_keeps_nothing(algorithm: str, kind: str, open_small: OpenLab, monkeypatch):
+    """Graphs go with their step, though every one is counted."""
+    monkeypatch.setattr(memory_module, "EVERY", 0)
+    lab, _ = open_small(algorithm, kind=kind, rollout={"max_tokens": 5}, train={"microbatch": 8})
+    lane, alive = lab.lanes["main"], list[int]()
+    for _ in range(6):
+        lab.step(lane)
+        gc.collect()
+        tensors = [t for t in gc.get_objects() if type(t) is Tensor and t.grad_fn is not None]
+        alive.append(len(tensors))
+    assert alive[-1] == alive[2], alive
+
+
 def test_counting_changes_no_result(open_small: OpenLab, tmp_path: Path, monkeypatch):
     digests = []
     for often in (1, 10**9):
