@@ -13,7 +13,10 @@ from grpolab.model_shape import ModelShape
 MIB = 2**20
 
 TILE_BYTES = 192 * MIB
-"""Logits of one tile of the loss at large vocabularies, fp32."""
+"""Logits of one tile of the loss at large vocabularies, fp32, about."""
+
+PRODUCT = 128
+"""Rows that a GPU's product computes together: for 331 it computes 384."""
 
 KEPT_BYTES = 512 * MIB
 """A model larger than this on a CPU is folded anew for each product rather than held once more."""
@@ -99,10 +102,10 @@ class Load:
 
 
 def backbone(m: ModelShape, load: Load) -> int:
-    """The weights as loaded: fp32 on a CPU, bf16 on a GPU, there with room for the adapter's B at
-    their side; NF4 double-quantised: 4 bit, one byte of scale for each 64, four more bytes for each
-    256 of those, and a table for each linear; int8: a byte and a scale for each output. Embeddings,
-    norms and head are never quantised. And the rotary tables, by half a head on a GPU."""
+    """The weights as loaded: fp32 on a CPU, bf16 on a GPU, there with room for the adapter; NF4
+    double-quantised: 4 bit, one byte of scale for each 64, four more bytes for each 256 of those,
+    and a table for each linear; int8: a byte and a scale for each output. Embeddings, norms and
+    head are never quantised. And the rotary tables, by half a head on a GPU."""
     linears = m.in_linears * load.width
     if load.quantize == "nf4":
         linears = m.in_linears // 2 + m.in_linears // 64 + m.in_linears // (64 * 256) * 4
@@ -110,7 +113,7 @@ def backbone(m: ModelShape, load: Load) -> int:
     elif load.quantize == "int8":
         linears = m.in_linears + 4 * m.layers * sum(o for _, o in m.linears.values())
     elif load.half:
-        linears += m.layers * sum(o * room for _, o, room in stacked(m, load)) * load.width
+        linears += m.layers * (sum(roomy(m, load)) - sum(alone(m, load))) * load.width
     rotary = 0
     if load.native:
         rotary = 2 * m.longest * m.head_dim * 4
@@ -130,6 +133,17 @@ def stacked(m: ModelShape, load: Load) -> list[tuple[int, int, int]]:
     return out
 
 
+def alone(m: ModelShape, load: Load) -> list[int]:
+    """Numbers in the weights of each of these groups."""
+    return [i * o for i, o, _ in stacked(m, load)]
+
+
+def roomy(m: ModelShape, load: Load) -> list[int]:
+    """The same with room for the adapter's B at their side and, where there are fewer outputs than
+    inputs, for its A under them."""
+    return [(o + room * (o < i)) * (i + room) for i, o, room in stacked(m, load)]
+
+
 def backbone_copy(m: ModelShape, load: Load) -> int:
     """What products multiply by.
 
@@ -142,9 +156,9 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     if not load.native or (load.half and load.quantize == "none"):
         return 0  # the weights themselves are the copy
     if load.half and not load.copy:
-        return max(o * i for i, o, _ in stacked(m, load)) * load.width
+        return max(alone(m, load)) * load.width
     if load.half:
-        return m.layers * sum(o * (i + room) for i, o, room in stacked(m, load)) * load.width
+        return m.layers * sum(roomy(m, load)) * load.width
     sizes, kept = [], 4 * m.parameters <= KEPT_BYTES
     for names, (i, o, room) in zip(m.groups, stacked(m, load), strict=True):
         normed = len(names) > 1  # those stacked stand behind a norm
@@ -176,12 +190,14 @@ def adapters(m: ModelShape, load: Load) -> int:
 
 
 def placed(m: ModelShape, load: Load) -> int:
-    """The adapter that a GPU computes with, one for all lanes, in the precision of the weights:
-    A, and B where it has no room beside a copy of these."""
+    """The adapter that a GPU computes with, one for all lanes, in the precision of the weights: A
+    and B where they have no room with these."""
     if not load.half:
         return 0
-    b = load.quantize == "nf4" and not load.copy
-    sizes = (room * (i + (o if b else 0)) for i, o, room in stacked(m, load))
+    lean = load.quantize == "nf4" and not load.copy
+    sizes = (
+        room * (i * (lean or o >= i) + o * lean) for i, o, room in stacked(m, load)
+    )  # fmt: skip
     return m.layers * sum(sizes) * load.width
 
 
@@ -273,12 +289,18 @@ def ahead(load: Load, activations: int) -> int:
     return activations // 2
 
 
+def tile_rows(vocabulary: int) -> int:
+    """Tokens of one tile of logits: whole tiles of a large product, where there are so many."""
+    count = max(16, TILE_BYTES // (4 * vocabulary))
+    return count if count < PRODUCT else -(-count // PRODUCT) * PRODUCT
+
+
 def loss_tiles(m: ModelShape, load: Load) -> int:
     """fp32 over the vocabulary: three of a tile of tokens, or three of all answer tokens of the
     microbatches in the works where the vocabulary is small."""
     count = load.micro_rows * load.answer
     if m.vocabulary > LARGE_VOCABULARY:
-        rows = max(16, TILE_BYTES // (4 * m.vocabulary))
+        rows = tile_rows(m.vocabulary)
         slope = 6 if load.half else 12  # logits and their gradient, with temporaries if not fused
         return slope * min(count, rows * load.at_once) * m.vocabulary
     return 3 * 4 * count * m.vocabulary

@@ -82,10 +82,10 @@ def buffers(m: ModelShape, load: Load) -> int:
 
 def activations(m: ModelShape, load: Load) -> int:
     """For each token and layer: normed rows and products' inputs before attention and MLP, queries,
-    keys and values as rotated, the attended twice, gate and up, and their product; the adapter's
-    part of four inputs; the softmax's sum; the keys and values of every row again. After the last
-    layer normed rows, the states, and those that predict a token. Where they are computed again,
-    the stream between layers and its newest part. With a critic twice."""
+    keys and values as rotated, the attended, gate and up, and their product; the adapter's part of
+    four inputs; the softmax's sum. After the last layer normed rows, the states, and those that
+    predict a token. Where they are computed again, the stream between layers and its newest part.
+    With a critic twice."""
     flat = f.tokens(load, load.micro_rows)
     if load.frugal and load.cuda:
         kept = m.layers * flat * m.hidden * (4 + load.width)
@@ -97,10 +97,9 @@ def activations(m: ModelShape, load: Load) -> int:
 def _layer(m: ModelShape, load: Load) -> int:
     """One layer's activations."""
     q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
-    rows, flat = load.micro_rows, f.tokens(load, load.micro_rows)
-    wide = 4 * m.hidden + 3 * q + 2 * kv + 3 * m.inner + 4 * 64
-    keys = rows * ((load.mean_prompt or load.prompt) + load.answer) * 2 * kv
-    return (flat * wide + keys) * load.width + 4 * flat * m.heads
+    flat = f.tokens(load, load.micro_rows)
+    wide = 4 * m.hidden + 2 * q + 2 * kv + 3 * m.inner + 4 * 64
+    return flat * (wide * load.width + 4 * m.heads)
 
 
 def fragmentation(m: ModelShape, load: Load, passing: int) -> int:

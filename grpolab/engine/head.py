@@ -11,15 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grpolab.engine.gpu.ops import fused, kernels
-
-TILE_BYTES = 192 * 2**20
-"""Largest tile of logits in fp32."""
-
-
-def tile_rows(vocabulary: int) -> int:
-    """Tokens of one tile."""
-    return max(16, TILE_BYTES // (4 * vocabulary))
+from grpolab import fit_formulas
+from grpolab.engine.gpu.ops import block, fused, kernels
 
 
 class _TokenLogp(torch.autograd.Function):
@@ -82,7 +75,7 @@ def token_logp(
 
 
 def _tiles(states: Tensor, weight: Tensor) -> list[slice]:
-    size = tile_rows(len(weight))
+    size = fit_formulas.tile_rows(len(weight))
     return [slice(at, at + size) for at in range(0, len(states), size)]
 
 
@@ -98,9 +91,15 @@ def _stats(
 ) -> None:
     rows, vocabulary = logits.shape
     if fused(logits):
-        kernels().head_stats[(rows,)](
-            logits, tokens, logp, lse, entropy, vocabulary, inverse, BLOCK=4096, num_warps=8
+        blocks = -(-vocabulary // 4096)
+        parts = logits.new_empty(rows, blocks, 3)
+        kernels().head_part[(rows, blocks)](
+            logits, parts, vocabulary, inverse, BLOCK=4096, num_warps=8
         )
+        kernels().head_whole[(rows,)](
+            logits, parts, tokens, logp, lse, entropy, vocabulary, blocks, inverse,
+            BLOCK=block(blocks), num_warps=1,
+        )  # fmt: skip
         return
     everything = torch.log_softmax(logits * inverse, -1)
     logp.copy_(everything.gather(1, tokens[:, None]).squeeze(1))

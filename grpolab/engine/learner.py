@@ -106,14 +106,15 @@ class Learner:
 
         found: list[Piece] = []
         squares: list[Tensor] = []
-        judged = not critic_only and (len(pieces) > 1 or len(pieces[0]) > 1)
         # as they come, so that on a GPU no more than two sets of gradients are held
         for some in lane.workers.each(lambda rows: lane.relief.run(work, rows), pieces):
             while some:
                 piece, grads = some.pop(0)
-                found.append(piece)
-                if judged:  # before they are added up, which is done in the first one's place
+                if found and not critic_only:  # before they are added up, in the first one's place
+                    if not squares:
+                        squares.append(_square([t.grad for t in self.policy.values()]))
                     squares.append(_square(grads[: len(self.policy)]))
+                found.append(piece)
                 _add(tensors, grads)
                 del grads  # or they would stay beside the next ones
         if len(squares) > 1:
@@ -124,15 +125,15 @@ class Learner:
         return found
 
     def _gap(self, pieces: Sequence[Piece]) -> float:
-        apart = tokens = 0.0
+        apart = tokens = self.rollout.mask.new_zeros(())
         for piece in pieces:
             mask, sampled = (
                 x[piece.rows, : piece.now.logp.shape[1]]
                 for x in (self.rollout.mask, self.rollout.logp)
             )
-            apart += float(((piece.now.logp - sampled).abs() * mask).sum())
-            tokens += float(mask.sum())
-        return apart / max(tokens, 1.0)
+            apart = apart + ((piece.now.logp - sampled).abs() * mask).sum()
+            tokens = tokens + mask.sum()
+        return float(apart / tokens.clamp(min=1))
 
     def step(self) -> float:
         train, lane = self.lane.train, self.lane

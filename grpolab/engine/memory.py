@@ -86,6 +86,7 @@ class Memory:
         self.device = device
         self.gauge = gauge(device)
         self.peak = 0  # of the whole run, in bytes: the process, or a GPU allocator's reserve
+        self.most = 0  # the largest that a gauge has told of any phase, in bytes
         self.parts = True  # forward and backward follow each other; in parallel threads they mix
         self.phases: dict[str, dict[str, int]] = {}  # since `take`, by phase and owner
         self._holdings, self._traits = holdings, traits
@@ -230,6 +231,7 @@ class Memory:
             old = self.phases.get(phase)
             if old is None or sum(old.values()) < sum(account.values()):
                 self.phases[phase] = account
+        self.most = max(self.most, window.highest)
         reserve = now.held + now.free if self.gauge.exact else 0
         self.peak = max(self.peak, window.highest, reserve)
 

@@ -102,10 +102,14 @@ def _tiled(
     entropy_grad: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`score` where the vocabulary is too large for [U, V]."""
+    real = rollout.mask.flatten().nonzero().squeeze(1)  # first: it waits for what is under way
     states, at = contexts(backbone, adapter, rollout)
-    real = rollout.mask.bool()
     flat = token_logp(
-        states[at[real]], weight, rollout.tokens[real], temperature, entropy_grad=entropy_grad
+        states[at.flatten()[real]], weight, rollout.tokens.flatten()[real], temperature,
+        entropy_grad=entropy_grad,
+    )  # fmt: skip
+    logp, entropy = (
+        torch.zeros_like(rollout.mask).flatten().index_copy(0, real, x).view(rollout.mask.shape)
+        for x in flat
     )
-    logp, entropy = (torch.zeros_like(rollout.mask).masked_scatter(real, x) for x in flat)
     return logp, entropy

@@ -213,13 +213,17 @@ class Ours:
     # --- memory ---
 
     def peak(self) -> float:
-        """GiB at the highest point since `forget_peak`, of this process alone."""
-        return torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0
+        """GiB at the highest point since `forget_peak`, of this process alone. torch's own mark
+        starts anew with every phase of the lab, whose account knows the phases before."""
+        if self.device.type != "cuda":
+            return 0.0
+        return max(self.lab.memory.most, torch.cuda.max_memory_allocated()) / 2**30
 
     def forget_peak(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+            self.lab.memory.most = 0
 
     def _rollout(self) -> Rollout:
         if self.rollout_now is None:

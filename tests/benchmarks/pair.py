@@ -173,13 +173,15 @@ class Pair:
         )  # fmt: skip
 
     def backwards(self, repeats: int, target: float | None, work: str) -> tuple[Row, int]:
-        """Loss and backward of the same sequences; and their tokens, each prompt once."""
+        """Loss and backward of the same sequences; and their tokens, each prompt once. Every turn
+        begins with one that does not count: what the other side has left in caches is its own."""
         tokens = self.hand_over()
-        a, b = alternate(
-            repeats,
-            lambda i: self.ours.call("loss_backward")["seconds"],
-            lambda i: self.peer.call("loss_backward")["seconds"],
-        )
+
+        def second(side: Side) -> float:
+            side.call("loss_backward")
+            return side.call("loss_backward")["seconds"]
+
+        a, b = alternate(repeats, lambda i: second(self.ours), lambda i: second(self.peer))
         mine, theirs = Spread.of(a), Spread.of(b)
         goal = None if target is None else Target("≥", target)
         return Row(self.prefix + work, "s", mine, theirs, faster(mine, theirs), target=goal), tokens

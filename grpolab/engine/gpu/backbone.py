@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from grpolab.engine.backbone import ModelError, Prompts
 from grpolab.engine.folder import Shape, adapted, read_text, rotary
 from grpolab.engine.gpu import ops
+from grpolab.engine.gpu.attention import attend
 from grpolab.engine.gpu.flat import Flat
 from grpolab.engine.gpu.loading import Frozen, load
 from grpolab.engine.gpu.matrix import Matrix, lora_matrix
@@ -95,7 +96,7 @@ class HalfBackbone:
         """Whether a dequantized copy is wanted: on a GPU, where it leaves half of what is free."""
         if self.section.copy_weights == "never" or self.device.type != "cuda":
             return self.section.copy_weights != "never"
-        copy = sum(sum(m.outs) * (m.width + m.room) * 2 for m in self.frozen.matrices())
+        copy = sum((m.out + m.under) * (m.width + m.room) * 2 for m in self.frozen.matrices())
         return self.section.copy_weights == "always" or (
             copy < torch.cuda.mem_get_info(self.device)[0] // 2
         )
@@ -254,7 +255,10 @@ class HalfBackbone:
                 )
             else:
                 x, y = self._layer(index, adapter, x, y, flat, keep)
-        return ops.add_norm(x, y, self.frozen.norm, self.shape.eps, plain=self._plain)[1]
+        back = self.frozen.layers[-1].down.under
+        return ops.add_norm(
+            x, y, self.frozen.norm, self.shape.eps, back=back, plain=self._plain
+        )[1]  # fmt: skip
 
     def _layer(
         self, index: int, adapter: str | None, x: Tensor, y: Tensor | None, flat: Flat, keep: Any
@@ -265,7 +269,8 @@ class HalfBackbone:
         def linear(h: Tensor, m: Matrix) -> Tensor:
             return lora_matrix(h, m, lora, tag, plain=plain)
 
-        x, h = ops.add_norm(x, y, layer.norm1, s.eps, room=layer.qkv.room, plain=plain)
+        back = self.frozen.layers[index - 1].down.under
+        x, h = ops.add_norm(x, y, layer.norm1, s.eps, room=layer.qkv.room, back=back, plain=plain)
         qkv = linear(h, layer.qkv).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
         bias, turned = layer.qkv.bias, s.heads + s.kv_heads
         if layer.q_norm is not None and layer.k_norm is not None:  # Qwen3
@@ -274,12 +279,13 @@ class HalfBackbone:
             k = ops.plain_norm(k.float(), layer.k_norm, s.eps)
             qkv, bias = torch.cat([q, k, v], 1), None
         qkv = ops.turn(qkv, bias, self.cos, self.sin, flat.position, turned, plain=plain)
-        q, k, v = qkv.split((s.heads, s.kv_heads, s.kv_heads), 1)
         if keep is not None:
-            keep(index, k, v)
-        seen = flat.attend(q, k, v, plain=plain)
+            keep(index, *qkv[:, s.heads :].chunk(2, 1))
+        seen = attend(qkv, flat, s.heads, room=layer.out.room, plain=plain)
         y = linear(seen, layer.out)
-        x, h = ops.add_norm(x, y, layer.norm2, s.eps, room=layer.gate_up.room, plain=plain)
+        x, h = ops.add_norm(
+            x, y, layer.norm2, s.eps, room=layer.gate_up.room, back=layer.out.under, plain=plain
+        )
         act = ops.swiglu(linear(h, layer.gate_up), room=layer.down.room, plain=plain)
         return x, linear(act, layer.down)
 

@@ -36,7 +36,7 @@ def add_norm(
 
 @triton.jit
 def norm_backward(
-    dy_ptr, hat_ptr, weight_ptr, scale_ptr, more_ptr, dx_ptr, half_ptr, H, stride_dy,
+    dy_ptr, hat_ptr, weight_ptr, scale_ptr, more_ptr, dx_ptr, half_ptr, H, stride_dy, stride_half,
     ADD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One row: the gradient of the norm's input plus, with `ADD`, what came to it by the stream;
@@ -53,7 +53,7 @@ def norm_backward(
     if ADD:
         dx += tl.load(more_ptr + row * H + at, mask=there, other=0.0)
     tl.store(dx_ptr + row * H + at, dx, mask=there)
-    tl.store(half_ptr + row * H + at, dx, mask=there)
+    tl.store(half_ptr + row * stride_half + at, dx, mask=there)
 
 
 @triton.jit
@@ -283,35 +283,44 @@ def draw_whole(
 
 
 @triton.jit
-def head_stats(
-    logits_ptr, target_ptr, logp_ptr, lse_ptr, entropy_ptr, V, inverse_temperature,
-    BLOCK: tl.constexpr,
+def head_part(
+    logits_ptr, part_ptr, V, inverse_temperature, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One row of logits, read once: log-prob of its target, log-sum-exp, entropy."""
+    """One block of one row of logits: its maximum, and the sums of e and of e · z beside that."""
     row = tl.program_id(0).to(tl.int64)
-    top = tl.full([BLOCK], float("-inf"), tl.float32)
-    total = tl.zeros([BLOCK], tl.float32)
-    weighted = tl.zeros([BLOCK], tl.float32)
-    for start in range(0, V, BLOCK):
-        at = start + tl.arange(0, BLOCK)
-        z = tl.load(logits_ptr + row * V + at, mask=at < V, other=float("-inf")).to(tl.float32)
-        z = z * inverse_temperature
-        new = tl.maximum(top, z)
-        shrink = tl.where(top == float("-inf"), 0.0, tl.exp(top - new))
-        e = tl.where(z == float("-inf"), 0.0, tl.exp(z - new))
-        total = total * shrink + e
-        weighted = weighted * shrink + tl.where(e > 0, e * z, 0.0)
-        top = new
-    peak = tl.max(top, 0)
-    shrink = tl.where(top == float("-inf"), 0.0, tl.exp(top - peak))
-    total_all = tl.sum(total * shrink, 0)
-    lse = peak + tl.log(total_all)
-    mean = tl.sum(weighted * shrink, 0) / total_all
+    block = tl.program_id(1)
+    at = block * BLOCK + tl.arange(0, BLOCK)
+    z = tl.load(logits_ptr + row * V + at, mask=at < V, other=float("-inf")).to(tl.float32)
+    z = z * inverse_temperature
+    top = tl.max(z, 0)
+    e = tl.where(z == float("-inf"), 0.0, tl.exp(z - top))
+    part = part_ptr + (row * tl.num_programs(1) + block) * 3
+    tl.store(part, top)
+    tl.store(part + 1, tl.sum(e, 0))
+    tl.store(part + 2, tl.sum(tl.where(e > 0, e * z, 0.0), 0))
+
+
+@triton.jit
+def head_whole(
+    logits_ptr, part_ptr, target_ptr, logp_ptr, lse_ptr, entropy_ptr, V, blocks,
+    inverse_temperature, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One row, its blocks put together: log-prob of its target, log-sum-exp, entropy."""
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.arange(0, BLOCK)
+    there = at < blocks
+    part = part_ptr + (row * blocks + at) * 3
+    tops = tl.load(part, mask=there, other=float("-inf"))
+    peak = tl.max(tops, 0)
+    shrink = tl.where(tops == float("-inf"), 0.0, tl.exp(tops - peak))
+    total = tl.sum(tl.load(part + 1, mask=there, other=0.0) * shrink, 0)
+    weighted = tl.sum(tl.load(part + 2, mask=there, other=0.0) * shrink, 0)
+    lse = peak + tl.log(total)
     target = tl.load(target_ptr + row)
     chosen = tl.load(logits_ptr + row * V + target).to(tl.float32) * inverse_temperature
     tl.store(logp_ptr + row, chosen - lse)
     tl.store(lse_ptr + row, lse)
-    tl.store(entropy_ptr + row, lse - mean)
+    tl.store(entropy_ptr + row, lse - weighted / total)
 
 
 @triton.jit

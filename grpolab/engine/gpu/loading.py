@@ -127,10 +127,9 @@ def load(
             if quantize:
                 m.packed = [Packed.of(w) for w in weights]
             else:
-                wide = weights[0].new_zeros(sum(m.outs), m.width + room)
-                for part, w in zip(wide.split(m.outs), weights, strict=True):
-                    part[:, : m.width].copy_(w)
-                m.wide = wide
+                m.wide = m.room_for_weights(weights[0])
+                for part, w in zip(m.dense().split(m.outs), weights, strict=True):
+                    part.copy_(w)
             return m
 
         layers = [

@@ -3,7 +3,9 @@
 Linears on one input (q, k and v; gate and up) lie one above the other in one `Matrix`. In half
 precision it has room to the right of its weights: [W | B]. With x followed by u = x · (s A)ᵀ, one
 product gives x Wᵀ + u Bᵀ, so an adapter that stays apart from the weights costs one small product
-more. (Merged into half-precision weights, most of a small change would be rounded away.)
+more. (Merged into half-precision weights, most of a small change would be rounded away.) A backward
+asks for dy W + (dy B) · s A. Where there are fewer outputs than inputs, s A lies under W, and dy
+followed by dy B gives that in one product too; elsewhere dy · [W | B] gives dy B along the way.
 
 In 4 bit the weights are what bitsandbytes makes of each linear by itself, NF4 with twice quantized
 scales. With a copy, they are dequantized once into [W | B]; without ("lean"), a layer at a time
@@ -87,18 +89,39 @@ class Matrix:
     dtype: torch.dtype
     scratch: Scratch
     packed: list[Packed] | None = None
-    wide: Tensor | None = None  # [Σ out, width + room]; None in lean mode
+    wide: Tensor | None = None  # [Σ out + under, width + room]; None in lean mode
     bias: Tensor | None = None
-    a: Tensor | None = None  # [room, width]: s A of the adapter that is in place
+    a: Tensor | None = None  # [room, width]: s A of the adapter that is in place, maybe in `wide`
     b: Tensor | None = None  # [Σ out, room]: its B, in the copy's room or on its own
     tag: object = None  # which adapter that is
+
+    @property
+    def out(self) -> int:
+        """Outputs of all of them."""
+        return sum(self.outs)
+
+    @property
+    def under(self) -> int:
+        """Rows for A under the weights of a copy; 0 where it lies apart."""
+        return self.room if self.out < self.width else 0
+
+    @property
+    def along(self) -> Tensor:
+        """[W | B] of the copy. [Σ out, width + room]."""
+        assert self.wide is not None
+        return self.wide[: self.out]
+
+    def room_for_weights(self, like: Tensor) -> Tensor:
+        """The copy before anything is in it, on `like`'s device: zeros."""
+        size = (self.out + self.under, self.width + self.room)
+        return torch.zeros(size, dtype=self.dtype, device=like.device)
 
     def dense(self) -> Tensor:
         """The weights [Σ out, width]: a view, or the scratch, which the next call overwrites."""
         if self.wide is not None:
-            return self.wide[:, : self.width]
+            return self.along[:, : self.width]
         assert self.packed is not None
-        room = self.scratch.of(sum(self.outs), self.width, self.packed[0].data, self.dtype)
+        room = self.scratch.of(self.out, self.width, self.packed[0].data, self.dtype)
         for part, piece in zip(room.split(self.outs), self.packed, strict=True):
             piece.unpack(part)
         return room
@@ -106,18 +129,15 @@ class Matrix:
     def widen(self) -> None:
         """Make the dequantized copy."""
         if self.wide is None and self.packed is not None:
-            like = self.packed[0].data
-            wide = torch.zeros(
-                sum(self.outs), self.width + self.room, dtype=self.dtype, device=like.device
-            )
-            for part, piece in zip(wide.split(self.outs), self.packed, strict=True):
+            wide = self.room_for_weights(self.packed[0].data)
+            for part, piece in zip(wide[: self.out].split(self.outs), self.packed, strict=True):
                 piece.unpack(part[:, : self.width])
-            self.wide, self.b, self.tag = wide, wide[:, self.width :], None
+            self.wide, self.a, self.b, self.tag = wide, None, None, None
 
     def narrow(self) -> None:
         """Give the copy up."""
         if self.packed is not None:
-            self.wide, self.b, self.tag = None, None, None
+            self.wide, self.a, self.b, self.tag = None, None, None, None
 
     # --- the adapter in place ---
 
@@ -142,7 +162,8 @@ class Matrix:
 
     def _adapter_room(self) -> tuple[Tensor, Tensor]:
         if self.wide is not None and self.b is None:
-            self.b = self.wide[:, self.width :]
+            self.b = self.along[:, self.width :]
+            self.a = self.wide[self.out :, : self.width] if self.under else self.a
         if self.a is None or self.b is None:
             assert self.wide is not None or self.packed is not None
             like = self.wide if self.packed is None else self.packed[0].data
@@ -150,7 +171,7 @@ class Matrix:
             if self.a is None:
                 self.a = torch.zeros(self.room, self.width, **how)
             if self.b is None:
-                self.b = torch.zeros(sum(self.outs), self.room, **how)
+                self.b = torch.zeros(self.out, self.room, **how)
         return self.a, self.b
 
     def slots(self, lora: Lora) -> list[tuple[str, slice, slice]]:
@@ -181,12 +202,12 @@ class _LoraMatrix(torch.autograd.Function):
     def forward(ctx, x: Tensor, m: Matrix, lora: Lora, tag: object, *ab: Tensor) -> Tensor:  # pyright: ignore
         m.place(lora, tag)
         assert m.a is not None and m.b is not None
-        xa = _with_room(x, m)
+        xa = _with_room(x, m.room)
         torch.mm(xa[:, : m.width], m.a.t(), out=xa[:, m.width :])
         ctx.save_for_backward(xa)
         ctx.m, ctx.lora, ctx.tag = m, lora, tag
         if m.wide is not None:
-            return F.linear(xa, m.wide)
+            return F.linear(xa, m.along)
         y = F.linear(x, m.dense())
         return y.addmm_(xa[:, m.width :], m.b.t())
 
@@ -195,17 +216,23 @@ class _LoraMatrix(torch.autograd.Function):
         (xa,) = ctx.saved_tensors
         m, lora = ctx.m, ctx.lora
         m.place(lora, ctx.tag)
-        dy = dy.contiguous()
-        if m.wide is not None:
+        assert m.a is not None and m.b is not None
+        dy = dy if dy.stride(1) == 1 else dy.contiguous()
+        if m.wide is not None and m.under:
+            dyu = _with_room(dy, m.room)
+            du = torch.mm(dy, m.b, out=dyu[:, m.out :])
+            dx = torch.mm(dyu, m.wide[:, : m.width])
+        elif m.wide is not None:
             whole = torch.mm(dy, m.wide)
             dx, du = whole[:, : m.width], whole[:, m.width :]
+            dx.addmm_(du, m.a)
         else:
-            dx, du = torch.mm(dy, m.dense()), torch.mm(dy, m.b)
+            du = torch.mm(dy, m.b)
+            dx = torch.mm(dy, m.dense()).addmm_(du, m.a)
         grads: list[Tensor] = []
         slots = m.slots(lora)
         ranks = slots[-1][2].stop  # columns of the room that are in use
         da = _product(du[:, :ranks].t(), xa[:, : m.width]).mul_(lora.scale)
-        dx = dx.addmm_(du, m.a) if ctx.needs_input_grad[0] else None
         for _name, rows, columns in slots:
             grads.append(da[columns])
             at = slice(m.width + columns.start, m.width + columns.stop)
@@ -213,14 +240,15 @@ class _LoraMatrix(torch.autograd.Function):
         return dx, None, None, None, *grads
 
 
-def _with_room(x: Tensor, m: Matrix) -> Tensor:
-    """x [M, width] with room for u to its right: its own (`ops.roomy`), or in a copy."""
-    wide = m.width + m.room
+def _with_room(x: Tensor, room: int) -> Tensor:
+    """x [M, width] with so many columns to its right: its own (`ops.roomy`), or in a copy. What is
+    written there is no change of x, whoever keeps that."""
+    wide = x.shape[1] + room
     storage = x.untyped_storage().nbytes() // x.element_size()
     if x.stride() == (wide, 1) and x.storage_offset() == 0 and storage >= len(x) * wide:
-        return x.as_strided((len(x), wide), (wide, 1))
+        return x.data.as_strided((len(x), wide), (wide, 1))
     out = x.new_empty(len(x), wide)
-    out[:, : m.width] = x
+    out[:, : x.shape[1]] = x
     return out
 
 
@@ -276,6 +304,6 @@ def lora_matrix(
     assert m.a is not None and m.b is not None
     if m.wide is None:
         return F.linear(x, m.dense()).addmm_(F.linear(x, m.a), m.b.t())
-    xa = _with_room(x, m)
+    xa = _with_room(x, m.room)
     torch.mm(xa[:, : m.width], m.a.t(), out=xa[:, m.width :])
-    return F.linear(xa, m.wide)
+    return F.linear(xa, m.along)

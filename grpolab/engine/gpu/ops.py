@@ -57,7 +57,9 @@ class _AddNorm(torch.autograd.Function):
     """(x, y) -> (x + y, norm of that). Keeps the normalised rows in half precision."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor, weight: Tensor, eps: float, room: int):  # pyright: ignore
+    def forward(  # pyright: ignore
+        ctx, x: Tensor, y: Tensor, weight: Tensor, eps: float, room: int, back: int
+    ):
         rows, width = x.shape
         out = roomy(x, width, room, weight.dtype)
         if fused(x):
@@ -74,7 +76,7 @@ class _AddNorm(torch.autograd.Function):
             hat = (total * scale).to(weight.dtype)
             torch.mul(hat, weight, out=out)
         ctx.save_for_backward(hat, weight, scale)
-        ctx.dtype = y.dtype
+        ctx.dtype, ctx.back = y.dtype, back
         return total, out
 
     @staticmethod
@@ -82,31 +84,33 @@ class _AddNorm(torch.autograd.Function):
         hat, weight, scale = ctx.saved_tensors
         if fused(hat):
             dx = hat.new_empty(hat.shape, dtype=torch.float32)
-            half = torch.empty_like(dx, dtype=ctx.dtype)
+            half = roomy(dx, dx.shape[1], ctx.back, ctx.dtype)
             if len(hat):
                 dout = dout if dout.stride(1) == 1 else dout.contiguous()
                 kernels().norm_backward[(len(hat),)](
                     dout, hat, weight, scale, dx if dtotal is None else dtotal.contiguous(), dx,
-                    half, hat.shape[1], dout.stride(0),
+                    half, hat.shape[1], dout.stride(0), half.stride(0),
                     ADD=dtotal is not None, BLOCK=block(hat.shape[1]), num_warps=4,
                 )  # fmt: skip
-            return dx, half, None, None, None
+            return dx, half, None, None, None, None
         dhat = dout.float() * weight.float()
         wide = hat.float()
         dx = (dhat - wide * (dhat * wide).mean(-1, keepdim=True)) * scale
         if dtotal is not None:
             dx = dx + dtotal
-        return dx, dx.to(ctx.dtype), None, None, None
+        return dx, dx.to(ctx.dtype), None, None, None, None
 
 
 def add_norm(
-    x: Tensor, y: Tensor | None, weight: Tensor, eps: float, *, room: int = 0, plain: bool = False
-) -> tuple[Tensor, Tensor]:
-    """The residual stream x (fp32) with y added, and its RMS norm. [M, H] -> two of [M, H]."""
+    x: Tensor, y: Tensor | None, weight: Tensor, eps: float, *, room: int = 0, back: int = 0,
+    plain: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The residual stream x (fp32) with y added, and its RMS norm. [M, H] -> two of [M, H]. `room`
+    to the right of the latter, `back` to the right of y's gradient."""
     if y is None or plain or weight.requires_grad:
         total = x if y is None else x + y
         return total, plain_norm(total, weight, eps)
-    return _AddNorm.apply(x, y, weight, eps, room)  # pyright: ignore[reportReturnType]
+    return _AddNorm.apply(x, y, weight, eps, room, back)  # pyright: ignore[reportReturnType]
 
 
 # --- SwiGLU ---
@@ -206,40 +210,3 @@ def turn(
     if plain:
         return plain_turn(x, bias, cos[position], sin[position], turned)
     return _Turn.apply(x, bias, cos, sin, position, turned)  # pyright: ignore[reportReturnType]
-
-
-# --- attention of flat tokens, each sequence over its own keys ---
-
-
-class _Spread(torch.autograd.Function):
-    """Rows of x by index, where rows are taken many times: the gradient is summed in fp32."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, index: Tensor) -> Tensor:  # pyright: ignore
-        ctx.save_for_backward(index)
-        ctx.rows = len(x)
-        return x.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx, dy: Tensor):  # pyright: ignore
-        (index,) = ctx.saved_tensors
-        total = dy.new_zeros(ctx.rows, *dy.shape[1:], dtype=torch.float32)
-        return total.index_add_(0, index, dy.float()).to(dy.dtype), None
-
-
-def spread(x: Tensor, index: Tensor) -> Tensor:
-    """x[index]. [M, …] -> [L, …]."""
-    return _Spread.apply(x, index)  # pyright: ignore[reportReturnType]
-
-
-def flash(
-    q: Tensor, k: Tensor, v: Tensor, starts_q: Tensor, starts_k: Tensor, longest: tuple[int, int]
-) -> Tensor:
-    """Causal attention of sequences laid end to end; the last query of each sees all its keys.
-
-    q [M, heads, D]; k, v [L, kv_heads, D]; starts [sequences + 1] int32 -> [M, heads, D]. CUDA,
-    half precision, once differentiable.
-    """
-    return torch.ops.aten._flash_attention_forward(
-        q, k, v, starts_q, starts_k, longest[0], longest[1], 0.0, True, False
-    )[0]

@@ -283,7 +283,7 @@ class _Room:
         if m.room:
             assert m.a is not None
             torch.mm(x, m.a.t(), out=xu[:, m.width :])
-        return F.linear(xu, m.wide)
+        return F.linear(xu, m.along)
 
     def _swiglu(self, gate_up: Tensor, out: Tensor, width: int) -> None:
         if ops.fused(gate_up):

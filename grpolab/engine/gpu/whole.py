@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.gpu import ops
+from grpolab.engine.gpu.attention import attend
 from grpolab.engine.gpu.flat import Flat
 from grpolab.engine.layout import GATE_UP, QKV
 
@@ -30,15 +31,15 @@ def run_whole(model: HalfBackbone, w: dict[str, Tensor], ids: Tensor, flat: Flat
     for i in range(model.layers):
         at = f"model.layers.{i}"
         h = ops.plain_norm(x, w[f"{at}.input_layernorm.weight"], s.eps).to(dtype)
-        heads = linear(h, at, *QKV).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
-        q, k, v = heads.split((s.heads, s.kv_heads, s.kv_heads), 1)
+        qkv = linear(h, at, *QKV).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
         if (norm := w.get(f"{at}.self_attn.q_norm.weight")) is not None:
+            q, k, v = qkv.split((s.heads, s.kv_heads, s.kv_heads), 1)
             q = ops.plain_norm(q.float(), norm, s.eps).to(dtype)
             k = ops.plain_norm(k.float(), w[f"{at}.self_attn.k_norm.weight"], s.eps).to(dtype)
-        both = torch.cat([q, k], 1)
-        both = ops.turn(both, None, model.cos, model.sin, flat.position, both.shape[1])
-        q, k = both.split((s.heads, s.kv_heads), 1)
-        x = x + linear(flat.attend(q, k, v), at, "self_attn.o_proj").float()
+            qkv = torch.cat([q, k, v], 1)
+        turned = s.heads + s.kv_heads
+        qkv = ops.turn(qkv, None, model.cos, model.sin, flat.position, turned)
+        x = x + linear(attend(qkv, flat, s.heads), at, "self_attn.o_proj").float()
         h = ops.plain_norm(x, w[f"{at}.post_attention_layernorm.weight"], s.eps).to(dtype)
         act = ops.plain_swiglu(linear(h, at, *GATE_UP))
         x = x + linear(act, at, "mlp.down_proj").float()
