@@ -121,7 +121,7 @@ def attend_queries(
         tl.store(dqkv_ptr + row[:, None] * W + head * D + d, dq, mask=real[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["prompts", "prompt_blocks"])  # or each would be compiled anew
 def attend_keys(
     qkv_ptr, dout_ptr, lse_ptr, delta_ptr, dqkv_ptr, shared_ptr, starts_ptr, before_ptr, prompts,
     prompt_blocks, stride_dout, scale, slope,
