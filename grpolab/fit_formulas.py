@@ -150,8 +150,8 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     CPU: every stacked group, adapters and norms folded in, as the sampler lays it out, in fp32 and
     whole panels; and unless the model is large, as the update has it (in fp32 where there is
     something to fold), once more for a critic's adapter, and with the norms for the reference. And
-    the sampler's head. GPU and 4 bit: [out, in + ranks rounded up to 64] in bf16 for every group,
-    or, lean, one scratch as large as the largest group.
+    the sampler's head. GPU and 4 bit: every group with room for its adapter in bf16, or, lean, one
+    scratch as large as the largest group.
     """
     if not load.native or (load.half and load.quantize == "none"):
         return 0  # the weights themselves are the copy
@@ -289,10 +289,10 @@ def ahead(load: Load, activations: int) -> int:
     return activations // 2
 
 
-def tile_rows(vocabulary: int) -> int:
-    """Tokens of one tile of logits: whole tiles of a large product, where there are so many."""
+def tile_rows(vocabulary: int, cuda: bool) -> int:
+    """Tokens of one tile of logits: on a GPU whole products, where there are so many."""
     count = max(16, TILE_BYTES // (4 * vocabulary))
-    return count if count < PRODUCT else -(-count // PRODUCT) * PRODUCT
+    return -(-count // PRODUCT) * PRODUCT if cuda and count >= PRODUCT else count
 
 
 def loss_tiles(m: ModelShape, load: Load) -> int:
@@ -300,7 +300,7 @@ def loss_tiles(m: ModelShape, load: Load) -> int:
     microbatches in the works where the vocabulary is small."""
     count = load.micro_rows * load.answer
     if m.vocabulary > LARGE_VOCABULARY:
-        rows = tile_rows(m.vocabulary)
+        rows = tile_rows(m.vocabulary, load.cuda)
         slope = 6 if load.half else 12  # logits and their gradient, with temporaries if not fused
         return slope * min(count, rows * load.at_once) * m.vocabulary
     return 3 * 4 * count * m.vocabulary

@@ -83,9 +83,9 @@ def buffers(m: ModelShape, load: Load) -> int:
 def activations(m: ModelShape, load: Load) -> int:
     """For each token and layer: normed rows and products' inputs before attention and MLP, queries,
     keys and values as rotated, the attended, gate and up, and their product; the adapter's part of
-    four inputs; the softmax's sum. After the last layer normed rows, the states, and those that
-    predict a token. Where they are computed again, the stream between layers and its newest part.
-    With a critic twice."""
+    four inputs; the softmax's sum; where heads are normed, what came to that, and its scales. After
+    the last layer normed rows, the states, and those that predict a token. Where they are computed
+    again, the stream between layers and its newest part. With a critic twice."""
     flat = f.tokens(load, load.micro_rows)
     if load.frugal and load.cuda:
         kept = m.layers * flat * m.hidden * (4 + load.width)
@@ -99,7 +99,10 @@ def _layer(m: ModelShape, load: Load) -> int:
     q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
     flat = f.tokens(load, load.micro_rows)
     wide = 4 * m.hidden + 2 * q + 2 * kv + 3 * m.inner + 4 * 64
-    return flat * (wide * load.width + 4 * m.heads)
+    scales = m.heads
+    if m.normed_heads:
+        wide, scales = wide + q + 2 * kv, scales + m.heads + m.kv_heads
+    return flat * (wide * load.width + 4 * scales)
 
 
 def fragmentation(m: ModelShape, load: Load, passing: int) -> int:

@@ -30,6 +30,7 @@ class ModelShape:
     tied: bool  # the head is the embedding
     gated: bool  # the MLP has a gate beside its up projection
     qkv_bias: bool
+    normed_heads: bool  # queries and keys have norms of their own
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> ModelShape:
@@ -58,6 +59,7 @@ class ModelShape:
             tied=bool(c.get("tie_word_embeddings", old)),
             gated=not old,
             qkv_bias=kind == "qwen2" or bool(c.get("attention_bias")) or old,
+            normed_heads=kind == "qwen3",
         )
 
     @cached_property
@@ -88,8 +90,9 @@ class ModelShape:
     def elsewhere(self) -> int:
         """Parameters of embeddings, head, norms and biases."""
         words = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        bias = self.layers * (self.heads + 2 * self.kv_heads) * self.head_dim
-        return words + (2 * self.layers + 1) * self.hidden + bias * self.qkv_bias
+        biases = (self.heads + 2 * self.kv_heads) * self.head_dim * self.qkv_bias
+        norms = 2 * self.hidden + 2 * self.head_dim * self.normed_heads
+        return words + self.layers * (norms + biases) + self.hidden
 
     @property
     def parameters(self) -> int:

@@ -14,6 +14,9 @@ from torch import Tensor
 from grpolab import fit_formulas
 from grpolab.engine.gpu.ops import block, fused, kernels
 
+BLOCK = 4096
+"""Tokens of the vocabulary that a kernel reads at once."""
+
 
 class _TokenLogp(torch.autograd.Function):
     """`both`: the entropy is differentiable too."""
@@ -75,7 +78,7 @@ def token_logp(
 
 
 def _tiles(states: Tensor, weight: Tensor) -> list[slice]:
-    size = fit_formulas.tile_rows(len(weight))
+    size = fit_formulas.tile_rows(len(weight), weight.is_cuda)
     return [slice(at, at + size) for at in range(0, len(states), size)]
 
 
@@ -91,10 +94,10 @@ def _stats(
 ) -> None:
     rows, vocabulary = logits.shape
     if fused(logits):
-        blocks = -(-vocabulary // 4096)
+        blocks = -(-vocabulary // BLOCK)
         parts = logits.new_empty(rows, blocks, 3)
         kernels().head_part[(rows, blocks)](
-            logits, parts, vocabulary, inverse, BLOCK=4096, num_warps=8
+            logits, parts, vocabulary, inverse, BLOCK=BLOCK, num_warps=8
         )
         kernels().head_whole[(rows,)](
             logits, parts, tokens, logp, lse, entropy, vocabulary, blocks, inverse,
@@ -114,8 +117,8 @@ def _slope(
     rows, vocabulary = logits.shape
     if fused(logits):
         out = logits.new_empty(rows, vocabulary, dtype=dtype)
-        kernels().head_gradient[(rows, -(-vocabulary // 4096))](
-            logits, tokens, lse, entropy, dlogp, dentropy, out, vocabulary, inverse, BLOCK=4096,
+        kernels().head_gradient[(rows, -(-vocabulary // BLOCK))](
+            logits, tokens, lse, entropy, dlogp, dentropy, out, vocabulary, inverse, BLOCK=BLOCK,
             num_warps=8,
         )  # fmt: skip
         return out

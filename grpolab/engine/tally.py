@@ -5,9 +5,9 @@ they go. That costs some microseconds an operation, so only some steps are talli
 Tensors are told apart by what is known of them: what autograd keeps is an activation, what is as
 wide as the vocabulary a loss tile, and what nothing is known of is a temporary: workspace.
 
-Some operations take more while they run than they give (flash attention's backward does). Where the
-allocator counts tensors alone it tells so: what its peak, reached in an operation, has above all
-storages then known is that operation's workspace.
+Some operations take more while they run than they give (a library's attention does, backwards).
+Where the allocator counts tensors alone it tells so: what its peak, reached in an operation, has
+above all storages then known is that operation's workspace.
 """
 
 from __future__ import annotations

@@ -214,7 +214,8 @@ class Ours:
 
     def peak(self) -> float:
         """GiB at the highest point since `forget_peak`, of this process alone. torch's own mark
-        starts anew with every phase of the lab, whose account knows the phases before."""
+        starts anew with every phase of the lab, whose account knows the phases before, by the bytes
+        that tensors asked for."""
         if self.device.type != "cuda":
             return 0.0
         return max(self.lab.memory.most, torch.cuda.max_memory_allocated()) / 2**30

@@ -174,7 +174,7 @@ class Pair:
 
     def backwards(self, repeats: int, target: float | None, work: str) -> tuple[Row, int]:
         """Loss and backward of the same sequences; and their tokens, each prompt once. Every turn
-        begins with one that does not count: what the other side has left in caches is its own."""
+        begins with one that does not count: it finds the other side's data in the caches."""
         tokens = self.hand_over()
 
         def second(side: Side) -> float:

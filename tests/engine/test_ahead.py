@@ -127,10 +127,12 @@ def test_no_more_is_held_than_in_the_update(
     lab, seen = open_small("ppo", threads=threads, train=train | {"steps": 9})
     steps(lab, 3)
     assert sum(forwards) == 3 * (16 if kept else 24)  # scoring and two updates
-    phases = only(seen, ev.StepDone)[-1].memory_phases
-    assert (phases["score"]["activations"] > 0) == kept
-    update = phases.get("update") or phases["backward"]
-    assert phases["score"]["activations"] < update["activations"]
+    score = only(seen, ev.StepDone)[-1].memory_phases["score"]["activations"]  # still there
+    # as tallied: what the account makes of it depends on how the process has grown
+    tallied = {phase: found.passing.values() for (phase, _), found in lab.memory._seen.items()}
+    update = max(owners.get("activations", 0) for owners in tallied["update"])
+    assert (score > 0) == kept
+    assert score < update
 
 
 def test_threads_do_not_change_the_values(open_small: OpenLab):

@@ -95,6 +95,26 @@ def test_a_query_sees_its_prompt_and_its_own_sequence(shape, seed):
     torch.testing.assert_close(grads[0], grads[1])
 
 
+def check_blocks() -> None:
+    """In Triton's interpreter, see `test_half`: the kernels over several blocks of a sequence,
+    answers of no and of one token, and a prompt that nobody answers."""
+    flat, _, _ = laid([3, 37, 20], [(0, 0), (0, 1), (0, 40), (1, 17), (1, 33)])
+    g = torch.Generator().manual_seed(3)
+    qkv = torch.randn(len(flat.position), 4 + 2 * 2, 16, generator=g)
+    push = torch.randn(len(qkv), 4 * 16, generator=g)
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        for tiles in (attention.FORWARD, attention.QUERIES, attention.KEYS):
+            patch.setitem(tiles, 64, (16, 16, 4, 1))
+        for plain in (False, True):
+            x = qkv.clone().requires_grad_()
+            out = attention.attend(x, flat, 4, room=8, plain=plain)
+            assert (type(out.grad_fn).__name__ == "_AttendBackward") != plain
+            found.append([out.detach(), *torch.autograd.grad(out, x, push)])
+    for mine, want in zip(*found, strict=True):
+        torch.testing.assert_close(mine, want, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(("heads", "kv", "d"), [(14, 2, 64), (12, 2, 128), (4, 4, 32), (8, 1, 256)])
 def test_the_kernels_are_as_near_to_float64_as_the_plain_operations(heads, kv, d):

@@ -22,6 +22,7 @@ from grpolab.engine.score import score
 from grpolab.scenario import ModelSection
 from grpolab.sections import LoraSection
 from tests.engine.conftest import random_model
+from tests.engine.test_attention import check_blocks
 
 CPU = torch.device("cpu")
 PROMPTS = ["12+34=", "(4+5)*7=", "x", "some-longer-prompt:"]
@@ -176,6 +177,7 @@ def check_kernels(path: Path) -> None:
     from grpolab.engine.gpu import ops
 
     assert ops.INTERPRETED and ops.fused(torch.zeros(1))
+    check_blocks()
     own, theirs = pair(path)
     greedy = [rollout(b, greedy=True, tokens=8) for b in (own, theirs)]
     assert torch.equal(greedy[0].tokens, greedy[1].tokens)

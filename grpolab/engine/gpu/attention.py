@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from grpolab.engine.gpu.ops import fused, roomy
 
 if TYPE_CHECKING:
     from grpolab.engine.gpu.flat import Flat
 
+BASE_2 = 1 / math.log(2)
+"""Turns natural logarithms into those of base 2, which are quicker."""
+
 Tile = tuple[int, int, int, int]
-"""Queries, keys, warps, stages of the pipeline."""
+"""Queries and keys of a block, warps, stages of the pipeline."""
 
 FORWARD: dict[int, Tile] = {64: (64, 64, 4, 3), 128: (64, 32, 4, 3), 256: (64, 32, 4, 2)}
 QUERIES: dict[int, Tile] = {64: (64, 64, 4, 2), 128: (64, 64, 4, 2), 256: (32, 32, 4, 2)}
 KEYS: dict[int, Tile] = {64: (64, 64, 4, 2), 128: (64, 64, 4, 2), 256: (32, 32, 4, 2)}
-"""By the numbers of a head, of the three kernels; smaller heads are served as those of 64."""
+"""Of the three kernels, by how many numbers a head has; smaller ones are served as those of 64."""
 
 
 def _kernels() -> Any:
@@ -39,18 +43,20 @@ class _Attend(torch.autograd.Function):
         out = roomy(qkv, heads * d, room, qkv.dtype)
         lse = qkv.new_empty(rows, heads, dtype=torch.float32)
         m, n, warps, stages = FORWARD[max(d, 64)]
-        most = max(flat.longest)
+        most = max(flat.longest[:2])
         if rows:
             _kernels().attend_forward[(-(-most // m), flat.sequences, heads)](
-                qkv, out, lse, flat.starts, flat.before, out.stride(0), d**-0.5 / math.log(2),
+                qkv, out, lse, flat.starts, flat.before, out.stride(0), d**-0.5 * BASE_2,
                 HEADS=heads, KV=(every - heads) // 2, D=d, BLOCK_M=m, BLOCK_N=n,
                 num_warps=warps, num_stages=stages,
             )  # fmt: skip
-        ctx.save_for_backward(qkv, out, lse)
+        # in `out`'s room a product writes later, which is no change of it
+        ctx.save_for_backward(qkv, out.data, lse)
         ctx.flat, ctx.heads = flat, heads
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dout: Tensor):  # pyright: ignore
         qkv, out, lse = ctx.saved_tensors
         flat, heads = ctx.flat, ctx.heads
@@ -58,7 +64,7 @@ class _Attend(torch.autograd.Function):
         dqkv = torch.empty_like(qkv)
         if not rows:
             return dqkv, None, None, None
-        kv, most, scale = (every - heads) // 2, max(flat.longest), d**-0.5 / math.log(2)
+        kv, most, scale = (every - heads) // 2, max(flat.longest[:2]), d**-0.5 * BASE_2
         dout = dout if dout.stride(1) == 1 else dout.contiguous()
         delta = torch.empty_like(lse)
         shared = lse.new_zeros(flat.prompt_tokens, every - heads, d)
@@ -81,7 +87,8 @@ class _Attend(torch.autograd.Function):
 
 def attend(qkv: Tensor, flat: Flat, heads: int, *, room: int = 0, plain: bool = False) -> Tensor:
     """Queries of `heads` heads, keys and values side by side [M, heads + 2 kv_heads, D] -> what the
-    queries attend to [M, heads · D], with `room` to its right where it is of the kernels."""
+    queries attend to [M, heads · D]. The kernels write it into a buffer with `room` more columns,
+    see `ops.roomy`."""
     if fused(qkv) and not plain:
         return _Attend.apply(qkv, flat, heads, room)  # pyright: ignore[reportReturnType]
     return _plain(qkv, flat, heads)
@@ -93,7 +100,7 @@ def _plain(qkv: Tensor, flat: Flat, heads: int) -> Tensor:
     q, k, v = qkv.split((heads, kv_heads, kv_heads), 1)
     count, sizes_q, prompts = flat.sequences, flat.starts.diff(), flat.before[:, 1]
     sizes_k = prompts + sizes_q
-    most_q, most_k = int(sizes_q.max()), int(sizes_k.max())
+    most_q, most_k = max(flat.longest[:2]), flat.longest[2]
     column_q = torch.arange(most_q, device=q.device)
     column_k = torch.arange(most_k, device=q.device)
     real_q = (column_q < sizes_q[:, None]).reshape(-1).nonzero().squeeze(1)

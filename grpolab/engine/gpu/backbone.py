@@ -96,7 +96,7 @@ class HalfBackbone:
         """Whether a dequantized copy is wanted: on a GPU, where it leaves half of what is free."""
         if self.section.copy_weights == "never" or self.device.type != "cuda":
             return self.section.copy_weights != "never"
-        copy = sum((m.out + m.under) * (m.width + m.room) * 2 for m in self.frozen.matrices())
+        copy = sum(m.copied * 2 for m in self.frozen.matrices())
         return self.section.copy_weights == "always" or (
             copy < torch.cuda.mem_get_info(self.device)[0] // 2
         )
@@ -123,7 +123,7 @@ class HalfBackbone:
         return self.frozen.nbytes()[0]
 
     def holdings(self) -> dict[str, object]:
-        """What lasts, by owner; the room for B beside the weights counts as theirs."""
+        """What lasts, by owner; the room for an adapter among the weights counts as theirs."""
         packed = [m.packed or [] for m in self.frozen.matrices()]
         wide = [m.wide for m in self.frozen.matrices()]
         quantized = self.section.quantize == "nf4"
@@ -255,7 +255,7 @@ class HalfBackbone:
                 )
             else:
                 x, y = self._layer(index, adapter, x, y, flat, keep)
-        back = self.frozen.layers[-1].down.under
+        back = self.frozen.layers[-1].down.back
         return ops.add_norm(
             x, y, self.frozen.norm, self.shape.eps, back=back, plain=self._plain
         )[1]  # fmt: skip
@@ -269,14 +269,14 @@ class HalfBackbone:
         def linear(h: Tensor, m: Matrix) -> Tensor:
             return lora_matrix(h, m, lora, tag, plain=plain)
 
-        back = self.frozen.layers[index - 1].down.under
+        back = self.frozen.layers[index - 1].down.back
         x, h = ops.add_norm(x, y, layer.norm1, s.eps, room=layer.qkv.room, back=back, plain=plain)
         qkv = linear(h, layer.qkv).view(-1, s.heads + 2 * s.kv_heads, s.head_dim)
         bias, turned = layer.qkv.bias, s.heads + s.kv_heads
         if layer.q_norm is not None and layer.k_norm is not None:  # Qwen3
             q, k, v = qkv.split((s.heads, s.kv_heads, s.kv_heads), 1)
-            q = ops.plain_norm(q.float(), layer.q_norm, s.eps)
-            k = ops.plain_norm(k.float(), layer.k_norm, s.eps)
+            q = ops.norm_heads(q, layer.q_norm, s.eps, plain=plain)
+            k = ops.norm_heads(k, layer.k_norm, s.eps, plain=plain)
             qkv, bias = torch.cat([q, k, v], 1), None
         qkv = ops.turn(qkv, bias, self.cos, self.sin, flat.position, turned, plain=plain)
         if keep is not None:
@@ -284,7 +284,7 @@ class HalfBackbone:
         seen = attend(qkv, flat, s.heads, room=layer.out.room, plain=plain)
         y = linear(seen, layer.out)
         x, h = ops.add_norm(
-            x, y, layer.norm2, s.eps, room=layer.gate_up.room, back=layer.out.under, plain=plain
+            x, y, layer.norm2, s.eps, room=layer.gate_up.room, back=layer.out.back, plain=plain
         )
         act = ops.swiglu(linear(h, layer.gate_up), room=layer.down.room, plain=plain)
         return x, linear(act, layer.down)

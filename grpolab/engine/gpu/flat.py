@@ -28,7 +28,7 @@ class Flat:
     before: Tensor  # [K + n, 2] first token and length of the prompt before it; 0, 0 of prompts
     prompts: int  # K
     prompt_tokens: int  # of all prompts
-    longest: tuple[int, int]  # tokens of a prompt, of an answer
+    longest: tuple[int, int, int]  # tokens of a prompt, of an answer, and keys of a sequence
 
     @property
     def sequences(self) -> int:
@@ -47,9 +47,11 @@ class Flat:
         device, (k, width), (n, t) = mask.device, prompts.ids.shape, mask.shape
         lengths, answers = prompts.mask.sum(1), mask.sum(1).long()
         inputs = (answers - 1).clamp(min=0)
-        sizes = torch.cat([lengths, answers]).tolist()
-        asked_tokens, answer_tokens = sum(sizes[:k]), sum(sizes[k:])
-        input_tokens = sum(max(size - 1, 0) for size in sizes[k:])
+        sizes = torch.cat([lengths, answers, group]).tolist()
+        asked_of, written, owner = sizes[:k], sizes[k : k + n], sizes[k + n :]
+        inputs_of = [max(size - 1, 0) for size in written]
+        asked_tokens, answer_tokens, input_tokens = map(sum, (asked_of, written, inputs_of))
+        keys = (asked_of[p] + size for p, size in zip(owner, inputs_of, strict=True))
         starts = _starts(torch.cat([lengths, inputs]))
         first, own = starts[:k], starts[k:-1]
         prompt, row = torch.arange(k, device=device), torch.arange(n, device=device)
@@ -65,7 +67,7 @@ class Flat:
             _ranges(row * t, inputs, input_tokens), _ranges(*states, answer_tokens),
             _ranges(row * t, answers, answer_tokens), torch.cat(position), starts,
             torch.cat([before.new_zeros(k, 2), before]), k, asked_tokens,
-            (max(sizes[:k]), max([0, *(size - 1 for size in sizes[k:])])),
+            (max(asked_of), max(inputs_of, default=0), max([*asked_of, *keys])),
         )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ class Frozen:
     @property
     def parameters(self) -> int:
         inner = sum(
-            sum(m.outs) * m.width + (0 if m.bias is None else len(m.bias)) for m in self.matrices()
+            m.out * m.width + (0 if m.bias is None else len(m.bias)) for m in self.matrices()
         )
         return inner + sum(t.numel() for _, t in self._singles())
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from grpolab.engine.lora import Lora
 
 ROOM = 64
-"""The room for B is a multiple of so many columns, so that rows stay aligned."""
+"""The room for an adapter is a multiple of so many columns, so that rows stay aligned."""
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Matrix:
     names: list[str]
     outs: list[int]
     width: int
-    room: int  # columns for B: the adapters' ranks, rounded up
+    room: int  # columns for B and rows for A: the adapters' ranks, rounded up
     dtype: torch.dtype
     scratch: Scratch
     packed: list[Packed] | None = None
@@ -102,8 +102,18 @@ class Matrix:
 
     @property
     def under(self) -> int:
-        """Rows for A under the weights of a copy; 0 where it lies apart."""
+        """Rows for A under the weights, where there is a copy of them; 0 where it lies apart."""
         return self.room if self.out < self.width else 0
+
+    @property
+    def back(self) -> int:
+        """Columns that a gradient of its outputs should have to its right."""
+        return self.under if self.wide is not None else 0
+
+    @property
+    def copied(self) -> int:
+        """Numbers in a copy, its room for an adapter included."""
+        return (self.out + self.under) * (self.width + self.room)
 
     @property
     def along(self) -> Tensor:
@@ -225,10 +235,12 @@ class _LoraMatrix(torch.autograd.Function):
         elif m.wide is not None:
             whole = torch.mm(dy, m.wide)
             dx, du = whole[:, : m.width], whole[:, m.width :]
-            dx.addmm_(du, m.a)
+            if ctx.needs_input_grad[0]:
+                dx.addmm_(du, m.a)
         else:
-            du = torch.mm(dy, m.b)
-            dx = torch.mm(dy, m.dense()).addmm_(du, m.a)
+            du, dx = torch.mm(dy, m.b), None
+            if ctx.needs_input_grad[0]:
+                dx = torch.mm(dy, m.dense()).addmm_(du, m.a)
         grads: list[Tensor] = []
         slots = m.slots(lora)
         ranks = slots[-1][2].stop  # columns of the room that are in use
@@ -241,12 +253,11 @@ class _LoraMatrix(torch.autograd.Function):
 
 
 def _with_room(x: Tensor, room: int) -> Tensor:
-    """x [M, width] with so many columns to its right: its own (`ops.roomy`), or in a copy. What is
-    written there is no change of x, whoever keeps that."""
+    """x [M, width] with so many columns to its right: its own (`ops.roomy`), or in a copy."""
     wide = x.shape[1] + room
     storage = x.untyped_storage().nbytes() // x.element_size()
     if x.stride() == (wide, 1) and x.storage_offset() == 0 and storage >= len(x) * wide:
-        return x.data.as_strided((len(x), wide), (wide, 1))
+        return x.as_strided((len(x), wide), (wide, 1))
     out = x.new_empty(len(x), wide)
     out[:, : x.shape[1]] = x
     return out

@@ -113,6 +113,31 @@ def add_norm(
     return _AddNorm.apply(x, y, weight, eps, room, back)  # pyright: ignore[reportReturnType]
 
 
+class _NormHeads(torch.autograd.Function):
+    """Keeps the heads as they came, in half precision."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # pyright: ignore
+        wide = x.float()
+        scale = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
+        ctx.save_for_backward(x, weight, scale)
+        return (wide * scale).to(weight.dtype) * weight
+
+    @staticmethod
+    def backward(ctx, dy: Tensor):  # pyright: ignore
+        x, weight, scale = ctx.saved_tensors
+        hat, dhat = x.float() * scale, dy.float() * weight.float()
+        dx = (dhat - hat * (dhat * hat).mean(-1, keepdim=True)) * scale
+        return dx.to(x.dtype), None, None
+
+
+def norm_heads(x: Tensor, weight: Tensor, eps: float, *, plain: bool = False) -> Tensor:
+    """Each head's RMS norm (Qwen3). [M, heads, D] -> [M, heads, D]."""
+    if plain:
+        return plain_norm(x.float(), weight, eps)
+    return _NormHeads.apply(x, weight, eps)  # pyright: ignore[reportReturnType]
+
+
 # --- SwiGLU ---
 
 
