@@ -43,9 +43,8 @@ class _Attend(torch.autograd.Function):
         out = roomy(qkv, heads * d, room, qkv.dtype)
         lse = qkv.new_empty(rows, heads, dtype=torch.float32)
         m, n, warps, stages = FORWARD[max(d, 64)]
-        most = max(flat.longest[:2])
         if rows:
-            _kernels().attend_forward[(-(-most // m), flat.sequences, heads)](
+            _kernels().attend_forward[(-(-flat.longest[1] // m), flat.sequences, heads)](
                 qkv, out, lse, flat.starts, flat.before, out.stride(0), d**-0.5 * BASE_2,
                 HEADS=heads, KV=(every - heads) // 2, D=d, BLOCK_M=m, BLOCK_N=n,
                 num_warps=warps, num_stages=stages,
@@ -64,7 +63,7 @@ class _Attend(torch.autograd.Function):
         dqkv = torch.empty_like(qkv)
         if not rows:
             return dqkv, None, None, None
-        kv, most, scale = (every - heads) // 2, max(flat.longest[:2]), d**-0.5 * BASE_2
+        kv, (asked, most, _), scale = (every - heads) // 2, flat.longest, d**-0.5 * BASE_2
         dout = dout if dout.stride(1) == 1 else dout.contiguous()
         delta = torch.empty_like(lse)
         shared = lse.new_zeros(flat.prompt_tokens, every - heads, d)
@@ -75,9 +74,9 @@ class _Attend(torch.autograd.Function):
             num_warps=warps, num_stages=stages,
         )  # fmt: skip
         m, n, warps, stages = KEYS[max(d, 64)]
-        asked = -(-flat.longest[0] // n)
-        _kernels().attend_keys[(asked + -(-most // n), flat.sequences, kv)](
-            qkv, dout, lse, delta, dqkv, shared, flat.starts, flat.before, flat.prompts, asked,
+        first = -(-asked // n)  # blocks of the prompt before a sequence
+        _kernels().attend_keys[(first + -(-most // n), flat.sequences, kv)](
+            qkv, dout, lse, delta, dqkv, shared, flat.starts, flat.before, flat.prompts, first,
             dout.stride(0), scale, d**-0.5, HEADS=heads, KV=kv, D=d, BLOCK_M=m, BLOCK_N=n,
             num_warps=warps, num_stages=stages,
         )  # fmt: skip
@@ -100,7 +99,7 @@ def _plain(qkv: Tensor, flat: Flat, heads: int) -> Tensor:
     q, k, v = qkv.split((heads, kv_heads, kv_heads), 1)
     count, sizes_q, prompts = flat.sequences, flat.starts.diff(), flat.before[:, 1]
     sizes_k = prompts + sizes_q
-    most_q, most_k = max(flat.longest[:2]), flat.longest[2]
+    _, most_q, most_k = flat.longest
     column_q = torch.arange(most_q, device=q.device)
     column_k = torch.arange(most_k, device=q.device)
     real_q = (column_q < sizes_q[:, None]).reshape(-1).nonzero().squeeze(1)

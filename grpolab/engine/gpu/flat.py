@@ -28,7 +28,7 @@ class Flat:
     before: Tensor  # [K + n, 2] first token and length of the prompt before it; 0, 0 of prompts
     prompts: int  # K
     prompt_tokens: int  # of all prompts
-    longest: tuple[int, int, int]  # tokens of a prompt, of an answer, and keys of a sequence
+    longest: tuple[int, int, int]  # tokens of a prompt, tokens and keys of a sequence
 
     @property
     def sequences(self) -> int:
@@ -67,7 +67,7 @@ class Flat:
             _ranges(row * t, inputs, input_tokens), _ranges(*states, answer_tokens),
             _ranges(row * t, answers, answer_tokens), torch.cat(position), starts,
             torch.cat([before.new_zeros(k, 2), before]), k, asked_tokens,
-            (max(asked_of), max(inputs_of, default=0), max([*asked_of, *keys])),
+            (max(asked_of), max([*asked_of, *inputs_of]), max([*asked_of, *keys])),
         )  # fmt: skip
 
 

@@ -283,9 +283,7 @@ def draw_whole(
 
 
 @triton.jit
-def head_part(
-    logits_ptr, part_ptr, V, inverse_temperature, BLOCK: tl.constexpr,
-):  # fmt: skip
+def head_part(logits_ptr, part_ptr, V, inverse_temperature, BLOCK: tl.constexpr):
     """One block of one row of logits: its maximum, and the sums of e and of e · z beside that."""
     row = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)

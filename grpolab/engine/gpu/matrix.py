@@ -152,7 +152,7 @@ class Matrix:
     # --- the adapter in place ---
 
     def place(self, lora: Lora | None, tag: object) -> None:
-        """Lay s A, and B where there is room, of these linears' adapters in place."""
+        """Lay s A and B of these linears' adapters in place."""
         if self.room == 0:
             return
         slots = [] if lora is None else self.slots(lora)
