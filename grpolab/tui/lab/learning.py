@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from grpolab.analysis.metric_help import METRICS
 from grpolab.record.lane_state import LaneState
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.widgets import chart
 from grpolab.tui.widgets.canvas import Pane
 from grpolab.tui.widgets.downsample import span
@@ -35,14 +35,14 @@ class CurvePane(Pane):
     calm = 0.95
     slow = True
 
-    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
-        super().__init__(desk, id=id)
+    def __init__(self, context: AppContext, *, id: str | None = None) -> None:
+        super().__init__(context, id=id)
         self._cache: dict[str, tuple[object, list[Line]]] = {}
 
     def limit(self, lane: LaneState) -> float:
         """The last step on the axis: some way ahead of the newest, at most the run's last."""
         newest = max([*lane.axis("step")[-1:]] + [e.step for e in lane.evals[-1:]] + [1])
-        total = self.desk.state.steps
+        total = self.context.state.steps
         ahead = float(max(10, -(-newest * 5 // 4 // 10) * 10))
         return min(ahead, float(total)) if total >= newest else float(newest)
 
@@ -57,12 +57,12 @@ class CurvePane(Pane):
         marks: bool = True,
     ) -> list[Line]:
         """`height` lines: switch labels, the canvas with its y axis, the x axis."""
-        held = self.desk.view.held.step if self.desk.view.held else None
-        cursor = self.desk.view.cursor
+        held = self.context.view.held.step if self.context.view.held else None
+        cursor = self.context.view.cursor
         last = self.limit(lane)
         ends = tuple((len(c.x), c.x[-1] if c.x else 0, c.y[-1] if c.y else 0) for c in curves)
         fresh = (ends, len(lane.switches), width, height, ylim, last, held, cursor,
-                 self.desk.palette.name)  # fmt: skip
+                 self.context.palette.name)  # fmt: skip
         cached = self._cache.get(key)
         if cached is not None and cached[0] == fresh:
             return cached[1]
@@ -81,7 +81,7 @@ class CurvePane(Pane):
         held: int | None,
         marks: bool,
     ) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         tall = height - 1 - int(marks)
         ticks = _ticks(ylim, tall)
         margin, xlim = max([3, *(len(t) for t in ticks.values())]) + 2, (0.0, max(1.0, last))
@@ -90,7 +90,7 @@ class CurvePane(Pane):
             return [Line("too small for a curve", p.style("faint"))]
         rules = [float(s.step) for s in lane.switches]
         drawn = [chart.Series(c.x, c.y, c.marker) for c in curves]
-        cursor = self.desk.view.cursor
+        cursor = self.context.view.cursor
         here = [float(at) for at in (held, cursor) if at is not None]
         rows = chart.canvas(drawn, wide, tall, xlim, ylim, rules + here)
         colours = [c.colour for c in curves]
@@ -114,7 +114,7 @@ class CurvePane(Pane):
         """Over each rule, what was switched to; where labels would meet, the later one wins its
         place.
         """
-        p = self.desk.palette
+        p = self.context.palette
         start = lane.switches[0].before if lane.switches else lane.algorithm
         marks = [(0, start.upper(), "dim")]
         marks += [
@@ -122,7 +122,7 @@ class CurvePane(Pane):
         ]
         if held is not None:
             marks.append((chart.column(held, xlim, wide), "▼held", "warn"))
-        cursor = self.desk.view.cursor
+        cursor = self.context.view.cursor
         if cursor is not None and cursor != held:
             marks.append((chart.column(cursor, xlim, wide), f"▽{cursor}", "accent"))
         marks.sort(key=lambda m: m[0])
@@ -135,7 +135,7 @@ class CurvePane(Pane):
         return line
 
     def _steps(self, xlim: tuple[float, float], wide: int, margin: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line(" " * (margin - 1)).add("└", p.style("line"))
         step = chart.nice(xlim[1] / max(2, wide // 12))
         ticks = [i * step for i in range(int(xlim[1] / step + 1e-9) + 1)]
@@ -181,12 +181,12 @@ class Learning(CurvePane):
     )
 
     def info(self) -> tuple[str, str]:
-        lane = self.desk.view.lane_state(self.desk.state)
-        cursor = self.desk.view.cursor
+        lane = self.context.view.lane_state(self.context.state)
+        cursor = self.context.view.cursor
         if lane is not None and cursor is not None:
             steps, rewards = lane.series("reward")
             found = next((y for x, y in zip(steps, rewards, strict=True) if x == cursor), None)
-            key = self.desk.keymap.shown("open")
+            key = self.context.keymap.shown("open")
             return f"▽ step {cursor} · reward {number(found)}", f"{key} goes there"
         if lane is None or not lane.evals:
             return "", ""
@@ -199,8 +199,8 @@ class Learning(CurvePane):
         )
 
     def content(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
-        lane = self.desk.view.lane_state(self.desk.state)
+        p = self.context.palette
+        lane = self.context.view.lane_state(self.context.state)
         if lane is None or not (lane.steps or lane.evals):
             return [Line(), Line("  curves begin with the first evaluation", p.style("faint"))]
         curves = self._curves(lane)
@@ -225,7 +225,7 @@ class Learning(CurvePane):
         if height >= 20:
             told = clip(f"reward: {METRICS['reward']}", width)
             legend.append(Line(told, p.style("faint")).whole(("metric", "reward"), width))
-            more = f"{self.desk.keymap.shown('curves')} every recorded number as a curve"
+            more = f"{self.context.keymap.shown('curves')} every recorded number as a curve"
             line = Line(clip(more, width), p.style("dim"))
             legend.append(line.whole(("run", "curves"), width))
         return [
@@ -234,22 +234,22 @@ class Learning(CurvePane):
         ]
 
     def _curves(self, lane: LaneState) -> list[Curve]:
-        p = self.desk.palette
+        p = self.context.palette
         x, y = lane.series("reward")
-        out = [Curve("reward", x, y, "faint" if len(self.desk.state.lanes) > 1 else "dim")]
-        several = len(self.desk.state.lanes) > 1
+        out = [Curve("reward", x, y, "faint" if len(self.context.state.lanes) > 1 else "dim")]
+        several = len(self.context.state.lanes) > 1
         greedy = [e.greedy_accuracy for e in lane.evals]
         steps = [e.step for e in lane.evals]
         out.append(Curve("greedy", steps, greedy, p.owners["critic"], "○"))
-        for name, other in self.desk.state.lanes.items():
-            glyph, colour = self.desk.lane_mark(name)
+        for name, other in self.context.state.lanes.items():
+            glyph, colour = self.context.lane_mark(name)
             xs, ys = [e.step for e in other.evals], [e.accuracy for e in other.evals]
             out.append(Curve("", xs, ys, colour))
             out.append(Curve(f"held-out {name}" if several else "held-out", xs, ys, colour, glyph))
         return out
 
     def _entry(self, curve: Curve) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         glyph = "⠤⠒" if curve.marker == "braille" else curve.marker
         line = Line(f"{glyph} ", p.style(curve.colour)).add(f"{curve.name} ", p.style("dim"))
         line.add(number(curve.y[-1], 2) if curve.y else "—", p.style("text"))
@@ -285,15 +285,15 @@ class Kl(CurvePane):
     )
 
     def info(self) -> tuple[str, str]:
-        done = self.desk.view.done(self.desk.state)
+        done = self.context.view.done(self.context.state)
         if done is None:
             return "", ""
         ref, move = (number(done.metrics.get(key), 2) for key, _, _ in KINDS)
         return f"reference {ref}", f"own move {move}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
-        lane = self.desk.view.lane_state(self.desk.state)
+        p = self.context.palette
+        lane = self.context.view.lane_state(self.context.state)
         if lane is None or not lane.steps:
             return [Line(), Line("  from the first finished step on", p.style("faint"))]
         curves = [Curve(label, *lane.series(key), p._hex(colour)) for key, label, colour in KINDS]
@@ -327,7 +327,7 @@ class Kl(CurvePane):
 
     def _label(self, c: Curve, width: int) -> Line:
         """The curve's name and newest value, and where there is room what it measures."""
-        p = self.desk.palette
+        p = self.context.palette
         key = next(key for key, name, _ in KINDS if name == c.name)
         line = Line("⣀⠤⠒ ", p.style(c.colour)).add(f"{c.name} ", p.style("dim"))
         line.add(number(c.y[-1], 2), p.style("text"))
@@ -338,7 +338,7 @@ class Kl(CurvePane):
 
     def _bare(self, curves: list[Curve], width: int, height: int) -> list[Line]:
         """Curves without axes, one or a few rows each, where there is no room for a plot."""
-        p = self.desk.palette
+        p = self.context.palette
         out: list[Line] = []
         tall, room = max(1, height // len(curves)), width - 13 - 8
         for c in curves[:height]:
