@@ -1,5 +1,6 @@
-"""The command line. Nothing heavy is imported before it is known to be needed: a screen opens
-while the engine loads.
+"""The command line: `parser` says which commands and options there are, `main` runs one of them.
+
+Nothing heavy is imported before it is known to be needed. What each command does is in `commands`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,6 @@ from typing import Any, NoReturn
 
 from grpolab import __version__
 from grpolab.errors import RequestError, nearest
-
-# --- parser ---
-# argparse, with errors that help.
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
         known, rest = super().parse_known_args(*args, **kwargs)
-        if rest:  # told here, where a command's own options are known, and not by its parent
+        if rest:  # reported here, where a command's own options are known, not by its parent
             word = rest[0].partition("=")[0]
             if not word.startswith("-"):
                 self.error(f"unexpected argument {word!r}")
@@ -53,18 +51,21 @@ class Parser(argparse.ArgumentParser):
 
 
 def count(text: str) -> int:
+    """A whole number from 0."""
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
     return int(text)
 
 
 def positive(text: str) -> int:
+    """A whole number from 1."""
     if count(text) == 0:
         raise argparse.ArgumentTypeError("expected a whole number from 1, got '0'")
     return int(text)
 
 
 def speed(text: str) -> float:
+    """A finite number above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -75,8 +76,8 @@ def speed(text: str) -> float:
 
 
 DESCRIPTION = """\
-A terminal lab for reinforcement learning on language models: a small policy learns a task in
-front of you, and you change its learning algorithm while it learns.
+A terminal lab for reinforcement learning on language models: watch a small policy learn a task,
+and change its RL algorithm while it trains.
 
 Without a command, the scenario named `default` opens; without a terminal it runs headless.
 """
@@ -87,12 +88,12 @@ examples:
   grpolab run ppo --seed 3                       a shipped scenario with another seed
   grpolab run default --algorithm rloo --set train.steps=100 --set task.mix=[0,0,1]
   grpolab run mine.yaml --headless --json        one JSON object on stdout, progress on stderr
-  grpolab run --resume last                      go on with the newest run
+  grpolab run --resume last                      resume the newest run
   grpolab run --resume last --from 40            … from the checkpoint of its step 40
   grpolab compare default --algorithms grpo,ppo --seeds 3 --headless
-  grpolab replay last                            see it again; nothing is computed
+  grpolab replay last                            replay it; nothing is computed
 
-exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 interrupted, all is kept
+exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 interrupted (checkpointed)
 """
 
 
@@ -110,64 +111,51 @@ def parser() -> Parser:
     run.add_argument(
         "scenario", nargs="?", metavar="SCENARIO", help="file or shipped name; default: default"
     )
-    run.add_argument("--algorithm", metavar="NAME", help="another algorithm for the first lane")
-    run.add_argument(
-        "--model", metavar="PATH_OR_HUB_ID", help="another causal language model: folder or hub id"
-    )
-    run.add_argument(
-        "--quantize", choices=("none", "nf4", "int8"), help="weights of the frozen backbone"
-    )
-    run.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
-    )
-    run.add_argument("--steps", type=count, metavar="N", help="steps to make")
-    run.add_argument("--seed", type=count, metavar="N", help="of prompts, sampling and adapters")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-        help="change any key of the scenario: algorithm.beta=0.1, task.k=6; may be repeated",
-    )  # fmt: skip
-    run.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the engine")
+    _scenario_options(run)
     run.add_argument(
         "--out", metavar="DIR", help="the run directory, new or empty; default: one under runs/"
     )
     run.add_argument(
-        "--resume", metavar="RUN", help="go on with an interrupted run (`last`: the newest)"
+        "--resume", metavar="RUN", help="resume an interrupted run (`last`: the newest)"
     )
     run.add_argument(
         "--from", type=count, metavar="STEP", dest="back_to",
-        help="with --resume: go back to this step's checkpoint (0: the start) and on from there; "
-        "what came after is undone",
+        help="with --resume: resume from this step's checkpoint (0: the start); later steps are "
+        "discarded",
     )  # fmt: skip
     _output(run, "no screen; progress on stderr")
 
     replay = commands.add_parser(
-        "replay", help="see a recorded run again; computes nothing",
+        "replay", help="replay a recorded run; computes nothing",
         description="Play a recorded run. RUN is its directory, its name under runs/, or `last`. "
         "Several runs, or a folder of runs such as a comparison's, are shown as lanes side by "
-        "side, and seeds of one configuration as a band.",
+        "side, with one band for the seeds of a configuration.",
     )  # fmt: skip
     replay.add_argument("run", metavar="RUN", nargs="+")
     replay.add_argument(
-        "--speed", type=speed, metavar="X", help="times the recorded pace (headless: at once)"
+        "--speed",
+        type=speed,
+        metavar="X",
+        help="speed-up over the recorded pace (headless: at once)",
     )
     _output(replay, "no screen; plain progress")
 
     watch = commands.add_parser(
         "watch", help="follow a run that another process is writing",
-        description="Follow a run that another process is writing; nothing here disturbs it.",
+        description="Follow a run that another process is writing, without affecting it.",
     )  # fmt: skip
     watch.add_argument("run", metavar="RUN")
     _output(watch, "no screen; plain progress")
 
     rerun = commands.add_parser(
         "rerun", help="compute a run again and compare digests",
-        description="Compute a run again from its recorded scenario and seed, with what was "
-        "changed by hand in it, and compare digests. Exit 0: equal. Exit 1: different; the first "
-        "step and quantity that differ are named.",
+        description="Compute a run again from its recorded scenario and seed, manual changes "
+        "included, and compare digests. Exit 0: equal. Exit 1: different; the first step and "
+        "quantity that differ are named.",
     )  # fmt: skip
     rerun.add_argument("run", metavar="RUN")
     rerun.add_argument(
-        "--out", metavar="DIR", help="keep the second run here; default: it is thrown away"
+        "--out", metavar="DIR", help="keep the second run here; default: it is deleted"
     )
     rerun.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -175,31 +163,24 @@ def parser() -> Parser:
         "compare", help="several algorithms on one scenario, side by side",
         description="Several algorithms on one scenario: as lanes of one lab, or headless as a "
         "table of means over seeds.\nHeadless, each algorithm with each seed is a run of its own "
-        "under --out; asked for again with the\nsame --out, it computes what is not done yet.",
+        "under --out; repeated with the same\n--out, it computes only what is missing.",
     )  # fmt: skip
     compare.add_argument("scenario", metavar="SCENARIO", help="file or shipped name")
     compare.add_argument(
         "--algorithms", required=True, metavar="A,B,C",
-        help="names, or NAME:PRESET as in grpo:verl; all: the whole family",
+        help="names, or NAME:PRESET as in grpo:verl; all: every algorithm",
     )  # fmt: skip
     compare.add_argument(
         "--seeds", type=positive, default=1, metavar="K",
-        help="so many, from the scenario's on; default: 1",
-    )  # fmt: skip
-    compare.add_argument("--steps", type=count, metavar="N", help="steps of each run")
-    compare.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-        help="change any key of the scenario, for all; may be repeated",
+        help="number of seeds, counted up from the scenario's seed; default: 1",
     )  # fmt: skip
     compare.add_argument(
         "--jobs", type=positive, default=1, metavar="N", help="runs at a time; default: 1"
     )
-    compare.add_argument(
-        "--threads", type=positive, metavar="N", help="of each run; default: its share of the CPUs"
-    )
-    compare.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
-    )
+    _scenario_options(
+        compare, algorithm=False, steps="steps of each run", seed="the first seed",
+        threads="CPU threads of each run; default: its share of the CPUs",
+    )  # fmt: skip
     compare.add_argument(
         "--out", metavar="DIR", help="folder of the runs and the report; default: one under runs/"
     )
@@ -210,8 +191,8 @@ def parser() -> Parser:
     shape.add_argument("--markdown", action="store_true", help="headless; the table in Markdown")
 
     lens = commands.add_parser(
-        "lens", help="what each algorithm makes of one rollout",
-        description="What each algorithm makes of one rollout: loss, advantages, and the gradient "
+        "lens", help="one rollout under every algorithm",
+        description="One rollout under every algorithm: loss, advantages, and the gradient "
         "on every token.\nThe rollout is a JSON file (`-`: stdin) or a step of a recorded run.",
     )  # fmt: skip
     lens.add_argument(
@@ -241,13 +222,13 @@ def parser() -> Parser:
     check = commands.add_parser(
         "check", help="validate a scenario without running it, and predict its memory",
         description="Validate a scenario without running it, and predict what memory it takes: by "
-        "owner, at the peak,\nwhether it fits here, and which setting would free the most.",
+        "owner, at the peak,\nwhether it fits here, and which setting would save the most.",
     )  # fmt: skip
     check.add_argument("scenario", nargs="?", metavar="SCENARIO")
     check.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of scenario files"
     )
-    _device(check)
+    _scenario_options(check)
     check.add_argument(
         "--json", action="store_true",
         help="print the complete scenario, defaults filled in, and the prediction under `memory`",
@@ -261,15 +242,7 @@ def parser() -> Parser:
     doctor.add_argument(
         "scenario", nargs="?", metavar="SCENARIO", help="file or shipped name; default: `default`"
     )
-    doctor.add_argument("--model", metavar="PATH", help="another model: a folder or a hub id")
-    doctor.add_argument(
-        "--quantize", choices=("none", "nf4", "int8"), help="weights of the frozen backbone"
-    )
-    doctor.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-        help="change any key of the scenario; may be repeated",
-    )  # fmt: skip
-    _device(doctor)
+    _scenario_options(doctor)
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     serve = commands.add_parser(
@@ -280,13 +253,14 @@ def parser() -> Parser:
     )  # fmt: skip
     serve.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS",
-        help="address to listen on; default: 127.0.0.1, this machine alone",
+        help="address to listen on; default: 127.0.0.1, this machine only",
     )  # fmt: skip
     serve.add_argument("--port", type=count, default=8000, metavar="N", help="default: 8000")
     serve.add_argument(
         "rest", nargs=argparse.REMAINDER, metavar="COMMAND …",
         help="run, replay, watch or compare with its own options; without it, the lab",
     )  # fmt: skip
+    serve.set_defaults(top=top)
 
     for name, what in (("algorithms", "formula, settings and source"), ("scenarios", "contents")):
         lists = commands.add_parser(
@@ -301,7 +275,7 @@ def parser() -> Parser:
                 help="how NAME's formula and settings differ from OTHER's",
             )
             lists.add_argument(
-                "--lineage", action="store_true", help="the family tree, or NAME's ancestors"
+                "--lineage", action="store_true", help="which algorithm was derived from which"
             )
         lists.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -313,7 +287,49 @@ def parser() -> Parser:
     )  # fmt: skip
     grade.add_argument("scenario", metavar="SCENARIO")
     grade.add_argument("file", metavar="FILE.jsonl", help="`-` reads stdin")
+
+    completion = commands.add_parser(
+        "completion", help="shell completion for bash, zsh or fish",
+        description="Print a completion script. To load it now, and in every new shell from its "
+        "startup file:\n\n"
+        "  bash  eval \"$(grpolab completion bash)\"\n"
+        "  zsh   eval \"$(grpolab completion zsh)\"     (after compinit)\n"
+        "  fish  grpolab completion fish | source",
+    )  # fmt: skip
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL")
+    completion.set_defaults(top=top)
     return top
+
+
+def _scenario_options(
+    command: argparse.ArgumentParser,
+    *,
+    algorithm: bool = True,
+    steps: str = "number of steps",
+    seed: str = "seed of prompts, sampling and adapters",
+    threads: str = "CPU threads of the engine",
+) -> None:
+    """The options that change a scenario, and where it runs; see `scenario.load.changes`."""
+    if algorithm:
+        command.add_argument(
+            "--algorithm", metavar="NAME", help="another algorithm for the first lane"
+        )
+    command.add_argument(
+        "--model", metavar="PATH_OR_HUB_ID", help="another causal language model: folder or hub id"
+    )
+    command.add_argument(
+        "--quantize", choices=("none", "nf4", "int8"), help="weights of the frozen backbone"
+    )
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
+    )
+    command.add_argument("--steps", type=count, metavar="N", help=steps)
+    command.add_argument("--seed", type=count, metavar="N", help=seed)
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="change any key of the scenario: algorithm.beta=0.1, task.k=6; may be repeated",
+    )  # fmt: skip
+    command.add_argument("--threads", type=positive, metavar="N", help=threads)
 
 
 def _sparing(command: argparse.ArgumentParser) -> None:
@@ -329,21 +345,6 @@ def _output(command: argparse.ArgumentParser, headless: str) -> None:
     command.add_argument("--json", action="store_true", help="headless; one JSON object on stdout")
 
 
-def _device(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
-    )
-
-
-def has_screen() -> bool:
-    """Whether there is a terminal, or a browser, to draw on and to read keys from."""
-    import os
-
-    if "WebDriver" in os.environ.get("TEXTUAL_DRIVER", ""):  # a page of `grpolab serve`
-        return True
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; its exit code."""
     args = parser().parse_args(argv)
@@ -352,7 +353,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if getattr(args, "ssh", False):
         import os
 
-        os.environ["GRPOLAB_SSH"] = "1"  # read where the screen is furnished
+        os.environ["GRPOLAB_SSH"] = "1"  # read where preferences are applied
     try:
         return getattr(commands, args.command or "default")(args)
     except RequestError as error:

@@ -1,4 +1,4 @@
-"""What each command does: one function a command, named like it, from parsed arguments to an
+"""What each command does: one function per command, of the same name, from parsed arguments to an
 exit code.
 """
 
@@ -6,15 +6,21 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from grpolab.cli import has_screen
 from grpolab.errors import RequestError
 from grpolab.launch import Engine, Request, RunIsDone, environment, python
 from grpolab.tui import first_frame
+
+if TYPE_CHECKING:
+    from grpolab.estimate.machine import Machine
+    from grpolab.scenario.load import Change
+    from grpolab.scenario.spec import Scenario
 
 
 def default(args: Namespace) -> int:
@@ -29,25 +35,29 @@ def run(args: Namespace) -> int:
         changed |= {"--set": args.settings or None, "--out": args.out}
         if given := [name for name, value in changed.items() if value is not None]:
             raise RequestError(
-                f"--resume goes on with the run as it was recorded; leave out {', '.join(given)}"
+                f"--resume continues the run as it was recorded; leave out {', '.join(given)}"
             )
         request = Request(
             resume=args.resume, back_to=args.back_to, device=args.device, threads=args.threads
         )
     elif args.back_to is not None:
-        raise RequestError("--from names a step of the run to go on with: --resume RUN --from STEP")
+        raise RequestError("--from names a step of the run to resume: --resume RUN --from STEP")
     else:
-        changes = _changes(args)
         request = Request(
-            args.scenario or "default", changes, args.out, device=args.device, threads=args.threads
+            scenario=args.scenario or "default",
+            changes=_changes(args),
+            out=args.out,
+            device=args.device,
+            threads=args.threads,
         )
     headless = args.headless or args.json or not has_screen()
     return _lab(request, headless=headless, as_json=args.json)
 
 
-def _changes(args: Namespace) -> list[tuple[str, str, object]]:
+def _changes(args: Namespace) -> list[Change]:
+    """The options of `run`, `check` and `doctor` that change the scenario. Raises RequestError."""
     names = ("algorithm", "model", "quantize", "steps", "seed")
-    options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    options = {n: value for n in names if (value := getattr(args, n, None)) is not None}
     if not options and not args.settings:
         return []
     from grpolab.scenario.load import changes
@@ -55,9 +65,16 @@ def _changes(args: Namespace) -> list[tuple[str, str, object]]:
     return changes(**options, settings=args.settings)
 
 
+def has_screen() -> bool:
+    """Whether there is a terminal, or a browser, to draw on and to read keys from."""
+    if "WebDriver" in os.environ.get("TEXTUAL_DRIVER", ""):  # a page of `grpolab serve`
+        return True
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def _lab(request: Request, *, headless: bool, as_json: bool, notice: str = "") -> int:
-    """Start the engine, then load and show what watches it. The engine is gone when this
-    returns. `notice` is said on the screen.
+    """Start the engine, then load and show its viewer. The engine has ended when this returns.
+    `notice` is shown on the screen.
     """
     known = 0
     if request.resume is not None:
@@ -75,7 +92,7 @@ def _lab(request: Request, *, headless: bool, as_json: bool, notice: str = "") -
         with first_frame.shown("live", notice) as frame:
             return _screen().open_live(None, engine, notice, frame)
     except RunIsDone as done:
-        print(f"{done.run_dir} is done; nothing is left to compute", file=sys.stderr)
+        print(f"{done.run_dir} is done: all its steps are computed", file=sys.stderr)
         return _report(done.run_dir) if as_json else 0
     finally:
         engine.close()
@@ -114,7 +131,7 @@ def replay(args: Namespace) -> int:
     if len(runs) == 1:
         return _replay(_recorded(str(runs[0])), args)
     with TemporaryDirectory(prefix="grpolab-") as folder:
-        print(f"putting {len(runs)} runs side by side", file=sys.stderr)
+        print(f"merging {len(runs)} runs side by side", file=sys.stderr)
         together = Path(folder) / f"{len(runs)} runs"  # what the first frame calls it
         together.mkdir()
         return _replay(merge.merge(runs, together), args)
@@ -177,15 +194,13 @@ def check(args: Namespace) -> int:
         return 0
     if args.scenario is None:
         raise RequestError("grpolab check: name a scenario, or ask for --schema")
-    from grpolab.scenario.load import load
-
-    scenario = load(args.scenario)
+    scenario = _scenario(args.scenario, args)
     from grpolab.estimate import doctor
 
     verdict, problem = None, ""
     try:
-        verdict = doctor.judge(scenario, args.device)
-    except RequestError as error:  # a model that is not here yet is no mistake of the scenario
+        verdict = doctor.judge(scenario, args.device, _machine(args))
+    except RequestError as error:  # a model that is not here yet is no mistake in the scenario
         problem = str(error)
     if args.json:
         out = scenario.complete()
@@ -202,11 +217,26 @@ def check(args: Namespace) -> int:
 
 def doctor(args: Namespace) -> int:
     from grpolab.estimate import doctor as examination
-    from grpolab.scenario.load import changes, load
 
-    options = {k: getattr(args, k) for k in ("model", "quantize") if getattr(args, k) is not None}
-    scenario = load(args.scenario or "default", changes(**options, settings=args.settings))
-    return examination.doctor(scenario, device=args.device, as_json=args.json)
+    scenario = _scenario(args.scenario or "default", args)
+    return examination.doctor(scenario, device=args.device, as_json=args.json, found=_machine(args))
+
+
+def _scenario(ref: str, args: Namespace) -> Scenario:
+    """The scenario that was named, with the options' changes. Raises RequestError."""
+    from grpolab.scenario.load import load
+
+    return load(ref, _changes(args))
+
+
+def _machine(args: Namespace) -> Machine:
+    """This machine, with the threads that were asked for."""
+    from dataclasses import replace
+
+    from grpolab.estimate.machine import machine
+
+    found = machine()
+    return replace(found, threads=args.threads) if args.threads else found
 
 
 def lens(args: Namespace) -> int:
@@ -240,10 +270,17 @@ def scenarios(args: Namespace) -> int:
 def serve(args: Namespace) -> int:
     from grpolab.serve import serve as begin
 
-    return begin(args.rest, args.host, args.port)
+    return begin(args.rest, args.host, args.port, args.top)
 
 
 def grade(args: Namespace) -> int:
     from grpolab.headless.grade import grade as apply
 
     return apply(args.scenario, args.file)
+
+
+def completion(args: Namespace) -> int:
+    from grpolab.headless.completion import script
+
+    print(script(args.top, args.shell))
+    return 0

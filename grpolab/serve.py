@@ -1,8 +1,8 @@
 """`grpolab serve`: the lab in a browser, through textual-serve. Every page that is opened is a
 session of its own: a process with its own run, which ends with the page.
 
-Whoever reaches the port can press every key of the lab. It therefore listens to this machine alone
-unless told otherwise, and refuses pages of other sites that try to speak to it.
+Anyone who can reach the port can press every key of the lab. It therefore listens on this machine
+only unless asked otherwise, and refuses requests from other sites' pages.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ipaddress
 import re
 import shlex
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 COMMANDS = ("run", "replay", "watch", "compare")
 FOREIGN = re.compile(r"""<link\b[^>]*\bhref="https?://[^>]*>""")
-"""A style sheet from elsewhere: the page must work, and tell nobody, without a network."""
+"""A style sheet from another site: the page must work without a network."""
 
 FOCUS = """<script>
   const waiting = setInterval(() => {
@@ -49,16 +50,15 @@ LONGEST_HOLD = 60
 MISSING = "grpolab serve needs textual-serve: pip install 'grpolab[serve]'"
 
 
-def command(rest: Sequence[str]) -> list[str]:
-    """The command line that each page runs, checked first. Raises RequestError."""
+def command(rest: Sequence[str], parser: ArgumentParser) -> list[str]:
+    """The command line that each page runs, checked first with grpolab's own parser. Raises
+    RequestError."""
     if rest and rest[0] not in COMMANDS:
         raise RequestError(f"grpolab serve: {rest[0]} has no screen; one of {', '.join(COMMANDS)}")
     for word in ("--headless", "--json", "--markdown"):
         if word in rest:
             raise RequestError(f"grpolab serve: {word} leaves no screen to serve")
-    from grpolab.cli import parser
-
-    parser().parse_args([*rest])  # what is wrong with it is told here, and not on a page
+    parser.parse_args([*rest])  # a wrong option is reported here, and not on a page
     return python("-m", "grpolab", *rest)
 
 
@@ -79,9 +79,9 @@ def trusted(host: str, origin: str | None, bound: str) -> bool:
     return local(host) or not local(bound)
 
 
-def serve(rest: Sequence[str], host: str, port: int) -> int:
+def serve(rest: Sequence[str], host: str, port: int, parser: ArgumentParser) -> int:
     """Serve until Ctrl-C. Raises RequestError."""
-    line = command(rest)
+    line = command(rest, parser)
     if find_spec("textual_serve") is None:
         raise RequestError(MISSING)
     try:
@@ -117,22 +117,22 @@ def _server(line: Sequence[str], host: str, port: int) -> Any:
 
         async def on_startup(self, app: web.Application) -> None:
             shown = f"[{host}]" if ":" in host else host
-            told = f"grpolab on http://{shown}:{port}  (every page is a session of its own; "
-            told += "Ctrl-C ends them all)"
+            notice = f"grpolab on http://{shown}:{port}  (every page is a session of its own; "
+            notice += "Ctrl-C ends them all)"
             if not local(host):
-                told += "\nwhoever reaches this port can press every key of the lab"
-            print(told, file=sys.stderr, flush=True)
+                notice += "\nanyone who can reach this port can press every key of the lab"
+            print(notice, file=sys.stderr, flush=True)
 
         async def handle_index(self, request: web.Request) -> Any:
             size = request.query.get("fontsize", "")
             secure = request.scheme == "https"
-            told = {
+            values = {
                 "font_size": int(size) if size.isdecimal() and 4 <= int(size) <= 64 else 14,
                 "app_websocket_url": f"{'wss' if secure else 'ws'}://{request.host}/ws",
                 "config": {"static": {"url": "/static/"}},
                 "application": {"name": "grpolab"},
             }
-            page = aiohttp_jinja2.render_string("app_index.html", request, told)
+            page = aiohttp_jinja2.render_string("app_index.html", request, values)
             wait = request.query.get("wait", "")
             script = FOCUS + (HOLD.format(seconds=wait) if wait.isdecimal() else "")
             page = FOREIGN.sub("", page).replace("</body>", script + "</body>")

@@ -89,9 +89,11 @@ def verdict_lines(verdict: Verdict) -> list[str]:
     return lines
 
 
-def doctor(scenario: Scenario | None, *, device: str, as_json: bool) -> int:
+def doctor(
+    scenario: Scenario | None, *, device: str, as_json: bool, found: Machine | None = None
+) -> int:
     """Print what there is and what will be used; exit 1 where the scenario does not fit."""
-    found = machine()
+    found = found or machine()
     verdict, problem = None, ""
     if scenario is not None:
         try:

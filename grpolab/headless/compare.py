@@ -46,19 +46,30 @@ class Plan:
     @classmethod
     def of(cls, args: Namespace) -> Plan:
         """The plan of a parsed command line. Raises RequestError."""
-        changes = load.changes(steps=args.steps, settings=args.settings)
+        changes = load.changes(
+            model=args.model,
+            quantize=args.quantize,
+            steps=args.steps,
+            seed=args.seed,
+            settings=args.settings,
+        )
         entrants = {n: _entrant(args.scenario, n, changes) for n in _names(args.algorithms)}
         first = next(iter(entrants.values())).seed
         command = ["grpolab", "compare", args.scenario, f"--algorithms={args.algorithms}"]
-        for option in ("seeds", "steps", "jobs", "threads"):
+        for option in ("model", "quantize", "seed", "seeds", "steps", "jobs", "threads"):
             if (value := getattr(args, option)) is not None:
                 command.append(f"--{option}={value}")
         command += [f"--device={args.device}"] * (args.device != "auto")
         command += [f"--set={text}" for text in args.settings]
         return cls(
-            entrants, range(first, first + args.seeds), Path(args.out) if args.out else None,
-            args.jobs, args.threads, args.device, tuple(command),
-        )  # fmt: skip
+            entrants=entrants,
+            seeds=range(first, first + args.seeds),
+            out=Path(args.out) if args.out else None,
+            jobs=args.jobs,
+            threads=args.threads,
+            device=args.device,
+            command=tuple(command),
+        )
 
     @property
     def scenario(self) -> Scenario:

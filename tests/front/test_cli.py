@@ -50,7 +50,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
         (["scenarios", "pop"], "unknown scenario 'pop'; did you mean 'ppo'?"),
         (
             ["run", "--resume", "x", "--seed", "1"],
-            "--resume goes on with the run as it was recorded",
+            "--resume continues the run as it was recorded",
         ),
         (["replay", "runs/nothing"], "runs/nothing: no such run"),
         (["check"], "name a scenario, or ask for --schema"),
@@ -134,6 +134,30 @@ def test_lists_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     assert by_name["grpo"]["settings"]["beta"]["default"] == 0.04
     _, out, _ = told(capsys, "scenarios", "--json")
     assert json.loads(out)["scenarios"][0]["name"] == "default"
+
+
+@pytest.mark.parametrize("command", ["run", "check", "doctor", "compare"])
+def test_the_options_of_a_scenario_are_the_same_everywhere(command: str) -> None:
+    given = ["--model", "some/model", "--quantize", "nf4", "--device", "cpu", "--steps", "3"]
+    given += ["--seed", "4", "--set", "train.minibatches=2", "--threads", "1"]
+    given += ["--algorithms", "ppo"] if command == "compare" else ["--algorithm", "ppo"]
+    args = cli.parser().parse_args([command, "default", *given])
+    assert (args.model, args.quantize, args.device) == ("some/model", "nf4", "cpu")
+    assert (args.steps, args.seed, args.settings) == (3, 4, ["train.minibatches=2"])
+
+
+def test_check_applies_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["check", "default", "--algorithm", "ppo", "--steps", "7", "--seed", "5", "--json"]
+    code, out, _ = told(capsys, *arguments, "--set", "rollout.prompts=3", "--threads", "1")
+    checked = json.loads(out)
+    assert code == 0 and checked["lanes"][0]["algorithm"]["name"] == "ppo"
+    assert (checked["train"]["steps"], checked["seed"]) == (7, 5)
+    assert checked["rollout"]["prompts"] == 3
+    two = json.loads(told(capsys, *arguments, "--threads", "2")[1])
+    one = json.loads(told(capsys, *arguments, "--threads", "1")[1])
+    assert two["memory"]["peak_memory_bytes"] > one["memory"]["peak_memory_bytes"]
+    code, _, err = told(capsys, "check", "default", "--model", "/nowhere/at/all")
+    assert code == 2 and err == "--model /nowhere/at/all: no model folder '/nowhere/at/all'\n"
 
 
 def test_check(capsys: pytest.CaptureFixture[str]) -> None:

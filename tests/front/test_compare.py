@@ -261,6 +261,17 @@ def test_a_plan() -> None:
     assert compare.Plan.of(again) == found
 
 
+def test_a_plan_with_a_model_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    options = ["--algorithms", "grpo,ppo", "--model", str(tmp_path), "--quantize", "nf4"]
+    found = plan(*options, "--seed", "7", "--seeds", "2")
+    for scenario in found.entrants.values():
+        assert (scenario.model.path, scenario.model.quantize) == (str(tmp_path), "nf4")
+    assert list(found.seeds) == [7, 8]
+    again = cli.parser().parse_args(list(found.command[1:]))
+    assert compare.Plan.of(again) == found
+
+
 def test_threads_are_a_share_of_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)), raising=False)
     monkeypatch.setattr(Path, "read_text", lambda self: "max 100000")

@@ -27,14 +27,15 @@ needs_extra = pytest.mark.skipif(
 
 
 def test_what_a_page_runs() -> None:
-    assert serve.command([])[-2:] == ["-m", "grpolab"]
-    line = serve.command(["replay", "x", "--speed", "4"])
+    top = cli.parser()
+    assert serve.command([], top)[-2:] == ["-m", "grpolab"]
+    line = serve.command(["replay", "x", "--speed", "4"], top)
     assert line[-4:] == ["replay", "x", "--speed", "4"]
     for wrong in (["lens", "x"], ["run", "--headless"], ["compare", "x", "--json"]):
         with pytest.raises(RequestError, match="screen"):
-            serve.command(wrong)
+            serve.command(wrong, top)
     with pytest.raises(SystemExit):
-        serve.command(["run", "--stpes", "3"])
+        serve.command(["run", "--stpes", "3"], top)
 
 
 def test_options_behind_the_command_are_its_own() -> None:
