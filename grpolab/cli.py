@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from grpolab import __version__
 from grpolab.errors import RequestError, nearest
+from grpolab.resources import FORMER_NAMES
 
 
 class Parser(argparse.ArgumentParser):
@@ -136,7 +137,7 @@ def parser() -> Parser:
         "--speed",
         type=speed,
         metavar="X",
-        help="speed-up over the recorded pace (headless: at once)",
+        help="times the recorded pace; headless: as fast as it can",
     )
     _output(replay, "no screen; plain progress")
 
@@ -345,9 +346,20 @@ def _output(command: argparse.ArgumentParser, headless: str) -> None:
     command.add_argument("--json", action="store_true", help="headless; one JSON object on stdout")
 
 
+def _use_new_name(args: argparse.Namespace) -> None:
+    """Replace the former name of a shipped scenario, and say so."""
+    where = "name" if args.command == "scenarios" else "scenario"
+    given = getattr(args, where, None)
+    new = FORMER_NAMES.get(given) if given is not None else None
+    if new is not None and not Path(given).exists():
+        print(f"the scenario {given!r} is called {new!r} now", file=sys.stderr)
+        setattr(args, where, new)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; its exit code."""
     args = parser().parse_args(argv)
+    _use_new_name(args)
     from grpolab import commands
 
     if getattr(args, "ssh", False):

@@ -1,5 +1,5 @@
-"""Where the shipped scenarios and the embedded policy lie: beside the package in a checkout,
-inside it in a wheel.
+"""Where files are: the shipped scenarios, records and the embedded policy (beside the package in a
+checkout, inside it in a wheel), and a person's own preferences and keys.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ def root() -> Path:
 
 
 def assets_dir() -> Path:
-    """What ships with the package; the embedded policy lies in its `policy` folder."""
+    """What ships with the package; the embedded policy is in its `policy` folder."""
     return root() / "assets"
 
 
 def scenarios_dir() -> Path:
     """The shipped scenarios, one YAML file each."""
     return root() / "scenarios"
+
+
+FORMER_NAMES = {"leash": "kl-penalty"}
+"""Shipped scenarios that have a new name."""
 
 
 def shipped_scenarios() -> dict[str, Path]:
@@ -35,22 +39,18 @@ def shipped_scenarios() -> dict[str, Path]:
 
 
 def shipped_records() -> dict[str, Path]:
-    """Recorded runs that ship with the package, by name, to be replayed."""
+    """Recorded runs that ship with the package, by name, for `replay`."""
     return {path.parent.name: path.parent for path in assets_dir().glob("records/*/events.jsonl")}
 
 
-# --- personal ---
-# Where a person's own files lie: what they like, and which keys they changed.
-
-
 def state_file() -> Path:
-    """How this person likes the screen; see `tui.tastes`."""
+    """This person's preferences for the screen; see `tui.preferences`."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "grpolab" / "screen.json"
 
 
 def recall() -> dict[str, Any]:
-    """What is remembered of it; nothing where the file is not there or not understood."""
+    """What `state_file` holds; nothing where it is missing or cannot be read."""
     try:
         found = json.loads(state_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -59,7 +59,7 @@ def recall() -> dict[str, Any]:
 
 
 def keys_file() -> Path:
-    """The keys that this person changed; see `tui.keymap`."""
+    """This person's own key bindings; see `tui.keymap`."""
     given = os.environ.get("GRPOLAB_KEYS")
     if given:
         return Path(given)

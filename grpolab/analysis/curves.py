@@ -305,7 +305,7 @@ def groups(lanes: Sequence[LaneState]) -> list[Group]:
     found: dict[tuple[str, str], list[str]] = {}
     for lane in lanes:
         stem = _SEED.sub("", lane.name)
-        started = lane.history[0][1]
+        started = repr(lane.history[0][1:])  # algorithm, preset and settings
         key = (stem, started) if stem and stem != lane.name else (lane.name, "")
         found.setdefault(key, []).append(lane.name)
     return [

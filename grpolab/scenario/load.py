@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grpolab.errors import Loc, RequestError, ScenarioError, closest
-from grpolab.resources import shipped_scenarios
+from grpolab.resources import FORMER_NAMES, shipped_scenarios
 
 if TYPE_CHECKING:
     from grpolab.scenario.spec import Scenario
@@ -94,6 +94,8 @@ def find(ref: str) -> Path:
         beside = [str(p) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         close = closest(ref, [*beside, *shipped])
         raise RequestError(f"{ref}: no such file" + (f"; did you mean {close!r}?" if close else ""))
+    if ref in FORMER_NAMES:
+        return shipped[FORMER_NAMES[ref]]
     close = closest(ref, shipped)
     hint = f"did you mean {close!r}?" if close else f"shipped: {', '.join(shipped)}"
     raise RequestError(f"unknown scenario {ref!r}; {hint}")

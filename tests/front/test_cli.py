@@ -12,6 +12,9 @@ import pytest
 from front.synthetic import run_events, write
 
 from grpolab import __version__, boot, cli, launch
+from grpolab.errors import RequestError
+from grpolab.headless import compare
+from grpolab.scenario import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,6 +163,36 @@ def test_check_applies_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 2 and err == "--model /nowhere/at/all: no model folder '/nowhere/at/all'\n"
 
 
+@pytest.mark.parametrize(
+    "arguments", [["check", "leash"], ["scenarios", "leash"], ["scenarios", "leash", "--json"]]
+)
+def test_the_former_name_of_a_scenario_is_found(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    code, out, err = told(capsys, *arguments)
+    assert code == 0 and "kl-penalty" in out
+    assert err == "the scenario 'leash' is called 'kl-penalty' now\n"
+
+
+def test_a_run_of_the_former_name(tmp_path: Path) -> None:
+    options = ["--steps", "0", "--set", "evaluate.prompts=1", "--set", "cues=[]", "--seed", "1"]
+    _, arguments = boot.prepare(
+        launch.Request("leash", load.changes(settings=["train.steps=0"]), str(tmp_path / "run"))
+    )
+    assert "name: kl-penalty" in Path(arguments[0], "scenario.yaml").read_text()
+    args = cli.parser().parse_args(["compare", "leash", "--algorithms", "grpo", *options])
+    with pytest.raises(RequestError, match="several lanes"):  # found, and refused for its lanes
+        compare.Plan.of(args)
+
+
+def test_a_file_of_that_name_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("leash").write_text("name: my own\n")
+    assert told(capsys, "scenarios", "leash") == (0, "name: my own\n", "")
+
+
 def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = told(capsys, "check", "switch-midway")
     assert code == 0 and "2 cues" in out.splitlines()[0]
@@ -268,7 +301,7 @@ def test_boot_answers_for_the_request(tmp_path: Path, monkeypatch: pytest.Monkey
     write(tmp_path / "runs" / "x", run_events(2))
     with pytest.raises(launch.RunIsDone):
         launch.Engine.boot(launch.Request(resume="x")).ready()
-    with pytest.raises(cli.RequestError, match="unknown scenario"):
+    with pytest.raises(RequestError, match="unknown scenario"):
         launch.Engine.boot(launch.Request("nothing")).ready()
 
 
@@ -278,19 +311,19 @@ def test_a_resume_may_go_back_to_a_checkpoint_also_of_a_run_that_is_done(tmp_pat
     for step in (0, 2):
         _, arguments = boot.prepare(launch.Request(resume=str(run), back_to=step))
         assert arguments[-3:] == ["--resume", "--from", str(step)]
-    with pytest.raises(cli.RequestError, match=r"--from 3: .* has checkpoints of the steps 0, 2"):
+    with pytest.raises(RequestError, match=r"--from 3: .* has checkpoints of the steps 0, 2"):
         boot.prepare(launch.Request(resume=str(run), back_to=3))
     done = grpolab("run", "--from", "3", "--headless", cwd=tmp_path)
     assert done.returncode == 2 and "--resume RUN --from STEP" in done.stderr
     (run / "events.jsonl").write_text("")
-    with pytest.raises(cli.RequestError, match="has not begun yet"):
+    with pytest.raises(RequestError, match="has not begun yet"):
         boot.prepare(launch.Request(resume=str(run), back_to=0))
 
 
 def test_one_run_has_one_engine(tmp_path: Path) -> None:
     run = write(tmp_path / "x", run_events(2)[:-2])
     first = boot._own_log(run)
-    with pytest.raises(cli.RequestError, match="another process computes this run"):
+    with pytest.raises(RequestError, match="another process computes this run"):
         boot._own_log(run)
     os.close(first)
     os.close(boot._own_log(run))

@@ -7,8 +7,9 @@ from array import array
 
 import pytest
 
-from grpolab.analysis.curves import AXES, EMPTY, Tracks, band, groups, squeeze, thin, within
+from grpolab.analysis.curves import EMPTY, Tracks, band, groups, squeeze, thin, within
 from grpolab.record import events as ev
+from grpolab.record.history import AXES
 from grpolab.record.state import LabState
 
 
@@ -127,6 +128,15 @@ def test_lanes_that_differ_by_a_number_are_seeds() -> None:
         ("grpo", ("grpo-0", "grpo-1", "grpo-12")), ("other", ("other",)), ("s1", ("s1",)),
         ("grpo-2", ("grpo-2",)),
     ]  # fmt: skip
+
+
+def test_lanes_with_other_settings_are_no_seeds() -> None:
+    state = lab()
+    for i in (1, 2, 3):
+        settings = {"kl_estimator": f"k{i}"}
+        state.apply(ev.LaneOpened(f"k{i}", "grpo", "paper", settings, 0))
+    found = groups(list(state.lanes.values())[1:])
+    assert [g.name for g in found] == ["k1", "k2", "k3"]
 
 
 def test_a_band_is_mean_lowest_and_highest() -> None:
