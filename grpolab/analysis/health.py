@@ -1,6 +1,9 @@
-"""What goes wrong in a run, from its numbers alone: each verdict with its cause, the evidence, and
-two settings to try. Pure functions over the state; the rules are in `health_rules`, and for how
-long one must hold before it is said in `health_lasting`.
+"""Errors and warnings about a run, from its numbers alone: each with its cause, the evidence, and
+up to two suggestions. Pure functions over the state.
+
+The rules are in `health_rules`. A finding is reported once it has held for COMES steps in a row,
+and until it has not held for GOES steps, so a number near its threshold does not flicker. This is
+decided by looking back from a step, so it depends only on the steps up to there.
 """
 
 from __future__ import annotations
@@ -22,11 +25,43 @@ LEVELS: tuple[Level, ...] = ("bad", "warn", "note")
 SIGNS: dict[str, str] = {"bad": "✗", "warn": "!", "note": "i"}
 """A verdict's level as a sign that needs no colour."""
 
+WORDS: dict[str, str] = {"bad": "error", "warn": "warning", "note": "note"}
+"""A verdict's level in words."""
+
+JSON_NAMES = {
+    "test accuracy": "held-out accuracy",
+    "test accuracy best": "held-out best",
+    "test accuracy now": "held-out now",
+    "last increase": "its last rise",
+    "increase before": "the rise before",
+    "mean difference in nats": "mean gap in nats",
+}
+"""Names of metrics and evidence that scripts know by a former wording: JSON keeps that."""
+
+COMES = 3
+"""Steps in a row in which a rule must hold before it is reported."""
+
+GOES = 8
+"""Steps in a row in which it must not hold before it is withdrawn."""
+
+BACK = 64
+"""Steps to look back for either."""
+
+Found = tuple[Finding | None, ...]
+"""What each rule finds at one step."""
+
+_NOTHING: Found = (None,) * len(RULES)
+KEPT = 16 * BACK
+"""Judged steps that are cached for all lanes of a run together."""
+
+_cache: WeakKeyDictionary[object, dict[object, Found]] = WeakKeyDictionary()
+"""Judged steps, by the lane's columns or, where these are rebuilt for every place of a recorded
+run, by its archive."""
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """Something to look at on one lane, as it was last seen, at `step`. note: worth knowing,
-    nothing is wrong."""
+    """A finding about one lane as of `step`. Level `note` is worth knowing, but no problem."""
 
     name: str
     level: Level
@@ -42,44 +77,51 @@ class Verdict:
         """For JSON."""
         return {
             "name": self.name, "level": self.level, "lane": self.lane, "step": self.step,
-            "title": self.title, "cause": self.cause, "metric": self.metric,
-            "evidence": {k: _plain(v) for k, v in self.evidence},
+            "title": self.title, "cause": self.cause,
+            "metric": JSON_NAMES.get(self.metric, self.metric),
+            "evidence": {JSON_NAMES.get(k, k): _plain(v) for k, v in self.evidence},
             "try": [{"key": t.key, "now": t.now, "value": t.value, "why": t.why, "live": t.live}
                     for t in self.tries],
         }  # fmt: skip
 
 
 def verdicts(state: LabState, lane: LaneState, at: int | None = None) -> list[Verdict]:
-    """What is to be said of a lane after step `at` (None: its newest), the worst first. It follows
-    from the steps up to there, so a step of the past is judged as it was when it was new."""
-
+    """The verdicts on a lane after step `at` (None: its newest), the worst first. They follow from
+    the steps up to there, so a past step is judged as it was when it was new."""
     last = lane.last if at is None else lane.steps.upto(at)
     if last is None:
         return []
     now = values(state, lane)
     made = [
         Verdict(
-            f.name, f.level, lane.name, step, f.title, f.cause, f.metric, f.evidence,
-            choose(f.candidates, now),
+            name=f.name,
+            level=f.level,
+            lane=lane.name,
+            step=step,
+            title=f.title,
+            cause=f.cause,
+            metric=f.metric,
+            evidence=f.evidence,
+            tries=choose(f.candidates, now),
         )
         for step, f in lasting(state, lane, last.step)
-    ]  # fmt: skip
+    ]
     return sorted(made, key=lambda v: LEVELS.index(v.level))
 
 
 def of_run(state: LabState) -> list[Verdict]:
-    """The same over all lanes."""
+    """The verdicts on all lanes, the worst first."""
     found = [v for lane in state.lanes.values() for v in verdicts(state, lane)]
     return sorted(found, key=lambda v: LEVELS.index(v.level))
 
 
 def wrong(found: Iterable[Verdict]) -> list[Verdict]:
-    """Without what is merely worth knowing."""
+    """Errors and warnings, without notes."""
     return [v for v in found if v.level != "note"]
 
 
-def told(evidence: Iterable[tuple[str, float]]) -> str:
-    """Evidence in one line of plain numbers."""
+def in_words(evidence: Iterable[tuple[str, float]]) -> str:
+    """Evidence in one line: names and numbers."""
     return ", ".join(f"{name} {_short(value)}" for name, value in evidence)
 
 
@@ -91,43 +133,16 @@ def _plain(value: float) -> float | str:
     return value if math.isfinite(value) else repr(value)
 
 
-# --- health_lasting ---
-# Which findings of the rules last: one is said when it has held for some steps in a row, and
-# until it has not held for some more. So a number that hovers about its threshold does not
-# flicker. It is told by looking back from a step, so it depends on the steps up to there and on
-# nothing else.
-
-COMES = 3
-"""Steps in a row in which a rule must hold before it is said."""
-
-GOES = 8
-"""Steps in a row in which it must not hold before it is said no more."""
-
-BACK = 64
-"""Steps that are looked back on for either."""
-
-Found = tuple[Finding | None, ...]
-"""What each rule finds at one step."""
-
-_NOTHING: Found = (None,) * len(RULES)
-KEPT = 16 * BACK
-"""Judged steps that are kept, of all lanes of a run together."""
-
-_seen: WeakKeyDictionary[object, dict[object, Found]] = WeakKeyDictionary()
-"""Steps that were judged, by the lane's columns or, where these are made anew for every place of a
-recorded run, by its archive."""
-
-
 def lasting(state: LabState, lane: LaneState, at: int) -> list[tuple[int, Finding]]:
-    """What is to be said of a lane after its step `at`, each with the step that it was last seen
-    in."""
+    """The findings that hold for a lane after its step `at`, each with the step in which it was
+    last found."""
     steps = lane.axis("step")
     end = bisect_right(steps, at)
     past: list[tuple[int, Found]] = []
     rows = iter(range(end - 1, max(-1, end - 1 - BACK), -1))
 
     def back() -> Iterator[tuple[int, Found]]:
-        """The steps from the newest on; each is judged once, when it is first asked for."""
+        """The steps, newest first; each is judged once, when it is first needed."""
         i = 0
         while True:
             if i == len(past):
@@ -141,28 +156,27 @@ def lasting(state: LabState, lane: LaneState, at: int) -> list[tuple[int, Findin
     switched = max((s.step for s in lane.switches if s.step < at), default=0)
     out = []
     for which in range(len(RULES)):
-        said: list[Level] = [level for level in LEVELS if _on(back(), which, level)]
-        if not said:
+        level = next((level for level in LEVELS if _holds(back(), which, level)), None)
+        if level is None:
             continue
-        level = said[0]
         step, found = next(_at_least(back(), which, level, exactly=True), None) or next(
             _at_least(back(), which, level)
         )
-        if step > switched:  # else it was said of another algorithm
+        if step > switched:  # else it is about another algorithm
             out.append((step, replace(found, level=level)))
     return out
 
 
-def _on(back: Iterator[tuple[int, Found]], which: int, level: Level) -> bool:
-    """Whether a finding at least so grave has come and not gone since."""
-    held = missed = 0
+def _holds(back: Iterator[tuple[int, Found]], which: int, level: Level) -> bool:
+    """Whether a finding of this level or worse has held for long enough and not ended since."""
+    count = missed = 0
     for _, found in back:
         f = found[which]
         if _grave(f, level):
-            held, missed = held + 1, 0
+            count, missed = count + 1, 0
         else:
-            held, missed = 0, missed + 1
-        if held and (held == COMES or (f is not None and f.sure)):
+            count, missed = 0, missed + 1
+        if count and (count == COMES or (f is not None and f.sure)):
             return True
         if missed == GOES:
             return False
@@ -172,7 +186,7 @@ def _on(back: Iterator[tuple[int, Found]], which: int, level: Level) -> bool:
 def _at_least(
     back: Iterator[tuple[int, Found]], which: int, level: Level, *, exactly: bool = False
 ) -> Iterator[tuple[int, Finding]]:
-    """The findings of a rule that are so grave, the newest first."""
+    """The findings of a rule of this level or worse (`exactly`: of this level), newest first."""
     for step, found in back:
         f = found[which]
         if f is not None and (f.level == level if exactly else _grave(f, level)):
@@ -184,9 +198,9 @@ def _grave(found: Finding | None, level: Level) -> bool:
 
 
 def _judged(state: LabState, lane: LaneState, row: int) -> Found:
-    """What each rule finds at the step of a row. Kept: the next step looks back on it again. When
-    it was made, and after how many rewinds, tells it from one of the same number before."""
-    step, known = lane.axis("step")[row], _seen.setdefault(lane.archive or lane.steps, {})
+    """What each rule finds at the step of a row, cached: the next step looks back on it again. Its
+    time and the number of rewinds tell it from an earlier step of the same number."""
+    step, known = lane.axis("step")[row], _cache.setdefault(lane.archive or lane.steps, {})
     key = (
         lane.name,
         step,

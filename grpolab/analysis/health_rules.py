@@ -1,4 +1,6 @@
-"""The rules of `health`: each looks at one thing that goes wrong and says so, or None."""
+"""The rules of `health`: each checks a lane's numbers for one problem and returns a Finding, or
+None.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from typing import Any, Literal
 from grpolab.analysis.health_suggestions import (
     COOLER,
     LESS_RATE,
-    MORE_LEASH,
+    MORE_KL_PENALTY,
     MORE_PROMPTS,
     ONE_PASS,
     WARMER,
@@ -20,7 +22,7 @@ from grpolab.analysis.health_suggestions import (
     above,
     absent,
     below,
-    beyond_float32,
+    full_precision,
     scaled,
     values,
     whole,
@@ -29,16 +31,17 @@ from grpolab.record.lane_state import LaneState
 from grpolab.record.state import LabState
 
 WINDOW = 300
-"""Steps that are looked back on; the first few are looked at besides."""
+"""Steps that a rule looks back on."""
 
 FIRST = 3
+"""Steps at the start of a run that newer ones are compared with."""
 
 Level = Literal["bad", "warn", "note"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule found: before it is known which settings the lane has."""
+    """What a rule found. `candidates` are settings to try, if the lane has them."""
 
     name: str
     level: Level
@@ -47,11 +50,11 @@ class Finding:
     metric: str  # the curve that shows it
     evidence: tuple[tuple[str, float], ...]
     candidates: tuple[Candidate, ...]
-    sure: bool = False  # said at once: it is not drawn from numbers that waver from step to step
+    sure: bool = False  # reported at once: it does not rest on numbers that vary from step to step
 
 
 class Record:
-    """What the rules may look at: a lane's steps up to one of them."""
+    """What the rules read: a lane's steps up to one of them."""
 
     def __init__(self, state: LabState, lane: LaneState, at: int | None = None) -> None:
         self.state, self.lane = state, lane
@@ -74,11 +77,11 @@ class Record:
         return values(self.state, self.lane, self.step)
 
     def raw(self, metric: str, after: int = 0) -> Sequence[float]:
-        """What the newest steps after one of them measured, be it no number; the newest last."""
+        """What the newest steps after step `after` measured, NaN included; the newest last."""
         return self.lane.steps.between(metric, max(after, self.step - WINDOW), self.step)
 
     def series(self, metric: str, after: int = 0) -> list[float]:
-        """The same without what is not finite."""
+        """The finite values of `raw`."""
         return [x for x in self.raw(metric, after) if math.isfinite(x)]
 
     def recent(self, metric: str, count: int = 5, least: int = 3, after: int = 0) -> float | None:
@@ -97,14 +100,14 @@ GROUPED = frozenset({
     "rloo", "opo", "reinforce++-baseline", "grpo", "grpo-iterative", "dr-grpo",
     "dapo", "gspo", "gspo-token", "cispo", "gmpo", "sapo", "kimi-md", "maxrl",
 })  # fmt: skip
-"""Algorithms to which a group of equal rewards says nothing: the group is its own baseline."""
+"""Algorithms whose baseline is the group: equal rewards give them no gradient."""
 
 SOLVED = 0.85
-"""Share of right answers from which equal rewards mean that nothing is left to learn."""
+"""Accuracy from which equal rewards mean that the task is nearly solved."""
 
 
 def numbers(r: Record) -> Finding | None:
-    """Updates without a finite gradient, or numbers that are none, in the last 20 steps."""
+    """Updates without a finite gradient, or NaN or infinity in a metric, in the last 20 steps."""
     since = r.step - 20
     skipped = sum(r.series("updates_skipped", since))
     watched = ("loss", "grad_norm", "policy_loss", "kl_ref", "ratio_max", "entropy")
@@ -115,18 +118,18 @@ def numbers(r: Record) -> Finding | None:
     evidence += [(k, next(x for x in r.raw(k, since) if not math.isfinite(x))) for k in broken]
     return Finding(
         "nan-skipped", "bad", "Updates without a finite gradient",
-        "The gradient was NaN or infinite, so these updates were left out and taught nothing: "
-        "mostly a ratio or a KL that grew beyond what a number can hold.",
+        "The gradient was NaN or infinite, so these updates were skipped. The usual cause is a "
+        "ratio or a KL that overflowed.",
         "grad_norm" if "grad_norm" in broken or not broken else broken[0], tuple(evidence),
-        (LESS_RATE, Candidate("dual_clip", absent(3.0), "bounds what one blamed token can do"),
-         Candidate("clip_high", absent(0.2), "bounds the ratio above"), ONE_PASS,
+        (LESS_RATE, Candidate("dual_clip", absent(3.0), "bounds the loss of one penalized token"),
+         Candidate("clip_high", absent(0.2), "bounds the ratio from above"), ONE_PASS,
          Candidate("train.max_grad_norm", scaled(1 / 3), "smaller steps")),
         sure=True,
     )  # fmt: skip
 
 
 def falling(r: Record) -> Finding | None:
-    """The reward, or the held-out accuracy, well below what it was."""
+    """The reward, or the test accuracy, well below its best."""
     found = r.series("reward", r.task_changed)
     k = max(3, min(10, len(found) // 4))
     evals = [e for e in r.evals if e.step >= r.task_changed]
@@ -145,21 +148,22 @@ def falling(r: Record) -> Finding | None:
         top, end = max(evals, key=lambda e: e.accuracy), evals[-1]
         noise = 3 * math.sqrt(0.5 / max(1, end.prompts))
         if top.accuracy - end.accuracy > max(0.1, noise):
-            drop += [("held-out best", top.accuracy), ("held-out now", end.accuracy)]
+            drop += [("test accuracy best", top.accuracy), ("test accuracy now", end.accuracy)]
             half = half or end.accuracy < top.accuracy / 2
     if not drop:
         return None
     return Finding(
         "reward-falling", "bad" if half else "warn", "The policy is getting worse",
-        "It has left what it was good at: mostly steps that are too large, or too many updates "
-        "from one rollout.",
-        "reward" if drop[0][0].startswith("reward") else "held-out accuracy", tuple(drop),
-        (LESS_RATE, MORE_LEASH, ONE_PASS, MORE_PROMPTS), sure="held-out now" in dict(drop),
+        "Reward or accuracy dropped below its best. The usual cause is too large a learning rate, "
+        "or too many updates per rollout.",
+        "reward" if drop[0][0].startswith("reward") else "test accuracy", tuple(drop),
+        (LESS_RATE, MORE_KL_PENALTY, ONE_PASS, MORE_PROMPTS),
+        sure="test accuracy now" in dict(drop),
     )  # fmt: skip
 
 
 def entropy(r: Record) -> Finding | None:
-    """Entropy gone while there was still something to learn, and nothing is learned any more."""
+    """Entropy near 0 while accuracy is low and the reward no longer rises."""
     start, now = r.early("entropy"), r.recent("entropy")
     accuracy = r.recent("accuracy")
     if start is None or now is None or len(r.series("entropy")) < 10 or start <= 0:
@@ -170,18 +174,18 @@ def entropy(r: Record) -> Finding | None:
         return None
     return Finding(
         "entropy-collapsing", "bad" if now < 0.1 * start else "warn", "Entropy is collapsing",
-        "The policy has become sure of its answers before they were right, so all answers of a "
-        "group are alike and nothing better is ever tried.",
-        "entropy", (("entropy at first", start), ("entropy now", now), *_told(accuracy)),
-        (Candidate("entropy_bonus", absent(0.01), "pays for staying undecided"),
+        "The policy became certain of its answers before they were right: the answers of a group "
+        "are nearly identical, so better ones are no longer explored.",
+        "entropy", (("entropy at first", start), ("entropy now", now), *_with(accuracy)),
+        (Candidate("entropy_bonus", absent(0.01), "rewards a higher entropy"),
          Candidate("clip_high", lambda now, _: round(now * 1.4, 4) if now else None,
-                   "lets rare tokens rise further"),
-         MORE_LEASH, WARMER, LESS_RATE),
+                   "lets the probability of rare tokens increase further"),
+         MORE_KL_PENALTY, WARMER, LESS_RATE),
     )  # fmt: skip
 
 
 def kl(r: Record) -> Finding | None:
-    """The KL to the reference bends upwards."""
+    """The KL to the reference grows faster and faster."""
     found = r.series("kl_ref")[-12:]
     if len(found) < 9:
         return None
@@ -192,66 +196,66 @@ def kl(r: Record) -> Finding | None:
         return None
     accuracy = r.recent("accuracy")
     if c <= 0.5 and accuracy is not None and accuracy >= SOLVED:
-        return None  # there is nothing left to go for
+        return None  # nearly solved
     return Finding(
-        "kl-accelerating", "bad" if c > 0.5 else "warn", "The KL is accelerating",
-        "Each step leads further from the reference than the one before: the policy is running "
-        "away from what it could do at its start.",
-        "kl_ref", (("KL now", c), ("its last rise", after), ("the rise before", before)),
-        (MORE_LEASH, LESS_RATE, ONE_PASS),
+        "kl-accelerating", "bad" if c > 0.5 else "warn", "The KL to the reference is accelerating",
+        "Each step moves the policy further from the reference than the step before.",
+        "kl_ref", (("KL now", c), ("last increase", after), ("increase before", before)),
+        (MORE_KL_PENALTY, LESS_RATE, ONE_PASS),
     )  # fmt: skip
 
 
 def clip(r: Record) -> Finding | None:
-    """The clip holds many tokens back, nearly all on one side."""
+    """Many tokens are clipped, nearly all on one side."""
     high, low = (r.recent(f"clip_fraction_{s}", after=r.switched) for s in ("high", "low"))
     if high is None or low is None or max(high, low) < 0.15:
         return None
     if max(high, low) < 3 * min(high, low):
         return None
     up = high > low
-    side, word, way = ("high", "praised", "up") if up else ("low", "blamed", "down")
+    side, name = ("high", "upper") if up else ("low", "lower")
+    word, way = ("reinforced", "up") if up else ("penalized", "down")
     wider = Candidate(
         f"clip_{side}", lambda now, _: min(float(f"{now * 1.5:.2g}"), 1.0) if now else None,
-        f"lets {word} tokens go further {way}",
+        f"lets the ratio of {word} tokens go further {way}",
     )  # fmt: skip
     return Finding(
-        "clip-saturated", "warn", f"The clip is saturated on the {side} side",
-        f"Many {word} tokens have moved as far {way} as one rollout allows and get no gradient "
-        "any more, while the other side goes on: the updates are lopsided.",
+        "clip-saturated", "warn", f"Many tokens are clipped at the {name} bound",
+        f"The ratio of many {word} tokens reached the {name} bound, so they get no gradient, while "
+        "few tokens are clipped at the other bound: the updates are one-sided.",
         f"clip_fraction_{side}", (("clipped high", high), ("clipped low", low)),
         (wider, ONE_PASS, LESS_RATE),
     )  # fmt: skip
 
 
 def groups(r: Record) -> Finding | None:
-    """Groups, or whole rollouts, in which all rewards are equal."""
+    """Groups of zero variance, or whole rollouts in which all rewards are equal."""
     grouped = r.algorithm in GROUPED or r.settings.get("advantage") == "group"
-    dead, accuracy = r.recent("zero_std_groups"), r.recent("accuracy")
+    equal, accuracy = r.recent("zero_std_groups"), r.recent("accuracy")
     spread = r.recent("reward_std")
-    if dead is None or (dead < 0.5 if grouped else spread is None or spread > 1e-9):
+    if equal is None or (equal < 0.5 if grouped else spread is None or spread > 1e-9):
         return None
-    evidence = (("share of groups", dead), *_told(accuracy))
-    more = Candidate("resample", below(3), "replaces groups without a signal by other prompts")
-    tries = (more, Candidate("rollout.group_size", whole(2), "more chances that one is different"),
+    evidence = (("share of groups", equal), *_with(accuracy))
+    more = Candidate("resample", below(3), "replaces groups of zero variance by other prompts")
+    tries = (more, Candidate("rollout.group_size", whole(2), "makes equal rewards less probable"),
              WARMER, MORE_PROMPTS)  # fmt: skip
     if accuracy is not None and accuracy >= SOLVED:
         return Finding(
-            "dead-groups", "note", "Most groups are all right",
-            "All answers to a prompt earn the same because nearly all are right: the task is "
-            "nearly solved and there is little left to learn from it.",
+            "dead-groups", "note", "Most groups are entirely right",
+            "All answers to a prompt get the same reward because nearly all are right: the task is "
+            "nearly solved, and little gradient is left.",
             "zero_std_groups", evidence, tries,
         )  # fmt: skip
     return Finding(
-        "dead-groups", "bad" if dead >= 0.9 else "warn", "Most groups have equal rewards",
-        "All answers to a prompt earn the same, so no answer is better than its group, every "
-        "advantage there is 0, and these answers teach nothing.",
+        "dead-groups", "bad" if equal >= 0.9 else "warn", "Most groups have zero variance",
+        "All answers to a prompt get the same reward, so every advantage in the group is 0 and "
+        "these answers give no gradient.",
         "zero_std_groups", evidence, tries,
     )  # fmt: skip
 
 
 def critic(r: Record) -> Finding | None:
-    """A critic that forecasts worse than a constant would."""
+    """A critic that predicts returns worse than a constant would."""
     explained = r.series("explained_variance", r.switched)
     now = fmean(explained[-5:]) if len(explained) >= 8 else 0.0
     if now > -0.05:
@@ -259,12 +263,12 @@ def critic(r: Record) -> Finding | None:
     rate = scaled(1 / 3) if now < -1 else scaled(2.0)
     return Finding(
         "critic-worse-than-mean", "bad" if now < -1 else "warn",
-        "The critic is worse than a mean",
-        "Its values explain less of the returns than one constant number would, so it adds noise "
-        "to the advantages instead of taking it away.",
+        "The critic is worse than a constant",
+        "Its values predict the returns worse than their mean would, so it adds variance to the "
+        "advantages instead of reducing it.",
         "explained_variance", (("explained variance", now),),
         (Candidate("train.critic_learning_rate", rate, "lets it follow the returns"),
-         Candidate("gae_lambda", below(1.0), "relies on whole returns, less on the critic"),
+         Candidate("gae_lambda", below(1.0), "relies more on returns, less on the critic"),
          MORE_PROMPTS),
     )  # fmt: skip
 
@@ -281,35 +285,35 @@ def cut(r: Record) -> Finding | None:
     evidence += [("max_tokens", float(most))] if isinstance(most, int) else []
     return Finding(
         "answers-cut", "bad" if share >= 0.5 else "warn", "Answers are cut at max_tokens",
-        "They end before they say their result, so they are graded as wrong however good their "
-        "way was.",
+        "They end before they state a result, so they are graded as wrong even if the reasoning "
+        "is right.",
         "truncated", tuple(evidence),
         (Candidate("rollout.max_tokens", lambda n, _: -(-n * 3 // 2 // 8) * 8,
-                   "room to come to an end"),
-         Candidate("overlong_buffer", absent(0.2), "long answers cost a little, before the cut"),
+                   "room to finish"),
+         Candidate("overlong_buffer", absent(0.2), "penalizes long answers gradually"),
          COOLER, MORE_PROMPTS),
     )  # fmt: skip
 
 
 def sampler(r: Record) -> Finding | None:
-    """Sampler and trainer disagree about what the policy is."""
+    """The log-probs of the sampler differ from the trainer's."""
     gap = r.recent("sampler_gap")
     if gap is None or gap < 0.02:
         return None
     return Finding(
-        "sampler-gap", "bad" if gap > 0.1 else "warn", "Sampler and trainer disagree",
-        "The log-probs that the sampler gave its tokens are not the trainer's, so ratios are off "
-        "before the first update: another precision, or top-p that cut the distribution.",
-        "sampler_gap", (("mean gap in nats", gap),),
-        (Candidate("rollout.top_p", below(1.0), "the whole distribution is sampled"),
-         Candidate("tis_cap", absent(2.0), "weighs tokens by the gap, up to this"),
-         Candidate("model.compute", beyond_float32, "the sampler's products in full precision"),
+        "sampler-gap", "bad" if gap > 0.1 else "warn", "Training–inference mismatch",
+        "The sampler's log-probs of its tokens differ from the trainer's, so ratios are not 1 "
+        "before the first update: another precision, or top-p that truncates the distribution.",
+        "sampler_gap", (("mean difference in nats", gap),),
+        (Candidate("rollout.top_p", below(1.0), "samples from the whole distribution"),
+         Candidate("tis_cap", absent(2.0), "truncated importance weights for the mismatch"),
+         Candidate("model.compute", full_precision, "sampling in full precision"),
          LESS_RATE, ONE_PASS),
     )  # fmt: skip
 
 
 def gradient(r: Record) -> Finding | None:
-    """Every gradient is scaled down, and by far."""
+    """Gradient clipping on every update, by a large factor."""
     share = r.series("updates_clipped", r.switched)[-20:]
     norms, most = r.series("grad_norm", r.switched)[-20:], r.known.get("train.max_grad_norm")
     if len(share) < 10 or fmean(share) < 0.99 or not isinstance(most, int | float):
@@ -317,13 +321,13 @@ def gradient(r: Record) -> Finding | None:
     if not norms or median(norms) < 3 * most:
         return None
     return Finding(
-        "gradient-always-clipped", "note", "Every gradient is scaled down",
-        "Each is far longer than max_grad_norm allows, so all updates have one length: a noisy "
-        "rollout counts as much as a clear one.",
+        "gradient-always-clipped", "note", "Gradient clipping on every update",
+        "Every gradient norm is far above max_grad_norm, so all updates have the same length: a "
+        "noisy rollout counts as much as an informative one.",
         "grad_norm", (("median norm", median(norms)), ("max_grad_norm", float(most))),
         (Candidate("train.max_grad_norm", lambda now, _: max(float(f"{median(norms):.1g}"), now),
-                   "about the usual norm: only outliers are scaled"),
-         MORE_PROMPTS, Candidate("train.minibatches", above(1), "gradients of the whole rollout")),
+                   "about the median norm: only outliers are clipped"),
+         MORE_PROMPTS, Candidate("train.minibatches", above(1), "one update per pass: less noise")),
     )  # fmt: skip
 
 
@@ -334,7 +338,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def rising(r: Record) -> bool:
-    """Whether the reward still rises, beyond its noise, over the last 16 steps."""
+    """Whether the reward rises by more than its standard error over the last 16 steps."""
     return (change := trend(r)) is not None and change[0] > change[1]
 
 
@@ -354,5 +358,5 @@ def _error(values: list[float]) -> float:
     return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
-def _told(accuracy: float | None) -> tuple[tuple[str, float], ...]:
+def _with(accuracy: float | None) -> tuple[tuple[str, float], ...]:
     return () if accuracy is None else (("accuracy", accuracy),)

@@ -1,5 +1,5 @@
-"""What to try when something is wrong: real settings of the lane's algorithm, rollout or training,
-each with the value it has and the one worth trying."""
+"""Suggestions for a health finding: settings of the lane's algorithm, rollout or training, each
+with its current value and the one to try."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from grpolab.record.lane_state import LaneState
 from grpolab.record.state import LabState
 
 NEXT_RUN = ("model.",)
-"""Settings that a running lab does not change; they stand in the scenario."""
+"""Settings that a running lab cannot change; they are set in the scenario."""
 
 
 @dataclass(frozen=True)
 class Try:
-    """One setting to try. `live`: `set` may give it while the run goes on."""
+    """One setting to try. `live`: it can be changed while the run continues."""
 
     key: str
     now: Any
@@ -37,8 +37,8 @@ class Candidate:
 
 
 def values(state: LabState, lane: LaneState, at: int | None = None) -> dict[str, Any]:
-    """Every setting in force on a lane by the name that `set` knows it by; those that step `at` was
-    computed with, or of now."""
+    """Every setting of a lane by the name that `set` knows it by: those that step `at` was computed
+    with, or the current ones."""
     scenario = state.run.scenario if state.run else {}
     out: dict[str, Any] = dict(lane.settings if at is None else lane.in_force(at)[2])
     for section in ("train", "rollout", "model"):
@@ -53,7 +53,7 @@ def values(state: LabState, lane: LaneState, at: int | None = None) -> dict[str,
 
 
 def choose(candidates: Sequence[Candidate], known: dict[str, Any]) -> tuple[Try, ...]:
-    """The first two that exist here and would change something."""
+    """The first two that the lane has and that would change something."""
     found: list[Try] = []
     for c in candidates:
         if c.key not in known or any(t.key == c.key for t in found):
@@ -66,7 +66,7 @@ def choose(candidates: Sequence[Candidate], known: dict[str, Any]) -> tuple[Try,
 
 
 def _own_rate(known: dict[str, Any], lane: LaneState, at: int | None) -> float | None:
-    """The algorithm's own learning rate, from that of a step, before the schedule."""
+    """The algorithm's own learning rate before the schedule, computed from that of a step."""
     last = lane.last if at is None else lane.steps.upto(at)
     rate = last.metrics.get("learning_rate") if last else None
     if last is None or rate is None or known.get("train.schedule") != "linear":
@@ -81,50 +81,50 @@ def tidy(value: float) -> float:
 
 
 def scaled(by: float) -> Change:
-    """A number so many times as large."""
+    """A number, multiplied by `by`."""
     return lambda now, _: tidy(now * by) if isinstance(now, int | float) and now > 0 else None
 
 
 def whole(by: float, least: int = 1) -> Change:
-    """A whole number so many times as large."""
+    """A whole number, multiplied by `by`."""
     return lambda now, _: max(least, round(now * by)) if isinstance(now, int) else None
 
 
 def absent(value: Any) -> Change:
-    """This value where there is none, or 0."""
+    """This value where the setting is none or 0."""
     return lambda now, _: value if not now else None
 
 
 def below(value: Any) -> Change:
-    """This value where it is less."""
+    """This value where the setting is less."""
     return lambda now, _: value if isinstance(now, int | float) and now < value else None
 
 
 def above(value: Any) -> Change:
-    """This value where it is more."""
+    """This value where the setting is more."""
     return lambda now, _: value if isinstance(now, int | float) and now > value else None
 
 
-def beyond_float32(now: Any, known: dict[str, Any]) -> str | None:
+def full_precision(now: Any, known: dict[str, Any]) -> str | None:
     return "float32" if now != "float32" and known.get("model.quantize") == "none" else None
 
 
-def leash(now: Any, known: dict[str, Any]) -> float | None:
-    """More of the KL, where it counts anywhere."""
+def more_kl(now: Any, known: dict[str, Any]) -> float | None:
+    """A larger KL coefficient, where the algorithm has a KL term."""
     if known.get("kl_place") not in ("reward", "loss") or not isinstance(now, int | float):
         return None
     return 0.04 if now == 0 else tidy(now * 2.5)
 
 
-LESS_RATE = Candidate("train.learning_rate", scaled(1 / 3), "smaller steps stay where it is known")
+LESS_RATE = Candidate("train.learning_rate", scaled(1 / 3), "smaller updates")
 ONE_PASS = Candidate(
-    "train.updates_per_rollout", above(1), "fewer updates from one rollout: ratios stay near 1"
+    "train.updates_per_rollout", above(1), "fewer updates per rollout: ratios stay near 1"
 )
-MORE_LEASH = Candidate("beta", leash, "a stronger pull back to the reference")
-MORE_PROMPTS = Candidate("rollout.prompts", whole(2), "more answers, less noise in the gradient")
+MORE_KL_PENALTY = Candidate("beta", more_kl, "a stronger KL penalty")
+MORE_PROMPTS = Candidate("rollout.prompts", whole(2), "more answers: less variance in the gradient")
 COOLER = Candidate(
     "rollout.temperature", lambda t, _: tidy(t - 0.2) if t > 0.5 else None,
-    "less wandering: answers come to an end sooner",
+    "less random answers, which end sooner",
 )  # fmt: skip
 WARMER = Candidate(
     "rollout.temperature", lambda t, _: tidy(t + 0.2) if t < 1.5 else None,

@@ -1,6 +1,4 @@
-"""The lists: algorithms with their formulas and settings, shipped scenarios with their
-descriptions.
-"""
+"""`grpolab algorithms` and `grpolab scenarios`: formulas, settings and lineage; descriptions."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from grpolab.resources import shipped_scenarios
 def algorithms(
     name: str | None, *, as_json: bool, other: str | None = None, lineage: bool = False
 ) -> int:
-    """Print all algorithms, all about one, how two differ, or who descends from whom.
+    """Print all algorithms, one in full, how two differ, or which was derived from which.
 
     Raises RequestError for an unknown name.
     """
@@ -46,7 +44,7 @@ def algorithms(
     else:
         width = max(map(len, ALGORITHMS))
         for a in chosen:
-            needs = ", ".join(_needs(a)) or "nothing besides the policy"
+            needs = ", ".join(_needs(a)) or "only the policy"
             print(f"{a.name:{width}}  {a.title}\n{'':{width}}  {a.paper}; needs {needs}")
     return 0
 
@@ -74,7 +72,7 @@ def _algorithm(a: type[Algorithm]) -> dict[str, Any]:
 
 
 def _needs(a: type[Algorithm]) -> list[str]:
-    """What it needs besides the policy under the default settings."""
+    """What it needs besides the policy, with the default settings."""
     default = a(a.Settings.model_validate({}))
     needs = {
         "critic": default.needs_critic,
@@ -86,7 +84,7 @@ def _needs(a: type[Algorithm]) -> list[str]:
 
 
 def metric_hints(a: type[Algorithm]) -> dict[str, str]:
-    """The metrics that its steps carry under the default settings, each with its hint."""
+    """The metrics that its steps have with the default settings, each with its meaning."""
     default = a(a.Settings.model_validate({}))
     s = default.settings
     some = dict.fromkeys((m for other in ALGORITHMS.values() for m in other.metrics), False) | {
@@ -99,12 +97,12 @@ def metric_hints(a: type[Algorithm]) -> dict[str, str]:
         "groups_replaced": default.resample > 0,
         "process": default.needs_steps,
     }
-    some |= dict.fromkeys(a.metrics, True)  # the others are everybody's
+    some |= dict.fromkeys(a.metrics, True)  # every algorithm has the others
     return {name: hint for name, hint in METRICS.items() if some.get(name, True)}
 
 
 def _difference(a: type[Algorithm], b: type[Algorithm]) -> str:
-    """The two formulas line by line, then the settings: `-` stands only in a, `+` only in b."""
+    """The two formulas line by line, then the settings: `-` is only in a, `+` only in b."""
     lines = [f"- {a.name}: {a.title}", f"+ {b.name}: {b.title}", ""]
     for d in explain.difference(a, b):
         if d.same:
@@ -133,38 +131,40 @@ def _word(value: object) -> str:
 
 
 def _ancestors(name: str) -> list[str]:
-    """The line of one algorithm, nearest first."""
+    """The ancestors of one algorithm, nearest first."""
     steps = explain.lineage(name, ALGORITHMS)
     if not steps:
-        return [f"{name} has no ancestor in this family"]
+        return [f"{name} is derived from none of the others"]
     return [
-        line for child, parent, what in steps for line in _told(f"{child} ← {parent}", what, "")
+        line for child, parent, what in steps for line in _entry(f"{child} ← {parent}", what, "")
     ]
 
 
 def _tree() -> list[str]:
-    """Everybody once, below the first of its ancestors; the others are named beside it."""
+    """Every algorithm once, below the first of its ancestors; its other ancestors are listed with
+    it.
+    """
     lines: list[str] = []
-    told: set[str] = set()
+    done: set[str] = set()
 
-    def tell(name: str, depth: int) -> None:
-        told.add(name)
+    def add(name: str, depth: int) -> None:
+        done.add(name)
         first, *others = ALGORITHMS[name].lineage or [("", ALGORITHMS[name].title)]
-        lines.extend(_told(name, first[1], "   " * depth))
+        lines.extend(_entry(name, first[1], "   " * depth))
         for ancestor, what in others:
-            lines.extend(_told(f"+ {ancestor}", what, "   " * depth + "  "))
+            lines.extend(_entry(f"+ {ancestor}", what, "   " * depth + "  "))
         for child in ALGORITHMS.values():
-            if child.name not in told and child.lineage and child.lineage[0][0] == name:
-                tell(child.name, depth + 1)
+            if child.name not in done and child.lineage and child.lineage[0][0] == name:
+                add(child.name, depth + 1)
 
     roots = [a.name for a in ALGORITHMS.values() if not a.lineage]
     for name in [*roots, *ALGORITHMS]:
-        if name not in told:
-            tell(name, 0)
+        if name not in done:
+            add(name, 0)
     return lines
 
 
-def _told(what: str, change: str, indent: str) -> list[str]:
+def _entry(what: str, change: str, indent: str) -> list[str]:
     return textwrap.wrap(
         f"{what}: {change}", 100, initial_indent=indent, subsequent_indent=f"{indent}      ",
         break_on_hyphens=False,
@@ -215,16 +215,16 @@ def _card(a: type[Algorithm]) -> str:
     symbol_width = max((len(t.symbol) for t in terms), default=0)
     lines += [f"  {t.symbol:{symbol_width}}  {t.meaning}" for t in terms] + [""] * bool(terms)
     lines += [f"paper        {a.paper}", f"aggregation  {a.mean()}"]
-    lines += [f"needs        {', '.join(_needs(a)) or 'nothing besides the policy'}"]
+    lines += [f"needs        {', '.join(_needs(a)) or 'only the policy'}"]
     lines += [f"source       {_source(a)}", "", "settings"]
     for name, value, s in rows:
         lines.append(
             f"  {name:{name_width}}  {value:{value_width}}  {s['description']}  [{s['type']}]"
         )
     lines += ["", "metrics"]
-    told = metric_hints(a)
-    metric_width = max(map(len, told))
-    lines += [f"  {name:{metric_width}}  {hint}" for name, hint in told.items()]
+    hints = metric_hints(a)
+    metric_width = max(map(len, hints))
+    lines += [f"  {name:{metric_width}}  {hint}" for name, hint in hints.items()]
     if a.lineage:
         lines += ["", "from", *(f"  {ancestor}: {change}" for ancestor, change in a.lineage)]
     lines += ["", "presets"]

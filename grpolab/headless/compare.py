@@ -2,9 +2,9 @@
 process of its own and with the same prompts and sampling seeds.
 
 A comparison is a folder with a run directory `<algorithm>-<seed>` for each of them, and with
-report.md and report.json once they are computed. All runs are laid out before the first starts, so
-a scenario that is edited meanwhile changes nothing; a comparison that was interrupted goes on where
-it was, and one that is asked for more seeds or algorithms computes only those.
+report.md and report.json once they are computed. All run directories are created before the first
+run starts, so editing the scenario meanwhile changes nothing. An interrupted comparison continues
+where it stopped, and asking for more seeds or algorithms computes only those.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPORT = "report"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be compared, all of it checked."""
+    """What is to be compared, checked."""
 
     entrants: Mapping[str, Scenario]  # by name, `grpo` or `grpo:verl`; with the first seed
     seeds: Sequence[int]
@@ -41,7 +41,7 @@ class Plan:
     jobs: int
     threads: int | None  # of each engine; None: a share of the CPUs
     device: str
-    command: tuple[str, ...]  # that asks for it, without --out
+    command: tuple[str, ...]  # the command line that asks for it, without --out
 
     @classmethod
     def of(cls, args: Namespace) -> Plan:
@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def share(self) -> int:
-        """Threads of one engine, where nothing else is asked for."""
+        """Threads of one engine by default."""
         return default_threads(self.jobs)
 
 
@@ -110,7 +110,7 @@ def _entrant(ref: str, name: str, changes: Iterable[load.Change]) -> Scenario:
 
 
 def lay_out(plan: Plan, out: Path) -> list[Job]:
-    """A run directory for every run, seed by seed; those that are there must be of this scenario.
+    """Create a run directory for every run, seed by seed; existing ones must have this scenario.
 
     Raises RequestError.
     """
@@ -133,18 +133,18 @@ def lay_out(plan: Plan, out: Path) -> list[Job]:
 
 
 def _must_be(scenario: Scenario, run: Path) -> None:
-    """Raises RequestError if the run was laid out for another scenario."""
+    """Raises RequestError if the existing run has another scenario."""
     there = load.load(str(run)).complete()
     if found := _difference(there, scenario.complete()):
         key, then, now = found
         raise RequestError(
-            f"{run}: was begun with {key} {then}, not {now}; ask for the same, or give another "
-            "--out"
+            f"{run}: was started with {key} {then}, not {now}; ask for the same, or give "
+            "another --out"
         )
 
 
 def _difference(a: Any, b: Any, key: str = "") -> tuple[str, str, str] | None:
-    """The first key whose values differ, as --set spells it, and these."""
+    """The first key whose values differ, as --set spells it, and both values."""
     if isinstance(a, list) and isinstance(b, list):
         a, b = dict(enumerate(a)), dict(enumerate(b))
     if isinstance(a, dict) and isinstance(b, dict):
@@ -156,8 +156,7 @@ def _difference(a: Any, b: Any, key: str = "") -> tuple[str, str, str] | None:
 
 
 def run(plan: Plan, *, as_json: bool = False, as_markdown: bool = False) -> int:
-    """Compute what is not done yet, and tell what came of all: 0 done, 1 some failed, 130
-    interrupted.
+    """Compute what is missing and report on all runs: 0 done, 1 some failed, 130 interrupted.
 
     Raises RequestError.
     """
@@ -183,7 +182,7 @@ def run(plan: Plan, *, as_json: bool = False, as_markdown: bool = False) -> int:
             (out / f"{REPORT}.{suffix}").write_text(text + "\n", encoding="utf-8")
         ticker.say(f"report: {out / REPORT}.md")
         if undone:
-            ticker.say(f"not done: {len(undone)} of {table.count(len(jobs), 'run')}; go on with")
+            ticker.say(f"not done: {len(undone)} of {table.count(len(jobs), 'run')}; resume:")
             ticker.say(shlex.join(found["command"]))
     if as_json:
         print(_dumped(found))

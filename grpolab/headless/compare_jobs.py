@@ -1,20 +1,17 @@
-"""The runs of a comparison, so many engines at a time, with their progress on stderr."""
+"""Compute the runs of a comparison, several engines at a time, with their progress on stderr."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as Remaining
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from grpolab.headless.compare_table import Run, first_line, fraction, measure
+from grpolab.headless.progress import ProgressLines
 from grpolab.launch import Engine, Request, RunIsDone, counting, log_tail
 from grpolab.record import directory
 from grpolab.record import events as ev
@@ -24,11 +21,11 @@ POLL = 0.05
 """Seconds between looks at the run files."""
 
 MOST_NAMED = 4
-"""Runs whose steps the bar tells at most."""
+"""Runs that the bar names at most."""
 
 
 class Job:
-    """One run: laid out, perhaps begun or done already; while it is computed, its engine."""
+    """One run of a comparison: its directory and, while it is computed, its engine."""
 
     def __init__(self, run: Path, algorithm: str, seed: int, steps: int) -> None:
         self.run, self.algorithm, self.seed, self.steps = run, algorithm, seed, steps
@@ -56,14 +53,14 @@ class Job:
             self.problem = str(error)
 
     def look(self) -> bool:
-        """Take in what it wrote since the last look; False: its engine has ended."""
+        """Read what it wrote since the last call; False once its engine has ended."""
         alive = self.engine is not None and self.engine.running  # asked before the file is read
         taken = self.follow.poll()
         for _, event in taken:
             if isinstance(event, ev.StepDone | ev.Resumed):
                 self.step = event.step
             elif isinstance(event, ev.Paused) and self.engine is not None:
-                self.engine.send({"do": "continue"})  # nobody sits here to do it
+                self.engine.send({"do": "continue"})  # no one is here to resume it
         return alive or bool(taken)
 
     def stop(self) -> None:
@@ -76,74 +73,56 @@ class Job:
             self.engine.kill()
 
     def result(self, *, stopped: bool = False) -> Run:
-        """Its numbers, and why it failed if it did. `stopped`: its engine was told to end."""
+        """Its measurements, and why it failed if it did. `stopped`: its engine was told to end."""
         self.follow.close()
         found = {"seed": self.seed} | measure(self.run)
         begun = self.engine is not None and not stopped
         if begun and found["status"] in ("unfinished", "not started"):
             tail = (self.problem or log_tail(self.run)).strip().splitlines()
             found["status"] = "failed"
-            found["error"] = f"the engine ended without a word: {tail[-1] if tail else 'no log'}"
+            found["error"] = f"the engine ended without an error: {tail[-1] if tail else 'no log'}"
         self.found = found
         return found
 
 
-class Ticker:
-    """Progress on stderr: a line for every run that ends and, on a terminal, a bar with what is
-    being computed. Use as a context manager.
+class Ticker(ProgressLines):
+    """Progress of a comparison: a line for every run that ends and, on a terminal, a bar with the
+    runs that are being computed.
     """
 
     def __init__(self, jobs: Sequence[Job], stream: TextIO | None = None) -> None:
+        super().__init__(
+            stream,
+            TextColumn("{task.description}", markup=False),
+            BarColumn(None),
+            TextColumn("{task.fields[now]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            transient=True,
+            speed_estimate_period=900,
+        )
         self.jobs = jobs
         self.ended = sum(job.done for job in jobs)
-        self.console = Console(
-            file=stream or sys.stderr, markup=False, highlight=False, emoji=False, soft_wrap=True
-        )
-        self._bar: Progress | None = None
         self._task = TaskID(0)
-        if self.console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}", markup=False), BarColumn(None),
-                TextColumn("{task.fields[now]}", markup=False), TimeElapsedColumn(), Remaining(),
-                console=self.console, expand=True, refresh_per_second=4, transient=True,
-                speed_estimate_period=900,
-            )  # fmt: skip
+        if self._bar is not None:
             total = sum(job.steps for job in jobs if not job.done)
             self._task = self._bar.add_task("", total=total or None, now="")
 
-    def __enter__(self) -> Ticker:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        self.console.print(line)
-
     def over(self, job: Job, result: Run) -> None:
-        """Tell how a run ended."""
+        """Print how a run ended."""
         job.done = result["status"] == "done"
         self.ended += job.done
         if job.done:
-            told = f"held-out accuracy {fraction(result['accuracy_start'])} → "
-            told += f"{fraction(result['accuracy_end'])}, {result['wall_seconds']:.1f} s"
+            outcome = f"test accuracy (sampled) {fraction(result['accuracy_start'])} → "
+            outcome += f"{fraction(result['accuracy_end'])}, {result['wall_seconds']:.1f} s"
         elif result["status"] == "failed":
-            told = f"failed after step {job.step}: {first_line(result.get('error', ''))}"
+            outcome = f"failed after step {job.step}: {first_line(result.get('error', ''))}"
         else:
-            told = f"interrupted after step {job.step} of {job.steps}"
-        self.say(f"[{self.ended}/{len(self.jobs)}] {job.algorithm}, seed {job.seed}: {told}")
+            outcome = f"interrupted after step {job.step} of {job.steps}"
+        self.say(f"[{self.ended}/{len(self.jobs)}] {job.algorithm}, seed {job.seed}: {outcome}")
 
     def show(self, active: Sequence[Job], waiting: Sequence[Job]) -> None:
-        """Move the bar."""
+        """Update the bar."""
         if self._bar is None:
             return
         names = [f"{job.run.name} {job.step}/{job.steps}" for job in active[:MOST_NAMED]]

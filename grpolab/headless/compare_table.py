@@ -1,5 +1,5 @@
-"""The numbers of a comparison: what one run measured, what several seeds say together, and the
-table of it for a terminal, for Markdown and for a report.
+"""The numbers of a comparison: the measurements of one run, their mean over seeds, and the table
+for a terminal, for Markdown and for the report.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from grpolab.record.tail import Timed, read
 
 WIDTH = 100
 ENOUGH = 0.9
-"""Held-out accuracy whose first time is told."""
+"""Test accuracy whose first step is reported."""
 
 LAST_STEPS = 10
-"""Steps at a run's end over which its KL is averaged."""
+"""The KL is averaged over this many steps at the end of a run."""
 
 MEASURES = (
     "accuracy_start", "accuracy_equal_samples", "accuracy_end", "greedy_accuracy_end", "gain",
     "kl_ref", "seconds_per_step", "peak_memory_bytes", "steps_to_90", "wall_seconds", "samples",
 )  # fmt: skip
-"""What is averaged over the seeds; of the memory the highest counts."""
+"""What is averaged over the seeds; of memory the maximum is taken."""
 
 Run = dict[str, Any]
 Result = Mapping[str, Any]
 
 
 def measure(run: Path) -> Run:
-    """A run's numbers, as far as it came. None is what it has not measured."""
+    """A run's numbers, as far as it was computed. None stands for what was not measured."""
     path = run / directory.EVENTS
     events = directory.in_force(read(path)) if path.exists() else []
     state = LabState()
     for t, event in events:
         state.apply(event, t)
-    told, sampled = report(state, run), samples(events)
+    summary, sampled = report(state, run), samples(events)
     lane = next(iter(state.lanes.values()), None)
     steps = len(lane.steps) if lane else 0
     evals = [
@@ -55,9 +55,9 @@ def measure(run: Path) -> Run:
     kl = lane.series("kl_ref")[1][-LAST_STEPS:].tolist() if lane else []
     spent = [math.fsum(lane.steps.spent().values()) / len(lane.steps)] if lane and steps else []
     out = {
-        "run": told["run"],
-        "status": told["status"] if state.run else "not started",
-        "steps": told["steps"],
+        "run": summary["run"],
+        "status": summary["status"] if state.run else "not started",
+        "steps": summary["steps"],
         "samples": max(sampled.values(), default=0),
         "accuracy_start": first.get("accuracy"),
         "accuracy_end": last.get("accuracy"),
@@ -65,27 +65,27 @@ def measure(run: Path) -> Run:
         "gain": last["accuracy"] - first["accuracy"] if evals else None,
         "kl_ref": _mean(kl),
         "seconds_per_step": _mean(spent),
-        "peak_memory_bytes": told["peak_memory_bytes"],
-        "memory": told["memory"],
+        "peak_memory_bytes": summary["peak_memory_bytes"],
+        "memory": summary["memory"],
         "steps_to_90": next((e["step"] for e in evals if e["accuracy"] >= ENOUGH), None),
-        "wall_seconds": told["seconds"]["total"],
+        "wall_seconds": summary["seconds"]["total"],
         "eval": evals,
-        "digest": told["digest"],
-        "device": told["device"],
-        "threads": told["threads"],
+        "digest": summary["digest"],
+        "device": summary["device"],
+        "threads": summary["threads"],
         "machine": state.run.machine if state.run else "",
         "versions": state.run.versions if state.run else {},
     }
-    return out | ({"error": told["error"]} if "error" in told else {})
+    return out | ({"error": summary["error"]} if "error" in summary else {})
 
 
 def samples(events: Iterable[Timed]) -> dict[int, int]:
-    """Answers sampled from the start to the end of each step. Groups that were replaced count, and
-    so do the rollouts that only a critic learned from.
+    """Answers sampled from the start to the end of each step. Replaced groups count, and so do the
+    rollouts of value pretraining.
     """
     out: dict[int, int] = {}
-    shape: dict[int, tuple[int, int]] = {}  # of a step's rollout: prompts, group size
-    pretraining: dict[int, set[str]] = {}  # by step; a resumed run may tell the same one twice
+    shape: dict[int, tuple[int, int]] = {}  # prompts and group size of a step's rollout
+    pretraining: dict[int, set[str]] = {}  # by step; a resumed run may record the same one twice
     total = 0
     for _, event in events:
         if isinstance(event, ev.RolloutStarted):  # the last of a step has all its prompts
@@ -107,10 +107,10 @@ def _upto(sampled: Mapping[int, int], step: int) -> int:
 
 
 def summarize(runs: Mapping[str, Sequence[Run]]) -> tuple[int, dict[str, Any]]:
-    """The samples that all finished runs have made at least, and for every algorithm its runs,
-    their means and the half widths of the 95 % confidence intervals; the best one first.
+    """The number of samples that every finished run reached, and for every algorithm its runs,
+    their means and the half widths of the 95 % confidence intervals; the best algorithm first.
 
-    Every finished run gets its accuracy at that many samples.
+    Adds to every finished run its accuracy at that many samples.
     """
     done = {name: [r for r in found if r["status"] == "done"] for name, found in runs.items()}
     equal = min((r["samples"] for found in done.values() for r in found), default=0)
@@ -123,7 +123,7 @@ def summarize(runs: Mapping[str, Sequence[Run]]) -> tuple[int, dict[str, Any]]:
         values = {key: [r[key] for r in found if r[key] is not None] for key in MEASURES}
         mean = {key: _mean(known) for key, known in values.items()}
         mean["peak_memory_bytes"] = max(values["peak_memory_bytes"], default=None)
-        if len(values["kl_ref"]) < len(found):  # one that diverged must not make the mean better
+        if len(values["kl_ref"]) < len(found):  # a diverged run must not improve the mean
             mean["kl_ref"], values["kl_ref"] = None, []
         ci = {key: half_width(known) for key, known in values.items() if key != "peak_memory_bytes"}
         out[name] = {"seeds": list(runs[name]), "mean": mean, "ci95": ci}
@@ -151,8 +151,8 @@ T975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622,
 
 
 def student_t(freedom: int) -> float:
-    """The quantile .975 of Student's t: from the table, or by its expansion around the normal
-    distribution's (Abramowitz and Stegun 26.7.5), which is good to .0002 from 11 on.
+    """The 0.975 quantile of Student's t: from the table, or by its expansion around the normal
+    distribution's (Abramowitz and Stegun 26.7.5), accurate to 0.0002 from 11 degrees of freedom.
     """
     if freedom <= len(T975):
         return T975[freedom - 1]
@@ -162,11 +162,8 @@ def student_t(freedom: int) -> float:
     return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
-# --- the table ---
-
-
 def _cells(algorithm: Mapping[str, Any], *, wide: bool) -> list[str]:
-    """One row behind the name; `wide` writes the units."""
+    """The cells of one row, without the name; `wide` adds units."""
     mean, ci, space = algorithm["mean"], algorithm["ci95"], " " if wide else ""
 
     def known(key: str, form: str, scale: float = 1.0, unit: str = "") -> str:
@@ -207,7 +204,7 @@ def count(n: int, what: str) -> str:
 
 
 def first_line(error: str) -> str:
-    """What of an error fits into a note."""
+    """The first line of an error."""
     return error.strip().partition("\n")[0]
 
 
@@ -227,7 +224,9 @@ def text(result: Result) -> str:
         name = name if len(name) <= room else name[: room - 1] + "…"
         padded = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         lines.append(gap.join([f"{name:{room}}", *padded]))
-    legend = f"at {result['samples']}: last evaluation with at most so many answers sampled"
+    legend = "start, end: test accuracy, sampled at the rollout's temperature; greedy: at the end, "
+    legend += f"greedy; at {result['samples']}: last evaluation with at most that many answers "
+    legend += "sampled"
     if len(result["seeds"]) > 1:
         legend += "; ±: 95 % interval over seeds"
     lines.append("")
@@ -260,20 +259,20 @@ def page(result: Result) -> str:
     prompts = {
         e["prompts"] for a in result["algorithms"].values() for r in a["seeds"] for e in r["eval"]
     }
-    held_out = f"{'/'.join(map(str, sorted(prompts)))} held-out prompts"
+    tested = f"{'/'.join(map(str, sorted(prompts)))} test prompts"
     words = (
-        f"Accuracy is on {held_out}, sampled at the rollout's temperature; `greedy` is that of the "
-        f"likeliest answers. `at {result['samples']} samples` is the last evaluation at which a "
-        f"run had sampled at most so many answers, the fewest that any run made; replaced groups "
-        f"and a critic's own rollouts count. ± is the 95 % confidence interval of the mean over "
+        f"Accuracy is on {tested}, sampled at the rollout's temperature; `greedy` is with greedy "
+        f"decoding. `at {result['samples']} samples` is the last evaluation at which a run had "
+        f"sampled at most that many answers, the fewest of all runs; replaced groups and the "
+        f"rollouts of value pretraining count. ± is the 95 % confidence interval of the mean over "
         f"the seeds (Student t). `gain` is from start to end; `KL` is the mean of the last "
-        f"{LAST_STEPS} steps, k3 per token to the start; `per step` is rollout, scoring and "
+        f"{LAST_STEPS} steps, k3 per token to the reference; `per step` is rollout, scoring and "
         f"update; `peak memory` is the highest of all seeds; `first ≥ .90` is the step of the "
-        f"first such evaluation, and in brackets how many seeds came there."
+        f"first such evaluation, and in brackets how many seeds reached it."
     )
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     threads = count(result["threads"], "thread")
-    made = f"{result['machine']}, {result['device']}, {threads} a run, {result['jobs']} at a time"
+    made = f"{result['machine']}, {result['device']}, {threads} per run, {result['jobs']} at a time"
     notes = ["\n".join(f"- {note}" for note in result["notes"])] if result["notes"] else []
     command = f"```sh\n{shlex.join(result['command'])}\n```"
     parts = [f"# {caption(result)}", markdown(result), words, *notes]

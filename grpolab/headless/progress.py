@@ -1,8 +1,7 @@
-"""The headless view: progress on stderr, for a run, a replay or a watched run. Never markup, never
-model text.
+"""Progress on stderr for runs without a screen. Never markup, never model text.
 
-On a terminal a bar stays at the bottom and what matters later (evaluations, switches) scrolls above
-it; without one there are plain lines alone.
+On a terminal a bar stays at the bottom and lines that matter later (evaluations, switches) scroll
+above it; without a terminal there are lines only.
 """
 
 from __future__ import annotations
@@ -10,10 +9,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TextIO
+from typing import Any, Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Column
 
 from grpolab.record import events as ev
@@ -22,37 +28,24 @@ from grpolab.record.state import LabState
 from grpolab.record.tail import Timed
 
 MOST_STEP_LINES = 100
-"""Without a terminal, a run prints about so many lines of steps at most."""
+"""Without a terminal, a run prints about this many step lines at most."""
 
 
-class Plain:
-    """A view onto the fold: give it events, it prints what a person wants to know. Use as a
-    context manager.
-    """
+class ProgressLines:
+    """Lines on stderr and, on a terminal, a bar below them. Use as a context manager."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.state = LabState()
+    def __init__(self, stream: TextIO | None, *columns: ProgressColumn, **bar: Any) -> None:
+        """`columns` and `bar` are what rich's Progress takes; without a terminal there is none."""
         self.console = Console(
             file=stream or sys.stderr, markup=False, highlight=False, emoji=False, soft_wrap=True
         )
         self._bar: Progress | None = None
-        self._task = TaskID(0)
         if self.console.is_terminal:
-            numbers = TextColumn(
-                "{task.fields[numbers]}", markup=False, table_column=Column(no_wrap=True)
+            self._bar = Progress(
+                *columns, console=self.console, expand=True, refresh_per_second=4, **bar
             )
-            phase = TextColumn(
-                "{task.description}", markup=False, table_column=Column(no_wrap=True, width=10)
-            )
-            clock = TimeElapsedColumn(table_column=Column(no_wrap=True, width=7))
-            bar = Progress(
-                phase, BarColumn(None), numbers, clock,
-                console=self.console, expand=True, refresh_per_second=4,
-            )  # fmt: skip
-            self._task = bar.add_task("starting", total=None, numbers="")
-            self._bar = bar
 
-    def __enter__(self) -> Plain:
+    def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
         return self
@@ -67,11 +60,30 @@ class Plain:
             self._bar.stop()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that scrolls up above the bar."""
         self.console.print(line)
 
+
+class Plain(ProgressLines):
+    """A run's events as progress: give it events, it prints what a person wants to know."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        one_line = Column(no_wrap=True)
+        phase = Column(no_wrap=True, width=10)
+        super().__init__(
+            stream,
+            TextColumn("{task.description}", markup=False, table_column=phase),
+            BarColumn(None),
+            TextColumn("{task.fields[numbers]}", markup=False, table_column=one_line),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, width=7)),
+        )
+        self.state = LabState()
+        self._task = TaskID(0)
+        if self._bar is not None:
+            self._task = self._bar.add_task("starting", total=None, numbers="")
+
     def take(self, events: Iterable[Timed], *, quiet: bool = False) -> list[ev.Event]:
-        """Fold events in and, unless `quiet`, show them; gives them back."""
+        """Add events to the state and, unless `quiet`, print them; returns them as a list."""
         taken: list[ev.Event] = []
         for t, event in events:
             self.state.apply(event, t)
@@ -108,7 +120,7 @@ class Plain:
 
 
 def describe(event: ev.Event, state: LabState) -> str | None:
-    """One event as a plain line, or None for what needs none. `state` has taken it in already."""
+    """One event as a line of text, or None if it needs none. `state` includes the event already."""
     lane = f"{getattr(event, 'lane', '')}: " if len(state.lanes) > 1 else ""
     at = f"step {getattr(event, 'step', 0)}"
     match event:
@@ -134,18 +146,19 @@ def describe(event: ev.Event, state: LabState) -> str | None:
         case ev.StepDone():
             view = state.lanes.get(event.lane)
             numbers = _numbers(view) if view is not None else ""
-            took = sum(event.seconds.values())
-            return f"{lane}{at}/{state.steps}  {event.algorithm}  {numbers}  {took:.2f} s"
+            seconds = sum(event.seconds.values())
+            return f"{lane}{at}/{state.steps}  {event.algorithm}  {numbers}  {seconds:.2f} s"
         case ev.Evaluated():
             return (
-                f"{lane}{at}  held-out accuracy {event.accuracy:.1%}, "
-                f"greedy {event.greedy_accuracy:.1%}, reward {event.reward:.3f} "
+                f"{lane}{at}  test accuracy {event.accuracy:.1%} (sampled), "
+                f"{event.greedy_accuracy:.1%} (greedy), reward {event.reward:.3f} "
                 f"({event.prompts} prompts)"
             )
         case ev.Switched():
-            told = f"; kept: {', '.join(event.kept)}" if event.kept else ""
-            told += f"; reset: {', '.join(event.reset)}" if event.reset else ""
-            return f"{lane}{at}  switched {event.before} -> {event.after} (by {event.origin}){told}"
+            effects = f"; kept: {', '.join(event.kept)}" if event.kept else ""
+            effects += f"; reset: {', '.join(event.reset)}" if event.reset else ""
+            change = f"switched {event.before} -> {event.after} (by {event.origin})"
+            return f"{lane}{at}  {change}{effects}"
         case ev.SettingChanged():
             return (
                 f"{lane}{at}  set {event.key}: {event.before} -> {event.after} (by {event.origin})"
@@ -155,18 +168,18 @@ def describe(event: ev.Event, state: LabState) -> str | None:
             measured = "" if known is None else f", explained variance {known:.2f}"
             return f"{lane}{at}  critic {event.state}{measured}"
         case ev.LensMade():
-            also = ", on the parameters too" if event.parameters else ""
+            also = ", also on the parameters" if event.parameters else ""
             return f"{lane}{at}  lens: {len(event.loss)} algorithms{also}, in {event.path}"
         case ev.After():
-            return f"{lane}{at}  after its updates: KL {event.divergence:.4g} a token from before"
+            return f"{lane}{at}  after its updates: per-step KL {event.divergence:.4g} per token"
         case ev.KlBenched():
-            told = ", ".join(f"{e.estimator} {e.value:.4g}" for e in event.estimates)
-            return f"{lane}{at}  KL bench: exact {event.exact:.4g} a token; {told}"
+            estimates = ", ".join(f"{e.estimator} {e.value:.4g}" for e in event.estimates)
+            return f"{lane}{at}  KL bench: exact {event.exact:.4g} per token; {estimates}"
         case ev.Chatted():
             right = sum(a.correct is True for a in event.answers if a.policy == "now")
             count = sum(a.policy == "now" for a in event.answers)
-            graded = f", {right} of the policy's right" if event.graded else ", not graded"
-            return f"{lane}{at}  chat: {count} answers of each policy{graded}"
+            graded = f", {right} of the current policy's right" if event.graded else ", not graded"
+            return f"{lane}{at}  chat: {count} answers from each policy{graded}"
         case ev.Paused():
             return f"{at}  paused (by {event.origin})"
         case ev.Refused():
@@ -180,7 +193,7 @@ def describe(event: ev.Event, state: LabState) -> str | None:
 
 
 def _numbers(lane: LaneState, *, narrow: bool = False) -> str:
-    """The few numbers that one glances at; fewer still where there is no room."""
+    """The main numbers of a lane; fewer where there is little room."""
     parts: list[str] = []
     metrics = lane.last.metrics if lane.last is not None else {}
     for name, label, form in (
@@ -191,5 +204,5 @@ def _numbers(lane: LaneState, *, narrow: bool = False) -> str:
         if name in metrics and not (narrow and name == "accuracy"):
             parts.append(f"{label} {metrics[name]:{form}}")
     if lane.evals:
-        parts.append(f"held-out {lane.evals[-1].accuracy:.0%}")
+        parts.append(f"test acc {lane.evals[-1].accuracy:.0%}")
     return "  ".join(parts)

@@ -1,6 +1,4 @@
-"""A run's numbers as one JSON object, made from the folded state alone; the promise is kept in
-one place.
-"""
+"""A run's numbers as one JSON object, the format of `grpolab run --json`, from the folded state."""
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ def report(state: LabState, run: Path) -> dict[str, Any]:
 
 
 def status(state: LabState) -> str:
-    """done, interrupted, failed; or unfinished, where the engine was killed or is still at work."""
+    """done, interrupted or failed; unfinished where the engine was killed or is still running."""
     if state.failed is not None:
         return "failed"
     return state.ended.status if state.ended is not None else "unfinished"
@@ -69,8 +67,8 @@ def digest(state: LabState) -> str:
 
 
 def seconds(state: LabState) -> dict[str, float]:
-    """Time by stage over the whole run. The engine's own account where it wrote one, else what
-    the steps add up to.
+    """Seconds by stage over the whole run: the engine's own totals where it wrote them, else the
+    sums over steps.
     """
     spent = [lane.steps.spent() for lane in state.lanes.values()]
     out = {stage: sum(s.get(stage, 0.0) for s in spent) for stage in ("rollout", "score", "update")}
@@ -102,7 +100,7 @@ def _started_as(lane: LaneState) -> str:
 
 
 def _planned(state: LabState) -> str:
-    """The first lane's algorithm by the scenario, where the run was left before there was one."""
+    """The first lane's algorithm in the scenario, for a run that ended before it had a lane."""
     lanes = state.run.scenario.get("lanes") if state.run else None
     return str(lanes[0].get("algorithm", {}).get("name", "")) if lanes else ""
 
@@ -118,12 +116,11 @@ def _switches(lane: LaneState) -> list[dict[str, Any]]:
 
 def _memory(lane: LaneState | None) -> dict[str, int]:
     """Bytes by owner at the peak of the newest step."""
-    held = lane.last.memory if lane is not None and lane.last is not None else {}
-    return {owner: held.get(owner, 0) for owner in ev.OWNERS}
+    used = lane.last.memory if lane is not None and lane.last is not None else {}
+    return {owner: used.get(owner, 0) for owner in ev.OWNERS}
 
 
 def _memory_phases(lane: LaneState | None) -> dict[str, dict[str, int]]:
-    """The same at the peak of each phase, as last seen; loading and evaluation come between
-    steps."""
+    """Bytes by owner at the latest peak of each phase; loading and evaluation are between steps."""
     seen = lane.steps.phases if lane is not None else {}
     return {phase: seen[phase][1] for phase in ev.MEMORY_PHASES if phase in seen}

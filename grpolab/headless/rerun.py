@@ -38,7 +38,7 @@ class Record:
 
     @classmethod
     def of(cls, events: list[Timed]) -> Record:
-        """The record of a run's events, without what a resume made void."""
+        """The record of a run's events, without those that a resume discarded."""
         record = cls()
         for _, e in directory.in_force(events):
             if isinstance(e, ev.StepDone):
@@ -62,13 +62,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Difference:
-    """Where two runs part."""
+    """The first difference between two runs."""
 
     step: int
     lane: str
-    quantity: (
-        str  # "tokens", "rewards", "advantages", "adapters", or "steps" where one run is shorter
-    )
+    # "tokens", "rewards", "advantages", "adapters", or "steps" where one run is shorter
+    quantity: str
 
 
 def compare(one: Record, two: Record) -> Difference | None:
@@ -86,9 +85,7 @@ def compare(one: Record, two: Record) -> Difference | None:
 
 
 def _quantity(one: Record, two: Record, key: Key) -> str:
-    """Which part of a step differs. What neither text nor rewards show can only be the
-    advantages.
-    """
+    """Which part of a step differs: if text and rewards are equal, it is the advantages."""
 
     def differ(table: Callable[[Record], dict[Key, Any]], *names: str) -> bool:
         a, b = table(one).get(key), table(two).get(key)
@@ -118,7 +115,7 @@ def rerun(run_dir: Path, *, out: Path | None = None, as_json: bool = False) -> i
         scenario = build(scenario_of(events))
     except ScenarioError as error:
         raise RequestError(
-            f"{run_dir}: its recorded scenario no longer holds: {error.message}"
+            f"{run_dir}: its recorded scenario is no longer valid: {error.message}"
         ) from None
     with ExitStack() as stack:
         stack.enter_context(interruptible())
@@ -131,39 +128,39 @@ def rerun(run_dir: Path, *, out: Path | None = None, as_json: bool = False) -> i
         engine = Engine.start(second, threads=opening.threads, device=opening.device)
         stack.callback(engine.close)
         with Plain() as plain:
-            # a run that was cut short is computed as far as it came; its length stays what it was,
-            # because learning rates may depend on it
+            # an incomplete run is computed up to its last step, but with its planned length:
+            # learning rates may depend on it
             one = Record.of(events)
             code = drive(engine, plain, until=None if one.digest else one.last)
             if code == 1 and plain.state.failed is None:
                 plain.say(log_tail(second))
             if code:
-                plain.say("the second run did not come to its end: nothing to compare")
+                plain.say("the second run did not finish: nothing to compare")
                 return code
         again = read(second / directory.EVENTS)
-    return _tell(run_dir, one, Record.of(again), as_json)
+    return _report(run_dir, one, Record.of(again), as_json)
 
 
-def _tell(run_dir: Path, one: Record, two: Record, as_json: bool) -> int:
+def _report(run_dir: Path, one: Record, two: Record, as_json: bool) -> int:
     found = compare(one, two)
     whole = bool(one.digest)
     digest = one.digest or one.steps[max(one.steps)].digest
     if as_json:
-        told: dict[str, Any] = {
+        out: dict[str, Any] = {
             "run": str(run_dir),
             "equal": found is None,
             "steps": one.last,
             "digest": digest,
         }
         last = two.steps.get(max(one.steps))
-        told["digest_again"] = two.digest if whole else (last.digest if last else "")
+        out["digest_again"] = two.digest if whole else (last.digest if last else "")
         if found is not None:
-            told["first_difference"] = {
+            out["first_difference"] = {
                 "step": found.step,
                 "lane": found.lane,
                 "quantity": found.quantity,
             }
-        print(json.dumps(told))
+        print(json.dumps(out))
     elif found is None:
         what = "the final adapters and all" if whole else "all recorded"
         print(f"equal: {what} {one.last} steps, digest {digest[:16]}")

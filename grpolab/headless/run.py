@@ -1,5 +1,5 @@
-"""Runs, replays and watches without a screen: progress on stderr, with `as_json` one JSON object
-on stdout.
+"""Run, replay and watch without a screen: progress on stderr, with `as_json` one JSON object on
+stdout.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from grpolab.analysis import health
 from grpolab.headless.progress import Plain
 from grpolab.headless.report import report
 from grpolab.launch import Engine, counting, interruptible, log_tail
+from grpolab.record import directory
 from grpolab.record import events as ev
 from grpolab.record.directory import EVENTS
 from grpolab.record.state import LabState
 from grpolab.record.tail import Follow, stream
 
 POLL = 0.05
-"""Seconds between looks at the run file."""
+"""Seconds between two reads of the run file."""
 
 
 def run(engine: Engine, *, as_json: bool = False, known: int = 0) -> int:
-    """Follow an engine to its end; the command's exit code. `known` bytes of its run file are told
-    already.
+    """Follow an engine to its end; the command's exit code. The first `known` bytes of its run file
+    are read without being printed.
 
     Raises what `Engine.ready` raises.
     """
@@ -42,9 +43,9 @@ def run(engine: Engine, *, as_json: bool = False, known: int = 0) -> int:
 def drive(engine: Engine, plain: Plain, known: int = 0, until: int | None = None) -> int:
     """Show an engine's events until its end: 0 done, 1 failed, 130 interrupted.
 
-    `known` bytes of the run file are told already; after step `until` the engine is stopped.
-    Ctrl-C once lets it finish the step and write a checkpoint; twice ends it at once. A pause is
-    ended at once, since nobody sits here to do it.
+    The first `known` bytes of the run file are read without being printed; after step `until` the
+    engine is stopped. Ctrl-C once lets it finish the step and write a checkpoint; twice ends it at
+    once. A pause is ended at once: there is no screen to end it on.
     """
     follow = Follow(engine.run_dir / EVENTS)
     if known:
@@ -80,55 +81,68 @@ def drive(engine: Engine, plain: Plain, known: int = 0, until: int | None = None
 
 
 def _finish(plain: Plain, run_dir: Path, code: int) -> None:
-    """The last lines: what came of it, where it lies, and how to go on."""
+    """The last lines: the outcome, where the run is, and how to replay or resume it."""
     state, place = plain.state, shlex.quote(str(run_dir))
     if code == 1:
         for line in cause(plain, run_dir):
             plain.say(line)
+    temperature = _temperature(state)
     for lane in state.lanes.values():
         if len(lane.evals) > 1:
             first, last = lane.evals[0], lane.evals[-1]
             name = f"lane {lane.name}: " if len(state.lanes) > 1 else ""
             plain.say(
-                f"{name}held-out accuracy {first.accuracy:.1%} at step {first.step}, "
-                f"{last.accuracy:.1%} at step {last.step}"
+                f"{name}test accuracy (sampled, T = {temperature:g}) {first.accuracy:.1%} at step "
+                f"{first.step}, {last.accuracy:.1%} at step {last.step}; greedy "
+                f"{first.greedy_accuracy:.1%}, {last.greedy_accuracy:.1%}"
             )
-    for line in ailments(state):
+    for line in health_lines(state):
         plain.say(line)
     word = {0: "done", 130: "interrupted"}.get(code, "failed")
     plain.say(
         f"{word}: {state.step} of {state.steps} steps in {state.time:.1f} s, kept in {run_dir}"
     )
     if code == 0:
-        plain.say(f"look at it again: grpolab replay {place}")
-    else:
-        plain.say(f"go on from its last checkpoint: grpolab run --resume {place}")
+        plain.say(f"replay: grpolab replay {place}")
+        return
+    steps = [step for step, _ in directory.checkpoints(run_dir)]
+    where = f"from its checkpoint of step {steps[-1]}" if steps else "from the start"
+    plain.say(f"resume: grpolab run --resume {place}   ({where})")
 
 
-def ailments(state: LabState) -> list[str]:
-    """What is wrong with the run as it ended, why, and what to try; nothing where all is well."""
+def _temperature(state: LabState) -> float:
+    """The rollout's temperature, at which test answers are sampled."""
+    rollout = state.run.scenario.get("rollout", {}) if state.run else {}
+    return float(rollout.get("temperature", 1.0))
+
+
+def health_lines(state: LabState) -> list[str]:
+    """The warnings and errors of the run as it ended, each with cause and suggestions."""
     out: list[str] = []
     for v in health.wrong(health.of_run(state)):
         name = f"lane {v.lane}: " if len(state.lanes) > 1 else ""
-        out.append(f"{health.SIGNS[v.level]} {name}{v.title} ({health.told(v.evidence)})")
+        word = health.WORDS[v.level]
+        out.append(f"{word}: {name}{v.title} ({health.in_words(v.evidence)})")
         out.append(f"  {v.cause}")
-        out += [f"  try {t.key} = {t.value}, now {t.now}: {t.why}" for t in v.tries]
+        out += [f"  suggestion: {t.key} = {t.value} (now {t.now}): {t.why}" for t in v.tries]
     return out
 
 
 def cause(plain: Plain, run_dir: Path) -> list[str]:
-    """Why an engine failed, in words: its own, or what it last wrote before it died."""
+    """Why an engine failed: where its trace is, or the last lines it wrote before it died."""
     if plain.state.failed is not None:
         return [f"trace: {run_dir / 'engine.log'}"]
     tail = log_tail(run_dir).splitlines()
     return [
-        "the engine ended without a word; the end of engine.log:",
+        "the engine ended without an error; the end of engine.log:",
         *(f"  {line}" for line in tail),
     ]
 
 
 def replay(run_dir: Path, *, speed: float | None = None, as_json: bool = False) -> int:
-    """Play a recorded run as plain progress: at once, or at `speed` times its own pace."""
+    """Replay a recorded run as plain progress: as fast as it can, or at `speed` times the recorded
+    pace.
+    """
     began = time.monotonic()
     with interruptible(), Plain() as plain:
         try:
@@ -142,7 +156,7 @@ def replay(run_dir: Path, *, speed: float | None = None, as_json: bool = False) 
                     plain.take([timed])
         except KeyboardInterrupt:
             return 130
-        for line in ailments(plain.state):
+        for line in health_lines(plain.state):
             plain.say(line)
     if as_json:
         print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
@@ -158,7 +172,7 @@ def watch(run_dir: Path, *, as_json: bool = False) -> int:
                 time.sleep(POLL)
         except KeyboardInterrupt:
             return 130
-        for line in ailments(plain.state):
+        for line in health_lines(plain.state):
             plain.say(line)
     follow.close()
     if as_json:

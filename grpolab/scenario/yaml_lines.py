@@ -1,4 +1,4 @@
-"""YAML with a line for every key: what a scenario file says, and where it says it.
+"""YAML with a line number for every key, so that an error can name its place in a scenario file.
 
 Scalars follow YAML 1.2's core schema, so `1e-3` is a number, and `off` and `12:30` are words.
 """
@@ -17,8 +17,8 @@ Lines = dict[Loc, int]
 
 
 class YamlError(ValueError):
-    """The text is no such YAML: one line for a person, with the line it is in and the path to
-    it.
+    """The text is not valid: a message of one line, with the line it is about and the path of keys
+    to it.
     """
 
     def __init__(self, line: int, message: str, loc: Loc = ()) -> None:
@@ -33,7 +33,15 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what either YAML 1.1 or 1.2 would take for something else than text."""
+    """Quotes text that YAML 1.1 or 1.2 would read as something else."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Line breaks of Unicode are escaped: between single quotes they are read as spaces."""
+        style = '"' if any(c in data for c in "\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 for _tag, _pattern, _first in (

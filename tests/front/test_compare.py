@@ -204,7 +204,7 @@ def test_fractions(x: float, shown: str) -> None:
 def test_the_report_says_how_it_was_made(tmp_path: Path) -> None:
     page = table.page(whole(tmp_path, notes=["one thing", "another"]))
     assert page.startswith("# default: 2 algorithms, seeds 0–1, 1 step\n\n| algorithm |")
-    assert "on 128 held-out prompts" in page
+    assert "on 128 test prompts" in page
     assert "\n- one thing\n- another\n" in page
     assert "abacus, cpu, 1 thread a run, 2 at a time; torch 2" in page
 
@@ -344,7 +344,7 @@ def test_a_comparison(
     assert (folder / "report.md").read_text().startswith("# default: 2 algorithms, seeds 0–1")
     lines = err.splitlines()
     assert lines[0].startswith("4 runs in runs/")
-    assert sum(" held-out accuracy .400 → .900, " in line for line in lines) == 4
+    assert sum(" test accuracy (sampled) .400 → .900, " in line for line in lines) == 4
     assert "\x1b" not in err
 
 
@@ -388,7 +388,7 @@ def test_a_run_that_was_begun_keeps_its_threads(
     ("mode", "why"),
     [
         ("fail", "out of memory"),
-        ("crash", "the engine ended without a word: Segmentation fault in libexample"),
+        ("crash", "the engine ended without an error: Segmentation fault in libexample"),
     ],
 )
 def test_a_failed_run_is_left_out_and_the_others_go_on(
@@ -408,7 +408,7 @@ def test_a_failed_run_is_left_out_and_the_others_go_on(
     assert found["algorithms"]["grpo"]["mean"]["accuracy_end"] == 0.9
     assert found["notes"] == [f"ppo, seed 0: failed ({why}), not in the means"]
     assert f"[0/2] ppo, seed 0: failed after step 1: {why}" in err
-    assert "not done: 1 of 2 runs; go on with" in err
+    assert "not done: 1 of 2 runs; resume:" in err
     assert err.rstrip().endswith(f"--algorithms=ppo,grpo --seeds=1 --steps=3 --jobs=1 --out={out}")
 
 
@@ -436,7 +436,7 @@ def test_an_interruption_stops_the_engines_and_says_how_to_go_on(tmp_path: Path)
     found = json.loads(out)
     states = [r["status"] for n in ("grpo", "ppo") for r in found["algorithms"][n]["seeds"]]
     assert states == ["interrupted", "not started", "interrupted", "not started"]
-    assert "finishing the steps" in err and "not done: 4 of 4 runs; go on with" in err
+    assert "finishing the steps" in err and "not done: 4 of 4 runs; resume:" in err
     ends = [directory.ending(f.parent) for f in begun]
     assert all(end is not None and end.status == "interrupted" for end in ends)
 

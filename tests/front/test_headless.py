@@ -41,8 +41,9 @@ def test_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(out)["steps"] == 3
     lines = err.splitlines()
     assert any(line.startswith("step 2/3  grpo  reward 0.200") for line in lines)
-    assert "held-out accuracy 40.0% at step 0, 90.0% at step 3" in lines
-    assert lines[-1] == f"look at it again: grpolab replay {tmp_path}"
+    line = "test accuracy (sampled, T = 1) 40.0% at step 0, 90.0% at step 3; greedy "
+    assert any(told.startswith(line) for told in lines)
+    assert lines[-1] == f"replay: grpolab replay {tmp_path}"
     assert "\x1b" not in err
 
 
@@ -52,7 +53,7 @@ def test_a_crash_shows_the_log_and_how_to_go_on(
     assert headless_run.run(engine(tmp_path, 3, 0, "crash")) == 1
     err = capfd.readouterr().err
     assert "  Segmentation fault in libexample" in err
-    assert f"grpolab run --resume {tmp_path}" in err
+    assert f"resume: grpolab run --resume {tmp_path}   (from the start)" in err
 
 
 def test_a_failure_tells_its_cause(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +77,7 @@ def interrupted(tmp_path: Path, times: int, *mode: str) -> tuple[int, str]:
     """Run the fake engine headless in a process of its own and interrupt it."""
     program = (
         "import sys; from pathlib import Path; from front.test_headless import engine;"
-        "from grpolab import headless;"
+        "from grpolab.headless import run as headless;"
         "sys.exit(headless.run(engine(Path(sys.argv[1]), 400, 0.05, *sys.argv[2:])))"
     )
     process = subprocess.Popen(
@@ -99,7 +100,7 @@ def test_an_interruption_finishes_the_step_and_says_how_to_go_on(tmp_path: Path)
     code, err = interrupted(tmp_path, 1)
     assert code == 130
     assert "finishing the step" in err
-    assert f"grpolab run --resume {tmp_path}" in err
+    assert f"resume: grpolab run --resume {tmp_path}   (from the start)" in err
     last = (tmp_path / "events.jsonl").read_text().splitlines()[-1]
     assert json.loads(last)["status"] == "interrupted"
 

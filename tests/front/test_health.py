@@ -163,8 +163,8 @@ def test_it_fires(name: str) -> None:
         assert found(state).get(name) == level, given
         verdict = next(v for v in health.of_run(state) if v.name == name)
         assert verdict.lane == "main" and verdict.step == 40 and verdict.cause.endswith(".")
-        assert verdict.evidence and health.told(verdict.evidence)
-        assert verdict.metric in METRICS or verdict.metric == "held-out accuracy"
+        assert verdict.evidence and health.in_words(verdict.evidence)
+        assert verdict.metric in METRICS or verdict.metric == "test accuracy"
         json.dumps(verdict.data(), allow_nan=False)
 
 

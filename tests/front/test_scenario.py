@@ -125,7 +125,9 @@ def test_what_yaml_writes_is_read_back(value: object) -> None:
     assert yaml_lines.parse(yaml_lines.dump(value))[0] == value
 
 
-@pytest.mark.parametrize("text", ["1e-3", "1e5", "010", "off", "1:30", "null", "", "1.", "+.inf"])
+@pytest.mark.parametrize(
+    "text", ["1e-3", "1e5", "010", "off", "1:30", "null", "", "1.", "+.inf", "\x85", "a\u2028b"]
+)
 def test_text_that_looks_like_something_else_stays_text(text: str) -> None:
     assert yaml_lines.parse(yaml_lines.dump({"a": text}))[0] == {"a": text}
 
