@@ -224,9 +224,8 @@ def text(result: Result) -> str:
         name = name if len(name) <= room else name[: room - 1] + "…"
         padded = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         lines.append(gap.join([f"{name:{room}}", *padded]))
-    legend = "start, end: test accuracy, sampled at the rollout's temperature; greedy: at the end, "
-    legend += f"greedy; at {result['samples']}: last evaluation with at most that many answers "
-    legend += "sampled"
+    legend = "test accuracy, sampled (greedy: at the end); "
+    legend += f"at {result['samples']}: last evaluation with at most that many answers sampled"
     if len(result["seeds"]) > 1:
         legend += "; ±: 95 % interval over seeds"
     lines.append("")

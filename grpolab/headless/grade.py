@@ -34,10 +34,7 @@ def grade(ref: str, file: str) -> int:
                 raise RequestError(f"{file}:{number}: {error}") from None
             try:
                 graded = rewards.grade(task, weighted, prompt, completion)
-            except (
-                KeyError,
-                TypeError,
-            ):  # graders accept any completion, but rely on their prompts
+            except (KeyError, TypeError):  # the prompt; graders take any completion
                 raise RequestError(
                     f"{file}:{number}: prompt.data: not what {task.name} needs to grade"
                 ) from None

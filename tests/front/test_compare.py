@@ -187,7 +187,7 @@ def test_the_table_fits_a_terminal(tmp_path: Path) -> None:
         algorithm["mean"] |= {"peak_memory_bytes": 80 << 30, "wall_seconds": 123456.0}
     lines = table.text(found).splitlines()
     assert max(map(len, lines)) <= table.WIDTH
-    assert len(lines) == 2 + 1 + len(names) + 2 + 2
+    assert len(lines) == 2 + 1 + len(names) + 1 + 2 + 2  # a blank line, the legend, the note
     assert lines[2].split() == [
         *("algorithm", "start", "at", "123456789", "end", "greedy", "gain", "KL", "s/step", "MiB"),
         *("≥.90", "wall", "s"),
@@ -206,7 +206,7 @@ def test_the_report_says_how_it_was_made(tmp_path: Path) -> None:
     assert page.startswith("# default: 2 algorithms, seeds 0–1, 1 step\n\n| algorithm |")
     assert "on 128 test prompts" in page
     assert "\n- one thing\n- another\n" in page
-    assert "abacus, cpu, 1 thread a run, 2 at a time; torch 2" in page
+    assert "abacus, cpu, 1 thread per run, 2 at a time; torch 2" in page
 
 
 # --- what is asked for ---
@@ -285,7 +285,7 @@ def test_a_comparison_goes_on_only_with_what_it_was_begun_with(tmp_path: Path) -
     names = [job.run.name for job in compare.lay_out(more, tmp_path)]
     assert names == ["rloo-0", "grpo-0", "rloo-1", "grpo-1"]
     other = plan("--algorithms", "grpo,dapo", "--set", "rollout.group_size=4")
-    with pytest.raises(RequestError, match=r"grpo-0: was begun with rollout.group_size 8, not 4;"):
+    with pytest.raises(RequestError, match=r"grpo-0: was started with rollout.group_size 8, not 4;"):
         compare.lay_out(other, tmp_path)
     assert not (tmp_path / "dapo-0").exists()
 
@@ -415,7 +415,7 @@ def test_a_failed_run_is_left_out_and_the_others_go_on(
 def test_an_interruption_stops_the_engines_and_says_how_to_go_on(tmp_path: Path) -> None:
     program = (
         "import sys, pytest; from pathlib import Path; from dataclasses import replace\n"
-        "from front.test_compare import fake_engines, plan; from grpolab import compare\n"
+        "from front.test_compare import fake_engines, plan; from grpolab.headless import compare\n"
         "fake_engines(pytest.MonkeyPatch(), grpo='slow', ppo='slow')\n"
         "ask = plan('--algorithms', 'grpo,ppo', '--seeds', '2', '--jobs', '2')\n"
         "sys.exit(compare.run(replace(ask, out=Path(sys.argv[1])), as_json=True))"
