@@ -1,5 +1,8 @@
 """A lane's numbers as curves: any metric over steps, updates, samples, tokens or time, smoothed or
-not. Kept up to date step by step, so that a long run is read once.
+not. Updated step by step, so that a long run is read once.
+
+`Tracks` has all curves of a lane; `groups` and `band` combine lanes that are seeds of one
+configuration; `within`, `thin` and `squeeze` reduce the points to what a chart can show.
 """
 
 from __future__ import annotations
@@ -21,106 +24,41 @@ from grpolab.record.history import Axis
 from grpolab.record.lane_state import LaneState
 from grpolab.record.state import LabState
 
-# --- columns ---
-# How a lane keeps the numbers of its finished steps: the one place of the curves that knows.
-
 STEPS = {
     "step seconds": "time of a step: rollout, scoring, update",
     "step tokens": "answer tokens sampled in a step",
     "step memory": "bytes in use at the step's peak",
 }
-"""Curves beside the metrics, each with its hint."""
-
-
-class Columns:
-    """Numbers by step. `generation` changes where some that were there are gone, as by a resume."""
-
-    def __init__(self, state: LabState, lane: LaneState) -> None:
-        self.lane = lane
-        self.generation = 0
-        self._known: object = None
-
-    def refresh(self) -> None:
-        """Notice whether the history was cut."""
-        now = self.lane.axis("step")  # a new array once it is
-        if now is not self._known:
-            self.generation += 1
-            self._known = now
-
-    def __len__(self) -> int:
-        return len(self.lane.steps)
-
-    def names(self) -> list[str]:
-        """Everything that some step measured."""
-        return [*self.lane.steps.metrics, *(STEPS if len(self) else ())]
-
-    def axis(self, name: Axis) -> array[Any]:
-        """Each step's place on an axis. Not to be changed."""
-        return self.lane.axis(name)
-
-    def count(self, name: str) -> int:
-        """How many steps measured it."""
-        if name in STEPS:
-            return len(self)
-        column = self.lane.steps.metrics.get(name)
-        return len(column) if column is not None else 0
-
-    def series(self, name: str, axis: Axis, start: int = 0) -> tuple[list[float], list[float]]:
-        """x and values of the measurements from the `start`-th on, be they no numbers."""
-        steps = self.lane.steps
-        if name in STEPS:
-            return self.axis(axis)[start:].tolist(), self._of(name, start).tolist()
-        column = steps.metrics[name]
-        return steps.places(column, axis, start).tolist(), column.part(start).tolist()
-
-    def _of(self, name: str, start: int) -> array[float]:
-        steps = self.lane.steps
-        columns = {
-            "step seconds": steps.seconds, "step memory": steps.memory,
-            "step tokens": {"token": steps.counts["token"]},
-        }  # fmt: skip
-        return totals(columns[name], start, len(self))
-
-
-def totals(columns: dict[str, Column], start: int, stop: int) -> array[float]:
-    """All columns together, in each of these rows."""
-    found = array("d", bytes(8 * max(0, stop - start)))
-    for column in list(columns.values()):
-        a, b = bisect_left(column.rows, start), bisect_left(column.rows, stop)
-        for row, value in zip(column.rows[a:b], column.part(a, b), strict=True):
-            found[row - start] += value
-    return found
-
+"""Curves besides the metrics, each with its meaning."""
 
 AXIS_WORDS = {
     "step": "steps", "update": "optimizer steps", "sample": "answers sampled",
     "token": "tokens sampled", "time": "seconds of work",
 }  # fmt: skip
 SMOOTHING = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
-"""Weights of the past in an exponential mean; 0 shows what was measured."""
+"""Weights of the past in an exponential moving average; 0: no smoothing."""
 
 EVALS: dict[str, tuple[str, Callable[[Evaluated], float]]] = {
-    "held-out accuracy": (
-        "share of right answers to prompts that training never draws, sampled",
+    "test accuracy": (
+        "share of right answers to prompts that are never trained on, sampled as in the rollout",
         lambda e: e.accuracy,
     ),
-    "held-out greedy": ("the same, always the likeliest token", lambda e: e.greedy_accuracy),
-    "held-out reward": ("mean reward on these prompts", lambda e: e.reward),
-    "held-out length": ("mean length of these answers in tokens", lambda e: e.length),
+    "test accuracy, greedy": ("the same with greedy decoding", lambda e: e.greedy_accuracy),
+    "test reward": ("mean reward on these prompts, sampled", lambda e: e.reward),
+    "test length": ("mean length of these answers in tokens", lambda e: e.length),
 }
-"""Curves of the held-out prompts, each with its hint."""
-
+"""Curves of the test prompts, each with its meaning and how to read it from an evaluation."""
 
 HINTS = METRICS | {k: hint for k, (hint, _) in EVALS.items()} | STEPS
 
 
 @dataclass
 class Points:
-    """Finite values of one metric along one axis, as far as they are taken in."""
+    """Finite values of one metric along one axis, as far as they have been read."""
 
     x: array[float] = field(default_factory=lambda: array("d"))
     y: array[float] = field(default_factory=lambda: array("d"))
-    taken: int = 0
+    taken: int = 0  # measurements read
     broken: int = 0  # of these, not finite
     means: dict[float, tuple[array[float], float, float]] = field(default_factory=dict)
 
@@ -138,6 +76,66 @@ class Curve:
 EMPTY = Curve(array("d"), array("d"), array("d"), 0)
 
 
+class Columns:
+    """A lane's numbers by step. `generation` changes when some were removed, as by a resume."""
+
+    def __init__(self, state: LabState, lane: LaneState) -> None:
+        self.lane = lane
+        self.generation = 0
+        self._known: object = None
+
+    def refresh(self) -> None:
+        """Notice whether steps were removed."""
+        now = self.lane.axis("step")  # a new array once they are
+        if now is not self._known:
+            self.generation += 1
+            self._known = now
+
+    def __len__(self) -> int:
+        return len(self.lane.steps)
+
+    def names(self) -> list[str]:
+        """Everything that at least one step measured."""
+        return [*self.lane.steps.metrics, *(STEPS if len(self) else ())]
+
+    def axis(self, name: Axis) -> array[Any]:
+        """Each step's place on an axis. Not to be changed."""
+        return self.lane.axis(name)
+
+    def count(self, name: str) -> int:
+        """How many steps measured it."""
+        if name in STEPS:
+            return len(self)
+        column = self.lane.steps.metrics.get(name)
+        return len(column) if column is not None else 0
+
+    def series(self, name: str, axis: Axis, start: int = 0) -> tuple[list[float], list[float]]:
+        """x and values of the measurements from the `start`-th on, NaN included."""
+        steps = self.lane.steps
+        if name in STEPS:
+            return self.axis(axis)[start:].tolist(), self._of(name, start).tolist()
+        column = steps.metrics[name]
+        return steps.places(column, axis, start).tolist(), column.part(start).tolist()
+
+    def _of(self, name: str, start: int) -> array[float]:
+        steps = self.lane.steps
+        columns = {
+            "step seconds": steps.seconds, "step memory": steps.memory,
+            "step tokens": {"token": steps.counts["token"]},
+        }  # fmt: skip
+        return totals(columns[name], start, len(self))
+
+
+def totals(columns: dict[str, Column], start: int, stop: int) -> array[float]:
+    """The sum of all columns in each of these rows."""
+    found = array("d", bytes(8 * max(0, stop - start)))
+    for column in list(columns.values()):
+        a, b = bisect_left(column.rows, start), bisect_left(column.rows, stop)
+        for row, value in zip(column.rows[a:b], column.part(a, b), strict=True):
+            found[row - start] += value
+    return found
+
+
 class Tracks:
     """All curves of one lane."""
 
@@ -147,7 +145,7 @@ class Tracks:
         self._generation = self.columns.generation
 
     def refresh(self) -> None:
-        """Take in what was finished since the last time."""
+        """Notice steps that were removed; new ones are read when a curve is asked for."""
         self.columns.refresh()
         if self.columns.generation != self._generation:
             self._generation = self.columns.generation
@@ -191,25 +189,25 @@ class Tracks:
         return Curve(x, y, smooth, len(known) - len(kept))
 
     def at(self, step: int, axis: Axis) -> float:
-        """Where a step's end lies on an axis; before the first step, at its beginning."""
+        """Where the end of a step is on an axis; before the first step, at the axis' start."""
         i = bisect_right(self.columns.axis("step"), step) - 1
         if axis == "step":
             return float(step)
         return self.columns.axis(axis)[i] if i >= 0 else 0.0
 
     def step_at(self, x: float, axis: Axis) -> int | None:
-        """The newest step that was finished there."""
+        """The newest step that was finished at x."""
         i = bisect_right(self.columns.axis(axis), x) - 1
         return int(self.columns.axis("step")[i]) if i >= 0 else None
 
     def next_step(self, step: int | None, by: int) -> int | None:
-        """A neighbour of a step."""
+        """The step that is `by` places after another."""
         steps = self.columns.axis("step")
         i = bisect_right(steps, -1 if step is None else step) - 1 + by
         return int(steps[min(max(0, i), len(steps) - 1)]) if len(steps) else None
 
     def span(self, axis: Axis) -> tuple[float, float]:
-        """From where to where the lane goes on an axis."""
+        """Smallest and largest x of the lane on an axis."""
         xs = self.columns.axis(axis)
         first = self.at(self.lane.evals[0].step, axis) if self.lane.evals else math.inf
         if not len(xs):
@@ -218,7 +216,7 @@ class Tracks:
 
 
 def _smoothed(p: Points, weight: float) -> array[float]:
-    """The exponential mean, without the pull to 0 that its start would have."""
+    """The exponential moving average, with bias correction at its start."""
     if not weight:
         return p.y
     out, mean, left = p.means.get(weight, (array("d"), 0.0, 1.0))
@@ -231,14 +229,14 @@ def _smoothed(p: Points, weight: float) -> array[float]:
 
 
 def within(x: array[float], limits: tuple[float, float]) -> slice:
-    """The points in sight, and one beyond on either side."""
+    """The points within the limits, and one more on either side."""
     a, b = bisect_left(x, limits[0]), bisect_right(x, limits[1])
     return slice(max(0, a - 1), min(len(x), b + 1))
 
 
 def thin(x: array[float], y: array[float], columns: int) -> tuple[list[float], list[float]]:
-    """At most two points a column, each column's lowest and highest, in their order. All values
-    are finite."""
+    """At most two points per column: its lowest and its highest, in their order. All values are
+    finite."""
     n = len(y)
     if n <= 2 * columns or columns < 1:
         return x.tolist(), y.tolist()
@@ -261,7 +259,7 @@ def thin(x: array[float], y: array[float], columns: int) -> tuple[list[float], l
 def squeeze(
     x: array[float], mean: array[float], low: array[float], high: array[float], columns: int
 ) -> tuple[list[float], list[float], list[float], list[float]]:
-    """A band in at most one point a column: mean of the means, lowest low, highest high."""
+    """A band in at most one point per column: mean of the means, lowest low, highest high."""
     n = len(x)
     cuts = [n * c // columns for c in range(columns + 1)] if n > columns > 0 else [*range(n + 1)]
     parts = [slice(a, b) for a, b in pairwise(cuts) if b > a]
@@ -271,16 +269,13 @@ def squeeze(
     )  # fmt: skip
 
 
-# --- seeds ---
-# Which lanes are one configuration under several seeds: those whose names differ by a number at
-# the end and that run the same algorithm.
-
 _SEED = re.compile(r"[-_ ./]?(?:seed|s)?[-_ =]?\d+$", re.IGNORECASE)
+"""The end of a lane's name that says which seed it is."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Lanes that belong together; of one lane, that lane."""
+    """The lanes of one configuration, perhaps only one."""
 
     name: str
     lanes: tuple[str, ...]
@@ -301,7 +296,9 @@ class Band:
 
 
 def groups(lanes: Sequence[LaneState]) -> list[Group]:
-    """The lanes by configuration, in their order."""
+    """The lanes by configuration, in their order: those with the same algorithm and settings whose
+    names differ only by a number at the end are its seeds.
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for lane in lanes:
         stem = _SEED.sub("", lane.name)
@@ -315,8 +312,8 @@ def groups(lanes: Sequence[LaneState]) -> list[Group]:
 
 
 def band(curves: Sequence[Curve]) -> Band:
-    """The curves as one. The i-th points of all belong together, as seeds of one configuration
-    measure at the same steps; what only some have yet is left out."""
+    """The curves as one. Seeds of one configuration measure at the same steps, so their i-th points
+    belong together; points that only some have yet are dropped."""
     n = min((len(c.x) for c in curves), default=0)
     out = Band(array("d"), array("d"), array("d"), array("d"))
     count = len(curves)

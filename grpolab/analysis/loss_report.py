@@ -1,5 +1,5 @@
-"""Why the loss is what it is, and whether anything is learned: a step's loss taken apart, in plain
-words. Pure functions over the state."""
+"""Why the loss is what it is, and whether anything is learned: the terms of a step's loss,
+explained. Pure functions over the state."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from grpolab.analysis.health import Record
 from grpolab.analysis.health_rules import GROUPED, trend
 
 TERMS = {
-    "policy_loss": "what pushes answers up and down",
-    "kl_loss": "β times the distance from the reference",
+    "policy_loss": "the surrogate: increases and decreases probabilities",
+    "kl_loss": "β times the KL to reference",
     "value_loss": "the critic's squared error",
-    "entropy_loss": "minus the price paid for staying undecided",
+    "entropy_loss": "minus the entropy bonus",
     "imitation_loss": "likelihood of right answers",
 }
-"""The addends of the loss, as steps record them."""
+"""The terms of the loss, as steps record them."""
 
 FACTS = (
     ("policy_loss_first", "policy term at the first update, where every ratio is 1"),
     ("advantage_sum", "Σ Â over the answers"),
     ("advantage_mean", "mean Â of a token"),
-    ("advantage_std", "spread of Â over the tokens"),
-    ("grad_norm", "‖g‖, length of the gradient of the last update"),
-    ("zero_std_groups", "share of groups with equal rewards"),
-    ("updates_skipped", "updates left out: no finite gradient"),
+    ("advantage_std", "standard deviation of Â over the tokens"),
+    ("grad_norm", "‖g‖, norm of the last update's gradient"),
+    ("zero_std_groups", "share of groups of zero variance"),
+    ("updates_skipped", "updates skipped: no finite gradient"),
     ("learning_rate", "learning rate"),
 )
 
@@ -39,21 +39,21 @@ class Term:
 
 
 def terms(metrics: Mapping[str, float]) -> list[Term]:
-    """The loss of a step's last update, taken apart; they add up to `loss`."""
+    """The terms of the last update's loss; they add up to `loss`."""
     return [Term(k, metrics[k], meaning) for k, meaning in TERMS.items() if k in metrics]
 
 
 def facts(metrics: Mapping[str, float]) -> list[Term]:
-    """The numbers beside it that tell whether there is something to learn."""
+    """The other numbers that show whether there is a gradient to learn from."""
     return [Term(k, metrics[k], meaning) for k, meaning in FACTS if k in metrics]
 
 
-def words(r: Record) -> list[str]:
-    """What these numbers mean, one paragraph each. Empty before the first step."""
+def paragraphs(r: Record) -> list[str]:
+    """What these numbers mean, one paragraph for each. Empty before the first step."""
     if r.last is None:
         return []
     m = r.metrics
-    out = [_loss(r, m), _gradient(r, m), _signal(r, m), _beside(m), _progress(r)]
+    out = [_loss(r, m), _gradient(r, m), _variance(r, m), _other_terms(m), _progress(r)]
     return [text for text in out if text]
 
 
@@ -61,8 +61,8 @@ def _loss(r: Record, m: Mapping[str, float]) -> str:
     first, spread = m.get("policy_loss_first", m.get("policy_loss")), m.get("advantage_std")
     if "policy_loss" not in m:
         return (
-            "The policy stands still in this step while its critic learns, so the loss is the "
-            "critic's alone."
+            "In this step only the critic learns (critic warm-up), so the loss is the critic's "
+            "alone."
         )
     if first is None or spread is None:
         return ""
@@ -78,15 +78,15 @@ def _loss(r: Record, m: Mapping[str, float]) -> str:
             "counts."
         )
     if r.algorithm in GROUPED or r.settings.get("advantage") == "group":
-        why = "an answer is measured against its own group, so praise and blame add up to 0"
+        why = "each answer is compared with its own group, so the advantages add up to 0"
     elif r.settings.get("whiten"):
         why = "advantages are shifted to mean 0 over the batch"
     else:
-        why = "answers are measured against the batch's mean"
+        why = "answers are compared with the batch mean"
     return (
-        f"The policy term is 0 by construction, not by mistake: at the first update every ratio "
-        f"ρ is 1, so it is minus the mean advantage, and {why}. It leaves 0 only as far as later "
-        "updates of the same rollout move the ratios."
+        f"The policy term is 0 by construction: at the first update every ratio ρ is 1, so it is "
+        f"minus the mean advantage, and {why}. It differs from 0 only as far as later updates of "
+        "the same rollout move the ratios."
     )
 
 
@@ -95,37 +95,37 @@ def _gradient(r: Record, m: Mapping[str, float]) -> str:
     if norm is None:
         return ""
     if not math.isfinite(norm):
-        return "The gradient was not a finite number, so this update was left out."
+        return "The gradient was not finite, so this update was skipped."
     if norm == 0:
         if m.get("zero_std_groups", 0) >= 1:
-            return "The gradient is 0: all groups have equal rewards, so there is nothing to push."
-        return "The gradient is 0: this step moved nothing."
+            return "The gradient is 0: all groups have zero variance, so every advantage is 0."
+        return "The gradient is 0: this step changed nothing."
     rate = m.get("learning_rate")
-    small = " The learning rate is 0, so nothing moves." if rate == 0 else ""
+    small = " The learning rate is 0, so nothing changes." if rate == 0 else ""
     return (
-        f"The gradient is not 0: ‖g‖ = {norm:.3g}. Praised answers pull their tokens up and "
-        "blamed ones push theirs down; these cancel in the sum of losses, not in the parameters, "
-        f"since they are different tokens.{small}"
+        f"The gradient is not 0: ‖g‖ = {norm:.3g}. Reinforced answers increase the probability of "
+        "their tokens, penalized ones decrease it; these cancel in the sum of losses, not in the "
+        f"parameters, since they are different tokens.{small}"
     )
 
 
-def _signal(r: Record, m: Mapping[str, float]) -> str:
-    dead = m.get("zero_std_groups")
-    if dead is None:
+def _variance(r: Record, m: Mapping[str, float]) -> str:
+    equal = m.get("zero_std_groups")
+    if equal is None:
         return ""
     grouped = r.algorithm in GROUPED or r.settings.get("advantage") == "group"
-    if dead == 0:
-        return "Every group has better and worse answers, so each of them teaches something."
+    if equal == 0:
+        return "Every group has better and worse answers, so each of them gives a gradient."
     if not grouped:
         return (
-            f"{dead:.0%} of the groups have equal rewards; {r.algorithm} does not compare whole "
-            "answers within a group, so they still teach something."
+            f"{equal:.0%} of the groups have zero variance; {r.algorithm} does not compare whole "
+            "answers within a group, so they still give a gradient."
         )
-    spare = "None is left to learn from." if dead >= 1 else "Only the others are learned from."
-    return f"{dead:.0%} of the groups have equal rewards: their advantages are 0. {spare}"
+    rest = "No group gives a gradient." if equal >= 1 else "Only the others give a gradient."
+    return f"{equal:.0%} of the groups have zero variance: their advantages are 0. {rest}"
 
 
-def _beside(m: Mapping[str, float]) -> str:
+def _other_terms(m: Mapping[str, float]) -> str:
     found = [t for t in terms(m) if t.name != "policy_loss" and math.isfinite(t.value)]
     loss = m.get("loss", 0.0)
     if not found or not math.isfinite(loss):
@@ -137,16 +137,16 @@ def _beside(m: Mapping[str, float]) -> str:
 
 
 def _progress(r: Record) -> str:
-    """Whether the reward moves at all: what one should look at instead of the loss."""
+    """Whether the reward changes: what to look at instead of the loss."""
     change = trend(r)
     if change is None:
-        return "Look at the reward and the held-out accuracy instead; it is too early to tell."
+        return "Look at the reward and the test accuracy instead; it is too early to tell."
     by, noise = change
     many = min(16, len(r.series("reward")))
     if by > 2 * noise:
-        verdict = f"rose by {by:.3g}, more than noise (± {noise:.2g}): it is learning"
+        verdict = f"rose by {by:.3g}, clearly more than noise (± {noise:.2g}): it is learning"
     elif by < -2 * noise:
-        verdict = f"fell by {-by:.3g}, more than noise (± {noise:.2g}): it is unlearning"
+        verdict = f"fell by {-by:.3g}, clearly more than noise (± {noise:.2g}): it is getting worse"
     else:
         verdict = f"changed by {by:+.3g}, no more than noise (± {noise:.2g})"
     return f"Look at the reward instead: over the last {many} steps it {verdict}."

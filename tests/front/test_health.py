@@ -301,7 +301,7 @@ def test_which_algorithms_learn_nothing_from_equal_rewards() -> None:
 def test_the_loss_is_explained_in_words() -> None:
     state = made(kl_loss=0.002, loss=0.002)
     record = health.Record(state, state.lanes["main"])
-    told = " ".join(loss_report.words(record))
+    told = " ".join(loss_report.paragraphs(record))
     assert "0 by construction" in told and "its own group" in told
     assert "‖g‖ = 0.3" in told and "mostly kl_loss" in told and "it is learning" in told
     parts = loss_report.terms(record.metrics)
@@ -309,15 +309,15 @@ def test_the_loss_is_explained_in_words() -> None:
 
     def words(**given: Any) -> str:
         state = made(**given)
-        return " ".join(loss_report.words(health.Record(state, state.lanes["main"])))
+        return " ".join(loss_report.paragraphs(health.Record(state, state.lanes["main"])))
 
-    assert "all groups have equal rewards" in words(grad_norm=0.0, zero_std_groups=1.0)
+    assert "all groups have zero variance" in words(grad_norm=0.0, zero_std_groups=1.0)
     assert "weighs log π" in words(algorithm="reinforce", policy_loss_first=0.4)
     assert "do not add up to 0" in words(
         algorithm="raft", policy_loss_first=-0.3, advantage_mean=0.3
     )
-    assert "stands still" in words(algorithm="ppo", drop=("policy_loss",))
+    assert "only the critic learns" in words(algorithm="ppo", drop=("policy_loss",))
     assert "mean 0 over the batch" in words(algorithm="ppo")
-    assert "left out" in words(grad_norm=math.nan)
+    assert "skipped" in words(grad_norm=math.nan)
     assert "no more than noise" in words(reward=lambda i: 0.5 + 0.1 * (-1) ** i)
-    assert loss_report.words(health.Record(made(steps=0), made(steps=0).lanes["main"])) == []
+    assert loss_report.paragraphs(health.Record(made(steps=0), made(steps=0).lanes["main"])) == []

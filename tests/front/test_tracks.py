@@ -72,7 +72,7 @@ def test_evaluations_stand_where_their_step_ended() -> None:
     step(state, 2, reward=1.0)
     state.apply(ev.Evaluated(2, "main", 0.6, 0.7, 0.8, 64, 1.0))
     tracks.refresh()
-    curve = tracks.curve("held-out accuracy", "token", 0.5)
+    curve = tracks.curve("test accuracy", "token", 0.5)
     assert list(curve.x) == [0, 300] and list(curve.y) == [0.2, 0.6]
     assert list(curve.smooth) == pytest.approx([0.2, (0.2 * 0.25 + 0.6 * 0.5) / 0.75])
     assert tracks.span("token") == (0, 300)

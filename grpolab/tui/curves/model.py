@@ -27,7 +27,7 @@ from grpolab.tui.widgets.palette import LANE_GLYPHS, Palette
 from grpolab.tui.widgets.plot import Chart, Rule, Stroke
 from grpolab.tui.widgets.text import clip, visible
 
-FIRST_CHOICE = ("reward", "held-out accuracy", "kl_ref")
+FIRST_CHOICE = ("reward", "test accuracy", "kl_ref")
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class LossCard(Box["HealthScreen"]):
         for t in loss_report.facts(m):
             out += self._row(t.name, _told(t), t.meaning, width)
         out.append(Line())
-        for text in loss_report.words(record):
+        for text in loss_report.paragraphs(record):
             for i, row in enumerate(wrap(visible(text), max(1, width - 2))):
                 bar = Line("▌ " if i == 0 else "  ", p.style("accent"))
                 out.append(bar.add(row, p.style("text")))

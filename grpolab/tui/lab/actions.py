@@ -139,7 +139,7 @@ class Actions(Navigation, TimeTravel):
         if self._lane_known():
             from grpolab.tui.curves.screen import CurvesScreen
 
-            here = {"kl": ("kl_ref", "kl_old"), "learning": ("reward", "held-out accuracy")}
+            here = {"kl": ("kl_ref", "kl_old"), "learning": ("reward", "test accuracy")}
             self.app.push_screen(CurvesScreen(self.context, here.get(self.context.current, ())))
 
     def action_health(self) -> None:
