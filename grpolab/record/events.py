@@ -1,7 +1,8 @@
-"""The vocabulary of a run: one JSON line for each thing that happened, written by the engine alone.
+"""The events of a run: what the engine writes to events.jsonl, one JSON line for each.
 
-Every event is a frozen record with a `kind`; `codec` writes and reads the lines.
-`RunStarted.schema` rises only when an old reader would be wrong. This module imports no torch.
+Every event is a frozen record with a `kind`; `codec` writes and reads the lines. First the base of
+these records, then the names that events use (channels, memory owners, phases), then the events.
+`RunStarted.schema` rises only when an old reader would be wrong. No torch here.
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ from __future__ import annotations
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
-# --- record ---
-# Frozen records whose methods are written once. `dataclass(frozen=True)` writes and compiles
-# seven methods for every class: for the vocabulary of a run that is a twentieth of the wait for
-# the screen's first frame. Here only the fields are collected; they are a dataclass's, so that
-# `fields`, `asdict` and `replace` know them.
-
 C = TypeVar("C", bound="type[Record]")
 
 
 class Record:
-    """Base of what `record` decorates."""
+    """Base of what `record` decorates: a frozen record whose methods are written once, here.
+
+    `dataclass(frozen=True)` generates and compiles seven methods for every class, which for all
+    events takes a twentieth of the time to the screen's first frame. Here only the fields are
+    collected; they are dataclass fields, so `fields`, `asdict` and `replace` work.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     _names: ClassVar[tuple[str, ...]] = ()
@@ -29,7 +29,7 @@ class Record:
         own = vars(self)
         own.update(zip(self._names, values, strict=False))
         if len(values) > len(self._names) or (values and not own.keys().isdisjoint(named)):
-            raise TypeError(f"{type(self).__name__}: a field too many, or given twice")
+            raise TypeError(f"{type(self).__name__}: too many fields, or one given twice")
         own.update(named)
         for name, default, factory in self._optional:
             if name not in own:
@@ -51,13 +51,13 @@ class Record:
         return hash(tuple(getattr(self, name) for name in self._names))
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names)
-        return f"{type(self).__qualname__}({told})"
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names)
+        return f"{type(self).__qualname__}({values})"
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(cls: C) -> C:
-    """Take a class's annotations as the fields of its records, in their order."""
+    """Make the annotations of a class the fields of its records, in their order."""
     made = dataclass(init=False, repr=False, eq=False, match_args=False)(cls)
     known = fields(made)
     made._names = tuple(f.name for f in known)
@@ -77,29 +77,29 @@ CHANNELS = (
 """Per-token quantities that a `Tokens` event may carry, in the order in which viewers offer
 them.
 
-push: −∂loss/∂log π of the newest update times all tokens of the rollout. clip: 1 held at the upper
-bound, −1 at the lower, 0 free."""
+push: the grad weight, −∂loss/∂log π of the newest update times the tokens of the rollout. clip: 1
+clipped at the upper bound, −1 at the lower, 0 not clipped."""
 
 FOR_THE_LENS = ("log_ratio", "ref_gap")
-"""Two more: log π − log π_old and log π_old − log π_ref, small numbers that float16 keeps well;
-from them the lens computes a recorded rollout again."""
+"""Two more channels: log π − log π_old and log π_old − log π_ref. They are small, so float16 keeps
+them precisely; from them the lens recomputes a recorded rollout."""
 
 OWNERS = (
     "backbone", "backbone_copy", "adapters", "critic", "reference", "optimizer", "gradients",
     "kv_cache", "activations", "loss_tiles", "workspace", "fragmentation", "outside", "other",
 )  # fmt: skip
-"""Who holds memory, in the order in which viewers stack them.
+"""Owners of memory, in the order in which viewers stack them.
 
-backbone: the weights as loaded. backbone_copy: the weights again, as sampling wants them (adapter
-folded in, or dequantized). reference: adapters that only remember. loss_tiles: whatever is as wide
-as the vocabulary. workspace: what operations need while they run. fragmentation: kept free by the
-allocator. outside: not torch's: interpreter, libraries, on a GPU the context and other processes.
-other: what no owner answers for.
+backbone: the weights as loaded. backbone_copy: the weights again for sampling (adapter folded in,
+or dequantized). reference: frozen adapters of the reference policy. loss_tiles: tensors as wide as
+the vocabulary. workspace: temporary buffers of operations. fragmentation: reserved by the allocator
+but unused. outside: non-model memory, not torch's: interpreter, libraries, on a GPU the CUDA
+context and other processes. other: not attributed to an owner.
 """
 
 MEMORY_PHASES = ("load", "evaluate", "rollout", "score", "update", "forward", "backward", "step")
-"""Phases of which the memory is told, in their order. Where microbatches run one after another,
-`forward` and `backward` stand in the place of `update`."""
+"""Phases whose memory is reported, in their order. Where microbatches run one after another,
+`forward` and `backward` take the place of `update`."""
 
 PHASES = (
     "starting", "loading", "evaluating", "sampling", "grading", "scoring", "updating", "waiting",
@@ -134,16 +134,18 @@ class RunStarted(Event):
 
 @record
 class Resumed(Event):
-    """The run goes on from a checkpoint: whatever was recorded for a later step is void."""
+    """The run continues from a checkpoint: what was recorded of later steps is discarded."""
 
     kind: ClassVar[str] = "resumed"
     step: int  # steps that are kept; the next one computed is step + 1
-    origin: str = "start"  # of an engine, or "rewind": by hand, in a running one
-    before: int = 0  # where a rewind came from
+    origin: str = "start"  # "start" of an engine, or "rewind" in a running one
+    before: int = 0  # the step that was current before a rewind
 
 
 @record
 class PhaseChanged(Event):
+    """The engine began another kind of work."""
+
     kind: ClassVar[str] = "phase"
     phase: str  # one of PHASES
     step: int
@@ -153,6 +155,8 @@ class PhaseChanged(Event):
 
 @record
 class ModelLoaded(Event):
+    """The backbone is loaded."""
+
     kind: ClassVar[str] = "model"
     name: str
     architecture: str
@@ -164,7 +168,7 @@ class ModelLoaded(Event):
     quantize: str
     backend: str  # "native" (own decoder) or "transformers"
     seconds: float
-    note: str = ""  # e.g. why the slower path is taken
+    note: str = ""  # e.g. why a slower backend is used
 
 
 @record
@@ -183,8 +187,8 @@ class LaneOpened(Event):
 
 @record
 class RolloutStarted(Event):
-    """A step begins: its prompts are drawn, answers will stream. Row i answers prompt i //
-    group_size."""
+    """A step begins: its prompts are drawn, answers will stream. Row i answers prompt
+    i // group_size."""
 
     kind: ClassVar[str] = "rollout"
     step: int  # counts from 1
@@ -198,7 +202,7 @@ class RolloutStarted(Event):
 
 @record
 class Sampled(Event):
-    """Text that appeared since the last such event: `[row, new text]` pairs; rows in `ended` have
+    """New text since the last such event as `[row, text]` pairs; the rows in `ended` are
     finished."""
 
     kind: ClassVar[str] = "sampled"
@@ -216,11 +220,11 @@ class Graded(Event):
     kind: ClassVar[str] = "graded"
     step: int
     lane: str
-    text: list[str]  # the very string that was graded
+    text: list[str]  # exactly the string that was graded
     reward: list[float]
     parts: list[dict[str, float]]  # reward by part, weights applied
     correct: list[bool]
-    answer: list[str | None]  # what the grader took for the answer
+    answer: list[str | None]  # the parsed answer
     length: list[int]  # tokens, end token included
     finished: list[bool]  # False: cut at max_tokens
     # per row: (token index of the step's last token, score)
@@ -234,9 +238,9 @@ class Tokens(Event):
     """Per-token series of a finished step, packed rows one after another (see `codec.pack`).
 
     `pieces[row]` are the token texts, `len(pieces[row]) == length[row]`. A channel that the
-    algorithm does not have (value without a critic) is absent. `kl` is k3 against the reference;
-    `ratio` is the policy after the step's last but one update against the rollout policy, that is,
-    the ratio the last update saw.
+    algorithm does not have (value without a critic) is absent. `kl` is k3 to the reference; `ratio`
+    is the probability ratio that the step's last update used: the policy before that update over
+    the rollout policy.
     """
 
     kind: ClassVar[str] = "tokens"
@@ -248,7 +252,7 @@ class Tokens(Event):
 
 @record
 class After(Event):
-    """What a step's updates have made of its own tokens, measured right after them."""
+    """Log-probs of a step's tokens under the policy after its updates."""
 
     kind: ClassVar[str] = "after"
     step: int
@@ -259,7 +263,8 @@ class After(Event):
 
 @record
 class StepDone(Event):
-    """One step: rollout, scoring, updates. `metrics` holds plain floats, see `hints.METRICS`."""
+    """One finished step: rollout, scoring, updates. `metrics` are explained in
+    `analysis.metric_help`."""
 
     kind: ClassVar[str] = "step"
     step: int
@@ -272,14 +277,14 @@ class StepDone(Event):
     memory: dict[str, int]  # bytes by owner at this step's peak
     peak_memory: int  # bytes, highest so far in this run
     digest: str  # running sha256, hex
-    # bytes by phase and owner, at each phase's peak; `memory` is the phase of the step that held
-    # most; loading and evaluations since the step before are here too
+    # bytes by phase and owner at each phase's peak; `memory` is the phase with the highest one;
+    # loading and evaluations since the previous step are included here
     memory_phases: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @record
 class Evaluated(Event):
-    """Held-out prompts that training never draws."""
+    """An evaluation on test prompts, which training never draws."""
 
     kind: ClassVar[str] = "eval"
     step: int
@@ -295,7 +300,7 @@ class Evaluated(Event):
 
 @record
 class Switched(Event):
-    """The lane changed its algorithm; what was kept and what was reset, in words for the screen."""
+    """The lane changed its algorithm; `kept` and `reset` say in words what became of its state."""
 
     kind: ClassVar[str] = "switch"
     step: int  # steps done when it happened
@@ -311,6 +316,8 @@ class Switched(Event):
 
 @record
 class SettingChanged(Event):
+    """A setting of a lane, or of the whole lab, has a new value."""
+
     kind: ClassVar[str] = "set"
     step: int
     lane: str
@@ -322,8 +329,8 @@ class SettingChanged(Event):
 
 @record
 class CriticChanged(Event):
-    """The critic came, warmed up, or went. `explained_variance` is None where it was not measured
-    yet."""
+    """A critic was added, is warmed up, or was removed. `explained_variance` is None until it is
+    measured."""
 
     kind: ClassVar[str] = "critic"
     step: int
@@ -335,20 +342,20 @@ class CriticChanged(Event):
 
 @record
 class LensMade(Event):
-    """A step's rollout was looked at under every algorithm; the file holds what was seen."""
+    """A step's rollout was scored under every algorithm; the result is in a file."""
 
     kind: ClassVar[str] = "lens"
     step: int
     lane: str
     path: str  # relative to the run directory; the object of `grpolab lens --json`
-    parameters: bool  # the gradients were compared on the adapter's parameters too
+    parameters: bool  # gradients were compared on the adapter's parameters too
     loss: dict[str, float]  # by algorithm
 
 
 @record
 class KlEstimate(Record):
-    """One estimator of the KL: its value against the exact one, and its gradient in the loss and
-    in the reward against the exact gradient (cosine; distance in lengths of the exact one)."""
+    """One estimator of the KL: its value against the exact one, and its gradient, used in the loss
+    and in the reward, against the exact gradient (cosine; distance relative to its norm)."""
 
     estimator: str
     value: float
@@ -363,7 +370,7 @@ class KlEstimate(Record):
 
 @record
 class KlBenched(Event):
-    """Estimators of KL(π‖π_ref) on a fresh rollout, beside the exact KL of the same states."""
+    """Estimators of KL(π‖π_ref) on a fresh rollout, and the exact KL of the same states."""
 
     kind: ClassVar[str] = "kl-bench"
     step: int
@@ -376,7 +383,7 @@ class KlBenched(Event):
 
 @record
 class ChatAnswer(Record):
-    """One answer to a question of the user's own. The grade is None where the task cannot read the
+    """One answer to a question of the user. The grade is None where the task cannot parse the
     question."""
 
     policy: str  # "now", "reference" or "start"
@@ -386,14 +393,14 @@ class ChatAnswer(Record):
     finished: bool
     reward: float | None = None
     correct: bool | None = None
-    answer: str | None = None  # what the grader took for the answer
-    detail: str = ""  # the grader's verdict in words
+    answer: str | None = None  # the parsed answer
+    detail: str = ""  # the grade in words
 
 
 @record
 class Chatted(Event):
-    """The user asked the policy something; it was answered between two steps and nothing was
-    learned from it."""
+    """The user asked the policy something; it was answered between two steps, without training on
+    it."""
 
     kind: ClassVar[str] = "chat"
     step: int
@@ -410,6 +417,8 @@ class Chatted(Event):
 
 @record
 class Checkpointed(Event):
+    """A checkpoint was written: the run can resume here."""
+
     kind: ClassVar[str] = "checkpoint"
     step: int
     path: str  # relative to the run directory
@@ -417,6 +426,8 @@ class Checkpointed(Event):
 
 @record
 class Paused(Event):
+    """Training waits, until it is continued."""
+
     kind: ClassVar[str] = "paused"
     step: int
     origin: str = "command"
@@ -424,13 +435,15 @@ class Paused(Event):
 
 @record
 class Continued(Event):
+    """Training continues after a pause."""
+
     kind: ClassVar[str] = "continued"
     step: int
 
 
 @record
 class Refused(Event):
-    """A command or cue that could not be carried out, and why; the run goes on."""
+    """A command or cue that could not be carried out, and why; the run continues."""
 
     kind: ClassVar[str] = "refused"
     step: int
@@ -440,7 +453,7 @@ class Refused(Event):
 
 @record
 class Relieved(Event):
-    """Memory ran out, and what was done about it; the run goes on."""
+    """Memory ran out, and what was done about it; the run continues."""
 
     kind: ClassVar[str] = "relieved"
     step: int
@@ -450,7 +463,7 @@ class Relieved(Event):
 
 @record
 class Failed(Event):
-    """The work failed. `where` is the phase; `trace` stands in engine.log too."""
+    """The run failed. `where` is the phase; `trace` is in engine.log too."""
 
     kind: ClassVar[str] = "failed"
     step: int
@@ -461,14 +474,13 @@ class Failed(Event):
 
 @record
 class Ended(Event):
-    """Last event of a stretch of work."""
+    """The last event that an engine writes."""
 
     kind: ClassVar[str] = "end"
     step: int
     status: str  # "done", "interrupted", "failed"
-    seconds: dict[str, float] = field(
-        default_factory=dict
-    )  # total, startup, rollout, score, update, eval
+    # total, startup, rollout, score, update, eval
+    seconds: dict[str, float] = field(default_factory=dict)
     digest: str = ""
 
 
@@ -484,9 +496,9 @@ KINDS: dict[str, type[Event]] = {
 
 
 def at_the_peak(phases: dict[str, dict[str, int]]) -> dict[str, int]:
-    """Bytes by owner of the phase that held most; every owner is named. Of phases within a
-    hundredth of it, the one with most in use: a CPU's allocator keeps what it once had. Loading and
-    evaluation lie before the step that tells of them and do not count."""
+    """Bytes by owner of the phase with the highest total; every owner has a value. Of phases within
+    1 % of it, the one with most in use is taken, because a CPU allocator keeps what it once had.
+    Loading and evaluation come before the step that reports them and do not count."""
     phases = {k: v for k, v in phases.items() if k not in ("load", "evaluate")}
     most = max((sum(owners.values()) for owners in phases.values()), default=0)
     high = [owners for owners in phases.values() if sum(owners.values()) >= 0.99 * most]

@@ -206,7 +206,7 @@ def test_a_long_history_is_packed_and_shared() -> None:
     other.extend(made, 0, 1000)
     other.extend(made, 1100, 4000)
     assert all(len(column.newest) <= 2 * columns.BLOCK for column in made.metrics.values())
-    whole, part = (x.metrics["reward"]._held.blocks for x in (made, other))
+    whole, part = (x.metrics["reward"]._data.blocks for x in (made, other))
     shared = {id(block) for block in whole} & {id(block) for block in part}
     assert len(shared) >= len(whole) - 2 > 0
 
