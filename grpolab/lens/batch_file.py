@@ -26,7 +26,7 @@ from grpolab.errors import RequestError, nearest
 from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.record.directory import EVENTS
-from grpolab.record.index import RunLog
+from grpolab.record.index import RunIndex
 
 FORMAT = "grpolab.batch/1"
 ROUNDING = 1e-6
@@ -269,7 +269,7 @@ def from_run(run_dir: Path, step: int | None = None, lane: str | None = None) ->
     Raises RequestError where the run has no such lane or step, or did not record its tokens.
     """
     path = run_dir / EVENTS
-    log = RunLog(path)
+    log = RunIndex(path)
     try:
         path.stat()
         while log.read():

@@ -1,7 +1,7 @@
-"""Bookmarks of a run: a step worth coming back to, with a note, in a small file beside its events.
+"""Bookmarks of a run: steps with a note, in a small file beside its events.
 
-Viewers write it, live, watching or replaying; the engine never looks at it. Where the directory
-cannot be written they last as long as the viewer.
+Viewers write it, live, watching or replaying; the engine never reads it. Where the directory cannot
+be written, bookmarks last only as long as the viewer.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ LONGEST_NOTE = 200
 
 @dataclass(frozen=True, order=True)
 class Bookmark:
+    """A step of a lane, with a note."""
+
     step: int
     lane: str
     note: str = ""
 
 
 class Bookmarks:
-    """Those of one run directory, ordered by step. A file that cannot be read counts as empty."""
+    """The bookmarks of one run directory, ordered by step. An unreadable file counts as empty."""
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / FILE
@@ -34,8 +36,8 @@ class Bookmarks:
         return next((b for b in self.all if (b.step, b.lane) == (step, lane)), None)
 
     def put(self, mark: Bookmark) -> str:
-        """Set a bookmark, in the place of one at the same step and lane. Returns why the file could
-        not be written; empty if it could."""
+        """Set a bookmark, replacing one at the same step and lane. Returns why the file could not
+        be written, or an empty string."""
         mark = Bookmark(mark.step, mark.lane, mark.note[:LONGEST_NOTE])
         others = [b for b in self.all if (b.step, b.lane) != (mark.step, mark.lane)]
         self.all = sorted([*others, mark])

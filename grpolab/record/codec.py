@@ -1,8 +1,7 @@
 """Events as lines of JSON and back, and per-token channels as text and back.
 
-A line is `{"t": seconds, "kind": …, fields}`; `t` counts from the start of the run, over resumes
-too. Readers skip unknown kinds and unknown fields, so a newer engine can be watched by an older
-viewer. No torch here.
+A line is `{"t": seconds, "kind": …, fields}`; `t` counts from the start of the run, across resumes.
+Readers skip unknown kinds and fields, so an older viewer can watch a newer engine. No torch here.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ from grpolab.record import events as ev
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    """An event's, or a record's in one; in their order. Raises TypeError for anything else."""
+    """The fields of an event, or of a record in one, in their order. Raises TypeError for anything
+    else."""
     return {f.name: getattr(record, f.name) for f in fields(record)}
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN or infinity: they travel as strings and come back as floats."""
+    """JSON has no NaN or infinity: they are written as strings and read back as floats."""
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     if isinstance(value, dict):
@@ -44,7 +44,7 @@ def encode(event: ev.Event, t: float) -> str:
     record = {"t": round(t, 4), "kind": event.kind} | _fields(event)
     try:
         return _json(record)
-    except ValueError:  # a number that is none: rare, and all others are spared the walk
+    except ValueError:  # NaN or infinity: rare
         return _json(_plain(record))
 
 
@@ -56,7 +56,7 @@ _NUMBERS = frozenset(
     }
 )  # fmt: skip
 """Fields in which "nan", "inf" and "-inf" are numbers; elsewhere, as in a model's answer, they are
-words."""
+text."""
 
 
 _FIELDS = {
@@ -66,7 +66,7 @@ _FIELDS = {
     )
     for cls in ev.KINDS.values()
 }
-"""Of each event: name, whether it must be there, whether it holds numbers."""
+"""For each event, its fields: name, whether it is required, whether it contains numbers."""
 
 _MEASURED = {cls for cls, known in _FIELDS.items() if any(number for _, _, number in known)}
 
@@ -82,7 +82,7 @@ def _restore(value: Any) -> Any:
 
 
 def quick() -> Callable[[str | bytes], Any]:
-    """A reader of JSON that takes a third of json's time, and a moment to be loaded: for long runs.
+    """A JSON parser that takes a third of json's time but must be imported first: for long runs.
     What it refuses, such as half of a surrogate pair, json may still read."""
     import orjson
 
@@ -100,8 +100,8 @@ def decode(
 ) -> tuple[float, ev.Event] | None:
     """The time and the event of one line.
 
-    Returns None for a line that is torn, is not an event, is of an unknown kind or lacks a field:
-    a reader goes on.
+    Returns None for a line that is incomplete, is no event, is of an unknown kind or lacks a field:
+    readers skip it.
     """
     try:
         record = loads(line)
@@ -129,8 +129,8 @@ def pack(values: bytes) -> str:
 
 
 def unpack(text: str, lengths: list[int]) -> list[list[float]]:
-    """A channel as one list of floats for each row; rows of `lengths` tokens stand one after
-    another."""
+    """A channel as one list of floats for each row; the rows, of `lengths` tokens, are concatenated
+    in it."""
     raw = base64.b64decode(text)
     flat = struct.unpack(f"<{len(raw) // 2}e", raw)
     rows: list[list[float]] = []

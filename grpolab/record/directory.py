@@ -1,6 +1,4 @@
-"""The directory that a lab writes: scenario.yaml, events.jsonl, engine.log and checkpoints/. No
-torch here.
-"""
+"""A run directory: scenario.yaml, events.jsonl, engine.log and checkpoints/. No torch here."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ RUNS = Path("runs")
 
 
 def create(scenario: Scenario, out: Path | None = None) -> Path:
-    """A new run directory with the complete scenario in it: `out`, new or empty, or one of its own
+    """Create a run directory with the complete scenario in it: `out`, new or empty, or a new one
     under runs/.
 
     Raises RequestError where `out` cannot be used.
@@ -48,7 +46,7 @@ def create(scenario: Scenario, out: Path | None = None) -> Path:
 
 
 def fresh(name: str) -> Path:
-    """A path under runs/ that nothing has yet, with the time before the name."""
+    """A new path under runs/: the time, then the name."""
     path = RUNS / re.sub(r"[^A-Za-z0-9._-]+", "-", f"{datetime.now():%Y%m%d-%H%M%S}-{name}")
     n, found = 1, path
     while found.exists():  # two runs may start in one second
@@ -58,9 +56,8 @@ def fresh(name: str) -> Path:
 
 
 def find(ref: str, *, shipped: bool = False) -> Path:
-    """The run directory that `ref` names: a path, a name under runs/, or `last`; where `shipped`,
-    also a record that comes with the package, which is only to be read. Raises RequestError.
-    """
+    """The run directory that `ref` names: a path, a name under runs/, or `last`; with `shipped`,
+    also a record that comes with the package, which is read-only. Raises RequestError."""
     known = sorted(p.parent for p in RUNS.glob(f"*/{EVENTS}"))
     if ref == "last":
         if not known:
@@ -83,9 +80,7 @@ def find(ref: str, *, shipped: bool = False) -> Path:
 
 
 def opening(run: Path) -> ev.RunStarted | None:
-    """The run's first event: its scenario, seed and thread count. None before the engine wrote
-    it.
-    """
+    """The run's first event: its scenario, seed and thread count. None before it is written."""
     try:
         with (run / EVENTS).open("rb") as file:
             for line in file:
@@ -98,7 +93,7 @@ def opening(run: Path) -> ev.RunStarted | None:
 
 
 def ending(run: Path) -> ev.Ended | None:
-    """The run's last event, if it is an end. Reads the file from its end: a run may be large."""
+    """The run's last event if it is an end. Reads only the end of the file."""
     try:
         with (run / EVENTS).open("rb") as file:
             size = file.seek(0, 2)
@@ -117,7 +112,7 @@ def checkpoints(run: Path) -> list[tuple[int, Path]]:
 
 
 def in_force(events: list[Timed]) -> list[Timed]:
-    """The events without those that a resume made void: what the run's final state rests on."""
+    """The events without those that a resume discarded: what the run's final state rests on."""
     kept: list[Timed] = []
     for t, event in events:
         if isinstance(event, ev.Resumed):
@@ -128,7 +123,7 @@ def in_force(events: list[Timed]) -> list[Timed]:
 
 def _saved(events: list[Timed], step: int) -> int:
     """How many of these events a resume from `step` keeps: those up to its checkpoint, or to the
-    run's start.
+    start of the run.
     """
     for i in range(len(events) - 1, -1, -1):
         event = events[i][1]
@@ -140,23 +135,23 @@ def _saved(events: list[Timed], step: int) -> int:
 
 
 def recorded_dtype(events: list[Timed]) -> str | None:
-    """The dtype that the run's model computed in: `compute: auto` must choose it again."""
+    """The dtype in which the run's model computed: a rerun must use it instead of `auto`."""
     found = (e.dtype for _, e in events if isinstance(e, ev.ModelLoaded))
     dtype = next(found, None)
     return dtype if dtype in ("float32", "bfloat16") else None
 
 
 def _for_all(key: str) -> bool:
-    from grpolab.scenario.spec import lab_wide  # viewers that need no cues do not wait for it
+    from grpolab.scenario.spec import lab_wide  # slow to import, and few viewers need it
 
     return lab_wide(key)
 
 
 def recorded_cues(events: list[Timed]) -> list[dict[str, Any]]:
-    """What was done by hand in a run, as cues in the order in which it was done.
+    """The manual changes of a run as cues, in their order.
 
-    Added to the run's scenario, they make it compute what the session computed. Switches, changed
-    settings and forks count; pauses and evaluations change nothing that is learned.
+    Added to the run's scenario they reproduce the session. Switches, changed settings and forks
+    count; pauses and evaluations do not affect training.
     """
     cues: list[dict[str, Any]] = []
     planned: list[dict[str, Any]] = []
@@ -167,7 +162,7 @@ def recorded_cues(events: list[Timed]) -> list[dict[str, Any]]:
             algorithm = {"name": e.after, "preset": e.preset} | e.settings
             cues.append({"at": e.step, "do": "switch", "algorithm": algorithm, "lane": e.lane})
         elif isinstance(e, ev.SettingChanged) and _for_all(e.key):
-            # told by every lane, and meant for all of them
+            # recorded for every lane, but one change of them all
             cue = {"at": e.step, "do": "set", "key": e.key, "value": e.after}
             if e.origin == "command" and cues[-1:] != [cue]:
                 cues.append(cue)

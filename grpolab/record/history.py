@@ -1,6 +1,6 @@
-"""What a lane's finished steps measured, in compact columns: some two hundred bytes a step, where
-the events themselves take several thousand. The newest steps are kept whole, older ones are read
-from the run file when somebody asks for them.
+"""A lane's finished steps in compact columns: about two hundred bytes per step, where the events
+themselves take several thousand. The newest steps are kept as events, older ones are read from the
+run file when they are asked for.
 """
 
 from __future__ import annotations
@@ -16,49 +16,50 @@ from grpolab.record.columns import BLOCK, Column, Table
 from grpolab.record.events import StepDone
 
 KEPT_STEPS = 64
-"""Steps of a lane whose whole event stays in memory."""
+"""Steps of a lane whose event stays in memory."""
 
 LARGEST = 1 << 48
-"""No step counts as much: thousands of such steps could be added up in 64 bits."""
+"""Larger counts are taken to be damaged: thousands of this size still add up in 64 bits."""
 
 Axis = Literal["step", "update", "sample", "token", "time"]
 Count = Literal["update", "sample", "token"]
 
 AXES: tuple[Axis, ...] = ("step", "update", "sample", "token", "time")
-"""What a curve can be drawn over: the step's number; optimizer steps, answers sampled and answer
-tokens so far; recorded seconds since the run's start."""
+"""The x axes of curves: the step's number; optimizer steps, answers and answer tokens so far;
+recorded seconds since the start of the run."""
 
 
 def _whole(value: Any) -> int:
-    """A count, as far as it is one: a run file may hold anything."""
+    """A count, or 0 if it is none: a run file may contain anything."""
     return int(value) if isinstance(value, int | float) and abs(value) < LARGEST else 0
 
 
 def _moved(rows: array[int] | range, by: int) -> array[int] | range:
-    """All of them so much higher."""
+    """All rows, shifted."""
     if isinstance(rows, range):
         return range(rows.start + by, rows.stop + by)
     return array("I", [n + by for n in rows]) if by else rows
 
 
 class Samples:
-    """Counts the answers that a lane's steps sample. Groups that were replaced count, and so do
-    the rollouts that only a critic learned from."""
+    """Counts the answers that a lane's steps sample. Replaced groups count, and so do the rollouts
+    of value pretraining."""
 
     def __init__(self) -> None:
         self._shape = (0, 0)  # of the newest rollout: prompts, group size
-        self._pretraining: set[str] = set()  # a resumed run may tell the same one twice
+        self._pretraining: set[str] = set()  # a resumed run may record the same one twice
 
     def rollout(self, prompts: int, group_size: int) -> None:
-        self._shape = prompts, group_size  # the last of a step has all its prompts
+        """A rollout begins; the last one of a step has all its prompts."""
+        self._shape = prompts, group_size
 
     def sampling(self, detail: str) -> None:
-        """What a sampling phase says of itself."""
+        """A sampling phase begins; `detail` says for what."""
         if detail.startswith("value pretraining"):
             self._pretraining.add(detail)
 
     def done(self, metrics: Mapping[str, Any]) -> int:
-        """Answers of the step that is finished now."""
+        """The number of answers of the step that is finished now."""
         prompts, group_size = self._shape
         groups = prompts * (1 + len(self._pretraining)) + _whole(metrics.get("groups_replaced"))
         self._shape, self._pretraining = (0, group_size), set()
@@ -68,8 +69,8 @@ class Samples:
 class Steps(Sequence[StepDone]):
     """A lane's finished steps, oldest first; row 0 is the first of them.
 
-    An item is the step's whole event. Of older steps it is fetched from the run file if there is
-    one, and else made from the columns: without digest and `memory_phases`.
+    An item is the step's event. For older steps it is read from the run file if there is one, else
+    rebuilt from the columns, without digest and `memory_phases`.
     """
 
     def __init__(self, lane: str = "") -> None:
@@ -79,7 +80,7 @@ class Steps(Sequence[StepDone]):
         self.seconds: dict[str, Column] = {}
         self.memory: dict[str, Column] = {}
         self.counts: dict[str, Column] = {}  # update, sample, token; and the peak in bytes
-        self.phases: dict[str, tuple[int, dict[str, int]]] = {}  # as last seen, and in which row
+        self.phases: dict[str, tuple[int, dict[str, int]]] = {}  # row and bytes, as last measured
         self._algorithm: list[tuple[int, str]] = []  # from which row on
         self._step = array("i")
         self._time = array("d")
@@ -87,10 +88,10 @@ class Steps(Sequence[StepDone]):
         self._recent: deque[StepDone] = deque(maxlen=KEPT_STEPS)
         self._tables: list[Table] = []  # of each of `_columns`
 
-    # --- taking in ---
+    # --- adding and removing steps ---
 
     def append(self, done: StepDone, time: float = 0.0, samples: int = 0) -> None:
-        """A step that was finished at a recorded time, with so many answers sampled."""
+        """Add a step that finished at a recorded time and sampled so many answers."""
         row = len(self._step)
         if not self._tables:
             self._tables = [Table(columns) for columns in self._columns()]
@@ -108,11 +109,10 @@ class Steps(Sequence[StepDone]):
         if not self._algorithm or self._algorithm[-1][1] != done.algorithm:
             self._algorithm.append((row, done.algorithm))
         self._recent.append(done)
-        self._step.append(done.step)  # last: who reads in another thread counts these
+        self._step.append(done.step)  # last: readers in other threads count these
 
     def extend(self, other: Steps, start: int, stop: int) -> None:
-        """Rows of another history, behind the own ones. Costs little: their columns share
-        most of what they hold."""
+        """Append rows of another history. Cheap: the columns share their packed blocks."""
         if stop <= start:
             return
         self._tables = []
@@ -134,7 +134,7 @@ class Steps(Sequence[StepDone]):
         self._step.extend(other._step[start:stop])
 
     def cut(self, step: int) -> None:
-        """Forget the steps behind this one."""
+        """Remove the steps after this one."""
         self._so_far, self._tables = {}, []
         rows = bisect_right(self._step, step)
         gone = len(self._step) - rows
@@ -154,7 +154,7 @@ class Steps(Sequence[StepDone]):
     def _columns(self) -> tuple[dict[str, Column], ...]:
         return self.metrics, self.seconds, self.memory, self.counts
 
-    # --- looking ---
+    # --- reading ---
 
     def __len__(self) -> int:
         return len(self._step)
@@ -176,7 +176,7 @@ class Steps(Sequence[StepDone]):
         return found or self._made(row)
 
     def __iter__(self) -> Iterator[StepDone]:
-        """All of them; the older ones from their columns, without a look at the file."""
+        """All steps; older ones are rebuilt from the columns, without reading the file."""
         whole = len(self) - len(self._recent)
         yield from map(self._made, range(whole))
         yield from islice(self._recent, 0, None)
@@ -188,13 +188,20 @@ class Steps(Sequence[StepDone]):
 
         counts = {name: _whole(n) for name, n in values(self.counts).items()}
         return StepDone(
-            self._step[row], self.lane, self.algorithm(row), values(self.metrics),
-            values(self.seconds), counts["update"], counts["token"],
-            {name: int(n) for name, n in values(self.memory).items()}, counts["peak"], "",
-        )  # fmt: skip
+            step=self._step[row],
+            lane=self.lane,
+            algorithm=self.algorithm(row),
+            metrics=values(self.metrics),
+            seconds=values(self.seconds),
+            updates=counts["update"],
+            tokens=counts["token"],
+            memory={name: int(n) for name, n in values(self.memory).items()},
+            peak_memory=counts["peak"],
+            digest="",
+        )
 
     def algorithm(self, row: int) -> str:
-        """The algorithm that a row's step was computed with."""
+        """The algorithm with which a row's step was computed."""
         at = bisect_right(self._algorithm, row, key=lambda c: c[0]) - 1
         return self._algorithm[at][1] if at >= 0 else ""
 
@@ -208,12 +215,12 @@ class Steps(Sequence[StepDone]):
         return self[row] if row >= 0 else None
 
     def of(self, step: int) -> StepDone | None:
-        """This very step."""
+        """Exactly this step, or None."""
         row = self.row(step)
         return self[row] if row >= 0 and self._step[row] == step else None
 
     def axis(self, name: Axis) -> array[Any]:
-        """What each row's x is on this axis; one number a row, rising. Not to be changed."""
+        """The x of each row on an axis, rising. Do not change it."""
         if name == "step":
             return self._step
         if name == "time":
@@ -226,7 +233,7 @@ class Steps(Sequence[StepDone]):
         return so_far
 
     def series(self, metric: str, axis: Axis = "step") -> tuple[array[Any], array[Any]]:
-        """x and values of one metric, where it was measured. Not to be changed."""
+        """x and values of one metric where it was measured. Do not change them."""
         column, x = self.metrics.get(metric), self.axis(axis)
         if column is None:
             return array("d"), array("d")
@@ -240,7 +247,7 @@ class Steps(Sequence[StepDone]):
         return array(x.typecode, [x[row] for row in rows])
 
     def between(self, metric: str, after: int, upto: int, most: int | None = None) -> array[float]:
-        """What the steps behind one and up to another measured; at most so many, the first ones."""
+        """The values of the steps after one and up to another; at most the first `most`."""
         column = self.metrics.get(metric)
         if column is None:
             return array("d")
@@ -248,13 +255,13 @@ class Steps(Sequence[StepDone]):
         return column.part(start, stop if most is None else min(stop, start + most))
 
     def total(self, name: Count) -> int:
-        """Of all steps together."""
+        """The sum over all steps."""
         column = self.counts.get(name)
         return sum(map(_whole, column.part())) if column is not None else 0
 
     @property
     def peak(self) -> int:
-        """The most bytes that were in use until any of them was finished."""
+        """The highest recorded peak memory in bytes."""
         column = self.counts.get("peak")
         return max(map(_whole, column.part()), default=0) if column is not None else 0
 

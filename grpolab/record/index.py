@@ -1,8 +1,9 @@
-"""An index of a run file: where each event stands, and when it came. It grows with the file.
+"""An index of a run file: where each event is in the file, and when it was written. It grows with
+the file.
 
-One pass reads every line but parses only the small ones: of the rollouts, which are nearly all of
-the file, it remembers the places. Events that are rare are kept, finished steps go into columns.
-One thread may read on while another looks at what has been indexed so far: `lines` is raised last.
+One pass reads every line but parses only the small ones: of rollouts, which are most of the file,
+it stores the positions. Rare events are kept, finished steps go into columns. One thread may
+continue reading while another uses what is indexed so far: `lines` is raised last.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from grpolab.record.history import Samples, Steps
 from grpolab.record.tail import Timed
 
 CHUNK = 1 << 21
-"""Bytes that are read at once."""
+"""Bytes that are read at a time."""
 
 LONG = 1 << 24
-"""Bytes of a file for which a quicker reader of JSON is worth its import."""
+"""Bytes of a file from which a faster JSON parser is worth its import."""
 
 _KINDS = tuple(ev.KINDS)
 _CODE = {kind: code for code, kind in enumerate(_KINDS)}
@@ -34,20 +35,20 @@ _HEAD = re.compile(
     rb'\{"t":([-+.0-9eE]+),"kind":"([a-z-]+)"(?:,"step":(\d+),"lane":"((?:[^"\\]|\\.)*)")?'
 )
 PARTS = ("graded", "tokens", "after")
-"""Kinds of events that belong to a rollout and come once for it, after it was sampled."""
+"""Kinds of events that belong to a rollout: each is written once for it, after sampling."""
 
 _PARTS = {kind.encode(): kind for kind in PARTS}
-_LAZY = {k: _CODE[k.decode()] for k in (b"sampled", b"phase", *_PARTS)}  # parsed when looked at
+_LAZY = {k: _CODE[k.decode()] for k in (b"sampled", b"phase", *_PARTS)}  # parsed on demand
 _PHASES = b',"memory_phases":'  # the last field of a finished step
 _PRETRAINING = b"value pretraining"  # such a phase counts samples, see history.Samples
 
 
-class LaneLog:
-    """One lane's steps and rollouts in the order of the file, also those that a resume made void.
-    Line 0 stands for none: it is the run's."""
+class LaneIndex:
+    """One lane's steps and rollouts in the order of the file, those that a resume discarded
+    included. Line 0 means none: it is the run's own."""
 
     def __init__(self, name: str) -> None:
-        self.steps = Steps(name)  # without those that came when the log was thin
+        self.steps = Steps(name)  # without those read while the index was thin
         self.step = array("i")
         self.step_line = array("I")
         self.rollout_step = array("i")
@@ -56,7 +57,7 @@ class LaneLog:
         self.samples = Samples()
         self.evals: list[ev.Evaluated] = []
         self.eval_line = array("I")
-        self.evals_again: list[int] = []  # entries of a step that the one before is of: they count
+        self.evals_again: list[int] = []  # entries for the same step as the one before: these count
 
     def evaluated(self, line: int, e: ev.Evaluated) -> None:
         if self.evals and self.evals[-1].step == e.step:
@@ -78,7 +79,7 @@ class LaneLog:
         self.step_line.append(line)
 
     def seen(self, kind: str, line: int, step: int) -> None:
-        """A part of a step's newest rollout stands in this line."""
+        """This line is a part of a step's newest rollout."""
         at = len(self.rollout_line) - 1
         while at >= 0 and self.rollout_step[at] > step:
             at -= 1
@@ -86,35 +87,37 @@ class LaneLog:
             self.parts[kind][at] = line
 
     def part(self, kind: str, entry: int, lines: int) -> int:
-        """The line of a rollout's part, if it is one of the first `lines`; else 0."""
+        """The line of a part of a rollout if it is among the first `lines`, else 0."""
         line = self.parts[kind][entry]
         return line if line < lines else 0
 
 
-class RunLog:
+class RunIndex:
+    """The index of one run file. `read` extends it; all other methods look things up in it."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines = 0  # events that are indexed; all below are of so many
-        self.at = array("Q")  # byte at which each begins
-        self.due = array("d")  # recorded time at which it and all before it have come
+        self.at = array("Q")  # byte offset of each
+        self.due = array("d")  # recorded time by which it and all before it were written
         self.kind = bytearray()  # see `code`
         self.rare: list[tuple[int, float, ev.Event]] = []  # line, time, event
-        self.resumes: list[tuple[int, int]] = []  # line, and the step that was gone back to
-        self.lanes: dict[str, LaneLog] = {}
-        self.ends = array("d")  # times at which a step was finished, each once
+        self.resumes: list[tuple[int, int]] = []  # line, and the step from which the run resumed
+        self.lanes: dict[str, LaneIndex] = {}
+        self.ends = array("d")  # times at which a step finished, without duplicates
         self.start: float | None = None  # when the first rollout began
         self.end = 0  # bytes indexed
-        # for who folds what follows: of the steps only the places, of what streams nothing
+        # set by a viewer that folds new events itself: only positions of steps, no streamed text
         self.thin = False
         self._buffer = bytearray(CHUNK)
         self._loads: Callable[[str | bytes], Any] = json.loads
         self._names: dict[bytes, str] = {}
-        self._file: io.FileIO | None = None  # read on
-        self._looked: io.FileIO | None = None  # looked up
+        self._file: io.FileIO | None = None  # for `read`
+        self._looked: io.FileIO | None = None  # for looking up
 
     @staticmethod
     def code(kind: str) -> int:
-        """The number under which a kind stands in `kind`."""
+        """The number that stands for a kind in `kind`."""
         return _CODE[kind]
 
     @property
@@ -127,19 +130,18 @@ class RunLog:
             if file is not None:
                 file.close()
 
-    # --- reading on ---
+    # --- reading ---
 
     def behind(self) -> int:
-        """Bytes of the file that are not indexed."""
+        """Bytes of the file that are not indexed yet."""
         try:
             return self.path.stat().st_size - self.end
         except OSError:
             return 0
 
     def read(self, events: list[Timed] | None = None) -> bool:
-        """Index what follows, about a chunk of it. False: there is nothing new. A torn last line
-        waits for its end. Every new event is put into `events` where it is given.
-        """
+        """Index about a chunk of the rest of the file. False: there is nothing new. An incomplete
+        last line is left for later. New events are appended to `events` if it is given."""
         if self._file is None:
             try:
                 self._file = io.FileIO(self.path)
@@ -155,7 +157,7 @@ class RunLog:
                 break
             if got < len(self._buffer):
                 return False
-            self._buffer = bytearray(2 * len(self._buffer))  # one line is longer than it
+            self._buffer = bytearray(2 * len(self._buffer))  # a line is longer than the buffer
         a, base = 0, self.end
         while a <= stop:
             if events is None and (a := self._skim(a, stop, base)) > stop:
@@ -170,8 +172,8 @@ class RunLog:
         return True
 
     def _skim(self, a: int, stop: int, base: int) -> int:
-        """Index lines from `a` on that are parsed only when somebody looks; where the first other
-        one begins."""
+        """Index lines from `a` on that need no parsing; returns where the first other line begins.
+        """
         buffer, find, match, lazy = self._buffer, self._buffer.find, _HEAD.match, _LAZY.get
         while a <= stop:
             b = find(b"\n", a, stop + 1)
@@ -182,12 +184,12 @@ class RunLog:
             code = lazy(kind)
             if code is None:
                 break
-            if kind == b"phase":  # some of them tell how many answers were sampled
+            if kind == b"phase":  # some of them count samples
                 if find(_PRETRAINING, a, b) >= 0:
                     break
             elif step is None:
                 break
-            if buffer[b - 1] == 0x7D:  # }: it is not torn
+            if buffer[b - 1] == 0x7D:  # }: the line is complete
                 self._add(base + a, float(t), code)
                 if kind in _PARTS:
                     self._lane(lane).seen(_PARTS[kind], len(self.at) - 1, int(step))
@@ -195,10 +197,10 @@ class RunLog:
         return a
 
     def _line(self, a: int, b: int, at: int, events: list[Timed] | None) -> None:
-        """Parse the line that stands at a to b in the buffer, and index it."""
+        """Parse the line at a to b in the buffer, and index it."""
         line = bytes(self._buffer[a:b])
         if events is None and line.endswith(b"}}}") and (cut := line.rfind(_PHASES)) > 0:
-            line = line[:cut] + b"}"  # half of a step's line, which nobody needs here
+            line = line[:cut] + b"}"  # half of a step's line, not needed here
         timed = codec.decode(line, self._loads)
         if timed is None:
             return
@@ -216,21 +218,21 @@ class RunLog:
         due.append(due[-1] if due and due[-1] > t else t)
         self.kind.append(code)
 
-    def _lane(self, written: bytes) -> LaneLog:
+    def _lane(self, written: bytes) -> LaneIndex:
         name = self._names.get(written)
         if name is None:
             name = self._names[written] = str(json.loads(b'"' + written + b'"'))
         return self._of(name)
 
-    def _of(self, name: str) -> LaneLog:
+    def _of(self, name: str) -> LaneIndex:
         lane = self.lanes.get(name)
         if lane is None:
-            lane = LaneLog(name)
-            self.lanes = self.lanes | {name: lane}  # a new one: somebody may be looking through it
+            lane = LaneIndex(name)
+            self.lanes = self.lanes | {name: lane}  # a new dict: another thread may be iterating
         return lane
 
     def _take(self, line: int, t: float, event: ev.Event) -> None:
-        """An event that was parsed."""
+        """Index a parsed event."""
         match event:
             case ev.RolloutStarted():
                 self._of(event.lane).begun(line, event)
@@ -247,7 +249,7 @@ class RunLog:
                 pass
             case ev.PhaseChanged() if _PRETRAINING.decode() not in event.detail:
                 pass
-            case _ if event.kind in PARTS:  # its fields stand in an order of their own
+            case _ if event.kind in PARTS:  # where lines are not skimmed
                 lane = self._of(event.lane)  # pyright: ignore[reportAttributeAccessIssue]
                 lane.seen(event.kind, line, event.step)  # pyright: ignore[reportAttributeAccessIssue]
             case _:
@@ -260,15 +262,14 @@ class RunLog:
     # --- looking up ---
 
     def event(self, line: int) -> Timed | None:
-        """The event of a line, read again; None where it cannot be."""
+        """The event of a line, read from the file; None where that fails."""
         try:
             return codec.decode(self.raw(line))
         except OSError:
             return None
 
     def raw(self, line: int) -> bytes:
-        """A line of the file as it stands there, without its end; from any thread. Raises
-        OSError."""
+        """A line of the file without its newline; from any thread. Raises OSError."""
         at = self.at[line]
         stop = self.at[line + 1] if line + 1 < len(self.at) else self.end
         if self._looked is None or self._looked.closed:
@@ -280,15 +281,15 @@ class RunLog:
         return bytes(data.partition(b"\n")[0])
 
     def events(self, first: int, stop: int) -> list[Timed]:
-        """The events of some lines."""
+        """The events of the lines `first` to `stop`."""
         found = (self.event(line) for line in range(first, stop))
         return [timed for timed in found if timed is not None]
 
     def _stretches(
         self, steps: array[int], line: array[int], lines: int
     ) -> Iterator[tuple[int, int]]:
-        """Of entries with these steps and lines, those that are in force after so many lines: from
-        one to before another, newest stretch first. Steps rise within a stretch."""
+        """The entries, given by steps and lines, that are valid after so many lines (not discarded
+        by a resume), as ranges, newest first. Steps rise within a range."""
         stop, bound = bisect_left(line, lines), 1 << 31
         for at, step in reversed(self.resumes):
             if at < lines:
@@ -298,7 +299,7 @@ class RunLog:
         yield 0, bisect_right(steps, bound, 0, stop)
 
     def find(self, steps: array[int], line: array[int], lines: int, step: int) -> int:
-        """The entry of a step that is in force after so many lines; −1 if there is none."""
+        """The valid entry of a step after so many lines; −1 if there is none."""
         for first, stop in self._stretches(steps, line, lines):
             at = bisect_right(steps, step, first, stop) - 1
             if at >= first and steps[at] == step:
@@ -306,8 +307,8 @@ class RunLog:
         return -1
 
     def newest(self, steps: array[int], line: array[int], lines: int, count: int) -> dict[int, int]:
-        """The newest entries that are in force after so many lines, at most `count`, oldest first:
-        entry by step."""
+        """The newest valid entries after so many lines, at most `count`, oldest first: entry by
+        step."""
         found: dict[int, int] = {}
         for first, stop in self._stretches(steps, line, lines):
             for at in range(stop - 1, first - 1, -1):
@@ -317,7 +318,7 @@ class RunLog:
         return dict(sorted(found.items()))
 
     def finished(self, step: int) -> float | None:
-        """When a step was finished in every lane that made it, as far as is known."""
+        """When a step was finished in all lanes that have it, as far as is known."""
         found = [
             self.due[lane.step_line[at]]
             for lane in self.lanes.values()
@@ -325,10 +326,10 @@ class RunLog:
         ]
         return max(found, default=None)
 
-    def rollouts(self, lane: LaneLog, lines: int, count: int = 1 << 31) -> dict[int, int]:
-        """The newest rollouts of a lane that are in force after so many lines: entry by step."""
+    def rollouts(self, lane: LaneIndex, lines: int, count: int = 1 << 31) -> dict[int, int]:
+        """The newest valid rollouts of a lane after so many lines: entry by step."""
         return self.newest(lane.rollout_step, lane.rollout_line, lines, count)
 
     def rare_upto(self, lines: int) -> list[tuple[int, float, ev.Event]]:
-        """Those rare events that stand in the first so many lines."""
+        """The rare events among the first `lines` lines."""
         return self.rare[: bisect_left(self.rare, lines, key=lambda r: r[0])]

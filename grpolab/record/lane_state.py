@@ -1,4 +1,6 @@
-"""What a viewer knows of one lane: its steps, what was changed, and its rollouts."""
+"""What a viewer knows of one lane: its steps, evaluations, changes (`LaneState`) and the answers of
+each step (`RolloutView`).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,10 @@ from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.record.history import Axis, Samples, Steps
 
-# --- rollout_view ---
-# One step's answers, as far as they are known.
-
 
 @dataclass
 class RolloutView:
-    """One step's answers: streaming first, then graded, then with their per-token channels."""
+    """One step's answers: while they stream, once they are graded, then with per-token channels."""
 
     step: int
     algorithm: str
@@ -27,7 +26,7 @@ class RolloutView:
     max_tokens: int
     text: list[str] = field(default_factory=list)
     ended: set[int] = field(default_factory=set)
-    # factories, so that one which is not read yet lacks them: see recall.Stored
+    # factories, so that one which is not read yet lacks these attributes: see seek.Stored
     position: int = field(default_factory=int)
     graded: ev.Graded | None = field(default_factory=lambda: None)
     tokens: ev.Tokens | None = field(default_factory=lambda: None)
@@ -35,11 +34,17 @@ class RolloutView:
 
     @classmethod
     def of(cls, e: ev.RolloutStarted, *more: ev.Event) -> RolloutView:
-        """A rollout as its events tell it: begun, perhaps graded, perhaps with its tokens,
-        perhaps with these after the updates."""
+        """A rollout from its events: its start, and what there is of grades, tokens and log-probs
+        after the updates."""
         rows = len(e.prompts) * e.group_size
         view = cls(
-            e.step, e.algorithm, e.prompts, e.difficulty, e.group_size, e.max_tokens, [""] * rows
+            step=e.step,
+            algorithm=e.algorithm,
+            prompts=e.prompts,
+            difficulty=e.difficulty,
+            group_size=e.group_size,
+            max_tokens=e.max_tokens,
+            text=[""] * rows,
         )
         for event in more:
             if isinstance(event, ev.Graded):
@@ -54,7 +59,7 @@ class RolloutView:
         self.graded = e
         self.text = list(e.text)
         self.ended = set(range(len(e.text)))
-        self.position = max([self.position, *e.length])  # how it was sampled may not be read again
+        self.position = max([self.position, *e.length])  # the sampled events may not have been read
 
     def rows(self, prompt: int) -> range:
         """Row numbers of one prompt's group."""
@@ -65,8 +70,8 @@ class RolloutView:
         return {}
 
     def channel(self, name: str) -> list[list[float]] | None:
-        """Per-token values of every row, or None while they are not known or where the algorithm
-        has none."""
+        """Per-token values of every row, or None if they are not known yet or the algorithm has
+        none."""
         packed = self.packed().get(name)
         if self.tokens is None or packed is None:
             return None
@@ -76,8 +81,8 @@ class RolloutView:
         return self._channels[name]
 
     def packed(self) -> dict[str, str]:
-        """The channels that are known, as they came: the step's, and `after` where its tokens were
-        measured once more after the updates."""
+        """The known channels in packed form: the step's, and `after` if log-probs were measured
+        after the updates."""
         known = {} if self.tokens is None else self.tokens.channels
         return known if self.after is None else known | {"after": self.after.change}
 
@@ -90,15 +95,15 @@ class RolloutView:
 
 
 class Archive(Protocol):
-    """Where a state's past can be looked up: the run file."""
+    """Where earlier steps can be looked up: the run file."""
 
     def done(self, lane: str, step: int) -> ev.StepDone | None: ...
 
     def rollout(self, lane: str, step: int) -> RolloutView | None: ...
 
 
-class Made(NamedTuple):
-    """How many of a lane's changes, switches and settings in force a checkpoint keeps."""
+class Counts(NamedTuple):
+    """How many changes, switches and entries of its history a lane has, as at a checkpoint."""
 
     changes: int
     switches: int
@@ -107,6 +112,8 @@ class Made(NamedTuple):
 
 @dataclass
 class LaneState:
+    """One lane: its current algorithm and settings, and what was recorded of it."""
+
     name: str
     algorithm: str
     preset: str
@@ -123,8 +130,8 @@ class LaneState:
     benches: list[ev.KlBenched] = field(default_factory=list)
     chats: list[ev.Chatted] = field(default_factory=list)
     rollouts: dict[int, RolloutView] = field(default_factory=dict)
-    history: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)  # see began
-
+    # after which step which algorithm, preset and settings began
+    history: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)
     samples: Samples = field(default_factory=Samples)
     archive: Archive | None = None
 
@@ -135,22 +142,22 @@ class LaneState:
         self.began(self.opened)
 
     @property
-    def made(self) -> Made:
-        """How much was done to it until now."""
-        return Made(len(self.changes), len(self.switches), len(self.history))
+    def counts(self) -> Counts:
+        """The current counts."""
+        return Counts(len(self.changes), len(self.switches), len(self.history))
 
-    def new_since(self, step: int, saved: dict[str, Made] | None) -> bool:
-        """Whether it was forked after this step, or after its checkpoint, which holds `saved`."""
+    def new_since(self, step: int, saved: dict[str, Counts] | None) -> bool:
+        """Whether the lane was forked after this step, or after its checkpoint; `saved` are the
+        lanes of that checkpoint, if it is known."""
         new = step == 0 and bool(self.parent) if saved is None else self.name not in saved
         return new or self.opened > step
 
-    def made_before(self, step: int) -> Made:
-        """The same after so many steps, where no checkpoint tells; at the start nothing was
-        done."""
+    def counts_at(self, step: int) -> Counts:
+        """The counts after a step, from the lists themselves: for a step without a checkpoint."""
         last = step if step else -1
         changes = sum(c.step <= last for c in self.changes)
         switches = sum(s.step <= last for s in self.switches)
-        return Made(changes, switches, sum(h[0] <= last for h in self.history))
+        return Counts(changes, switches, sum(h[0] <= last for h in self.history))
 
     @property
     def last(self) -> ev.StepDone | None:
@@ -158,31 +165,30 @@ class LaneState:
 
     @property
     def rollout(self) -> RolloutView | None:
-        """The newest rollout, perhaps still streaming."""
+        """The newest rollout; it may still be streaming."""
         return next(reversed(self.rollouts.values())) if self.rollouts else None
 
     def rollout_at(self, step: int) -> RolloutView | None:
-        """The rollout of any step, be it out of the run file."""
+        """The rollout of any step, from the run file if it is no longer in memory."""
         kept = self.rollouts.get(step)
         if kept is None and self.archive is not None:
             return self.archive.rollout(self.name, step)
         return kept
 
     def series(self, metric: str, axis: Axis = "step") -> tuple[array[Any], array[Any]]:
-        """x and values of one metric, where it was measured: parts of the history, not to be
-        changed."""
+        """x and values of one metric where it was measured. Do not change them."""
         return self.steps.series(metric, axis)
 
     def axis(self, name: Axis) -> array[Any]:
-        """Each finished step's place on this axis: its number, or updates, answers, tokens and
+        """The place of each finished step on an axis: its number, or updates, answers, tokens or
         recorded seconds so far."""
         return self.steps.axis(name)
 
     def in_force(self, step: int) -> tuple[str, str, dict[str, Any]]:
-        """Algorithm, preset and settings under which a step was, or will be, computed."""
+        """Algorithm, preset and settings with which a step was, or will be, computed."""
         found = next((h for h in reversed(self.history) if h[0] < step), self.history[0])
         return found[1:]
 
     def began(self, step: int) -> None:
-        """What is in force now came after this step."""
+        """Note that the current algorithm and settings apply from after this step."""
         self.history.append((step, self.algorithm, self.preset, self.settings))

@@ -1,6 +1,7 @@
-"""Several recorded runs as one, each run's lanes side by side: what `replay` shows of a comparison.
+"""Several recorded runs merged into one, each run's lanes side by side: what `replay` shows of a
+comparison.
 
-Works on the lines of the run files, and writes a run file of its own; the runs stay as they are.
+It works on the lines of the run files and writes a new run file; the runs are not changed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ OF_A_LANE = frozenset({
     "lane", "rollout", "graded", "tokens", "after", "step", "eval", "switch", "set", "critic",
     "kl-bench", "chat",
 })  # fmt: skip
-"""Kinds of events that are taken over; the others speak of one engine's doings."""
+"""Kinds of events that are merged; the others are about one engine process."""
 
 MOST_WITH_TOKENS = 8
-"""Of more runs than this the per-token channels stay in their own files: they are most of it."""
+"""With more runs than this, per-token channels are left out: they are most of the data."""
 
 
 def runs_of(refs: Sequence[str]) -> list[Path]:
@@ -43,7 +44,7 @@ def _inside(ref: str) -> list[Path]:
 
 
 def merge(runs: Sequence[Path], folder: Path) -> Path:
-    """Write the runs into one run file in `folder`. Raises RequestError where none has begun."""
+    """Write the runs into one run file in `folder`. Raises RequestError if none has started."""
     begun = [run for run in runs if directory.opening(run) is not None]
     if not begun:
         raise RequestError(f"nothing is recorded in any of the {len(runs)} runs")
@@ -67,7 +68,7 @@ def merge(runs: Sequence[Path], folder: Path) -> Path:
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
-    """What the runs' lanes are called: the directories, with their parents where two are alike."""
+    """Names for the runs' lanes: the directories, with their parents where two are the same."""
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):
         names = [f"{run.resolve().parent.name}/{run.resolve().name}" for run in runs]
@@ -78,7 +79,7 @@ Events = list[tuple[float, dict[str, Any]]]
 
 
 def _read(run: Path, name: str, kinds: frozenset[str]) -> tuple[dict[str, Any], Events, float]:
-    """A run's first event, those of its lanes under their new names, and when it ended."""
+    """A run's first event, the events of its lanes with their new names, and its last time."""
     head: dict[str, Any] = {}
     kept: Events = []
     last = 0.0
@@ -88,7 +89,7 @@ def _read(run: Path, name: str, kinds: frozenset[str]) -> tuple[dict[str, Any], 
         last = max(last, t)
         if kind == "run":
             head = head or record
-        elif kind == "resumed":  # what came after it is void, and was recorded again
+        elif kind == "resumed":  # later steps were discarded, and recorded again
             kept = [(at, r) for at, r in kept if r["step"] <= record["step"]]
         else:
             lane = record["lane"]
@@ -104,7 +105,7 @@ def _lanes(run: Path) -> set[str]:
 
 
 def _records(run: Path, kinds: frozenset[str]) -> Iterator[dict[str, Any]]:
-    """Whole lines of these kinds; others are not even parsed."""
+    """The complete lines of these kinds; others are not parsed."""
     marks = [f'"kind":"{kind}"'.encode() for kind in kinds]
     with (run / EVENTS).open("rb") as file:
         for line in file:

@@ -1,4 +1,5 @@
-"""Search over all answers of a run: what is wanted, and the answers that are it. No torch here."""
+"""Search over all answers of a run: a filter (`Wanted`) and what it finds (`Results`). No torch
+here."""
 
 from __future__ import annotations
 
@@ -12,24 +13,24 @@ from typing import NamedTuple
 
 from grpolab.record import codec
 from grpolab.record import events as ev
-from grpolab.record.index import CHUNK, LaneLog, RunLog
+from grpolab.record.index import CHUNK, LaneIndex, RunIndex
 
 MOST = 3000
-"""Answers that one search shows; the others are only counted."""
+"""Answers that one search keeps; the others are only counted."""
 
 AROUND = 160
-"""Characters of an answer that a list can show of it."""
+"""Length of an answer's excerpt in characters."""
 
 PATIENCE = 0.05
-"""Seconds between two looks at an index that is still being made."""
+"""Seconds between two checks of an index that is still being built."""
 
 ORDERS = ("newest", "oldest", "highest reward", "lowest reward", "longest", "shortest")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A filter; what is None or empty lets everything through. Raises ValueError for a pattern
-    that is no regular expression."""
+    """A filter; fields that are None or empty match everything. Raises ValueError for an invalid
+    regular expression."""
 
     text: str = ""
     regex: bool = False
@@ -55,14 +56,14 @@ class Wanted:
         object.__setattr__(self, "pattern", pattern)
 
     def step(self, lane: str, step: int) -> bool:
-        """Whether a step can hold answers that are wanted."""
+        """Whether a step can have matching answers."""
         within = (self.first is None or step >= self.first) and (
             self.last is None or step <= self.last
         )
         return within and self.lane in ("", lane)
 
     def surely_absent(self, line: bytes) -> bool:
-        """Whether a line of JSON cannot have the text, told without parsing it."""
+        """Whether a line of JSON cannot contain the text, decided without parsing it."""
         text = self.text
         if not text or self.regex or not line.isascii():
             return False
@@ -73,7 +74,7 @@ class Wanted:
 
 def bounds(text: str) -> tuple[float | None, float | None]:
     """A range as a person writes it: `1`, `0.5..1`, `100-200`, `>=1`, `<0`, `300..`. Raises
-    ValueError with what is understood."""
+    ValueError that names the valid forms."""
     text = text.strip().replace("−", "-")
     number = r"([-+]?(?:\d+\.?\d*|\.\d+))"
     if not text:
@@ -83,7 +84,7 @@ def bounds(text: str) -> tuple[float | None, float | None]:
         return low, high
     if match := re.fullmatch(rf"([<>]=?|[≤≥])\s*{number}", text):
         sign, value = match[1], float(match[2])
-        if sign in (">", "<"):  # the value itself is not in it
+        if sign in (">", "<"):  # the bound itself is excluded
             value = math.nextafter(value, math.inf if sign == ">" else -math.inf)
         return (value, None) if sign[0] in ">≥" else (None, value)
     if match := re.fullmatch(rf"{number}\s*-\s*{number}?", text):
@@ -94,7 +95,7 @@ def bounds(text: str) -> tuple[float | None, float | None]:
 
 
 class Found(NamedTuple):
-    """One answer of a run, with as much of it as a list shows."""
+    """One answer that was found, with an excerpt."""
 
     lane: str
     step: int
@@ -106,17 +107,17 @@ class Found(NamedTuple):
     correct: bool
     finished: bool
     length: int
-    excerpt: str  # about what matched, or its beginning
-    hit: tuple[int, int]  # what matched, within the excerpt
+    excerpt: str  # around the match, or the beginning
+    hit: tuple[int, int]  # the match, within the excerpt
 
     @property
     def place(self) -> tuple[int, int]:
-        """Prompt and answer of the step, counted from 0."""
+        """Prompt and answer within the step, counted from 0."""
         return divmod(self.row, max(1, self.group_size))
 
 
 class Results:
-    """What was found so far; filled by one thread, read by another."""
+    """What was found so far; written by one thread, read by another."""
 
     def __init__(self, order: str = "newest") -> None:
         self.order = order
@@ -128,7 +129,7 @@ class Results:
         self.add_kept(found)
 
     def add_kept(self, found: Found) -> bool:
-        """Count it, and keep it if it is among the first `MOST`; whether it is."""
+        """Count an answer, and keep it if it is among the first `MOST`; returns whether it is."""
         self.matches += 1
         item = (_rank(found, self.order), self.matches, found)
         if len(self._rows) < MOST:
@@ -140,13 +141,13 @@ class Results:
         return True
 
     def rows(self) -> list[Found]:
-        """The best of them, in their order."""
+        """The kept answers in order."""
         found = sorted(self._rows.copy(), key=lambda item: item[1])
         return [f for *_, f in sorted(found, key=lambda item: item[0], reverse=True)]
 
 
 def _rank(found: Found, order: str) -> tuple[float, float, float, str]:
-    """What comes first has the higher rank; among equals the newer, then the earlier row."""
+    """Higher ranks come first; among equals the newer step, then the earlier row."""
     by = {"highest reward": found.reward, "lowest reward": -found.reward, "longest": found.length,
           "shortest": -found.length}.get(order, 0.0)  # fmt: skip
     age = -found.step if order == "oldest" else found.step
@@ -154,7 +155,7 @@ def _rank(found: Found, order: str) -> tuple[float, float, float, str]:
 
 
 class _Step(NamedTuple):
-    """A graded step, and its lines in the index."""
+    """A graded step and its lines in the index."""
 
     lane: str
     step: int
@@ -162,46 +163,46 @@ class _Step(NamedTuple):
     graded: int
 
 
-def _steps(log: RunLog) -> Iterator[_Step]:
-    """The graded steps that are in force."""
-    lines = log.lines
+def _steps(index: RunIndex) -> Iterator[_Step]:
+    """The graded steps that were not discarded by a resume."""
+    lines = index.lines
 
-    def of(name: str, lane: LaneLog) -> Iterator[_Step]:
-        for step, entry in log.rollouts(lane, lines).items():
+    def of(name: str, lane: LaneIndex) -> Iterator[_Step]:
+        for step, entry in index.rollouts(lane, lines).items():
             if graded := lane.part("graded", entry, lines):
                 yield _Step(name, step, lane.rollout_line[entry], graded)
 
-    for name, lane in log.lanes.items():
+    for name, lane in index.lanes.items():
         yield from of(name, lane)
 
 
-def indexing(log: RunLog) -> bool:
-    """Whether much of the file is not indexed yet; a step that is being written is little."""
-    return log.behind() > CHUNK
+def indexing(index: RunIndex) -> bool:
+    """Whether more of the file is not indexed yet than a step that is being written."""
+    return index.behind() > CHUNK
 
 
 def search(
-    log: RunLog,
+    index: RunIndex,
     wanted: Wanted,
     results: Results,
     stop: Callable[[], bool] = lambda: False,
     rest: float = 0.0,
 ) -> None:
-    """Fill `results` from all that is indexed; while somebody is still indexing the run, wait for
-    that. `stop` is asked between steps; `rest` is how many seconds to lie still after each step for
-    each second of work, so that a screen in the same process stays quick. Raises OSError."""
-    while indexing(log):
+    """Fill `results` from the index; wait first while the run is still being indexed. `stop` is
+    called between steps; `rest` is the seconds to sleep after each step per second of work, so that
+    a screen in the same process stays responsive. Raises OSError."""
+    while indexing(index):
         if stop():
             return
         time.sleep(PATIENCE)
-    steps = [s for s in _steps(log) if wanted.step(s.lane, s.step)]
+    steps = [s for s in _steps(index) if wanted.step(s.lane, s.step)]
     steps.sort(key=lambda s: (-s.step, s.lane), reverse=wanted.order == "oldest")
     results.total = len(steps)
     for step in steps:
         if stop():
             return
         began = time.monotonic()
-        rollout, graded = codec.decode(log.raw(step.rollout)), log.raw(step.graded)
+        rollout, graded = codec.decode(index.raw(step.rollout)), index.raw(step.graded)
         results.steps += 1
         if rollout is None or not isinstance(rollout[1], ev.RolloutStarted):
             continue
@@ -224,7 +225,7 @@ def _matches(
     size = max(1, r.group_size)
     columns = (graded.text, graded.reward, graded.correct, graded.finished, graded.length)
     for row, (text, reward, correct, finished, length) in enumerate(
-        zip(*columns, strict=False)  # a torn or foreign row is left out
+        zip(*columns, strict=False)  # an incomplete row is skipped
     ):
         results.seen += 1
         prompt = row // size
@@ -248,7 +249,16 @@ def _matches(
         within = (hit[0] - first, min(hit[1] - first, len(excerpt)))
         asked = r.prompts[prompt] if prompt < len(r.prompts) else ""
         yield Found(
-            graded.lane, graded.step, row, size, asked[:AROUND], level, reward, correct, finished,
-            length, ("…" if first else "") + excerpt,
-            (within[0] + bool(first), within[1] + bool(first)),
-        )  # fmt: skip
+            lane=graded.lane,
+            step=graded.step,
+            row=row,
+            group_size=size,
+            prompt=asked[:AROUND],
+            difficulty=level,
+            reward=reward,
+            correct=correct,
+            finished=finished,
+            length=length,
+            excerpt=("…" if first else "") + excerpt,
+            hit=(within[0] + bool(first), within[1] + bool(first)),
+        )

@@ -1,6 +1,5 @@
-"""A search in a process of its own: a regular expression may run for ever, and a process can be
-ended. One JSON line for every answer that is found and for how far the search has come.
-"""
+"""A search in a process of its own, because a regular expression may run forever and a process can
+be killed. It writes one JSON line for every answer found, and lines with its progress."""
 
 from __future__ import annotations
 
@@ -10,35 +9,35 @@ import time
 from pathlib import Path
 from typing import Any
 
-from grpolab.record.index import RunLog
+from grpolab.record.index import RunIndex
 from grpolab.record.search import Found, Results, Wanted, search
 
 EVERY = 0.15
-"""Seconds between two words on how far it has come."""
+"""Seconds between two progress lines."""
 
 
-class _Telling(Results):
-    """Results that are written out as they come."""
+class _Printing(Results):
+    """Results that are printed as they are found."""
 
     def __init__(self, order: str) -> None:
         super().__init__(order)
-        self._told = 0.0
+        self._printed = 0.0
 
     def add(self, found: Found) -> None:
         if self.add_kept(found):
             print(json.dumps(["found", *found]), flush=False)
-        self.tell()
+        self.progress()
 
-    def tell(self, at_once: bool = False) -> None:
+    def progress(self, at_once: bool = False) -> None:
         now = time.monotonic()
-        if at_once or now - self._told >= EVERY:
-            self._told = now
-            told = [self.matches, self.seen, self.steps, self.total, self.done]
-            print(json.dumps(["so far", *told]), flush=True)
+        if at_once or now - self._printed >= EVERY:
+            self._printed = now
+            counts = [self.matches, self.seen, self.steps, self.total, self.done]
+            print(json.dumps(["so far", *counts]), flush=True)
 
 
 def take(results: Results, line: bytes) -> None:
-    """Take one such line into the results of the process that reads them."""
+    """Add one such line to the results in the process that reads them."""
     try:
         kind, *rest = json.loads(line)
     except (ValueError, TypeError):
@@ -54,17 +53,17 @@ def main(arguments: list[str]) -> int:
     path, asked = arguments
     fields: dict[str, Any] = json.loads(asked)
     wanted = Wanted(**fields)
-    results = _Telling(wanted.order)
+    results = _Printing(wanted.order)
 
     def look() -> bool:
-        results.tell()
+        results.progress()
         return False
 
-    log = RunLog(Path(path))
-    while log.read():
+    index = RunIndex(Path(path))
+    while index.read():
         look()
-    search(log, wanted, results, look)
-    results.tell(at_once=True)
+    search(index, wanted, results, look)
+    results.progress(at_once=True)
     return 0
 
 

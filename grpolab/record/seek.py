@@ -1,6 +1,5 @@
-"""The fold at any place of an indexed run, without folding what lies before it: steps are copied
-by the column, rare events are applied, and rollouts are read when somebody looks at them.
-"""
+"""The state at any place of an indexed run, without folding everything before it: columns of steps
+are copied, rare events are applied, and rollouts are read when they are looked at."""
 
 from __future__ import annotations
 
@@ -11,25 +10,25 @@ from typing import Any
 
 from grpolab.record import events as ev
 from grpolab.record.history import KEPT_STEPS, Samples
-from grpolab.record.index import PARTS, LaneLog, RunLog
+from grpolab.record.index import PARTS, LaneIndex, RunIndex
 from grpolab.record.lane_state import LaneState, RolloutView
 from grpolab.record.state import KEPT_ROLLOUTS, LabState
 
 LOADED = 8
-"""Rollouts out of the file that are held in memory."""
+"""Rollouts read from the file that stay in memory."""
 
 AROUND = 256
-"""Steps on either side that are searched for one whose tokens were recorded."""
+"""Steps on either side to search for one whose tokens were recorded."""
 
 
 class Stored(RolloutView):
-    """A rollout that is in the run file: it is read when something of it is asked for."""
+    """A rollout in the run file, which is read when one of its attributes is used."""
 
     def __init__(self, step: int, scored: bool, read: Callable[[Stored], dict[str, Any]]) -> None:
         self.step, self._scored, self._read = step, scored, read
 
     def __getattr__(self, name: str) -> Any:
-        """Called for what is not there."""
+        """Called for an attribute that is not set yet."""
         if name not in RolloutView.__dataclass_fields__:
             raise AttributeError(name)
         if name == "tokens" and not self._scored:
@@ -38,25 +37,26 @@ class Stored(RolloutView):
         return vars(self)[name]
 
     def forget(self) -> None:
-        """It can be read again."""
+        """Drop what was read; it can be read again."""
         kept = ("step", "_scored", "_read")
         for name in [name for name in vars(self) if name not in kept]:
             del vars(self)[name]
 
 
-class Recall:
-    """What an indexed run can tell a state about its past; `lines` of it are in that state."""
+class IndexedPast:
+    """Looks up the past of a run in its index; `lines` is how much of it the current state
+    includes."""
 
-    def __init__(self, log: RunLog) -> None:
+    def __init__(self, log: RunIndex) -> None:
         self.log = log
         self.lines = 0
         self._loaded: list[Stored] = []
         self._step = lru_cache(maxsize=KEPT_STEPS)(log.event)  # finished steps, asked for again
 
-    # --- the fold ---
+    # --- the state at a place ---
 
     def state(self, lines: int) -> LabState:
-        """The fold of the first so many events."""
+        """The state after the first `lines` events."""
         self.lines = lines
         state, rows = LabState(archive=self), dict[str, tuple[int, int]]()
         for line, t, event in self.log.rare_upto(lines):
@@ -75,7 +75,7 @@ class Recall:
         return state
 
     def _catch_up(self, state: LabState, rows: dict[str, tuple[int, int]], line: int) -> None:
-        """Finished steps and evaluations that stand before a line."""
+        """Add finished steps and evaluations before a line."""
         for name, lane in self.log.lanes.items():
             step, evaluated = rows.get(name, (0, 0))
             done, known = bisect_left(lane.step_line, line), bisect_left(lane.eval_line, line)
@@ -87,8 +87,8 @@ class Recall:
             if mine is not None and evaluated < known:
                 self._evaluations(mine, lane, evaluated, known)
 
-    def _evaluations(self, mine: LaneState, lane: LaneLog, start: int, stop: int) -> None:
-        """At once: there may be thousands."""
+    def _evaluations(self, mine: LaneState, lane: LaneIndex, start: int, stop: int) -> None:
+        """Add evaluations `start` to `stop` at once: there may be thousands."""
         found = lane.evals[start:stop]
         for at in reversed(lane.evals_again):
             if start < at < stop:
@@ -97,8 +97,8 @@ class Recall:
             mine.evals.pop()
         mine.evals += found
 
-    def _rollouts(self, state: LabState, lane: LaneLog, lines: int) -> None:
-        """The newest ones. One that is not finished is read at once: more of it will come."""
+    def _rollouts(self, state: LabState, lane: LaneIndex, lines: int) -> None:
+        """Add the newest rollouts. One that is not finished is read at once: it will grow."""
         kept = state.lanes[lane.steps.lane].rollouts
         found = self.log.rollouts(lane, lines, KEPT_ROLLOUTS)
         for step, entry in found.items():
@@ -110,7 +110,7 @@ class Recall:
             for event in self._events(lane, entry, lines):
                 state.apply(event)
 
-    def _stored(self, lane: LaneLog, entry: int, lines: int) -> Stored:
+    def _stored(self, lane: LaneIndex, entry: int, lines: int) -> Stored:
         def read(stored: Stored) -> dict[str, Any]:
             self._loaded = [s for s in self._loaded if s is not stored]
             for old in self._loaded[: 1 - LOADED]:
@@ -121,17 +121,21 @@ class Recall:
         scored = lane.part("tokens", entry, lines) > 0
         return Stored(lane.rollout_step[entry], scored, read)
 
-    def _whole(self, lane: LaneLog, entry: int, lines: int) -> dict[str, Any]:
-        """What the fold makes of a rollout's events."""
+    def _whole(self, lane: LaneIndex, entry: int, lines: int) -> dict[str, Any]:
+        """A rollout's attributes, folded from its events."""
         name = lane.steps.lane
         state = LabState(lanes={name: LaneState(name, "", "", {})})
         for event in self._events(lane, entry, lines):
             state.apply(event)
-        view = state.lanes[name].rollout  # it may be unreadable by now
-        return vars(view or RolloutView(lane.rollout_step[entry], "", [], [], 1, 0))
+        view = state.lanes[name].rollout  # None if the file cannot be read any more
+        empty = RolloutView(
+            step=lane.rollout_step[entry], algorithm="", prompts=[], difficulty=[], group_size=1,
+            max_tokens=0,
+        )  # fmt: skip
+        return vars(view or empty)
 
-    def _events(self, lane: LaneLog, entry: int, lines: int) -> Iterator[ev.Event]:
-        """A rollout's events: what was sampled only where it was not graded yet."""
+    def _events(self, lane: LaneIndex, entry: int, lines: int) -> Iterator[ev.Event]:
+        """A rollout's events; the sampled ones only if it is not graded yet."""
         log, first = self.log, lane.rollout_line[entry]
         known = sorted(line for kind in PARTS if (line := lane.part(kind, entry, lines)))
         if not lane.part("graded", entry, lines):
@@ -143,10 +147,10 @@ class Recall:
             if timed is not None and getattr(timed[1], "lane", None) == lane.steps.lane:
                 yield timed[1]
 
-    # --- what a state asks for ---
+    # --- looking up ---
 
     def done(self, lane: str, step: int) -> ev.StepDone | None:
-        """The event of a finished step, as the file has it."""
+        """The event of a finished step, from the file."""
         found = self.log.lanes.get(lane)
         if found is None:
             return None
@@ -155,8 +159,8 @@ class Recall:
         return timed[1] if timed is not None and isinstance(timed[1], ev.StepDone) else None
 
     def rollout(self, lane: str, step: int, *, ahead: bool = False) -> RolloutView | None:
-        """The rollout of a step, to be read when it is looked at. `ahead`: also one that comes
-        later than what is in the state."""
+        """The rollout of a step, which is read when it is looked at. `ahead`: also one that is
+        later than the state."""
         found, lines = self.log.lanes.get(lane), self.log.lines if ahead else self.lines
         if found is None:
             return None
@@ -164,8 +168,8 @@ class Recall:
         return self._stored(found, entry, lines) if entry >= 0 else None
 
     def recorded(self, lane: str, step: int) -> int | None:
-        """The step nearest to one, among `AROUND` on either side, whose tokens are in the file; of
-        two the older."""
+        """The nearest step, up to `AROUND` on either side, whose tokens are in the file; of two the
+        older."""
         found = self.log.lanes.get(lane)
         if found is None:
             return None
@@ -177,8 +181,8 @@ class Recall:
         return None
 
     def answers(self, lane: str, step: int) -> RolloutView | None:
-        """A step's answers alone, be they later than what is in the state: its tokens are not
-        read, nothing is kept, and it may be called from any thread."""
+        """A step's answers without its tokens, even if later than the state. Nothing is cached; it
+        may be called from any thread."""
         found, lines = self.log.lanes.get(lane), self.log.lines
         if found is None:
             return None

@@ -1,24 +1,23 @@
-"""The fold: events in, the state of the lab out. Live, watched and replayed runs go through this
-one door."""
+"""The state of a lab, folded from its events. Live, watched and replayed runs all use it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from grpolab.record import events as ev
-from grpolab.record.lane_state import Archive, LaneState, Made, RolloutView
+from grpolab.record.lane_state import Archive, Counts, LaneState, RolloutView
 
 KEPT_ROLLOUTS = 48
-"""Rollouts a lane keeps at hand; older ones stay in the run file."""
+"""Rollouts that a lane keeps; older ones are read from the run file."""
 
 WHOLE_ROLLOUTS = 4
-"""Of these, so many are whole in memory where the others can be read again."""
+"""Rollouts that stay in memory as a whole where older ones can be read again."""
 
 
 @dataclass
 class LabState:
-    """What a viewer knows. `version` rises with every event, so a pane can tell whether it is
-    stale."""
+    """What a viewer knows. `version` rises with every event, so a pane can tell whether it is up to
+    date."""
 
     run: ev.RunStarted | None = None
     model: ev.ModelLoaded | None = None
@@ -30,21 +29,21 @@ class LabState:
     refused: ev.Refused | None = None
     relieved: ev.Relieved | None = None
     checkpoint: ev.Checkpointed | None = None
-    rewinds: list[ev.Resumed] = field(default_factory=list)  # that are in force
-    saved: dict[int, dict[str, Made]] = field(default_factory=dict)  # at each checkpoint, by lane
+    rewinds: list[ev.Resumed] = field(default_factory=list)  # that were not undone
+    saved: dict[int, dict[str, Counts]] = field(default_factory=dict)  # at each checkpoint, by lane
     time: float = 0.0
     version: int = 0
     archive: Archive | None = None
 
     @property
     def step(self) -> int:
-        """Steps that every lane has finished; a fork has its parent's."""
+        """Steps that every lane has finished; a fork counts its parent's."""
         done = ((lane.axis("step"), lane.opened) for lane in self.lanes.values())
         return min((steps[-1] if steps else opened for steps, opened in done), default=0)
 
     @property
     def steps(self) -> int:
-        """Steps the run is to make: as planned, or as changed since."""
+        """Planned steps of the run, with later changes."""
         changes = next(iter(self.lanes.values())).changes if self.lanes else []
         changed = (c.after for c in reversed(changes) if c.key == "train.steps")
         return int(next(changed, self.run.steps if self.run else 0))
@@ -55,7 +54,7 @@ class LabState:
         return self.run.predicted_memory if self.run else {}
 
     def apply(self, event: ev.Event, t: float = 0.0) -> None:
-        """Take in one event. Events of a kind or lane not known are ignored."""
+        """Add one event. Events of an unknown kind or lane are ignored."""
         self.version += 1
         self.time = max(self.time, t)
         handler = getattr(self, f"_on_{event.kind.replace('-', '_')}", None)
@@ -79,7 +78,7 @@ class LabState:
                 continue
             lane.steps.cut(e.step)
             lane.evals = [s for s in lane.evals if s.step <= e.step]
-            kept = lane.made_before(e.step) if saved is None else saved[name]
+            kept = lane.counts_at(e.step) if saved is None else saved[name]
             if kept.switches < len(lane.switches):
                 lane.algorithm = lane.switches[kept.switches].before
             del lane.changes[kept.changes :], lane.switches[kept.switches :]
@@ -101,10 +100,16 @@ class LabState:
         known = self.lanes.get(e.lane)
         if known is None:
             self.lanes[e.lane] = LaneState(
-                e.lane, e.algorithm, e.preset, e.settings, e.parent, e.step, e.trainable,
+                name=e.lane,
+                algorithm=e.algorithm,
+                preset=e.preset,
+                settings=e.settings,
+                parent=e.parent,
+                opened=e.step,
+                trainable=e.trainable,
                 archive=self.archive,
-            )  # fmt: skip
-        else:  # announced again by a resumed engine
+            )
+        else:  # recorded again by a resumed engine
             known.algorithm, known.preset, known.settings = e.algorithm, e.preset, e.settings
             known.began(e.step)
 
@@ -195,7 +200,7 @@ class LabState:
 
     def _on_checkpoint(self, e: ev.Checkpointed) -> None:
         self.checkpoint = e
-        self.saved[e.step] = {name: lane.made for name, lane in self.lanes.items()}
+        self.saved[e.step] = {name: lane.counts for name, lane in self.lanes.items()}
 
     def _on_paused(self, e: ev.Paused) -> None:
         self.paused = True

@@ -1,4 +1,4 @@
-"""Events out of a run file, whole or while it is still being written."""
+"""Read events from a run file, also while it is still being written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ Timed = tuple[float, Event]
 
 
 class Follow:
-    """Tails a run file by whole lines; it may not exist yet. A torn last line waits for its end."""
+    """Follows a run file by whole lines; it may not exist yet. An incomplete last line is left for
+    the next call."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -21,6 +22,7 @@ class Follow:
         self._rest = b""
 
     def poll(self, limit: int = 1 << 22) -> list[Timed]:
+        """New events, from at most about `limit` bytes; empty if there are none."""
         if self._file is None:
             try:
                 self._file = self.path.open("rb")
@@ -38,7 +40,7 @@ class Follow:
 
 
 def stream(path: Path) -> Iterator[list[Timed]]:
-    """The events of a run file, some at a time. Torn and unknown lines are left out. Raises
+    """The events of a run file in batches. Incomplete and unknown lines are skipped. Raises
     FileNotFoundError."""
     if not path.exists():
         raise FileNotFoundError(path)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from grpolab.record.events import After, LensMade
-from grpolab.record.index import RunLog
-from grpolab.record.seek import Recall
+from grpolab.record.index import RunIndex
+from grpolab.record.seek import IndexedPast
 from grpolab.record.state import LabState
 from grpolab.record.tail import Timed
 
@@ -68,7 +68,7 @@ class Engine(Protocol):
 class Source(Protocol):
     mode: Mode
     run_dir: Path | None  # known at the latest when it is loaded
-    past: Recall | None  # the run's past; there at the latest when there are events
+    past: IndexedPast | None  # the run's past; there at the latest when there are events
 
     @property
     def behind(self) -> bool:
@@ -100,7 +100,7 @@ class Following:
         self.mode: Mode = mode
         self.find = find
         self.run_dir = run_dir
-        self.past: Recall | None = None
+        self.past: IndexedPast | None = None
         self.behind = False  # there is more in the index than in the state
 
     def load(self) -> None:
@@ -110,10 +110,10 @@ class Following:
         if self.run_dir is None and self.find is not None:
             self.run_dir = self.find()
         if self.run_dir is not None:
-            log = RunLog(self.run_dir / "events.jsonl")
+            log = RunIndex(self.run_dir / "events.jsonl")
             while log.behind() > FAR_BEHIND and log.read():
                 self.behind = True
-            self.past = Recall(log)  # last: from now on it is polled
+            self.past = IndexedPast(log)  # last: from now on it is polled
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
         if self.past is None:
@@ -121,8 +121,8 @@ class Following:
         log, until = self.past.log, time.monotonic() + STRETCH
         if log.behind() > FAR_BEHIND and not self.behind:  # the viewer slept: begin anew
             log.close()
-            log = RunLog(log.path)
-            self.past, self.behind = Recall(log), True
+            log = RunIndex(log.path)
+            self.past, self.behind = IndexedPast(log), True
         while log.behind() > FAR_BEHIND and time.monotonic() < until and log.read():
             pass
         if self.behind:
@@ -157,8 +157,8 @@ class Playing:
         self.speed = speed
         self.playing = True
         self.loaded = False
-        self.log = RunLog(self.path)
-        self.past: Recall | None = Recall(self.log)
+        self.log = RunIndex(self.path)
+        self.past: IndexedPast | None = IndexedPast(self.log)
         self._clock: float | None = None  # None: at the start, wherever that will be
         self._to_end = False  # the clock stands at the end, wherever that will be
         self.whole: tuple[int, LabState] | None = None

@@ -285,7 +285,9 @@ def test_a_comparison_goes_on_only_with_what_it_was_begun_with(tmp_path: Path) -
     names = [job.run.name for job in compare.lay_out(more, tmp_path)]
     assert names == ["rloo-0", "grpo-0", "rloo-1", "grpo-1"]
     other = plan("--algorithms", "grpo,dapo", "--set", "rollout.group_size=4")
-    with pytest.raises(RequestError, match=r"grpo-0: was started with rollout.group_size 8, not 4;"):
+    with pytest.raises(
+        RequestError, match=r"grpo-0: was started with rollout.group_size 8, not 4;"
+    ):
         compare.lay_out(other, tmp_path)
     assert not (tmp_path / "dapo-0").exists()
 

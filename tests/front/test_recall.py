@@ -12,9 +12,9 @@ from tui.fake_run import FakeRun
 from grpolab.record import codec, index
 from grpolab.record import events as ev
 from grpolab.record.history import AXES
-from grpolab.record.index import RunLog
+from grpolab.record.index import RunIndex
 from grpolab.record.lane_state import LaneState
-from grpolab.record.seek import LOADED, Recall, Stored
+from grpolab.record.seek import LOADED, IndexedPast, Stored
 from grpolab.record.state import KEPT_ROLLOUTS, LabState
 from grpolab.record.tail import Timed, read
 
@@ -58,8 +58,8 @@ def write(path: Path, events: Iterable[ev.Event]) -> Path:
     return path
 
 
-def indexed(path: Path) -> RunLog:
-    log = RunLog(path)
+def indexed(path: Path) -> RunIndex:
+    log = RunIndex(path)
     while log.read():
         pass
     return log
@@ -110,7 +110,7 @@ def test_the_state_at_any_line(tmp_path: Path, chunk: int, monkeypatch: pytest.M
     assert list(log.ends) == sorted({t for t, e in events if e.kind == "step"})
     ends = [t for t, e in events if isinstance(e, ev.StepDone) and e.step == 7]
     assert log.finished(7) == ends[-1] and log.finished(99) is None
-    recall = Recall(log)
+    recall = IndexedPast(log)
     for lines in range(0, len(events) + 1, 1 if chunk > 1000 else 37):
         same(recall.state(lines), folded(events[:lines]))
 
@@ -119,7 +119,7 @@ def test_going_on_from_a_recalled_state(tmp_path: Path) -> None:
     path = write(tmp_path / "events.jsonl", interrupted())
     events, log = read(path), indexed(path)
     for start in range(0, len(events), 13):
-        recall = Recall(log)
+        recall = IndexedPast(log)
         state = recall.state(start)
         for line in range(start, len(events)):
             recall.lines = line + 1
@@ -129,7 +129,7 @@ def test_going_on_from_a_recalled_state(tmp_path: Path) -> None:
 
 def test_a_file_that_grows(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.jsonl", interrupted()).read_bytes()
-    path, log, found = tmp_path / "events.jsonl", RunLog(tmp_path / "events.jsonl"), list[Timed]()
+    path, log, found = tmp_path / "events.jsonl", RunIndex(tmp_path / "events.jsonl"), list[Timed]()
     assert not log.read(found) and log.behind() == 0
     with path.open("wb", buffering=0) as file:
         for at in range(0, len(whole), 977):
@@ -137,7 +137,7 @@ def test_a_file_that_grows(tmp_path: Path) -> None:
             while log.read(found):
                 pass
     assert found == read(path) and log.events(0, log.lines) == found
-    same(Recall(log).state(log.lines), folded(found))
+    same(IndexedPast(log).state(log.lines), folded(found))
     late = indexed(path)
     assert (log.at, log.due, log.kind, log.ends) == (late.at, late.due, late.kind, late.ends)
 
@@ -146,7 +146,7 @@ def test_whoever_takes_the_events_finds_the_same_index(tmp_path: Path) -> None:
     """Lines that are parsed for somebody and lines that are only placed."""
     path = tmp_path / "events.jsonl"
     path.write_text("".join(codec.encode(e, t / 8) + "\n" for t, e in enumerate(interrupted())))
-    skimmed, parsed, events = RunLog(path), RunLog(path), list[Timed]()
+    skimmed, parsed, events = RunIndex(path), RunIndex(path), list[Timed]()
     while skimmed.read() | parsed.read(events):
         pass
     assert events == read(path)
@@ -163,7 +163,7 @@ def test_only_a_few_rollouts_are_held(tmp_path: Path) -> None:
     events = [e for _, e in FakeRun(steps=60, prompts=1, group=2, switches={}).events()]
     path.write_text("".join(codec.encode(e, 0.0) + "\n" for e in events))
     log = indexed(path)
-    recall = Recall(log)
+    recall = IndexedPast(log)
     lane = recall.state(log.lines).lanes["main"]
     assert len(lane.rollouts) == KEPT_ROLLOUTS
     views = [v for v in lane.rollouts.values() if isinstance(v, Stored)]
@@ -188,7 +188,7 @@ def test_a_step_without_tokens_is_known_as_such_without_reading(tmp_path: Path) 
     kept = [e for e in events if not (isinstance(e, ev.Tokens) and e.step != 2)]
     path.write_text("".join(codec.encode(e, 0.0) + "\n" for e in kept))
     log = indexed(path)
-    lane = Recall(log).state(log.lines).lanes["main"]
+    lane = IndexedPast(log).state(log.lines).lanes["main"]
     found = {step: view.tokens is not None for step, view in lane.rollouts.items()}
     assert found == {1: False, 2: True, 3: False, 4: False}
     assert ["text" in vars(v) for v in lane.rollouts.values()] == [False, True, False, False]
@@ -205,4 +205,4 @@ def test_fields_in_another_order(tmp_path: Path) -> None:
             record = json.loads(codec.encode(e, t))
             file.write(json.dumps(dict(reversed(record.items()))) + "\n")
     log = indexed(path)
-    same(Recall(log).state(log.lines), folded(read(path)))
+    same(IndexedPast(log).state(log.lines), folded(read(path)))

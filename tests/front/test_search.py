@@ -12,10 +12,10 @@ import pytest
 
 from grpolab.record import codec
 from grpolab.record import events as ev
-from grpolab.record.index import RunLog
+from grpolab.record.index import RunIndex
 from grpolab.record.search import MOST, Found, Results, Wanted, bounds, search
 from grpolab.record.search_process import take
-from grpolab.record.seek import Recall
+from grpolab.record.seek import IndexedPast
 
 
 def step(
@@ -47,8 +47,8 @@ def write(path: Path, *events: ev.Event) -> Path:
     return path
 
 
-def indexed(path: Path) -> RunLog:
-    log = RunLog(path)
+def indexed(path: Path) -> RunIndex:
+    log = RunIndex(path)
     while log.read():
         pass
     return log
@@ -130,7 +130,7 @@ def test_a_growing_file_torn_and_foreign_lines(tmp_path: Path) -> None:
 
 
 def test_a_search_waits_for_the_index(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log, results, waited = RunLog(run), Results(), []
+    log, results, waited = RunIndex(run), Results(), []
     monkeypatch.setattr("grpolab.record.search.CHUNK", 0)
 
     def stop() -> bool:
@@ -152,7 +152,7 @@ def test_what_a_resume_made_void_is_not_found(tmp_path: Path) -> None:
 
 
 def test_the_answers_of_a_step_are_read_alone(run: Path) -> None:
-    past = Recall(indexed(run))  # nothing of it is in a state
+    past = IndexedPast(indexed(run))  # nothing of it is in a state
     whole, few = past.rollout("main", 1, ahead=True), past.answers("main", 1)
     assert past.rollout("main", 1) is None
     assert whole is not None and few is not None and whole.tokens is not None

@@ -10,10 +10,10 @@ from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from grpolab.record import events as ev
-from grpolab.record.index import RunLog
+from grpolab.record.index import RunIndex
 from grpolab.record.lane_state import RolloutView
 from grpolab.record.search import ORDERS, Found, Results, Wanted, search
-from grpolab.record.seek import Recall
+from grpolab.record.seek import IndexedPast
 from grpolab.tui.context import AppContext
 from grpolab.tui.group import model as group_model
 from grpolab.tui.group.model import Group
@@ -330,7 +330,7 @@ class AnswersScreen(AnswersKeys):
             self.run_worker(work, thread=True, group="search", exclusive=True)
         self.again()
 
-    def _thread(self, log: RunLog, wanted: Wanted, results: Results) -> None:
+    def _thread(self, log: RunIndex, wanted: Wanted, results: Results) -> None:
         worker = get_current_worker()
 
         def stop() -> bool:
@@ -344,7 +344,7 @@ class AnswersScreen(AnswersKeys):
         if not stop():
             self.app.call_from_thread(self._ended, results, problem)
 
-    async def _process(self, log: RunLog, wanted: Wanted, results: Results) -> None:
+    async def _process(self, log: RunIndex, wanted: Wanted, results: Results) -> None:
         try:
             await in_a_process(log.path, wanted, results)
         except ValueError as error:
@@ -395,7 +395,7 @@ class AnswersScreen(AnswersKeys):
             work = partial(self._load, past, found)
             self.run_worker(work, thread=True, group="preview", exclusive=True)
 
-    def _load(self, past: Recall, found: Found) -> None:
+    def _load(self, past: IndexedPast, found: Found) -> None:
         worker = get_current_worker()
         rollout = past.answers(found.lane, found.step)
         if not worker.is_cancelled:

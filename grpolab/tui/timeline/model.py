@@ -118,7 +118,7 @@ def undone(state: LabState, to: int) -> list[str]:
         if lane.new_since(to, saved):
             lines.append(f"lane {lane.name}, forked at step {lane.opened}")
             continue
-        made = lane.made_before(to) if saved is None else saved[lane.name]
+        made = lane.counts_at(to) if saved is None else saved[lane.name]
         for s in lane.switches[made.switches :]:
             again = " (its cue will do it again)" if s.origin == "cue" else ""
             lines.append(f"{lane.name}: the switch to {s.after.upper()} at step {s.step}{again}")
