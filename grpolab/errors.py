@@ -1,6 +1,4 @@
-"""What a person got wrong, said in one line with the nearest thing that would be right. No torch
-here.
-"""
+"""Errors in a request or a scenario, as one line with the nearest valid name. No torch here."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ class RequestError(Exception):
 
 
 class ScenarioError(ValueError):
-    """Something in a scenario is wrong: `loc` is the path of keys to it, `message` one line for
-    a person.
-    """
+    """An error in a scenario: `loc` is the path of keys to it, `message` one line for a person."""
 
     def __init__(self, loc: Loc, message: str) -> None:
         super().__init__(message)
@@ -32,8 +28,8 @@ class ScenarioError(ValueError):
 
 
 def closest(name: str, valid: Iterable[str]) -> str | None:
-    """The most similar valid name, if one is similar at all. Letters swapped are likelier than
-    letters mistaken."""
+    """The most similar valid name, if one is similar enough. One with the same letters in another
+    order is preferred."""
     import difflib
 
     folded = {v.lower(): v for v in valid}
@@ -51,9 +47,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def validated(model: type[Model], data: object, also: tuple[str, ...] = ()) -> Model:
-    """`data` as a `model`. `also` are keys that may stand beside the model's own.
+    """`data` as a `model`. `also` are keys that are valid besides the model's own.
 
-    Raises ScenarioError for the problem most worth telling.
+    Raises ScenarioError for the most informative problem.
     """
     from pydantic import ValidationError
 
@@ -66,9 +62,8 @@ def validated(model: type[Model], data: object, also: tuple[str, ...] = ()) -> M
 def _translated(
     model: type[BaseModel], error: ValidationError, also: tuple[str, ...]
 ) -> ScenarioError:
-    """One of pydantic's errors in our words; a misspelt key goes before what is missing because
-    of it.
-    """
+    """The most informative of pydantic's errors as a ScenarioError: a misspelt key before a key
+    that is missing because of it."""
     problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     kind, given, context = problem["type"], problem.get("input"), problem.get("ctx", {})
     loc, _ = _walk(model, problem["loc"])
@@ -122,19 +117,18 @@ def _noun(given: object) -> str:
 
 
 def _walk(model: type[BaseModel], loc: Loc) -> tuple[Loc, list[str]]:
-    """Where pydantic's `loc` leads, without the labels it adds for unions, and the keys valid
-    there.
-    """
+    """Pydantic's `loc` without the labels that it adds for unions, and the keys that are valid
+    there."""
     from pydantic import BaseModel
 
     here: Any = model
-    kept: list[str | int] = []
+    path: list[str | int] = []
     for part in loc:
         here, members = _unwrapped(here)
         if members and isinstance(part, str):  # a union's label: which member was tried
             here = next((m for m in members if part in _labels(m)), None)
             continue
-        kept.append(part)
+        path.append(part)
         if isinstance(part, int):
             args = get_args(here)
             here = args[min(part, len(args) - 1)] if args else None
@@ -144,7 +138,7 @@ def _walk(model: type[BaseModel], loc: Loc) -> tuple[Loc, list[str]]:
             here = None
     here, _ = _unwrapped(here)
     known = isinstance(here, type) and issubclass(here, BaseModel)
-    return tuple(kept), list(here.model_fields) if known else []
+    return tuple(path), list(here.model_fields) if known else []
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, list[Any]]:
@@ -162,7 +156,7 @@ def _unwrapped(annotation: Any) -> tuple[Any, list[Any]]:
 
 
 def _labels(member: Any) -> set[str]:
-    """The names under which a union's member may stand in a loc."""
+    """The labels that pydantic may use in a loc for a member of a union."""
     fields = getattr(member, "model_fields", {})
     tags = {str(t) for f in fields.values() for t in get_args(f.annotation)}
     return tags | {getattr(member, "__name__", ""), str(member)}

@@ -10,14 +10,16 @@ from grpolab.tasks import Grade, Prompt, Step
 
 
 class AccuracyOptions(RewardOptions):
-    weight: float = Field(default=1.0, description="what a fully right answer is worth")
+    weight: float = Field(default=1.0, description="reward of a fully right answer")
 
 
 class Accuracy(Reward):
-    """1 for a right answer, 0 for a wrong or missing one; tasks of parts give the fraction."""
+    """1 for a right answer, 0 for a wrong or missing one; tasks with parts give the fraction."""
 
     name = "accuracy"
-    description = "the task's score of the answer: 1 right, 0 wrong, a fraction for tasks of parts"
+    description = (
+        "the task's score of the answer: 1 right, 0 wrong, a fraction for tasks with parts"
+    )
     Options = AccuracyOptions
 
     def score(

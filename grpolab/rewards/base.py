@@ -22,7 +22,7 @@ class RewardOptions(BaseModel):
 
 
 class Reward(ABC):
-    """One criterion. `score` is unweighted; the weight belongs to whoever sums the rewards up."""
+    """One criterion. `score` is unweighted; `rewards.grade` applies the weights."""
 
     name: ClassVar[str]
     description: ClassVar[str]

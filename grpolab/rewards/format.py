@@ -1,4 +1,4 @@
-"""Whether the completion keeps to the tags."""
+"""Whether the completion has exactly the expected tags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grpolab.tasks import Grade, Prompt, Step
 
 
 class FormatOptions(RewardOptions):
-    weight: float = Field(default=0.2, description="what keeping the format is worth")
+    weight: float = Field(default=0.2, description="reward of the right format")
 
 
 class Format(Reward):

@@ -10,11 +10,11 @@ from grpolab.tasks import Grade, Prompt, Step
 
 
 class ProcessOptions(RewardOptions):
-    weight: float = Field(default=1.0, description="what steps that are all right are worth")
+    weight: float = Field(default=1.0, description="reward if all steps are right")
 
 
 class Process(Reward):
-    """The mean score of the steps, 0 without any; what a step is, each task says for itself."""
+    """The mean score of the steps, 0 without any; each task defines what a step is."""
 
     name = "process"
     description = "the mean score of the answer's single steps, as the task grades them"

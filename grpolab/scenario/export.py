@@ -1,4 +1,4 @@
-"""A session by hand as a scenario: every switch, setting and fork that is in force, as cues."""
+"""Export a session as a reproducible scenario: its manual switches, settings and forks as cues."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FILE = "session.yaml"
 
 
 def scenario_of(events: list[Timed]) -> dict[str, Any]:
-    """The recorded scenario, with what was done by hand as cues.
+    """The recorded scenario, with the manual changes as cues.
 
     Raises RequestError for a run without a recorded step.
     """
     opening = next((e for _, e in events if isinstance(e, ev.RunStarted)), None)
     done = any(isinstance(e, ev.StepDone) for _, e in directory.in_force(events))
     if opening is None or not done:
-        raise RequestError("the run has no finished step that could be compared")
+        raise RequestError("the run has no finished step")
     planned = [cue for cue in opening.scenario.get("cues", []) if cue["do"] != "pause"]
     cues = sorted(planned + directory.recorded_cues(events), key=lambda cue: cue["at"])
     model = dict(opening.scenario.get("model", {}))
@@ -31,11 +31,11 @@ def scenario_of(events: list[Timed]) -> dict[str, Any]:
 
 
 def save(run_dir: Path) -> tuple[Path, int]:
-    """Write the session into the run directory, or here where that cannot be written; the file and
-    the number of cues that stand for what was done by hand.
+    """Write the session's scenario into the run directory, or into the current one if that is not
+    writable; returns the file and the number of manual changes in it.
 
-    What was undone by a rewind is left out, and pauses are: `grpolab run FILE --headless` computes
-    the same steps, on the CPU with the same digest. Raises RequestError.
+    Changes that a rewind undid are not in it, nor are pauses: `grpolab run FILE --headless`
+    computes the same steps, on the CPU with the same digest. Raises RequestError.
     """
     from grpolab.scenario import yaml_lines
     from grpolab.scenario.spec import build
@@ -47,9 +47,9 @@ def save(run_dir: Path) -> tuple[Path, int]:
         raise RequestError(f"the session cannot be a scenario: {error.message}") from None
     by_hand = len(directory.recorded_cues(events))
     name = f"{scenario.name}-session"
-    told = f"# The session recorded in {run_dir.resolve().name}: {by_hand} changes by hand.\n"
-    told += f"# grpolab run {FILE} --headless computes it again.\n"
-    text = told + yaml_lines.dump(scenario.model_copy(update={"name": name}).complete())
+    head = f"# The session recorded in {run_dir.resolve().name}: {by_hand} manual changes.\n"
+    head += f"# Reproduce it with: grpolab run {FILE} --headless\n"
+    text = head + yaml_lines.dump(scenario.model_copy(update={"name": name}).complete())
     problem = ""
     for folder in (run_dir, Path()):
         path = _fresh(folder)
@@ -63,7 +63,7 @@ def save(run_dir: Path) -> tuple[Path, int]:
 
 
 def _fresh(folder: Path) -> Path:
-    """A name that no file has yet: an older session may have been edited."""
+    """A new file name: an earlier export may have been edited."""
     n, path = 1, folder / FILE
     while path.exists():
         n += 1

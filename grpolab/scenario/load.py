@@ -1,5 +1,5 @@
-"""From a scenario's name or file and the command line's changes to a checked scenario, or to one
-line that says why not.
+"""Load a scenario by name or file, with changes from the command line, and check it. Errors are one
+line with file, line, key and the nearest valid name:
 
 scenarios/x.yaml:12: train.learning_rat: unknown key 'learning_rat'; did you mean 'learning_rate'?
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from grpolab.scenario.yaml_lines import Lines
 
 Change = tuple[str, str, Any]
-"""A change from the command line: what the user wrote, the dotted key, the value."""
+"""A change from the command line: the option as written, the dotted key, the value."""
 
 
 def changes(
@@ -57,7 +57,7 @@ def changes(
 
 def load(ref: str, changed: Iterable[Change] = ()) -> Scenario:
     """The scenario that `ref` names (a file, or a shipped scenario's name), with the changes
-    applied and all checked.
+    applied, checked.
 
     Raises RequestError.
     """
@@ -118,7 +118,7 @@ def _read(path: Path) -> tuple[Any, Lines]:
 def _apply(
     data: dict[str, Any], origin: str, key: str, value: Any, origins: dict[Loc, str]
 ) -> None:
-    """Write one change into the long form. Raises RequestError."""
+    """Apply one change to the long form of the data. Raises RequestError."""
     parts: list[str] = key.split(".")
     lanes = data.get("lanes")
     if parts[0] == "algorithm" and isinstance(lanes, list) and lanes:
@@ -129,14 +129,14 @@ def _apply(
         data["rewards"] = _default_rewards()
     here: Any = data
     loc: Loc = ()
-    step: Any  # a key or a position, whichever `here` wants
+    step: Any  # a key or an index, as `here` needs
     for part in parts[:-1]:
         step = _position(here, part, origin)
         if isinstance(here, dict) and here.get(step) is None:
             here[step] = {}
         here, loc = here[step], (*loc, step)
         if not isinstance(here, dict | list):
-            raise RequestError(f"{origin}: {dotted(loc)} is {here!r}, nothing stands below it")
+            raise RequestError(f"{origin}: {dotted(loc)} is {here!r}, which has no keys")
     step = _position(here, parts[-1], origin)
     old = here[step] if isinstance(here, list) else here.get(step)
     if parts[-1] == "algorithm" and isinstance(old, dict) and old.get("name") == value:
@@ -154,7 +154,7 @@ def _default_rewards() -> list[dict[str, Any]]:
 
 
 def _position(items: dict[str, Any] | list[Any], part: str, origin: str) -> Any:
-    """A mapping's key, or a list's item by its number from 0 or by its name."""
+    """A key of a mapping, or the index of a list's item, given by its number from 0 or its name."""
     if isinstance(items, dict):
         return part
     names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
@@ -167,9 +167,7 @@ def _position(items: dict[str, Any] | list[Any], part: str, origin: str) -> Any:
 
 
 def _line(path: Path, lines: Lines, origins: dict[Loc, str], error: ScenarioError) -> str:
-    """The error with its place: the option that caused it, or the file's line, and the key as it
-    is written there.
-    """
+    """The error with its place: the option that caused it, or the line and key in the file."""
     for size in range(len(error.loc), 0, -1):
         if origin := origins.get(error.loc[:size]):
             return f"{origin}: {error.message}"
@@ -197,9 +195,8 @@ def _shown(path: Path) -> str:
 
 
 def _check_model(scenario: Scenario, path: Path, lines: Lines, origins: dict[Loc, str]) -> None:
-    """A model that can only be a folder must be there; what may be a hub id is left to the
-    engine.
-    """
+    """A model path that can only be a folder must exist; what may be a hub id is left to the
+    engine."""
     name = scenario.model.path
     looks_local = name.startswith(("/", ".", "~")) or name.count("/") > 1
     folder = Path(name).expanduser()

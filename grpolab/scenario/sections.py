@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
+    """Base of all sections: unknown keys are refused, values are not converted."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
@@ -28,12 +30,12 @@ class ModelSection(Strict):
     )
     compute: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
-        description="dtype of the products in learning on a CPU; auto: float32, or bfloat16 where "
-        "that is measured to be faster",
+        description="dtype of matrix products in training on a CPU; auto: float32, or bfloat16 "
+        "where that is measured to be faster",
     )
     copy_weights: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="nf4 on a GPU: keep a dequantized bf16 copy, which is faster, or never (lean)",
+        description="nf4 on a GPU: keep a dequantized bf16 copy (faster), or never (less memory)",
     )
     lora: LoraSection = LoraSection()
     critic: Literal["adapter", "full"] = Field(
@@ -42,15 +44,17 @@ class ModelSection(Strict):
 
     @property
     def frugal(self) -> bool:
-        """Whether memory comes first: 4 bit without a copy. Nothing is then kept that can be
-        computed again."""
+        """Whether to save memory first: 4 bit without a copy. Everything that can be recomputed is
+        then recomputed."""
         return self.quantize == "nf4" and self.copy_weights == "never"
 
 
 class RolloutSection(Strict):
-    prompts: int = Field(default=8, ge=1, description="prompts of a step")
+    prompts: int = Field(default=8, ge=1, description="prompts per step")
     group_size: int = Field(default=8, ge=1, description="answers to each prompt")
-    max_tokens: int = Field(default=96, ge=1, description="longest answer, end token included")
+    max_tokens: int = Field(
+        default=96, ge=1, description="longest answer in tokens, end token included"
+    )
     temperature: float = Field(default=1.0, gt=0, description="of the sampling distribution")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus; 1 keeps every token")
 
@@ -65,50 +69,50 @@ class TrainSection(Strict):
     critic_learning_rate: float = Field(default=1e-3, gt=0, description="of the critic")
     schedule: Literal["constant", "linear"] = Field(
         default="linear",
-        description="learning rates stay, or fall evenly to a tenth at the last step",
+        description="learning rates stay constant, or decay linearly to a tenth at the last step",
     )
     warmup_updates: int = Field(
         default=4,
         ge=0,
-        description="updates over which the rate rises, at start and after a switch",
+        description="updates of learning-rate warm-up, at the start and after a switch",
     )
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
     max_grad_norm: float = Field(
-        default=0.1, gt=0, description="gradients are scaled down to this norm"
+        default=0.1, gt=0, description="gradient clipping: larger norms are scaled down to this"
     )
     microbatch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto",
-        description="rows of one forward and backward; auto: on a GPU as many as fit, else 32",
+        description="rows of one forward and backward pass; auto: on a GPU as many as fit, else 32",
     )
     checkpoint_every: int = Field(default=10, ge=1, description="steps between checkpoints")
 
 
 class EvaluateSection(Strict):
     every: int = Field(default=12, ge=1, description="steps between evaluations")
-    prompts: int = Field(default=128, ge=1, description="held-out prompts of one evaluation")
+    prompts: int = Field(default=128, ge=1, description="test prompts of one evaluation")
 
 
 class RecordSection(Strict):
-    tokens: bool = Field(default=True, description="per-token channels in the event file")
+    tokens: bool = Field(default=True, description="record per-token channels in the run file")
     tokens_every: int = Field(
-        default=1, ge=1, description="steps between those that have per-token channels; 1: all"
+        default=1, ge=1, description="record them every so many steps; 1: every step"
     )
-    stream: bool = Field(default=True, description="partial text while sampling")
+    stream: bool = Field(default=True, description="record partial text while sampling")
     after: bool = Field(
         default=False,
-        description="log-probs of the answers once more after each step's updates, for slow "
-        "motion; one more forward pass a step",
+        description="measure log-probs again after each step's updates, for slow motion: one more "
+        "forward pass per step",
     )
     reference_every: int = Field(
         default=4,
         ge=0,
-        description="steps between measurements of the KL to the reference where the algorithm "
-        "does without; 0: none",
+        description="steps between measurements of the KL to reference for algorithms that do not "
+        "need it; 0: none",
     )
 
 
 class RewardSection(BaseModel):
-    """A reward by name; its own options stand beside `name` and `weight`."""
+    """A reward by name, with its own options besides `name` and `weight`."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
     name: str
@@ -116,16 +120,14 @@ class RewardSection(BaseModel):
 
 
 class TaskSection(BaseModel):
-    """A task by name; its own options stand beside `name`."""
+    """A task by name, with its own options."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
     name: str = "sums"
 
 
 class AlgorithmSection(BaseModel):
-    """An algorithm by name; its own settings stand beside `name` and `preset`, and win over the
-    preset.
-    """
+    """An algorithm by name, with its own settings, which take precedence over the preset's."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
     name: str
@@ -168,7 +170,7 @@ class LensCue(Strict):
     do: Literal["lens"]
     lane: str | None = Field(default=None, description="which lane; none: every lane")
     parameters: bool = Field(
-        default=False, description="compare the gradients on the adapter's parameters too"
+        default=False, description="also compare the gradients on the adapter's parameters"
     )
 
 
@@ -184,8 +186,8 @@ class ChatCue(Strict):
     text: str = Field(min_length=1, max_length=4000, description="what the policy is asked")
     lane: str | None = Field(default=None, description="which lane; none: every lane")
     samples: int = Field(default=2, ge=0, le=16, description="answers at the rollout's temperature")
-    greedy: bool = Field(default=True, description="the likeliest answer too")
-    turn: int = Field(default=0, ge=0, description="another turn draws other answers")
+    greedy: bool = Field(default=True, description="the greedy answer too")
+    turn: int = Field(default=0, ge=0, description="another turn samples other answers")
 
     @model_validator(mode="after")
     def _some(self) -> ChatCue:

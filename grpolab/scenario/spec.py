@@ -1,7 +1,9 @@
-"""What a scenario file may say: strict types, defaults, and unknown keys refused. No torch here.
+"""A complete scenario, and how it is checked. No torch here.
 
-`build` takes the file's mapping and gives a frozen, complete scenario; `scenario_file` reads YAML
-and turns what is wrong into one line with file, line, key and the nearest valid name.
+`build` turns the mapping of a scenario file into a frozen `Scenario` with every default written
+out, checked down to the settings of each algorithm. `check_setting` checks what a running lab may
+change; `schema` describes scenario files for an editor. `load` reads the YAML file and reports
+errors.
 """
 
 from __future__ import annotations
@@ -49,9 +51,8 @@ Result = TypeVar("Result")
 
 
 class Scenario(Strict):
-    """A complete scenario. Lanes share prompts and sampling seeds, so they differ by algorithm
-    alone.
-    """
+    """A complete scenario. Lanes share prompts and sampling seeds, so they differ only by
+    algorithm."""
 
     name: str = "unnamed"
     description: str = ""
@@ -107,12 +108,11 @@ def make_reward(section: RewardSection) -> tuple[rewards.Reward, float]:
 
 
 def build(data: object) -> Scenario:
-    """A complete scenario from a mapping, everything in it checked down to the settings of each
-    algorithm.
+    """A complete scenario from a mapping, checked down to the settings of each algorithm.
 
     Every default is written out, those of the task, rewards and algorithms included, so a recorded
-    scenario means the same after a default has changed. The short forms of `expand` are welcome.
-    Raises ScenarioError for the first thing that is wrong.
+    scenario means the same after a default has changed. The short forms of `expand` are accepted.
+    Raises ScenarioError for the first error.
     """
     scenario = validated(Scenario, expand(data), ("algorithm",))
     lanes: dict[str, Algorithm] = {}
@@ -137,10 +137,9 @@ def build(data: object) -> Scenario:
 
 
 def expand(data: object) -> dict[str, Any]:
-    """Short forms into long ones: `algorithm:` for a single lane, bare names for what has no
-    options.
+    """Expand short forms: `algorithm:` for a single lane, bare names for what has no options.
 
-    Raises ScenarioError. What is expanded already stays as it is.
+    Raises ScenarioError. Long forms stay as they are.
     """
     if not isinstance(data, dict):
         raise ScenarioError((), "a scenario is a mapping of keys to values")
@@ -170,10 +169,9 @@ def expand(data: object) -> dict[str, Any]:
 def _follow_cue(
     cue: Cue, lanes: dict[str, Algorithm], task: tasks.Task, scenario_rewards: list[RewardSection]
 ) -> Algorithm | None:
-    """Check a cue against the lanes as they will be then, and do to `lanes` what it will do to
-    them.
+    """Check a cue against the lanes as they will be at that step, and update `lanes` as it will.
 
-    Returns the algorithm that the cue names, if it names one.
+    Returns the algorithm that the cue names, if any.
     """
     lane: str | None = getattr(cue, "lane", None)
     if lane is not None and lane not in lanes:
@@ -197,8 +195,8 @@ def _follow_cue(
 
 
 LAB_WIDE = ("train.steps", "train.checkpoint_every")
-"""Settings of `train` that all lanes have in common; so are all of `task`, `evaluate`, `record`
-and `rewards`."""
+"""Settings of `train` that all lanes share, as they do `task`, `evaluate`, `record` and `rewards`.
+"""
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "train": TrainSection,
@@ -209,13 +207,13 @@ SECTIONS: dict[str, type[BaseModel]] = {
 """Sections of a scenario whose settings a running lab can change, besides `task`."""
 
 FIXED: dict[str, str] = {
-    "seed": "every draw of prompts and answers follows from it",
-    "model": "the backbone, its dtype and the adapters' shape are made when the model is loaded",
-    "task.name": "another task has other prompts; start a run on it",
-    "rewards": "which there are; what each weighs can change: rewards.NAME.weight",
-    "lanes": "fork a lane to have one more; a lane's algorithm can be switched",
+    "seed": "prompts and answers are sampled from it",
+    "model": "backbone, dtype and adapter shape are fixed when the model is loaded",
+    "task.name": "another task has other prompts; start a new run for it",
+    "rewards": "the list is fixed; weights can change: rewards.NAME.weight",
+    "lanes": "fork a lane to get another; a lane's algorithm can be switched",
 }
-"""What a running lab does not change, and why."""
+"""Settings that a running lab cannot change, and why."""
 
 
 def lab_wide(key: str) -> bool:
@@ -228,10 +226,8 @@ def reward_meant(key: str, sections: Sequence[RewardSection]) -> int:
     name = key.removeprefix("rewards.").rpartition(".")[0]
     names = [section.name for section in sections]
     if names.count(name) != 1:
-        told = (
-            f"there are several rewards {name!r}" if name in names else f"no reward {name!r} here"
-        )
-        raise ScenarioError(("key",), f"{told}; the run has {', '.join(names) or 'none'}")
+        problem = f"several rewards {name!r}" if name in names else f"no reward {name!r}"
+        raise ScenarioError(("key",), f"{problem}; the run has {', '.join(names) or 'none'}")
     return names.index(name)
 
 
@@ -253,7 +249,7 @@ def check_setting(
         return
     why = FIXED.get(key) or FIXED.get(key.partition(".")[0])
     if why is not None:
-        raise ScenarioError(("key",), f"{key} is settled when a run starts: {why}")
+        raise ScenarioError(("key",), f"{key} is fixed when a run starts: {why}")
     if section in SECTIONS:
         model = SECTIONS[section]
     elif section == "task":
@@ -316,14 +312,9 @@ def _within(prefix: Loc, check: Callable[..., Result], *arguments: Any) -> Resul
         raise ScenarioError(prefix + error.loc, error.message) from None
 
 
-# --- schema ---
-# The JSON Schema of scenario files: an editor that knows it completes keys and marks what is
-# wrong.
-
-
 def schema() -> dict[str, Any]:
-    """The schema, short forms included, with every algorithm's settings, every task's and
-    reward's options.
+    """The JSON Schema of scenario files, short forms included, with every algorithm's settings and
+    every task's and reward's options: with it, an editor completes keys and marks errors.
     """
     out = Scenario.model_json_schema()
     definitions: dict[str, Any] = out["$defs"]
@@ -351,7 +342,7 @@ def schema() -> dict[str, Any]:
 def _named_section(
     name: str, title: str, model: type[BaseModel], definitions: dict[str, Any], **also: Any
 ) -> dict[str, Any]:
-    """The schema of a section that has this name and this model's fields."""
+    """The schema of a section with this name and this model's fields."""
     inner = model.model_json_schema(ref_template="#/$defs/{model}")
     definitions |= inner.get("$defs", {})
     return {

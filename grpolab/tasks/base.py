@@ -1,4 +1,5 @@
-"""What every task shares: prompt record, grade, steps, and the wall around held-out prompts."""
+"""What every task shares: prompt record, grade, steps, and the split into training and held-out
+prompts."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ HELD_OUT_SHARE = 16
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question. Every field is JSON-able, so that a prompt can travel in an event.
+    """One question. Every field is JSON-able, so that a prompt can be stored in an event.
 
     `key` is the canonical form that decides whether the prompt is held out; `data` is what the
     grader needs to know; `difficulty` is one of easy, medium, hard.
@@ -49,7 +50,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """A grader's verdict: `score` in [0, 1], `correct` only if nothing is left to improve."""
+    """A grade: `score` in [0, 1], `correct` only for the best possible answer."""
 
     score: float
     correct: bool
@@ -91,7 +92,7 @@ class Task(ABC):
     """A source of prompts and the grader that belongs to them.
 
     A subclass names itself, describes itself in one line, declares its `Options`, proposes prompts
-    and grades answers. `propose` must reach both sides of the held-out wall. A task that can tell
+    and grades answers. `propose` must produce prompts of both splits. A task that can tell
     right steps from wrong ones, or read its prompts back, says so in `steps` and `from_text`.
     """
 
@@ -124,14 +125,14 @@ class Task(ABC):
 
     @classmethod
     def from_text(cls, text: str) -> Prompt:
-        """The prompt that reads like this. Raises ValueError in one line where none does.
+        """The prompt with this text. Raises ValueError, one line, if there is none.
 
         What `propose` gave is given back but for the difficulty, which no text tells: it is medium.
         """
         raise ValueError(f"{cls.name} cannot be graded from text alone; give its prompt record")
 
     def draw(self, rng: random.Random, *, held_out: bool) -> Prompt:
-        """One prompt from the wanted side of the held-out wall; `rng` decides which."""
+        """One prompt of the training or the held-out split; `rng` decides which."""
         while True:
             prompt = self.propose(rng)
             if is_held_out(prompt.key) == held_out:
@@ -139,7 +140,7 @@ class Task(ABC):
 
 
 def is_held_out(key: str) -> bool:
-    """Whether the prompt with this canonical key belongs to evaluation alone.
+    """Whether the prompt with this canonical key is only for evaluation.
 
     The partition depends on the key only: not on a seed, a Python version or the task's options.
     """

@@ -18,18 +18,18 @@ from grpolab.tasks.steps import Line, follow, missing
 from grpolab.tasks.sums import LEVELS
 
 BOUNDS = Bounds(length=64, depth=6, digits=4, magnitude=10**6)
-"""What an answer may cost to grade."""
+"""Bounds on grading an answer."""
 
 LARGEST_STEP = 200
-"""No value on the way to a target is larger."""
+"""Largest intermediate value."""
 
 MOST_NUMBERS = 5
-"""Steps are graded by trying everything that the numbers can still make: not with more of them."""
+"""Steps are graded by an exhaustive search over the numbers, so there may not be more of them."""
 
 _QUESTION = re.compile(r"make +([0-9]{1,4}) +from +([0-9]{1,4}(?: +[0-9]{1,4}){1,5}) *:?")
 
 State = tuple[int, tuple[int, ...]]
-"""What is to be made, and the numbers there to make it, sorted."""
+"""The target that remains, and the numbers that are left, sorted."""
 
 
 class CountdownOptions(TaskOptions):
@@ -88,7 +88,7 @@ class Countdown(Task):
             return Grade(0.0, False, str(error))
         extra = Counter(numbers(node)) - Counter(prompt.data["numbers"])
         if extra:
-            return Grade(0.0, False, f"{next(iter(extra))} is not there to be used")
+            return Grade(0.0, False, f"{next(iter(extra))} is not one of the given numbers")
         if value != prompt.data["target"]:
             return Grade(0.0, False, f"{value}, not {prompt.data['target']}")
         return Grade(1.0, True, "right")
@@ -107,7 +107,7 @@ class Countdown(Task):
         met = any(goal in there for goal, there in states)
         if met or not all(step.score for step in steps):
             return tuple(steps)
-        return (*steps, *missing(thought, 1, "stops before the target is met"))
+        return (*steps, *missing(thought, 1, "stops before the target is reached"))
 
     @classmethod
     def from_text(cls, text: str) -> Prompt:
@@ -133,10 +133,10 @@ def _prompt(target: int, given: list[int], difficulty: str) -> Prompt:
 
 
 def _after(states: tuple[State, ...], line: Line) -> tuple[State, ...] | str:
-    """Where a line with right arithmetic may lead, if the goal stays in reach."""
+    """The states after a line with right arithmetic from which the target can still be reached."""
     moved = tuple(dict.fromkeys(new for state in states for new in _moved(*state, line)))
     if not moved:
-        return f"{line.left} and {line.right} are not both there to be used"
+        return f"{line.left} and {line.right} are not both available"
     if line.dead_end:
         return moved
     goal, there = moved[0]

@@ -1,4 +1,5 @@
-"""k small questions in one: the reward is the fraction right, so credit has somewhere to go."""
+"""k small questions in one prompt: the reward is the fraction that is right, so credit can be
+assigned to parts."""
 
 from __future__ import annotations
 
@@ -105,7 +106,7 @@ class Slots(Task):
 
 
 def _parts(answer: str) -> list[str]:
-    # a hostile answer may hold thousands of parts: look at no more than can matter
+    # an answer may have thousands of parts: read no more than can matter
     return answer[:4096].split(";")
 
 

@@ -1,4 +1,4 @@
-"""A thought's lines as steps: each is right only if it leads on from where the work stands.
+"""The lines of a thought as steps: each is right only if it continues the work before it.
 
 A line `a+b=c` (or with - * /, one space allowed between the signs) is a step. Right arithmetic is
 not enough, or a policy could earn by writing `1+1=2` all day: a step must move the task's own
@@ -17,7 +17,7 @@ from grpolab.tasks.base import Span, Step
 from grpolab.tasks.expression import ExpressionError, apply
 
 MOST_LINES = 64
-"""Lines of a thought that are looked at; no task needs more."""
+"""Lines of a thought that are read; no task needs more."""
 
 _LINE = re.compile(
     r"^ ?(-?[0-9]{1,9}) ?([-+*/]) ?(-?[0-9]{1,9}) ?= ?(-?[0-9]{1,9})( no)? ?$", re.MULTILINE

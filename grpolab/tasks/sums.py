@@ -1,4 +1,4 @@
-"""Arithmetic worked in steps, with the difficulties mixed inside one draw."""
+"""Arithmetic in steps, with prompts of mixed difficulty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from grpolab.tasks.expression import ExpressionError, Node, apply, evaluate, num
 from grpolab.tasks.steps import Line, follow, missing
 
 LARGEST = 9999
-"""No value on the way to the answer is larger."""
+"""Largest intermediate value."""
 
 LARGEST_FACTOR = 999
 """A product has one factor from 2 to 9; the other is at most this."""

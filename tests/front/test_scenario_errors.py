@@ -159,7 +159,7 @@ def test_a_key_named_like_a_cue_is_not_lost(tmp_path: Path) -> None:
     [
         ("train.lerning_rate=1", "unknown key 'lerning_rate'; did you mean 'learning_rate'?"),
         ("algorithm.betaa=1", "unknown key 'betaa'; did you mean 'beta'?"),
-        ("train.steps.x=3", "train.steps is 7, nothing stands below it"),
+        ("train.steps.x=3", "train.steps is 7, which has no keys"),
         ("rewards.fmt.weight=1", "no 'fmt' here; valid: accuracy, format"),
         ("task.k=6", "unknown key 'k'; valid: name, digits, operations, brackets, mix"),
         ("train.steps=[1", "not valid YAML"),

@@ -124,7 +124,7 @@ def test_countdown(question: str, thought: str, wanted: list[float]) -> None:
 
 def test_countdown_says_what_is_wrong() -> None:
     details = [step.detail for step in in_thought(GOAL, "8*8=64\n3+5=8")]
-    assert details == ["8 and 8 are not both there to be used", "29 cannot be made from 8 8"]
+    assert details == ["8 and 8 are not both available", "29 cannot be made from 8 8"]
 
 
 def test_countdown_with_too_many_numbers_to_try_has_no_steps() -> None:

@@ -106,7 +106,7 @@ async def test_a_setting_of_the_next_run_is_not_sent(live: Live) -> None:
         await settle(live.app)
         told = await press(live.app, pilot, "h", "down", "1")
         assert "model.compute = float32" in told and "full precision; for the" in told
-        assert "model.compute is settled when" in told and live.engine.sent == []
+        assert "model.compute is fixed when" in told and live.engine.sent == []
 
 
 async def test_a_healthy_run_and_a_run_without_steps(live: Live) -> None:
