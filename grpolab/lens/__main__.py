@@ -1,6 +1,6 @@
 """The process behind `grpolab lens`: reads the batch, loads torch, computes, prints.
 
-`python -m grpolab.lens` takes the same arguments.
+`python -m grpolab.lens` takes the arguments of `grpolab lens`.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""A rollout as JSON: what `grpolab lens` reads. No torch here.
+"""A batch of answers as JSON, what `grpolab lens` reads: from a file (`read`) or from a step of a
+recorded run (`from_run`). No torch here.
 
 {"format": "grpolab.batch/1", "max_tokens": 64, "groups": [{"prompt": "…", "greedy_reward": 0.0,
-  "samples": [{"tokens": ["…"], "reward": 1.0, "step_rewards": [{"end": 7, "reward": 1.0}],
-    "logprobs": [], "old_logprobs": [], "ref_logprobs": [], "values": [],
-    "sampler_logprobs": [], "entropies": []}]}]}
+"samples": [{"tokens": ["…"], "reward": 1.0, "step_rewards": [{"end": 7, "reward": 1.0}],
+"logprobs": [], "old_logprobs": [], "ref_logprobs": [], "values": [], "sampler_logprobs": [],
+"entropies": []}]}]}
 
 All but `reward`, `logprobs` and `old_logprobs` may be missing from samples, and `null` counts as
-missing; what one sample lacks, no algorithm can use. Natural logarithms; all arrays of a sample
-have the same length.
-What is wrong is told in one line with the place:
+missing; an array that one sample lacks is not used at all. Natural logarithms; all arrays of a
+sample have the same length. Errors are one line with the place:
 
 batch.json: groups[0].samples[1].logprobs[3]: NaN is not a log-probability
 """
@@ -32,7 +32,7 @@ FORMAT = "grpolab.batch/1"
 ROUNDING = 1e-6
 """An entropy may be below 0 by this much."""
 LARGEST = 1e100
-"""Larger numbers would overflow somewhere in an algorithm."""
+"""Larger numbers could overflow in an algorithm."""
 LARGEST_COUNT = 2**53
 """Larger whole numbers are no longer exact in float64."""
 
@@ -44,7 +44,7 @@ ARRAYS = {
     "values": "a value",
     "entropies": "an entropy",
 }
-"""A sample's arrays of numbers, one for each token, and what one of them is."""
+"""A sample's arrays with one number per token, and what such a number is."""
 
 REQUIRED = ("reward", "logprobs", "old_logprobs")
 OPTIONAL = ("tokens", "step_rewards", "ref_logprobs", "sampler_logprobs", "values", "entropies")
@@ -75,14 +75,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"key {key!r} stands twice in one object")
+            raise ValueError(f"key {key!r} is given twice in one object")
         found[key] = value
     return found
 
 
 def checked(data: object, where: str = "batch") -> dict[str, Any]:
-    """`data` if it is a batch. Raises RequestError for the first thing that is wrong; `where` is
-    what the line begins with."""
+    """`data` if it is a valid batch. Raises RequestError for the first error; `where` is what the
+    message begins with."""
     return _Checked(where).batch(data)
 
 
@@ -94,7 +94,7 @@ def samples(batch: Mapping[str, Any]) -> Iterator[tuple[int, int, dict[str, Any]
 
 
 def missing(batch: Mapping[str, Any], key: str) -> str | None:
-    """Who lacks an optional key, as the end of a sentence; None where nobody does."""
+    """Which part lacks an optional key, as the end of a sentence; None if none does."""
     if key in GROUP:
         parts = [(f"groups[{g}]", group) for g, group in enumerate(batch["groups"])]
     else:
@@ -106,7 +106,7 @@ def missing(batch: Mapping[str, Any], key: str) -> str | None:
 
 
 class _Checked:
-    """One pass over a batch; `place` is the path of keys to where it is."""
+    """Checks a batch in one pass; `place` is the path of keys to a part of it."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -115,7 +115,7 @@ class _Checked:
         at = f"{place}: " if place else ""
         raise RequestError(f"{self.where}: {at}{message}")
 
-    # --- the parts of a batch ---
+    # --- parts of a batch ---
 
     def batch(self, data: object) -> dict[str, Any]:
         batch = self.mapping(data, "", "a batch", BATCH)
@@ -178,12 +178,14 @@ class _Checked:
             self.number(step["reward"], f"{here}.reward", "a reward")
             end = self.whole(step["end"], f"{here}.end", 0)
             if end >= length:
-                self.wrong(f"{here}.end", f"token {end} is none of the answer's 0 to {length - 1}")
+                self.wrong(
+                    f"{here}.end", f"the answer has no token {end}; valid: 0 to {length - 1}"
+                )
             if end < before:
                 self.wrong(f"{here}.end", f"{end} is before the end of the previous step, {before}")
             before = end
 
-    # --- what they consist of ---
+    # --- values ---
 
     def mapping(self, data: object, place: str, what: str, valid: Sequence[str]) -> dict[str, Any]:
         if not isinstance(data, dict):
@@ -251,20 +253,17 @@ def _short(x: object) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
-# --- recorded ---
-# A batch from a recorded run: the rollout of one step, as the lens reads it. No torch here. What
-# is exact: rewards, step rewards, greedy rewards, tokens, lengths. The per-token numbers are
-# float16 in the run file, 11 significant bits: an old log-probability of −5 is known to ±.002,
-# one near 0 to about ±3e-8; the difference to the policy now, and to the reference, is recorded
-# on its own, so a log-ratio of .01 is known to ±4e-6. In a run without those channels the ratio
-# stands in, known to ±5e-4, and there is no reference. `logprobs` are of the policy that the
-# step's last update saw, `entropies` as well; `values` are the critic's before the step. The lens
-# takes the whole rollout as one minibatch and a fresh algorithm: a moving baseline or an adaptive
-# β begins anew.
-
-
 def from_run(run_dir: Path, step: int | None = None, lane: str | None = None) -> dict[str, Any]:
     """The rollout of a step (default: the newest that is complete) of a lane (default: the first).
+
+    Rewards, step rewards, greedy rewards, tokens and lengths are exact. Per-token numbers are
+    float16 in the run file, 11 significant bits: an old log-probability of −5 is known to ±0.002,
+    one near 0 to about ±3e-8. The differences to the current policy and to the reference are
+    recorded on their own, so a log-ratio of 0.01 is known to ±4e-6. In a run without those channels
+    the ratio is used, known to ±5e-4, and there is no reference. `logprobs` and `entropies` are of
+    the policy that the step's last update saw, `values` of the critic before the step. The lens
+    takes the whole rollout as one minibatch and a new algorithm: a moving baseline or an adaptive β
+    starts anew.
 
     Raises RequestError where the run has no such lane or step, or did not record its tokens.
     """
@@ -351,8 +350,8 @@ def _batch(started: ev.RolloutStarted, graded: ev.Graded, tokens: ev.Tokens) -> 
 def logprobs(
     old: Sequence[float], drift: Sequence[float], gap: Sequence[float] | None
 ) -> dict[str, list[float]]:
-    """The three log-probabilities of one answer. Where rounding would lift one above 0, all of its
-    token move down together: their differences are what was recorded best."""
+    """The three log-probabilities of one answer's tokens. Where rounding would make one positive,
+    all three of that token are lowered together: their differences are the most precise."""
     gaps = gap or [0.0] * len(old)
     found: dict[str, list[float]] = {"logprobs": [], "old_logprobs": []}
     if gap is not None:

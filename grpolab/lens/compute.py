@@ -1,4 +1,8 @@
-"""What each algorithm makes of a batch, as one JSON object: `grpolab lens`. Float64 throughout."""
+"""A batch under each algorithm, as one JSON object: what `grpolab lens` prints. Float64 throughout.
+
+`lens` is the whole computation for a batch from a file; `look` is its tensor part, which the engine
+uses for live rollouts too; `explained` is the detail of one token.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,13 @@ from grpolab.errors import RequestError
 from grpolab.lens.ask import NO_DISTRIBUTION, choose, lacks
 from grpolab.lens.batch_file import checked, missing, samples
 
-# --- tensors ---
-# The tensor part of the lens, for batches from a file and for rollouts in the engine alike.
-
 WARM = 1 << 30
-"""Age of the critic in a batch from a file: nobody's warm-up is longer."""
+"""Age of the critic in a batch from a file: longer than any warm-up."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one algorithm makes of a rollout. Nothing in it carries a graph."""
+    """A rollout under one algorithm, detached from the autograd graph."""
 
     credit: Credit
     loss: Loss
@@ -38,7 +39,7 @@ class Look:
 def look(batch: Batch, now: Forward, algorithms: Mapping[str, Algorithm]) -> dict[str, Look]:
     """Each algorithm's credit, loss and gradient, the rollout taken as one minibatch.
 
-    `now` is detached first; it may come from anywhere. An entropy bonus has no gradient here.
+    `now` is detached first. An entropy bonus has no gradient here.
     """
     totals = BatchTotals(len(batch.mask), int(batch.mask.sum().item()), batch.max_tokens)
     return {name: _look(batch, now, totals, algorithm) for name, algorithm in algorithms.items()}
@@ -65,8 +66,8 @@ def _detached(x: Tensor | None) -> Tensor | None:
 
 
 def from_json(data: Mapping[str, Any]) -> tuple[Batch, Forward]:
-    """A checked batch in float64, rows in the order of groups and samples. The critic counts as
-    warm."""
+    """A checked batch as float64 tensors, rows in the order of groups and samples. The critic
+    counts as warmed up."""
     found = list(samples(data))
     rows = [sample for _, _, sample in found]
     width = max(len(row["logprobs"]) for row in rows)
@@ -117,15 +118,11 @@ def _steps(rows: Sequence[Sequence[Mapping[str, Any]]]) -> Steps:
     return steps
 
 
-# --- explained ---
-# One token under one algorithm: the formula's terms with their numbers, and the branch that its
-# objective is on.
-
-
 def explained(
     algorithm: Algorithm, found: Look, batch: Batch, now: Forward, row: int, token: int
 ) -> dict[str, Any]:
-    """What `--explain` shows of row `row`, token `token`."""
+    """What `--explain` shows of a token: the formula's terms with their values, and the branch of
+    the objective that the token is on."""
     facts = token_facts(algorithm, found, batch, now, row, token)
     branch = algorithm.branch(facts)
     return {
@@ -139,8 +136,8 @@ def explained(
 def token_facts(
     algorithm: Algorithm, found: Look, batch: Batch, now: Forward, row: int, token: int
 ) -> TokenFacts:
-    """All that is known about one token. Rewards are those that the formula's r stands for: less
-    the price of length, and less the KL in the reward where the formula has no r_t or R for it."""
+    """The facts about one token. The reward is what r in the formula stands for: minus the length
+    penalty, and minus the KL in the reward where the formula has no r_t or R for it."""
 
     def at(x: Tensor | None) -> float | None:
         return None if x is None else float(x[row, token])
@@ -172,7 +169,7 @@ def token_facts(
 
 
 def _pool(algorithm: Algorithm, batch: Batch, reward: Tensor, row: int) -> Tensor:
-    """The rewards that the token's are compared with: of the group's answers, or of their steps."""
+    """The rewards of the group that the token's reward is compared with: of answers, or of steps."""
     same = batch.group == batch.group[row]
     if algorithm.needs_steps and batch.steps is not None:
         return batch.steps.reward[same][batch.steps.mask[same].bool()]
@@ -180,7 +177,7 @@ def _pool(algorithm: Algorithm, batch: Batch, reward: Tensor, row: int) -> Tenso
 
 
 def _returns(algorithm: Algorithm, shaped: Batch) -> Tensor:
-    """R without a critic: what follows from each token on, or the answer's one number."""
+    """R without a critic: the reward-to-go of each token, or the reward of the answer."""
     assert shaped.token_reward is not None
     gamma = getattr(algorithm.settings, "gamma", None)
     if gamma is None:
@@ -191,8 +188,7 @@ def _returns(algorithm: Algorithm, shaped: Batch) -> Tensor:
 def _mean_clipped(
     algorithm: Algorithm, found: Look, rho: Tensor, row: int, length: int
 ) -> float | None:
-    """The answer's mean log ρ, each token's clipped on the side that the sign of Â names, as GMPO
-    does."""
+    """The answer's mean log ρ, each clipped on the side given by the sign of Â, as GMPO does."""
     s = algorithm.settings
     if not {"clip_low", "clip_high"} <= set(type(s).model_fields):
         return None
@@ -203,7 +199,7 @@ def _mean_clipped(
     return float(clipped.sum()) / max(length, 1)
 
 
-OVERFLOWS = "cannot be computed: with these numbers and settings it overflows float64"
+OVERFLOWS = "cannot be computed: it overflows float64 with these numbers and settings"
 
 
 def lens(
@@ -217,19 +213,17 @@ def lens(
     own: Algorithm | None = None,
     own_preset: str = "paper",
 ) -> dict[str, Any]:
-    """What the algorithms make of `batch` (see `batch_file`): their losses, metrics, advantages and
-    gradients, and how alike the gradients are.
+    """`batch` (see `batch_file`) under each algorithm: loss, metrics, advantages and gradients, and
+    the cosines between the gradients.
 
-    `own` is an algorithm as some lane has it, settings and memory; it looks under its name in place
-    of the preset's. Without `names` the whole family looks, and `left_out` says who cannot and why.
-    `explain` is the (group, sample, token) whose objective each algorithm explains. Raises
-    RequestError; what is wrong with the batch begins with `where`.
+    `own` is an algorithm with the settings and state of a lane; it replaces the one of its name.
+    Without `names` every algorithm is computed that can be, and `left_out` says why others cannot.
+    `explain` is the (group, sample, token) to explain under each algorithm. Raises RequestError;
+    errors in the batch begin with `where`.
 
     {"algorithms": {NAME: {"preset", "settings", "aggregation", "loss", "terms", "metrics",
-                           "groups": [{"samples": [{"advantages", "returns", "gradient"}]}],
-                           "explain"}},
-     "cosine": {NAME: {NAME: …}}, "left_out": {NAME: why},
-     "groups": [{"prompt", "samples": [{"tokens", "reward"}]}]}
+    "groups": [{"samples": [{"advantages", "returns", "gradient"}]}], "explain"}}, "cosine": {NAME:
+    {NAME: …}}, "left_out": {NAME: why}, "groups": [{"prompt", "samples": [{"tokens", "reward"}]}]}
     """
     data = checked(batch, where)
     algorithms, left_out = choose(names, preset, settings)
@@ -285,7 +279,7 @@ def lens(
 
 
 def metrics(batch: Batch, now: Forward, found: Look) -> dict[str, float]:
-    """Numbers of one algorithm's look, means and extremes over the answer tokens."""
+    """Metrics of one algorithm: means and extremes over the answer tokens."""
     mask, on = batch.mask, batch.mask.bool()
     ratio = found.loss.ratio.expand(mask.shape)[on]
     out = {
@@ -305,7 +299,7 @@ def metrics(batch: Batch, now: Forward, found: Look) -> dict[str, float]:
 
 
 def cosine(gradients: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
-    """Cosine of every two gradients [N, T]; 0 where one of them is 0."""
+    """Cosine between every two gradients [N, T]; 0 if one of them is 0."""
     if not gradients:
         return {}
     flat = torch.stack([g.flatten() for g in gradients.values()])  # [A, N·T]
@@ -339,7 +333,7 @@ def _row(data: Mapping[str, Any], place: tuple[int, int, int]) -> int:
 
 
 def _finite(found: Look, batch: Batch) -> bool:
-    """JSON has no infinity: whether there is none in what was found."""
+    """Whether all numbers are finite: JSON has no infinity."""
     parts = [found.gradient, found.credit.advantage * batch.mask, *found.loss.terms.values()]
     parts += [found.loss.total]
     return all(bool(part.isfinite().all()) for part in parts)

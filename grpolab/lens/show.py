@@ -1,4 +1,6 @@
-"""The lens's JSON object as text for a terminal: at most 100 columns, no colour. No torch here."""
+"""The lens's JSON object as text for a terminal: at most 100 columns, no colour; and the tokens on
+which two algorithms differ most (`disagreements`). No torch here.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,12 @@ from grpolab.errors import RequestError, nearest
 
 WIDTH = 100
 NUMBER = 10  # columns of a number
+DIRECTIONS = {"up": "reinforced", "down": "penalized", "nowhere": "no gradient"}
+"""The sign of a token's gradient in words, by the `push` of the lens's JSON object."""
+
 ZERO_LOSS = (
-    "A loss near 0 does not mean that nothing is learned: advantages that are centred cancel in it "
-    "at ratio 1, while their gradients do not. Compare Σ|grad| and the cosines."
+    "A loss near 0 does not mean that nothing is learned: at ratio 1 centred advantages cancel in the "
+    "loss, while their gradients do not. Compare Σ|grad| and the cosines."
 )
 ON_POLICY = (
     "Every ratio is 1 here, so nothing can be clipped, and algorithms that differ only in their "
@@ -22,7 +27,7 @@ ON_POLICY = (
 
 
 def table(result: Mapping[str, Any], against: str | None = None) -> str:
-    """One line an algorithm. The last column is the cosine of its gradient with that of `against`
+    """One line per algorithm. The last column is the cosine of its gradient with that of `against`
     (default: grpo, or the first)."""
     found = result["algorithms"]
     against = against or ("grpo" if "grpo" in found else next(iter(found)))
@@ -42,14 +47,14 @@ def table(result: Mapping[str, Any], against: str | None = None) -> str:
         lines.append(_columns(name, name_width, cells, widths))
         more = {k: v for k, v in terms.items() if k not in ("policy", "kl", "value") and v}
         if more:
-            told = ", ".join(f"{k} {number(v)}" for k, v in more.items())
-            lines.append(f"{'':{name_width}}  its loss has {told} too")
+            others = ", ".join(f"{k} {number(v)}" for k, v in more.items())
+            lines.append(f"{'':{name_width}}  other terms of its loss: {others}")
     lines += ["", *_wrapped(ZERO_LOSS)]
     ratios = [entry["metrics"] for entry in found.values()]
     if all(m["ratio_max"] == m["ratio_min"] == 1 for m in ratios):
         lines += _wrapped(ON_POLICY)
     if result["left_out"]:
-        lines += ["", "left out"]
+        lines += ["", f"not computed: {_count(len(result['left_out']), 'algorithm')}"]
         for name, why in result["left_out"].items():
             lines += _wrapped(f"{name}: {why}", "  ", "    ")
     return "\n".join(lines)
@@ -63,25 +68,23 @@ def _heading(result: Mapping[str, Any]) -> str:
     line = f"{_count(len(groups), 'group')}, {_count(answers, 'answer')}, {_count(tokens, 'token')}"
     tied = first["metrics"]["zero_std_groups"]
     if tied:
-        line += (
-            f"; all rewards are equal in {_count(tied, 'group')}: no signal for its own baseline"
-        )
+        line += f"; {_count(tied, 'group')} of zero variance: no gradient with a group baseline"
     return line
 
 
 def explanation(result: Mapping[str, Any], place: tuple[int, int, int]) -> str:
-    """One token under every algorithm: terms, branch and push."""
+    """One token under every algorithm: terms, branch and direction."""
     g, s, t = place
     sample = result["groups"][g]["samples"][s]
     lines = [f"token {t} of sample {s} in group {g}{_quoted(result, g, s, t)}"]
     lines[0] += f", reward {number(sample['reward'])}"
     for name, entry in result["algorithms"].items():
-        told, branch = entry["explain"], entry["explain"]["branch"]
+        detail, branch = entry["explain"], entry["explain"]["branch"]
         lines += ["", name]
-        for statement in told["formula"].splitlines():
+        for statement in detail["formula"].splitlines():
             lines += _wrapped(statement, "    ", "        ")
-        symbols = max((len(term["symbol"]) for term in told["terms"]), default=0)
-        for term in told["terms"]:
+        symbols = max((len(term["symbol"]) for term in detail["terms"]), default=0)
+        for term in detail["terms"]:
             value = "" if term["value"] is None else number(term["value"])
             lines.append(
                 f"  {term['symbol']:{symbols}}  {value:>{NUMBER}}  {term['meaning']}"[:WIDTH]
@@ -92,7 +95,7 @@ def explanation(result: Mapping[str, Any], place: tuple[int, int, int]) -> str:
         lines += _wrapped(branch["why"], "  ", "    ")
         sample = entry["groups"][g]["samples"][s]
         lines.append(
-            f"  pushed {told['push']}: ∂gain/∂log π {number(branch['slope'])}, "
+            f"  {DIRECTIONS[detail['push']]}: ∂objective/∂log π {number(branch['slope'])}, "
             f"∂loss/∂log π {number(sample['gradient'][t])}"
         )
     return "\n".join(lines)
@@ -159,10 +162,6 @@ def _cut(name: str) -> str:
 
 def _count(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
-
-
-# --- differences ---
-# Where two algorithms disagree about a rollout. Plain floats on the lens's JSON object.
 
 
 def disagreements(

@@ -1,13 +1,13 @@
-"""The process behind the screen's what-if: holds one rollout and scores it again and again.
+"""The process behind the what-if screen: keeps one rollout and scores it on every request.
 
 `python -m grpolab.lens.whatif` speaks JSON lines. The first names the rollout, `{"run": DIR,
 "step": N, "lane": NAME, "file": "lens/…json" or ""}`; the file is what the engine wrote for its own
-lens and has exact numbers, without it the run file is read. Every other line is a request,
+lens and has exact numbers; without it the run file is read. Every other line is a request,
 
 {"id": 1, "base": true, "algorithm": NAME, "preset": NAME, "settings": {…}, "kl_scale": 1.0,
  "answers": G or null, "rewards": [of every row] or null}
 
-(`leash` is what older requests call `kl_scale`, the factor of an adaptive controller on β)
+(older requests call `kl_scale`, the factor of an adaptive controller on β, `leash`)
 
 and is answered by one line with the same id: {"id", "error": LINE} or {"id", "loss", "terms",
 "metrics", "settings", "aggregation", "groups": [{"samples": [{"advantages", "returns", "gradient",
@@ -28,17 +28,17 @@ from grpolab.errors import RequestError
 from grpolab.lens.ask import choose
 from grpolab.lens.batch_file import FORMAT, checked
 
-NO_BONUS = "the entropy bonus is left out: it needs the whole distribution of every token"
-FRESH = "a moving baseline begins anew here: it has seen this rollout only"
-GREEDY = "the greedy answer's reward, the baseline, keeps the weights of the run"
-GRADED = "scores of single steps keep the weights of the run"
+NO_BONUS = "without the entropy bonus: it needs the whole distribution of every token"
+FRESH = "a moving baseline starts anew here: it has seen only this rollout"
+GREEDY = "the baseline, the greedy answer's reward, keeps the weights of the run"
+GRADED = "rewards of steps keep the weights of the run"
 
 
 def altered(
     batch: Mapping[str, Any], answers: int | None = None, rewards: Sequence[float] | None = None
 ) -> dict[str, Any]:
-    """The batch with the first `answers` of each group, and with other rewards by row. Raises
-    RequestError where the numbers do not fit it."""
+    """The batch with only the first `answers` of each group, and with other rewards by row. Raises
+    RequestError if their numbers do not match."""
     rows = sum(len(group["samples"]) for group in batch["groups"])
     if rewards is not None and len(rewards) != rows:
         raise RequestError(f"{len(rewards)} rewards for {rows} answers")
@@ -54,8 +54,8 @@ def altered(
 
 
 def alike(a: Sequence[Any], b: Sequence[Any]) -> float | None:
-    """Cosine of two gradients, lists by group, answer and token, over the answers that both have;
-    None where one of them is 0."""
+    """Cosine between two gradients, lists by group, answer and token, over the answers that both
+    have; None if one of them is 0."""
     dot = left = right = 0.0
     for ours, theirs in zip(a, b, strict=True):
         for x, y in zip(ours, theirs, strict=False):
@@ -71,7 +71,7 @@ def _product(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 class Session:
-    """One rollout, and what its base made of it."""
+    """One rollout, and its gradient under the base request."""
 
     def __init__(self, batch: dict[str, Any]) -> None:
         self.batch = checked(batch)
@@ -85,7 +85,7 @@ class Session:
         settings = dict(request.get("settings") or {})
         notes = self._notes(settings, request)
         if name not in ALGORITHMS:
-            raise RequestError(f"there is no algorithm {name!r} here")
+            raise RequestError(f"unknown algorithm {name!r}")
         preset = preset if preset in ALGORITHMS[name].presets else "paper"
         made = choose([name], preset, settings)[0][name]
         made.kl_scale = float(request.get("kl_scale") or request.get("leash") or 1.0)
@@ -115,8 +115,8 @@ class Session:
         return notes
 
 
-def held(run: Path, step: int, lane: str, file: str) -> dict[str, Any]:
-    """The rollout of a step: as the engine wrote it beside its lens, or from the run file. Raises
+def rollout(run: Path, step: int, lane: str, file: str) -> dict[str, Any]:
+    """The rollout of a step: as the engine wrote it with its lens, or from the run file. Raises
     RequestError."""
     if file:
         try:
@@ -141,7 +141,7 @@ def main() -> int:
         try:
             if session is None:
                 place = (int(request["step"]), str(request["lane"]), str(request.get("file") or ""))
-                session = Session(held(Path(request["run"]), *place))
+                session = Session(rollout(Path(request["run"]), *place))
                 answer: dict[str, Any] = {"id": 0, "open": True}
             else:
                 answer = {"id": request["id"]} | session.score(request)
