@@ -14,6 +14,9 @@ from grpolab.tui.extremes import span
 
 Limits = tuple[float, float]
 
+GLYPHS = "●▲■◆▼★✚○"
+"""Of curves, in their order: told apart without colour."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Series:

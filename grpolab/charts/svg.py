@@ -76,6 +76,19 @@ def line_chart(chart: Chart, width: int = 640, height: int = 320) -> str:
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
+def column(charts: Sequence[Chart], width: int = 640, height: int = 320) -> str:
+    """Several charts below each other, each of so many pixels."""
+    if len(charts) == 1:
+        return line_chart(charts[0], width, height)
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height * len(charts)}" '
+        f'width="{width}" height="{height * len(charts)}">'
+    ]
+    for i, one in enumerate(charts):
+        out.append(f'<svg y="{i * height}" {line_chart(one, width, height).removeprefix("<svg ")}')
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom of the canvas."""
 

@@ -164,12 +164,12 @@ def test_a_spike_of_one_step_is_on_the_screen() -> None:
     assert at == [round(3456 / 4999 * (p.columns - 1))]
 
 
-@pytest.mark.parametrize("width", [1, 3, 7, 12, 13, 30, 44, 81, 120, 333])
-@pytest.mark.parametrize("height", [1, 2, 3, 4, 7, 16, 60, 130])
+@pytest.mark.parametrize("width", [1, 7, 12, 13, 44, 121])
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 7, 16, 41])
 def test_the_size_is_what_was_asked_for(width: int, height: int) -> None:
     marks = [Mark(x=20, label="→PPO", short="→"), Mark(x=22, label="→REINFORCE++", short="→")]
     chart = Chart(series=[noisy(90)], marks=marks)
-    for label_rows in (0, 1, 2):
+    for label_rows in (0, 2):
         p = line_chart(chart, width, height, INK, label_rows=label_rows)
         assert len(p.rows) == height
         assert {cell_len(row) for row in text(p)} <= {width}
@@ -211,7 +211,7 @@ def test_a_curve_is_drawn_in_its_own_colour() -> None:
 
 
 def test_ticks_stand_in_the_row_of_their_value() -> None:
-    for height in range(8, 40):
+    for height in range(8, 24):
         for value in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 0.5):
             s = Series(name="a", x=[0, 1], y=[value, value])
             p = line_chart(Chart(series=[s], ylim=(0, 1)), 40, height)
@@ -285,8 +285,8 @@ def test_a_picture_is_kept_by_version_size_and_theme(spy: Spy) -> None:
         before = spy.drawn
         more()
         assert spy.drawn == before + 1
-    for version in range(200):
-        line_chart(chart, 20, 6, INK, version=version)
+    for version in range(terminal.MOST_KEPT + 8):
+        line_chart(chart, 12, 4, INK, version=version)
     assert len(terminal._pictures) <= terminal.MOST_KEPT
 
 
@@ -398,6 +398,15 @@ def test_svg_escapes_names(name: str) -> None:
     assert "\x1b" not in drawn and "\x00" not in drawn
     empty = svg.line_chart(Chart(series=[Series(name=name, x=[], y=[])], empty=name))
     ElementTree.fromstring(empty.encode())
+
+
+def test_svg_charts_below_each_other() -> None:
+    charts = [Chart(series=[noisy(9)], title=f"chart {i}") for i in range(3)]
+    root = ElementTree.fromstring(svg.column(charts, 500, 200))
+    inner = root.findall("{http://www.w3.org/2000/svg}svg")
+    assert [one.attrib["y"] for one in inner] == ["0", "200", "400"]
+    assert root.attrib["height"] == "600" and root.attrib["width"] == "500"
+    assert svg.column(charts[:1], 500, 200) == svg.line_chart(charts[0], 500, 200)
 
 
 def test_svg_says_what_it_shows() -> None:
