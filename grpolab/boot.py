@@ -16,8 +16,10 @@ import runpy
 import sys
 from pathlib import Path
 
-from grpolab import launch, rundir, scenario_file
-from grpolab.problems import RequestError
+from grpolab import launch
+from grpolab.errors import RequestError
+from grpolab.record import directory
+from grpolab.scenario import load
 
 
 def prepare(request: launch.Request) -> tuple[Path, list[str]]:
@@ -27,12 +29,12 @@ def prepare(request: launch.Request) -> tuple[Path, list[str]]:
     """
     threads, device = request.threads, request.device
     if request.resume is None:
-        scenario = scenario_file.load(request.scenario, request.changes)
-        run = rundir.create(scenario, Path(request.out) if request.out else None)
+        scenario = load.load(request.scenario, request.changes)
+        run = directory.create(scenario, Path(request.out) if request.out else None)
         return run, launch.engine_arguments(run, threads, device, resume=False)
-    run = rundir.find(request.resume)
-    scenario_file.load(str(run / rundir.SCENARIO))
-    end, opening = rundir.ending(run), rundir.opening(run)
+    run = directory.find(request.resume)
+    load.load(str(run / directory.SCENARIO))
+    end, opening = directory.ending(run), directory.opening(run)
     if request.back_to is not None:
         _check_checkpoint(run, request.back_to)
     elif end is not None and end.status == "done":
@@ -47,8 +49,8 @@ def prepare(request: launch.Request) -> tuple[Path, list[str]]:
 
 def _check_checkpoint(run: Path, step: int) -> None:
     """Whether a run has a checkpoint of this step, or it is the start. Raises RequestError."""
-    there = [0, *(n for n, _ in rundir.checkpoints(run))]
-    if rundir.opening(run) is None:
+    there = [0, *(n for n, _ in directory.checkpoints(run))]
+    if directory.opening(run) is None:
         raise RequestError(f"--from {step}: {run} has not begun yet")
     if step not in there:
         known = ", ".join(map(str, there))
@@ -81,7 +83,7 @@ def _own_log(run: Path) -> int:
 
     Raises RequestError where another holds it.
     """
-    log = os.open(run / rundir.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(run / directory.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         import fcntl
 

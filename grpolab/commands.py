@@ -11,10 +11,10 @@ from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
-from grpolab import first_frame
 from grpolab.cli import has_screen
+from grpolab.errors import RequestError
 from grpolab.launch import Engine, Request, RunIsDone, environment, python
-from grpolab.problems import RequestError
+from grpolab.tui import first_frame
 
 
 def default(args: Namespace) -> int:
@@ -50,7 +50,7 @@ def _changes(args: Namespace) -> list[tuple[str, str, object]]:
     options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if not options and not args.settings:
         return []
-    from grpolab.scenario_file import changes
+    from grpolab.scenario.load import changes
 
     return changes(**options, settings=args.settings)
 
@@ -61,14 +61,14 @@ def _lab(request: Request, *, headless: bool, as_json: bool, notice: str = "") -
     """
     known = 0
     if request.resume is not None:
-        from grpolab import rundir
+        from grpolab.record import directory
 
-        events = rundir.find(request.resume) / rundir.EVENTS
+        events = directory.find(request.resume) / directory.EVENTS
         known = events.stat().st_size if events.exists() else 0
     engine = Engine.boot(request)  # before the screen is imported: the two load side by side
     try:
         if headless:
-            from grpolab import headless as view
+            from grpolab.headless import run as view
 
             return view.run(engine, as_json=as_json, known=known)
         # the first frame does not wait for the check
@@ -92,10 +92,10 @@ def _screen() -> ModuleType:
 
 
 def _report(run_dir: Path) -> int:
-    from grpolab.feed import stream
-    from grpolab.report import report
-    from grpolab.rundir import EVENTS
-    from grpolab.state import LabState
+    from grpolab.headless.report import report
+    from grpolab.record.directory import EVENTS
+    from grpolab.record.state import LabState
+    from grpolab.record.tail import stream
 
     state = LabState()
     for batch in stream(run_dir / EVENTS):
@@ -108,48 +108,48 @@ def _report(run_dir: Path) -> int:
 def replay(args: Namespace) -> int:
     from tempfile import TemporaryDirectory
 
-    from grpolab import merged
+    from grpolab.record import merge
 
-    runs = merged.runs_of(args.run)
+    runs = merge.runs_of(args.run)
     if len(runs) == 1:
         return _replay(_recorded(str(runs[0])), args)
     with TemporaryDirectory(prefix="grpolab-") as folder:
         print(f"putting {len(runs)} runs side by side", file=sys.stderr)
         together = Path(folder) / f"{len(runs)} runs"  # what the first frame calls it
         together.mkdir()
-        return _replay(merged.merge(runs, together), args)
+        return _replay(merge.merge(runs, together), args)
 
 
 def _replay(run_dir: Path, args: Namespace) -> int:
     if args.headless or args.json or not has_screen():
-        from grpolab import headless
+        from grpolab.headless import run as headless_run
 
-        return headless.replay(run_dir, speed=args.speed, as_json=args.json)
+        return headless_run.replay(run_dir, speed=args.speed, as_json=args.json)
     speed = args.speed or 1.0
     with first_frame.shown("replay", run_dir.name, speed) as frame:
         return _screen().open_replay(run_dir, speed, frame)
 
 
 def watch(args: Namespace) -> int:
-    from grpolab import rundir
+    from grpolab.record import directory
 
-    run_dir = rundir.find(args.run)
+    run_dir = directory.find(args.run)
     if args.headless or args.json or not has_screen():
-        from grpolab import headless
+        from grpolab.headless import run as headless_run
 
-        return headless.watch(run_dir, as_json=args.json)
+        return headless_run.watch(run_dir, as_json=args.json)
     with first_frame.shown("watch", run_dir.name) as frame:
         return _screen().open_watch(run_dir, frame)
 
 
 def rerun(args: Namespace) -> int:
-    from grpolab.rerun import rerun as compute
+    from grpolab.headless.rerun import rerun as compute
 
     return compute(_recorded(args.run), out=Path(args.out) if args.out else None, as_json=args.json)
 
 
 def compare(args: Namespace) -> int:
-    from grpolab import compare as comparison
+    from grpolab.headless import compare as comparison
 
     plan = comparison.Plan.of(args)
     if args.headless or args.json or args.markdown or not has_screen():
@@ -161,26 +161,26 @@ def compare(args: Namespace) -> int:
 
 def _recorded(ref: str) -> Path:
     """A run directory that has events. Raises RequestError."""
-    from grpolab import rundir
+    from grpolab.record import directory
 
-    run_dir = rundir.find(ref, shipped=True)
-    if rundir.opening(run_dir) is None:
-        raise RequestError(f"{run_dir}: nothing is recorded in its {rundir.EVENTS}")
+    run_dir = directory.find(ref, shipped=True)
+    if directory.opening(run_dir) is None:
+        raise RequestError(f"{run_dir}: nothing is recorded in its {directory.EVENTS}")
     return run_dir
 
 
 def check(args: Namespace) -> int:
     if args.schema:
-        from grpolab.schema import schema
+        from grpolab.scenario.spec import schema
 
         print(json.dumps(schema(), indent=2, ensure_ascii=False))
         return 0
     if args.scenario is None:
         raise RequestError("grpolab check: name a scenario, or ask for --schema")
-    from grpolab.scenario_file import load
+    from grpolab.scenario.load import load
 
     scenario = load(args.scenario)
-    from grpolab import doctor
+    from grpolab.estimate import doctor
 
     verdict, problem = None, ""
     try:
@@ -201,8 +201,8 @@ def check(args: Namespace) -> int:
 
 
 def doctor(args: Namespace) -> int:
-    from grpolab import doctor as examination
-    from grpolab.scenario_file import changes, load
+    from grpolab.estimate import doctor as examination
+    from grpolab.scenario.load import changes, load
 
     options = {k: getattr(args, k) for k in ("model", "quantize") if getattr(args, k) is not None}
     scenario = load(args.scenario or "default", changes(**options, settings=args.settings))
@@ -226,13 +226,13 @@ def lens(args: Namespace) -> int:
 
 
 def algorithms(args: Namespace) -> int:
-    from grpolab import catalog
+    from grpolab.headless import catalog
 
     return catalog.algorithms(args.name, as_json=args.json, other=args.diff, lineage=args.lineage)
 
 
 def scenarios(args: Namespace) -> int:
-    from grpolab import catalog
+    from grpolab.headless import catalog
 
     return catalog.scenarios(args.name, as_json=args.json)
 
@@ -244,6 +244,6 @@ def serve(args: Namespace) -> int:
 
 
 def grade(args: Namespace) -> int:
-    from grpolab.grade import grade as apply
+    from grpolab.headless.grade import grade as apply
 
     return apply(args.scenario, args.file)

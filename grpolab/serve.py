@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from grpolab.errors import RequestError
 from grpolab.launch import python
-from grpolab.problems import RequestError
 
 if TYPE_CHECKING:
     from aiohttp import web

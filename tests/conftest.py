@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WARM = """
 import torch
-from grpolab.engine.cpu import layers, session
+from grpolab.engine.backbone.cpu import layers, session
 session.warm()
 for dtype in (torch.float32, torch.bfloat16):
     layers.warm(dtype)

@@ -18,7 +18,7 @@ from grpolab.algorithms.base import (
     Settings,
     Whole,
 )
-from grpolab.algorithms.pieces import aggregate, gae, reward_to_go, whiten
+from grpolab.algorithms.functional import aggregate, gae, reward_to_go, whiten
 from grpolab.algorithms.settings import Aggregation, Gamma
 
 if TYPE_CHECKING:

@@ -12,23 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from grpolab.algorithms.explain import Branch, TokenFacts
-from grpolab.algorithms.pieces import (
-    aggregate,
-    kl_estimate,
-    terminal_reward,
-    weighted_kl,
-)
-from grpolab.algorithms.records import (
-    Batch,
-    Credit,
-    Forward,
-    Loss,
-    Objective,
-    Policy,
-    Report,
-    Whole,
-)
+from grpolab.algorithms.functional import aggregate, kl_estimate, terminal_reward, weighted_kl
 from grpolab.algorithms.settings import Settings
+from grpolab.algorithms.types import Batch, Credit, Forward, Loss, Objective, Policy, Report, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, TokenFacts
 from grpolab.algorithms.explain import weighted
+from grpolab.algorithms.functional import token_ratio
 from grpolab.algorithms.group_normed import GroupNormed, GroupNormedSettings
-from grpolab.algorithms.pieces import token_ratio
 from grpolab.algorithms.settings import Aggregation, ClipHigh, ClipLow
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grpolab.algorithms.base import Algorithm, Batch, Branch, Credit, Forward, Objective, TokenFacts
 from grpolab.algorithms.explain import clipped_branch
-from grpolab.algorithms.pieces import clipped_surrogate, token_ratio
+from grpolab.algorithms.functional import clipped_surrogate, token_ratio
 
 
 class TokenClipped(Algorithm):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from grpolab.algorithms.base import Batch, Settings
 from grpolab.algorithms.clipped import TokenClipped
-from grpolab.algorithms.pieces import centred
+from grpolab.algorithms.functional import centred
 from grpolab.algorithms.settings import Aggregation, ClipHigh, ClipLow, DualClip
 
 if TYPE_CHECKING:

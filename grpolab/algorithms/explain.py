@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grpolab.algorithms.pieces import FARTHEST
+from grpolab.algorithms.functional import FARTHEST
 
 if TYPE_CHECKING:
     from grpolab.algorithms.base import Algorithm

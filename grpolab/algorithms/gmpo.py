@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, TokenFacts
+from grpolab.algorithms.functional import held
 from grpolab.algorithms.group_normed import GroupNormed, GroupNormedSettings
-from grpolab.algorithms.pieces import held
 
 
 class GmpoSettings(GroupNormedSettings):

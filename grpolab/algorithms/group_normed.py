@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grpolab.algorithms.base import Algorithm, Batch, Settings
-from grpolab.algorithms.pieces import standardised
+from grpolab.algorithms.functional import standardised
 from grpolab.algorithms.settings import Ddof, StdEpsilon
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from pydantic import Field
 
 from grpolab.algorithms.base import Batch
 from grpolab.algorithms.clipped import TokenClipped
+from grpolab.algorithms.functional import centred
 from grpolab.algorithms.group_normed import GroupNormed, GroupNormedSettings
-from grpolab.algorithms.pieces import centred
 from grpolab.algorithms.settings import Aggregation, Beta, ClipHigh, ClipLow, DualClip
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from grpolab.algorithms.base import Batch
+from grpolab.algorithms.functional import centred, standardised
 from grpolab.algorithms.grpo import Grpo
-from grpolab.algorithms.pieces import centred, standardised
 
 if TYPE_CHECKING:
     from torch import Tensor

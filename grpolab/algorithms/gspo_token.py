@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, TokenFacts
 from grpolab.algorithms.explain import clipped_branch
+from grpolab.algorithms.functional import clipped_surrogate, sequence_ratio
 from grpolab.algorithms.group_normed import GroupNormed
 from grpolab.algorithms.gspo import GspoSettings
-from grpolab.algorithms.pieces import clipped_surrogate, sequence_ratio
 from grpolab.algorithms.settings import Aggregation
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, Settings, TokenFacts
 from grpolab.algorithms.baseline import Baselined
 from grpolab.algorithms.explain import clipped_branch
-from grpolab.algorithms.pieces import token_ratio
+from grpolab.algorithms.functional import token_ratio
 from grpolab.algorithms.settings import Aggregation, Baseline, Decay
 
 

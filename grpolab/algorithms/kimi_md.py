@@ -25,7 +25,7 @@ from grpolab.algorithms.base import (
     Whole,
 )
 from grpolab.algorithms.explain import weighted
-from grpolab.algorithms.pieces import centred, token_ratio
+from grpolab.algorithms.functional import centred, token_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from grpolab.algorithms.base import Batch, Settings
 from grpolab.algorithms.clipped import TokenClipped
-from grpolab.algorithms.pieces import centred, group_mean
+from grpolab.algorithms.functional import centred, group_mean
 from grpolab.algorithms.settings import Aggregation, ClipHigh, ClipLow, DualClip
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from grpolab.algorithms.base import Algorithm
-from grpolab.algorithms.pieces import explained_variance, kl_estimate, masked_mean
-from grpolab.algorithms.records import Batch, Credit, Report
+from grpolab.algorithms.functional import explained_variance, kl_estimate, masked_mean
+from grpolab.algorithms.types import Batch, Credit, Report
 
 
 def step_metrics(

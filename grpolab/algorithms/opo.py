@@ -21,7 +21,7 @@ from grpolab.algorithms.base import (
     TokenFacts,
 )
 from grpolab.algorithms.explain import weighted
-from grpolab.algorithms.pieces import above_worst, group_sum, token_ratio
+from grpolab.algorithms.functional import above_worst, group_sum, token_ratio
 from grpolab.algorithms.settings import Aggregation
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pydantic import Field
 from grpolab.algorithms.actor_critic import ActorCritic, ActorCriticSettings
 from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, TokenFacts, Whole
 from grpolab.algorithms.explain import clipped_branch
-from grpolab.algorithms.pieces import aggregate, kl_estimate, token_ratio
+from grpolab.algorithms.functional import aggregate, kl_estimate, token_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,7 +22,7 @@ from grpolab.algorithms.base import (
     TokenFacts,
 )
 from grpolab.algorithms.explain import weighted
-from grpolab.algorithms.pieces import group_extreme, token_ratio
+from grpolab.algorithms.functional import group_extreme, token_ratio
 from grpolab.algorithms.settings import Aggregation
 
 if TYPE_CHECKING:

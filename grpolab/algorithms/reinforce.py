@@ -14,7 +14,7 @@ from pydantic import Field
 from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, Settings, TokenFacts
 from grpolab.algorithms.baseline import Baselined
 from grpolab.algorithms.explain import clipped_branch, weighted
-from grpolab.algorithms.pieces import token_ratio
+from grpolab.algorithms.functional import token_ratio
 from grpolab.algorithms.settings import Aggregation, Baseline, Decay
 
 

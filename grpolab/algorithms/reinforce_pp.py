@@ -16,7 +16,7 @@ from pydantic import Field
 
 from grpolab.algorithms.base import Batch, Settings
 from grpolab.algorithms.clipped import TokenClipped
-from grpolab.algorithms.pieces import reward_to_go, whiten
+from grpolab.algorithms.functional import reward_to_go, whiten
 from grpolab.algorithms.settings import (
     Aggregation,
     Beta,

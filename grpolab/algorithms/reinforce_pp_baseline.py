@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from grpolab.algorithms.base import Batch
 from grpolab.algorithms.clipped import TokenClipped
-from grpolab.algorithms.pieces import centred, whiten
+from grpolab.algorithms.functional import centred, whiten
 from grpolab.algorithms.reinforce_pp import ReinforcePpSettings
 from grpolab.algorithms.settings import KlEstimator, KlPlace
 

@@ -22,7 +22,7 @@ from grpolab.algorithms.base import (
     TokenFacts,
 )
 from grpolab.algorithms.explain import weighted
-from grpolab.algorithms.pieces import reward_to_go, token_ratio
+from grpolab.algorithms.functional import reward_to_go, token_ratio
 from grpolab.algorithms.settings import Aggregation, KlEstimator, KlPlace
 
 if TYPE_CHECKING:

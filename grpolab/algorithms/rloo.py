@@ -24,7 +24,7 @@ from grpolab.algorithms.base import (
     TokenFacts,
 )
 from grpolab.algorithms.explain import clipped_branch
-from grpolab.algorithms.pieces import (
+from grpolab.algorithms.functional import (
     above_worst,
     answer_ratio,
     clipped_surrogate,

@@ -34,8 +34,8 @@ from grpolab.algorithms.base import (
     Whole,
 )
 from grpolab.algorithms.explain import clipped_branch
-from grpolab.algorithms.pieces import standardised, token_ratio
-from grpolab.algorithms.records import Measured
+from grpolab.algorithms.functional import standardised, token_ratio
+from grpolab.algorithms.types import Measured
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,18 +1,53 @@
 """Checkpoints: one safetensors file and one JSON file in a folder that appears whole or not at
-all."""
+all.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from grpolab.engine import thinning
+# --- thinning ---
+# Which checkpoints stay on disk: the newest, and older ones spread over the run's life, the
+# thinner the older, so that a rewind reaches far back and the folder stays small.
+
+NEWEST = 5
+"""Checkpoints that always stay, whatever they take."""
+
+MOST = 16
+"""Checkpoints that stay in all."""
+
+EVEN = 0.5
+"""From 0, gaps alike at every age, to 1, gaps in proportion to it."""
+
+ROOM = 1 << 30
+"""Bytes that all of them may take, where the newest alone take less."""
+
+
+def kept(steps: Sequence[int], sizes: Sequence[int]) -> list[int]:
+    """Of checkpoints with these steps (rising) and bytes, the steps of those that stay.
+
+    Again and again the older one goes whose gap would be the smallest for its age. The start of a
+    run needs no checkpoint.
+    """
+    left = list(zip(steps, sizes, strict=True))
+    while len(left) > NEWEST and (len(left) > MOST or sum(size for _, size in left) > ROOM):
+        now = left[-1][0]
+        older = range(len(left) - NEWEST)
+
+        def gap(i: int, left: list[tuple[int, int]] = left, now: int = now) -> float:
+            before = left[i - 1][0] if i else 0
+            return (left[i + 1][0] - before) / max(1, now - left[i][0]) ** EVEN
+
+        del left[min(older, key=gap)]
+    return [step for step, _ in left]
 
 
 def folder(run_dir: Path, step: int) -> Path:
@@ -43,7 +78,7 @@ def save(run_dir: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
 def _thin(run_dir: Path) -> None:
     there = whole(run_dir)
     sizes = [sum(file.stat().st_size for file in path.iterdir()) for _, path in there]
-    stay = thinning.kept([step for step, _ in there], sizes)
+    stay = kept([step for step, _ in there], sizes)
     for step, path in there:
         if step not in stay:
             shutil.rmtree(path)

@@ -1,21 +1,25 @@
 """The critic of a lane: an adapter (or a whole copy) of the backbone with a value head, and what
-it is worth."""
+it is worth.
+"""
 
 from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from grpolab.engine.backbone import Backbone
-from grpolab.engine.holdings import packed
+from grpolab.engine.backbone.base import Backbone
+from grpolab.engine.backbone.sample import Rollout
+from grpolab.engine.memory.owners import packed
 from grpolab.engine.optimizer import AdamW
-from grpolab.engine.sample import Rollout
 from grpolab.engine.score import contexts
+
+if TYPE_CHECKING:
+    pass
 
 WARM_AT = 0.1
 """Smoothed explained variance from which a critic counts as warm."""

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from grpolab import rewards
-from grpolab.engine.backbone import Prompts
+from grpolab.engine.backbone.base import Prompts
+from grpolab.engine.backbone.sample import Rollout, sample
 from grpolab.engine.lane import Lane
-from grpolab.engine.pieces import SAMPLED
-from grpolab.engine.sample import Rollout, sample
+from grpolab.engine.microbatches import SAMPLED
 from grpolab.engine.seeds import python_random, torch_generator
-from grpolab.events import Evaluated
+from grpolab.record.events import Evaluated
 from grpolab.tasks import Prompt, Task
 
 

@@ -19,13 +19,15 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from grpolab import codec, feed, fit, rundir, scenario, scenario_file
-from grpolab import events as ev
-from grpolab.engine import changes, checkpoint, saving
+from grpolab.engine import apply_cue, checkpoint, lab_checkpoint
 from grpolab.engine.lab import Lab, machine
-from grpolab.engine.rewind import check_fork, rewind
-from grpolab.problems import RequestError
-from grpolab.scenario import Cue, ForkCue, Scenario
+from grpolab.engine.lab_checkpoint import check_fork, rewind
+from grpolab.errors import RequestError
+from grpolab.estimate import memory as estimate
+from grpolab.record import codec, directory, tail
+from grpolab.record import events as ev
+from grpolab.scenario import load, spec
+from grpolab.scenario.spec import Cue, ForkCue, Scenario
 
 CUE: TypeAdapter[Cue] = TypeAdapter(Cue)
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -60,9 +62,9 @@ class Host:
         self, run_dir: Path, device: str, threads: int, *, resume: bool, started: float
     ) -> None:
         self.run_dir, self.threads, self.resume, self.started = run_dir, threads, resume, started
-        self.recorded = feed.read(run_dir / rundir.EVENTS) if resume else []
+        self.recorded = tail.read(run_dir / directory.EVENTS) if resume else []
         offset = max((t for t, _ in self.recorded), default=0.0)
-        self.emit = Writer(run_dir / rundir.EVENTS, offset + (time.perf_counter() - started))
+        self.emit = Writer(run_dir / directory.EVENTS, offset + (time.perf_counter() - started))
         self.device_name = device
         self.commands: queue.Queue[dict[str, Any]] = queue.Queue()
         self.stopping = False
@@ -77,8 +79,8 @@ class Host:
         threading.Thread(target=self._listen, daemon=True).start()
         lab: Lab | None = None
         try:
-            plan = scenario_file.load(str(self.run_dir / rundir.SCENARIO))
-            if (dtype := rundir.recorded_dtype(self.recorded)) is not None:
+            plan = load.load(str(self.run_dir / directory.SCENARIO))
+            if (dtype := directory.recorded_dtype(self.recorded)) is not None:
                 model = plan.model.model_copy(update={"compute": dtype})
                 plan = plan.model_copy(update={"model": model})
             device = _device(self.device_name)
@@ -128,7 +130,7 @@ class Host:
             lab.advance()
         if lab.saved != lab.step_number:
             lab.phase("stopping")
-            saving.save(lab)
+            lab_checkpoint.save(lab)
 
     # --- commands ---
 
@@ -213,12 +215,12 @@ class Host:
     def _change(self, lab: Lab, command: dict[str, Any]) -> None:
         """Any other command is a cue for now."""
         if (cue := self._cue(lab, command)) is not None:
-            changes.apply(lab, cue, "command")
+            apply_cue.apply(lab, cue, "command")
 
     def _cue(self, lab: Lab, command: dict[str, Any]) -> Cue | None:
         """A command as a cue; refused where it is none."""
         try:
-            named = scenario.expand({"cues": [command | {"at": lab.step_number}]})["cues"][0]
+            named = spec.expand({"cues": [command | {"at": lab.step_number}]})["cues"][0]
             return CUE.validate_python(named)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
@@ -245,15 +247,17 @@ class Host:
         step = found[0] if found else 0
         resumed = ev.Resumed(step)
         self.emit(resumed)
-        by_hand = rundir.recorded_cues(self.recorded)
-        kept = rundir.recorded_cues([*self.recorded, (0.0, resumed)])
-        waiting = [*(saving.restore(lab, found[1]) if found else []), *by_hand[len(kept) :]]
+        by_hand = directory.recorded_cues(self.recorded)
+        kept = directory.recorded_cues([*self.recorded, (0.0, resumed)])
+        waiting = [*(lab_checkpoint.restore(lab, found[1]) if found else []), *by_hand[len(kept) :]]
         again = [(CUE.validate_python(cue), "command") for cue in waiting]
         ahead = sorted([*lab.cues[lab.cues_done :], *again], key=lambda c: c[0].at)
         lab.cues[lab.cues_done :] = ahead
         if again:  # so that they are not lost if this stretch is cut off before their step
-            saving.save(lab)
-        for event in (e for _, e in rundir.in_force(self.recorded) if isinstance(e, ev.Evaluated)):
+            lab_checkpoint.save(lab)
+        for event in (
+            e for _, e in directory.in_force(self.recorded) if isinstance(e, ev.Evaluated)
+        ):
             if event.step == step:
                 lab.evaluated = (step, len(lab.lanes))
 
@@ -261,7 +265,7 @@ class Host:
         if lab is None:
             self.emit(ev.Ended(0, status))
             return
-        digest = saving.digest(lab) if status == "done" else ""
+        digest = lab_checkpoint.digest(lab) if status == "done" else ""
         self.emit(ev.Ended(lab.step_number, status, lab.clock.now(), digest))
 
 
@@ -285,7 +289,7 @@ def _predicted(plan: Scenario, device: torch.device, threads: int) -> dict[str, 
     if device.type == "cuda":
         room = torch.cuda.get_device_properties(device).total_memory
     try:
-        return fit.predict(plan, device.type, threads, room).phases
+        return estimate.predict(plan, device.type, threads, room).phases
     except RequestError:
         return {}
 

@@ -1,5 +1,6 @@
 """The lab: one running scenario. The file to read first: `Lab.step` is the straight way of one
-prompt."""
+prompt.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +8,65 @@ import copy
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from grpolab import events as ev
-from grpolab import rewards, scenario
+from grpolab import rewards
 from grpolab.algorithms.metrics import step_metrics
-from grpolab.algorithms.records import Batch
-from grpolab.engine import after, changes, saving, value
-from grpolab.engine.answer_metrics import answer_metrics
-from grpolab.engine.backbone import load_backbone
-from grpolab.engine.clock import Clock
+from grpolab.algorithms.types import Batch
+from grpolab.engine import apply_cue, lab_checkpoint, value_pretraining
+from grpolab.engine.backbone.base import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
-from grpolab.engine.gather import Gathered, gather, graded_steps, greedy_rewards, padded_steps
-from grpolab.engine.held import Held
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import scheduled
-from grpolab.engine.memory import Memory
+from grpolab.engine.memory.account import Memory
+from grpolab.engine.memory.owners import Traits
+from grpolab.engine.probes import after_update
 from grpolab.engine.record import channels
-from grpolab.engine.traits import Traits
+from grpolab.engine.rollout import (
+    Gathered,
+    Held,
+    answer_metrics,
+    gather,
+    graded_steps,
+    greedy_rewards,
+    padded_steps,
+)
 from grpolab.engine.workers import Workers
-from grpolab.scenario import AfterCue, Cue, KlBenchCue, LensCue, Scenario
+from grpolab.record import events as ev
+from grpolab.scenario import spec
+from grpolab.scenario.spec import AfterCue, Cue, KlBenchCue, LensCue, Scenario
+
+# --- clock ---
+# Where the time of a run went.
+
+
+@dataclass
+class Clock:
+    """Seconds of work by phase, over resumes too."""
+
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("total", "startup", "rollout", "score", "update", "eval"), 0.0
+        )
+    )
+
+    started: float = field(default_factory=time.perf_counter)  # of this process's work
+
+    def now(self) -> dict[str, float]:
+        """The seconds by phase, with `total` up to this moment."""
+        total = self.seconds["total"] + time.perf_counter() - self.started
+        return self.seconds | {"total": total}
+
+    def add(self, phase: str, since: float) -> float:
+        """Book the time since `since` (perf_counter) to a phase; returns now."""
+        now = time.perf_counter()
+        self.seconds[phase] += now - since
+        return now
+
 
 LOOKS = (LensCue, AfterCue, KlBenchCue)
 """Cues that only look."""
@@ -105,11 +142,11 @@ class Lab:
 
     def set_task(self, options: dict[str, Any]) -> None:
         """The task of all lanes, by name and options, and the held-out prompts that go with it."""
-        self.task_section = scenario.TaskSection.model_validate(options)
-        self.task = scenario.make_task(self.task_section)
+        self.task_section = spec.TaskSection.model_validate(options)
+        self.task = spec.make_task(self.task_section)
         self.test_prompts = held_out(self.task, self.plan.seed, self.plan.evaluate.prompts)
 
-    def add_lane(self, name: str, section: scenario.AlgorithmSection, parent: str = "") -> Lane:
+    def add_lane(self, name: str, section: spec.AlgorithmSection, parent: str = "") -> Lane:
         lane = Lane(name, section, self.plan, self.backbone, self.workers, self.memory)
         lane.relief.tell = lambda what: self.emit(ev.Relieved(self.step_number + 1, name, what))
         self.lanes[name] = lane
@@ -132,7 +169,7 @@ class Lab:
             )
         )
         if lane.critic is not None:
-            changes.tell_critic(self, lane)
+            apply_cue.tell_critic(self, lane)
 
     # --- the straight way of one prompt ---
 
@@ -141,7 +178,7 @@ class Lab:
         number, now = self.step_number + 1, time.perf_counter()
         before = dict(self.clock.seconds)
         if lane.critic is not None and lane.wants_pretraining():
-            value.pretrain(self, lane)
+            value_pretraining.pretrain(self, lane)
             before, now = dict(self.clock.seconds), time.perf_counter()
 
         self.phase("sampling", lane)
@@ -179,13 +216,15 @@ class Lab:
             number, self.task, lane.rollout.temperature, judge, lane.preset, gathered, batch,
             credit, report,
         )  # fmt: skip
-        lane.digest = saving.chain(lane.digest, gathered.ids, batch.reward, credit.advantage)
+        lane.digest = lab_checkpoint.chain(
+            lane.digest, gathered.ids, batch.reward, credit.advantage
+        )
         record = self.plan.record
         if record.tokens and (number - 1) % record.tokens_every == 0:
             pieces = [self.backbone.text.pieces(row) for row in gathered.ids]
             self.emit(ev.Tokens(number, lane.name, pieces, channels(batch, credit, report)))
             if record.after:
-                self.emit(after.measure(self, lane))
+                self.emit(after_update.measure(self, lane))
         metrics = step_metrics(lane.algorithm, batch, credit, report)
         metrics |= answer_metrics(batch, gathered, self.parts)
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
@@ -200,7 +239,7 @@ class Lab:
         )  # fmt: skip
         explained = metrics.get("explained_variance")
         if lane.critic is not None and explained is not None and lane.critic.judge(explained):
-            changes.tell_critic(self, lane)
+            apply_cue.tell_critic(self, lane)
 
     def score(
         self,
@@ -248,7 +287,7 @@ class Lab:
             self.evaluate()
         self.apply_cues(LOOKS)  # before the checkpoint: what they look at is not in it
         if done or self.step_number % self.plan.train.checkpoint_every == 0:
-            saving.save(self)
+            lab_checkpoint.save(self)
 
     @property
     def cues_due(self) -> bool:
@@ -267,7 +306,7 @@ class Lab:
             if not isinstance(cue, kinds):
                 break
             self.cues_done += 1
-            changes.apply(self, cue, origin)
+            apply_cue.apply(self, cue, origin)
             did.append(cue.do)
         return did
 
@@ -287,7 +326,7 @@ class Lab:
 
 def parts_of(plan: Scenario) -> list[tuple[rewards.Reward, float]]:
     """The parts of the reward with their weights."""
-    return [scenario.make_reward(section) for section in plan.rewards]
+    return [spec.make_reward(section) for section in plan.rewards]
 
 
 def machine() -> str:

@@ -5,32 +5,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from grpolab.algorithms.base import Algorithm, Batch, Credit, Report
-from grpolab.algorithms.records import Steps
-from grpolab.engine import pieces
-from grpolab.engine.backbone import Backbone, Prompts
-from grpolab.engine.copies import Copies
+from grpolab.algorithms.types import Steps
+from grpolab.engine import microbatches
+from grpolab.engine.backbone.base import Backbone, Prompts
+from grpolab.engine.backbone.sample import Rollout, join, sample
 from grpolab.engine.critic import Critic
-from grpolab.engine.held import Held
 from grpolab.engine.learner import Learner
-from grpolab.engine.memory import Memory
+from grpolab.engine.memory.account import Memory
+from grpolab.engine.memory.oom import Relief
 from grpolab.engine.optimizer import AdamW
-from grpolab.engine.relief import Relief
-from grpolab.engine.sample import Rollout, join, sample
 from grpolab.engine.score import part, score
 from grpolab.engine.seeds import seed_of, torch_generator
+from grpolab.engine.snapshots import Copies
 from grpolab.engine.workers import Workers
-from grpolab.scenario import (
+from grpolab.scenario.spec import (
     AlgorithmSection,
     RolloutSection,
     Scenario,
     TrainSection,
     make_algorithm,
 )
+
+if TYPE_CHECKING:
+    from grpolab.engine.rollout import Held
 
 Listener = Callable[[Tensor, Tensor, Tensor, int], None]
 """Told (rows [n], tokens [n, T], lengths [n], position) while rows are sampled."""
@@ -56,7 +59,7 @@ class Lane:
         self.preset = section.preset
         self.algorithm: Algorithm = make_algorithm(section)
         self.copies = Copies(backbone, self.adapter)
-        self.model_shape = pieces.shape_of(scenario.model.path)
+        self.model_shape = microbatches.shape_of(scenario.model.path)
         self.relief = Relief(backbone.give_up, lambda what: None, self._forget_ahead)
         self.digest = ""
         self.held: Held | None = None
@@ -75,7 +78,7 @@ class Lane:
         r, device = self.rollout, self.backbone.device
         padded = Prompts.pad(prompts, self.backbone.text.pad, device)
         group = torch.arange(len(prompts), device=device).repeat_interleave(r.group_size)
-        chunks = pieces.sampled(self, len(group))
+        chunks = microbatches.sampled(self, len(group))
 
         def work(item: tuple[int, Tensor]) -> list[Rollout]:
             index, chunk = item
@@ -147,7 +150,7 @@ class Lane:
         graphs of all of them at a time anyway, they are kept for it."""
         critic.forget()
         every = torch.arange(len(rollout.group), device=self.backbone.device)
-        learned = self.relief.pieces(every, pieces.rows_at_once(self, rollout))
+        learned = self.relief.pieces(every, microbatches.rows_at_once(self, rollout))
         keep = self.train.minibatches == 1 and len(learned) <= self.workers.at_once
         # with threads always those pieces: whether graphs are kept must not show in the numbers
         split = learned if keep or self.workers.parallel else None
@@ -215,7 +218,7 @@ class Lane:
             with torch.no_grad():
                 return rows, of(rows, part(rollout, rows)[0])
 
-        split = pieces.scored(self, rollout) if split is None else split
+        split = microbatches.scored(self, rollout) if split is None else split
         found = [
             piece
             for done in self.workers.map(lambda rows: self.relief.run(work, rows), split)

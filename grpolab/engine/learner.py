@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from grpolab.algorithms.records import Forward, LossOf, Measured, Piece
+from grpolab.algorithms.types import Forward, LossOf, Measured, Piece
+from grpolab.engine.backbone.sample import Rollout
+from grpolab.engine.microbatches import few, room, rows_at_once, scored
 from grpolab.engine.optimizer import AdamW
-from grpolab.engine.pieces import few, room, rows_at_once, scored
-from grpolab.engine.sample import Rollout
 from grpolab.engine.score import compared, contexts, distinct, part, score
 from grpolab.engine.seeds import torch_generator
-from grpolab.scenario import TrainSection
+from grpolab.scenario.spec import TrainSection
 
 if TYPE_CHECKING:
     from grpolab.engine.lane import Lane

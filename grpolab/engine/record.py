@@ -8,12 +8,12 @@ from threading import Lock
 
 from torch import Tensor
 
-from grpolab import codec
-from grpolab import events as ev
 from grpolab.algorithms.base import Batch, Credit, Report
-from grpolab.algorithms.pieces import kl_estimate
-from grpolab.engine.sample import Rollout
-from grpolab.engine.text import Text
+from grpolab.algorithms.functional import kl_estimate
+from grpolab.engine.backbone.sample import Rollout
+from grpolab.engine.backbone.tokenizer import Text
+from grpolab.record import codec
+from grpolab.record import events as ev
 
 
 def row_ids(rollout: Rollout) -> list[list[int]]:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grpolab.engine.backbone import Backbone
-from grpolab.engine.head import token_logp
-from grpolab.engine.sample import Rollout
+from grpolab.engine.backbone.base import Backbone
+from grpolab.engine.backbone.head import token_logp
+from grpolab.engine.backbone.sample import Rollout
 
 SMALL = 1024
 """Vocabularies up to this size are scored in one piece."""

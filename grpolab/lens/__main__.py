@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from grpolab import cli
+from grpolab.errors import RequestError
 from grpolab.lens import show
 from grpolab.lens.ask import Ask
-from grpolab.lens.differences import disagreements
-from grpolab.problems import RequestError
+from grpolab.lens.show import disagreements
 
 
 def main(argv: Sequence[str]) -> int:

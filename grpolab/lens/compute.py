@@ -2,20 +2,204 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from grpolab.algorithms import ALGORITHMS
-from grpolab.algorithms.base import Algorithm, Batch, Forward
-from grpolab.algorithms.pieces import explained_variance, kl_estimate, masked_mean
-from grpolab.lens.batch_file import checked, samples
-from grpolab.lens.choose import NO_DISTRIBUTION, choose, lacks
-from grpolab.lens.explained import explained
-from grpolab.lens.tensors import Look, from_json, look
-from grpolab.problems import RequestError
+from grpolab.algorithms import ALGORITHMS, explain
+from grpolab.algorithms.base import Algorithm, Batch, Credit, Forward, Loss, Whole
+from grpolab.algorithms.explain import TokenFacts
+from grpolab.algorithms.functional import explained_variance, kl_estimate, masked_mean, reward_to_go
+from grpolab.algorithms.types import Steps
+from grpolab.errors import RequestError
+from grpolab.lens.ask import NO_DISTRIBUTION, choose, lacks
+from grpolab.lens.batch_file import checked, missing, samples
+
+# --- tensors ---
+# The tensor part of the lens, for batches from a file and for rollouts in the engine alike.
+
+WARM = 1 << 30
+"""Age of the critic in a batch from a file: nobody's warm-up is longer."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one algorithm makes of a rollout. Nothing in it carries a graph."""
+
+    credit: Credit
+    loss: Loss
+    gradient: Tensor  # [N, T] ∂loss/∂logp, 0 on padding
+
+
+def look(batch: Batch, now: Forward, algorithms: Mapping[str, Algorithm]) -> dict[str, Look]:
+    """Each algorithm's credit, loss and gradient, the rollout taken as one minibatch.
+
+    `now` is detached first; it may come from anywhere. An entropy bonus has no gradient here.
+    """
+    whole = Whole(len(batch.mask), int(batch.mask.sum().item()), batch.max_tokens)
+    return {name: _look(batch, now, whole, algorithm) for name, algorithm in algorithms.items()}
+
+
+def _look(batch: Batch, now: Forward, whole: Whole, algorithm: Algorithm) -> Look:
+    with torch.no_grad():
+        credit = algorithm.credit(batch)
+    with torch.enable_grad():
+        logp = now.logp.detach().requires_grad_()
+        still = replace(now, logp=logp, entropy=now.entropy.detach(), value=_detached(now.value))
+        loss = algorithm.loss(batch, credit, still, whole)
+        gradient = None
+        if loss.total.requires_grad:
+            (gradient,) = torch.autograd.grad(loss.total, [logp], allow_unused=True)
+    gradient = torch.zeros_like(batch.mask) if gradient is None else gradient * batch.mask
+    terms = {name: term.detach() for name, term in loss.terms.items()}
+    return Look(credit, Loss(terms, loss.ratio.detach(), _detached(loss.clipped)), gradient)
+
+
+def _detached(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.detach()
+
+
+def from_json(data: Mapping[str, Any]) -> tuple[Batch, Forward]:
+    """A checked batch in float64, rows in the order of groups and samples. The critic counts as
+    warm."""
+    found = list(samples(data))
+    rows = [sample for _, _, sample in found]
+    width = max(len(row["logprobs"]) for row in rows)
+
+    def column(values: Sequence[float]) -> Tensor:  # whole numbers may exceed what torch reads
+        return torch.tensor([float(x) for x in values], dtype=torch.float64)
+
+    def table(values: Sequence[Sequence[float]]) -> Tensor:  # [N, T]
+        out = torch.zeros(len(values), width, dtype=torch.float64)
+        for i, row in enumerate(values):
+            out[i, : len(row)] = column(row)
+        return out
+
+    def optional(key: str) -> Tensor | None:
+        return None if missing(data, key) else table([row[key] for row in rows])
+
+    logp = table([row["logprobs"] for row in rows])
+    value, entropy = optional("values"), optional("entropies")
+    greedy = [data["groups"][g].get("greedy_reward") for g, _, _ in found]
+    steps = None if missing(data, "step_rewards") else [row["step_rewards"] for row in rows]
+    batch = Batch(
+        mask=table([[1.0] * len(row["logprobs"]) for row in rows]),
+        group=torch.tensor([g for g, _, _ in found]),
+        reward=column([row["reward"] for row in rows]),
+        old_logp=table([row["old_logprobs"] for row in rows]),
+        ref_logp=optional("ref_logprobs"),
+        value=value,
+        max_tokens=data["max_tokens"],
+        greedy_reward=None if missing(data, "greedy_reward") else column(greedy),
+        steps=None if steps is None else _steps(steps),
+        entropy=entropy,
+        sampler_logp=optional("sampler_logprobs"),
+        critic_age=WARM,
+    )
+    return batch, Forward(logp, torch.zeros_like(logp) if entropy is None else entropy, value)
+
+
+def _steps(rows: Sequence[Sequence[Mapping[str, Any]]]) -> Steps:
+    shape = (len(rows), max(1, *map(len, rows)))
+    steps = Steps(
+        end=torch.zeros(shape, dtype=torch.long),
+        reward=torch.zeros(shape, dtype=torch.float64),
+        mask=torch.zeros(shape, dtype=torch.float64),
+    )
+    for i, row in enumerate(rows):
+        for j, step in enumerate(row):
+            steps.end[i, j], steps.reward[i, j], steps.mask[i, j] = step["end"], step["reward"], 1
+    return steps
+
+
+# --- explained ---
+# One token under one algorithm: the formula's terms with their numbers, and the branch that its
+# objective is on.
+
+
+def explained(
+    algorithm: Algorithm, found: Look, batch: Batch, now: Forward, row: int, token: int
+) -> dict[str, Any]:
+    """What `--explain` shows of row `row`, token `token`."""
+    facts = token_facts(algorithm, found, batch, now, row, token)
+    branch = algorithm.branch(facts)
+    return {
+        "formula": algorithm.formula,
+        "terms": [asdict(term) for term in explain.token_terms(algorithm, facts)],
+        "branch": asdict(branch) | {"candidates": [list(c) for c in branch.candidates]},
+        "push": branch.push,
+    }
+
+
+def token_facts(
+    algorithm: Algorithm, found: Look, batch: Batch, now: Forward, row: int, token: int
+) -> TokenFacts:
+    """All that is known about one token. Rewards are those that the formula's r stands for: less
+    the price of length, and less the KL in the reward where the formula has no r_t or R for it."""
+
+    def at(x: Tensor | None) -> float | None:
+        return None if x is None else float(x[row, token])
+
+    symbols = {term.symbol for term in explain.terms(type(algorithm))}
+    shaped = algorithm.shape(batch)
+    single = symbols & {"r_t", "R"}
+    reward = algorithm.shape(replace(batch, ref_logp=None)).reward if single else shaped.reward
+    group = _pool(algorithm, batch, reward, row)
+    rho = (now.logp - batch.old_logp)[row] * batch.mask[row]
+    length = int(batch.mask[row].sum().item())
+    return TokenFacts(
+        reward=float(reward[row]),
+        group=tuple(group.tolist()),
+        advantage=float(found.credit.advantage[row, token]),
+        logp=float(now.logp[row, token]),
+        old_logp=float(batch.old_logp[row, token]),
+        length=length,
+        answer_log_ratio=float(rho.sum()),
+        rows=len(batch.mask),
+        tokens=int(batch.mask.sum().item()),
+        max_tokens=batch.max_tokens,
+        ref_logp=at(batch.ref_logp),
+        value=at(batch.value),
+        returns=at(found.credit.returns if "V" in symbols else _returns(algorithm, shaped)),
+        entropy=at(batch.entropy),
+        mean_clipped_log_ratio=_mean_clipped(algorithm, found, rho, row, length),
+    )
+
+
+def _pool(algorithm: Algorithm, batch: Batch, reward: Tensor, row: int) -> Tensor:
+    """The rewards that the token's are compared with: of the group's answers, or of their steps."""
+    same = batch.group == batch.group[row]
+    if algorithm.needs_steps and batch.steps is not None:
+        return batch.steps.reward[same][batch.steps.mask[same].bool()]
+    return reward[same]
+
+
+def _returns(algorithm: Algorithm, shaped: Batch) -> Tensor:
+    """R without a critic: what follows from each token on, or the answer's one number."""
+    assert shaped.token_reward is not None
+    gamma = getattr(algorithm.settings, "gamma", None)
+    if gamma is None:
+        return shaped.reward[:, None].expand(shaped.mask.shape)
+    return reward_to_go(shaped.token_reward, shaped.mask, gamma)
+
+
+def _mean_clipped(
+    algorithm: Algorithm, found: Look, rho: Tensor, row: int, length: int
+) -> float | None:
+    """The answer's mean log ρ, each bounded on the side that Â pushes it to, as GMPO does."""
+    s = algorithm.settings
+    if not {"clip_low", "clip_high"} <= set(type(s).model_fields):
+        return None
+    praised = found.credit.advantage[row] > 0
+    high = math.inf if s.clip_high is None else s.clip_high
+    low = math.inf if s.clip_low is None else s.clip_low
+    held = rho.clamp(max=high).where(praised, rho.clamp(min=-low))
+    return float(held.sum()) / max(length, 1)
+
 
 OVERFLOWS = "cannot be computed: with these numbers and settings it overflows float64"
 

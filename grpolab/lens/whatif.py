@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from grpolab.algorithms import ALGORITHMS
+from grpolab.errors import RequestError
+from grpolab.lens.ask import choose
 from grpolab.lens.batch_file import FORMAT, checked
-from grpolab.lens.choose import choose
-from grpolab.problems import RequestError
 
 NO_BONUS = "the entropy bonus is left out: it needs the whole distribution of every token"
 FRESH = "a moving baseline begins anew here: it has seen this rollout only"
@@ -123,7 +123,7 @@ def held(run: Path, step: int, lane: str, file: str) -> dict[str, Any]:
             batch = None
         if isinstance(batch, dict) and batch.get("format") == FORMAT:
             return batch
-    from grpolab.lens.recorded import from_run
+    from grpolab.lens.batch_file import from_run
 
     return from_run(run, step, lane)
 

@@ -16,17 +16,16 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from grpolab import launch
-from grpolab.first_frame import FirstFrame
-from grpolab.personal import keys_file
-from grpolab.tui import takeover, tastes
-from grpolab.tui.arrange import LAYOUTS
-from grpolab.tui.desk import Desk
+from grpolab.resources import keys_file
+from grpolab.tui import first_frame_driver, preferences
+from grpolab.tui.context import Desk
+from grpolab.tui.first_frame import FirstFrame
 from grpolab.tui.keymap import load_keymap
-from grpolab.tui.keys import ACTIONS, TRAINING, Action
-from grpolab.tui.palette import DARK, LIGHT, PALETTES, Palette
-from grpolab.tui.screen_keys import SCREEN
-from grpolab.tui.screens.lab import LabScreen
+from grpolab.tui.keys import ACTIONS, SCREEN, TRAINING, Action
+from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Engine, Following, Playing
+from grpolab.tui.widgets.layout import LAYOUTS
+from grpolab.tui.widgets.palette import DARK, LIGHT, PALETTES, Palette
 
 
 class LabApp(App[int]):
@@ -41,14 +40,14 @@ class LabApp(App[int]):
         """`keep`: what this person likes is read and remembered. `frame`: shown already, or to be
         kept for the next start."""
         shown = frame is not None and frame.shown
-        super().__init__(driver_class=takeover.driver(frame) if frame and shown else None)
+        super().__init__(driver_class=first_frame_driver.driver(frame) if frame and shown else None)
         self.desk, self.keep = desk, keep
         self.to_keep = None if shown else frame
-        known = tastes.recall() if keep else {}
-        self.offers_tour = keep and tastes.offers_tour(known)
+        known = preferences.recall() if keep else {}
+        self.offers_tour = keep and preferences.offers_tour(known)
         for palette in PALETTES.values():
             self.register_theme(_theme(palette))
-        tastes.furnish(desk, known)
+        preferences.furnish(desk, known)
         if desk.reduced_motion or desk.ssh:
             self.animation_level = "none"
         self.theme = desk.palette.name
@@ -81,7 +80,7 @@ class LabApp(App[int]):
     def remember(self, **changes: object) -> None:
         """What this person likes, for the next time."""
         if self.keep:
-            tastes.remember(**changes)
+            preferences.remember(**changes)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action that this screen and this kind of run have, and a picture of the screen."""

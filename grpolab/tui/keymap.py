@@ -9,8 +9,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from grpolab.tui.keys import ACTIONS, Action
-from grpolab.tui.screen_keys import SCREENS
+from grpolab.tui.keys import ACTIONS, SCREENS, Action
 
 BY_NAME = {a.name: a for actions in (*SCREENS.values(), ACTIONS) for a in actions}
 

@@ -9,7 +9,7 @@ import asyncio
 from pathlib import Path
 
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
+from grpolab.tui.context import Desk
 from grpolab.tui.source import Playing
 
 

@@ -4,17 +4,20 @@ replayed runs.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from asyncio.subprocess import Process
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from grpolab.events import After, LensMade
-from grpolab.feed import Timed
-from grpolab.recall import Recall
-from grpolab.runlog import RunLog
-from grpolab.state import LabState
+from grpolab.record.events import After, LensMade
+from grpolab.record.index import RunLog
+from grpolab.record.seek import Recall
+from grpolab.record.state import LabState
+from grpolab.record.tail import Timed
 
 Mode = Literal["live", "watch", "replay"]
 
@@ -284,3 +287,22 @@ class Playing:
         """Move to a recorded time."""
         self._to_end = False
         self._clock = max(0.0, clock)
+
+
+# --- child ---
+# The end of a child process that the screen started.
+
+PATIENCE = 2.0
+"""Seconds for a killed process to be gone."""
+
+
+async def end(process: Process) -> None:
+    """Kill it if it lives, and wait until its pipes are closed too: a loop that ends before them
+    has their remains complain on the terminal."""
+    if process.returncode is None:
+        process.kill()
+    if process.stdin is not None:
+        process.stdin.close()
+    with suppress(TimeoutError, OSError, ValueError):
+        async with asyncio.timeout(PATIENCE):
+            await process.communicate()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from grpolab.algorithms import ALGORITHMS
 from grpolab.algorithms.base import Algorithm, Batch, Credit, Forward, Whole
-from grpolab.algorithms.records import LossOf, Measured, Piece, Steps
+from grpolab.algorithms.types import LossOf, Measured, Piece, Steps
 
 NAMES = list(ALGORITHMS)
 MAX_TOKENS = 16

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from grpolab.algorithms.base import Algorithm, Batch, Credit, Forward
-from grpolab.algorithms.records import Steps
+from grpolab.algorithms.types import Steps
 from tests.algorithms.batches import (
     NAMES,
     Tape,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grpolab.algorithms.base import Batch, Forward
-from grpolab.algorithms.pieces import kl_estimate
+from grpolab.algorithms.functional import kl_estimate
 from tests.algorithms.batches import NAMES, loss_and_gradient, make, steps_of, whole_of
 
 P = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)

@@ -9,8 +9,8 @@ import torch
 
 from grpolab.algorithms import ALGORITHMS
 from grpolab.algorithms.metrics import step_metrics
-from grpolab.catalog import metric_hints
-from grpolab.hints import METRICS
+from grpolab.analysis.metric_help import METRICS
+from grpolab.headless.catalog import metric_hints
 from tests.algorithms.batches import NAMES, make, steps_of
 from tests.algorithms.toy import toy_problem
 

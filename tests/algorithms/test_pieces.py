@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpolab.algorithms.base import Whole
-from grpolab.algorithms.pieces import (
+from grpolab.algorithms.functional import (
     above_worst,
     aggregate,
     centred,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grpolab.algorithms.base import Batch, Forward
-from grpolab.algorithms.records import LossOf, Measured, Piece
+from grpolab.algorithms.types import LossOf, Measured, Piece
 
 
 class Toy:

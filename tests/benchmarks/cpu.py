@@ -17,7 +17,7 @@ from typing import Any
 
 from grpolab import launch
 from grpolab.resources import assets_dir
-from grpolab.scenario import build, make_task
+from grpolab.scenario.spec import build, make_task
 from grpolab.tasks import Prompt
 from tests.benchmarks import floor, terminal
 from tests.benchmarks.models import endless

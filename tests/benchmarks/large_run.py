@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.feed import Timed
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.tail import Timed
 from tests.tui.fake_run import SETTINGS, FakeRun
 
 POOL = 32

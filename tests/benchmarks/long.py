@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grpolab import events as ev
-from grpolab import rundir
-from grpolab.feed import Follow, Timed, read
+from grpolab.headless.progress import Plain
 from grpolab.launch import Engine
-from grpolab.plain import Plain
-from grpolab.scenario import build
-from grpolab.state import LabState
+from grpolab.record import directory
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.record.tail import Follow, Timed, read
+from grpolab.scenario.spec import build
 from tests.benchmarks.pair import line
 from tests.benchmarks.report import Report, Row, Spread, Target
 
@@ -84,7 +84,7 @@ def follow(run: Path, threads: int | None) -> list[Sample]:
     """Compute the run, and watch it as the headless command does."""
     samples: list[Sample] = []
     engine = Engine.start(run, threads=threads)
-    events = Follow(run / rundir.EVENTS)
+    events = Follow(run / directory.EVENTS)
     with Plain() as plain:
         due = 0.0
         while True:
@@ -108,10 +108,10 @@ def follow(run: Path, threads: int | None) -> list[Sample]:
 def fold(run: str, whole: bool, answer: Any) -> None:
     """In a process of its own: what a viewer holds after each tenth of the file's events, bytes.
     `whole`: the events too, as a replay holds them."""
-    state, follow, kept = LabState(), Follow(Path(run) / rundir.EVENTS), list[Timed]()
+    state, follow, kept = LabState(), Follow(Path(run) / directory.EVENTS), list[Timed]()
     start = resident()
     found = [(0, start)]
-    size = (Path(run) / rundir.EVENTS).stat().st_size
+    size = (Path(run) / directory.EVENTS).stat().st_size
     while taken := follow.poll(max(1 << 16, size // 40)):
         for t, event in taken:
             state.apply(event, t)
@@ -178,9 +178,9 @@ def measure(report: Report, run: Path, options: argparse.Namespace) -> None:
     began = time.perf_counter()
     samples = follow(run, options.threads)
     seconds = time.perf_counter() - began
-    size = (run / rundir.EVENTS).stat().st_size
+    size = (run / directory.EVENTS).stat().st_size
     report.note("run", f"{options.steps} steps in {seconds:.0f} s, events {size / MIB:.1f} MiB")
-    steps = [(t, e) for t, e in read(run / rundir.EVENTS) if isinstance(e, ev.StepDone)]
+    steps = [(t, e) for t, e in read(run / directory.EVENTS) if isinstance(e, ev.StepDone)]
     spent = [sum(e.seconds.values()) for _, e in steps]
     compare(report, "work of a step", "s", *(tenths(spent)))
     whole = [b - a for (a, _), (b, _) in itertools.pairwise(steps)]
@@ -206,7 +206,7 @@ def main(words: Sequence[str] | None = None) -> int:
     report = Report("long", shown, options.json)
     with tempfile.TemporaryDirectory(prefix="grpolab-bench-") as folder:
         where = options.keep or Path(folder) / "run"
-        run = rundir.create(build(scenario(options.steps)), where)
+        run = directory.create(build(scenario(options.steps)), where)
         report.part("long run", lambda: measure(report, run, options))
     return report.finish()
 

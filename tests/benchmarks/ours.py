@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grpolab import events as ev
-from grpolab.algorithms.records import Credit, Forward, Loss, Whole
-from grpolab.engine import changes
+from grpolab.algorithms.types import Credit, Forward, Loss, Whole
+from grpolab.engine import apply_cue
+from grpolab.engine.backbone.sample import Rollout
 from grpolab.engine.host import Writer
 from grpolab.engine.lab import Lab
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
-from grpolab.engine.sample import Rollout
+from grpolab.record import events as ev
 from grpolab.rewards import Reward
-from grpolab.scenario import SetCue, build
+from grpolab.scenario.spec import SetCue, build
 from grpolab.tasks import Prompt
 from tests.benchmarks.models import Given, Sevens
 
@@ -104,7 +104,7 @@ class Ours:
     def set(self, key: str, value: Any) -> None:
         """Change a setting as a viewer would."""
         self.refused = ""
-        changes.apply(self.lab, SetCue(at=0, do="set", key=key, value=value), "command")
+        apply_cue.apply(self.lab, SetCue(at=0, do="set", key=key, value=value), "command")
         if self.refused:
             raise ValueError(self.refused)
 

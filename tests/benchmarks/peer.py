@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from grpolab import rewards
-from grpolab.scenario import Scenario, build, make_reward, make_task
+from grpolab.scenario.spec import Scenario, build, make_reward, make_task
 from grpolab.tasks import Prompt
 from tests.benchmarks.models import Given, Sevens
 from tests.benchmarks.ours import values_of

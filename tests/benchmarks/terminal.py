@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from grpolab import events as ev
-from grpolab.feed import Timed, read
+from grpolab.record import events as ev
+from grpolab.record.tail import Timed, read
 
 COLUMNS, LINES = 120, 36
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from grpolab import events as ev
-from grpolab.engine.text import FileText
+from grpolab.engine.backbone.tokenizer import FileText
+from grpolab.record import events as ev
 from grpolab.resources import assets_dir
 from grpolab.rewards import grade
-from grpolab.scenario import build
+from grpolab.scenario.spec import build
 from tests.benchmarks import cpu, floor, gpu, long, models, pair, terminal
 from tests.benchmarks.sides import Side, SideError, alternate, chosen
 

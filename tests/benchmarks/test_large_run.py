@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from grpolab import events as ev
-from grpolab.feed import read
-from grpolab.state import LabState
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.record.tail import read
 from tests.benchmarks import screen
 from tests.benchmarks.large_run import LargeRun
 

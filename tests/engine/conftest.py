@@ -11,13 +11,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from grpolab import events as ev
 from grpolab.engine.lab import Lab
 from grpolab.engine.lane import Lane
+from grpolab.record import events as ev
 from grpolab.resources import assets_dir
 from grpolab.rewards import Reward
 from grpolab.rewards.base import RewardOptions
-from grpolab.scenario import Scenario, build
+from grpolab.scenario.spec import Scenario, build
 
 POLICY = assets_dir() / "policy"
 
@@ -119,14 +119,14 @@ def open_small(open_lab: OpenLab, model: Callable[[str], Path]) -> OpenLab:
 
 def finish(lab: Lab) -> str:
     """Run a lab to its end, as the host does; its digest."""
-    from grpolab.engine import saving
+    from grpolab.engine import lab_checkpoint
 
     if lab.step_number == 0:
         lab.evaluate()
     while True:
         lab.apply_cues()
         if lab.step_number >= lab.plan.train.steps:
-            return saving.digest(lab)
+            return lab_checkpoint.digest(lab)
         lab.advance()
 
 

@@ -61,11 +61,12 @@ def main() -> None:
     ask = json.loads(sys.argv[1])
     import torch
 
-    from grpolab import events as ev
-    from grpolab import fit, scenario
     from grpolab.engine.lab import Lab
+    from grpolab.estimate import memory as estimate
+    from grpolab.record import events as ev
+    from grpolab.scenario import spec
 
-    plan = scenario.build(ask["scenario"] | {"model": {"path": ask["path"]} | ask.get("model", {})})
+    plan = spec.build(ask["scenario"] | {"model": {"path": ask["path"]} | ask.get("model", {})})
     seen: list[ev.Event] = []
     device = torch.device(ask["device"])
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +85,7 @@ def main() -> None:
         "most": sampler.most,
         "peak": lab.memory.peak,
         "phases": [s.memory_phases for s in steps],
-        "predicted": fit.predict(plan, device.type, ask["threads"], room).phases,
+        "predicted": estimate.predict(plan, device.type, ask["threads"], room).phases,
     }
     print(json.dumps(told))
 

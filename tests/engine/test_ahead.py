@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from grpolab import events as ev
 from grpolab.algorithms.base import Forward, Loss, Report, Whole
 from grpolab.engine import learner as learner_module
 from grpolab.engine.critic import Critic
 from grpolab.engine.lab import Lab
 from grpolab.engine.learner import Learner
+from grpolab.record import events as ev
 from tests.engine.conftest import OpenLab, only, random_model, small, state_of
 
 

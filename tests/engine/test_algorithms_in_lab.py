@@ -14,19 +14,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from grpolab import events as ev
 from grpolab.algorithms import ALGORITHMS
 from grpolab.algorithms.base import Batch, Forward, Loss, Whole
-from grpolab.engine import changes, checkpoint, saving, value
+from grpolab.analysis.metric_help import METRICS
+from grpolab.engine import apply_cue, checkpoint, lab_checkpoint, value_pretraining
 from grpolab.engine import lane as lane_module
 from grpolab.engine import learner as learner_module
-from grpolab.engine.backbone import Prompts
-from grpolab.engine.gather import gather
+from grpolab.engine.backbone.base import Prompts
+from grpolab.engine.backbone.sample import Rollout
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
-from grpolab.engine.sample import Rollout
+from grpolab.engine.rollout import gather
 from grpolab.engine.score import distributions, score
-from grpolab.hints import METRICS
+from grpolab.record import events as ev
 from tests.engine.conftest import (
     EveryText,
     OpenLab,
@@ -88,7 +88,7 @@ def test_every_algorithm_makes_its_steps_and_makes_them_again(
     again, _ = open_small(section(name), threads=2, folder=tmp_path / "b", **how)
     assert finish(again) == digest
     resumed, _ = open_small(section(name), folder=tmp_path / "c", **how)
-    assert saving.restore(resumed, checkpoint.folder(tmp_path / "a", 1)) == []
+    assert lab_checkpoint.restore(resumed, checkpoint.folder(tmp_path / "a", 1)) == []
     assert finish(resumed) == digest
     assert state_of(resumed.lanes["main"])["moments"] == state_of(lane)["moments"]
 
@@ -130,7 +130,7 @@ def test_what_an_algorithm_remembers_is_forked_and_resumed(
     )
     assert mine == theirs
     again, _ = open_small(algorithm, folder=tmp_path / "b", **how)
-    saving.restore(again, checkpoint.folder(tmp_path / "a", 3))
+    lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "a", 3))
     assert finish(again) == digest
     assert again.lanes["main"].algorithm.state() == main.algorithm.state()
 
@@ -346,12 +346,12 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
         assert (policy == reference) == (number in (2, 4))
         references.append(reference)
         assert (
-            bytes_of(_only_of(saving.learned(lane), "reference.")) == reference
+            bytes_of(_only_of(lab_checkpoint.learned(lane), "reference.")) == reference
         )  # part of digest and checkpoint
     assert references[0] == references[1] != references[2] == references[3]
 
     again, _ = open_small(algorithm, folder=tmp_path / "b", **how)
-    saving.restore(again, checkpoint.folder(tmp_path / "a", 3))
+    lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "a", 3))
     restored = again.lanes["main"]
     assert restored.copies.reference is not None and restored.algorithm.state() == {
         "leash": 1.0, "since": 1.0,
@@ -372,12 +372,12 @@ def test_what_an_algorithm_alone_needs_goes_with_it(open_small: OpenLab):
     first = only(seen, ev.StepDone)[-1].memory_phases["update"]
     assert first["reference"] == first["adapters"]
     for value_, critic in (("group", "gone"), ("gae", "cold")):
-        cue = changes.SetCue(at=1, do="set", key="advantage", value=value_)
-        changes.apply(lab, cue, "command")
+        cue = apply_cue.SetCue(at=1, do="set", key="advantage", value=value_)
+        apply_cue.apply(lab, cue, "command")
         assert only(seen, ev.CriticChanged)[-1].state == critic
         assert (lane.critic is None) == (critic == "gone")
         lab.step(lane)
-    changes.apply(lab, changes.SwitchCue.model_validate(TO_GRPO), "command")
+    apply_cue.apply(lab, apply_cue.SwitchCue.model_validate(TO_GRPO), "command")
     assert not lane.copies.names()
     lab.step(lane)
     last = only(seen, ev.StepDone)[-1].memory_phases["update"]
@@ -394,7 +394,7 @@ def test_adapters_made_after_others_were_dropped_are_new_ones(open_small: OpenLa
     lab, seen = open_small(section("trpo"), kind="gpt2", rollout={"max_tokens": 5})
     lane = lab.lanes["main"]
     lab.step(lane)  # policy, critic, snapshot
-    changes.change_setting(lab, lane, "advantage", "group", "command")
+    apply_cue.change_setting(lab, lane, "advantage", "group", "command")
     assert lane.critic is None
     snapshot = bytes_of(lab.backbone.adapter(lane.copies.snapshot))
     lane.copies.renew_reference()
@@ -451,12 +451,12 @@ def test_value_pretraining_teaches_the_critic_alone_and_once(open_small: OpenLab
     lane = lab.lanes["main"]
     before = state_of(lane)
     assert lane.critic is not None and lane.wants_pretraining()
-    value.pretrain(lab, lane)
+    value_pretraining.pretrain(lab, lane)
     after = state_of(lane)
     assert after["policy"] == before["policy"] and after["moments"] == before["moments"]
     assert after["critic"] != before["critic"]
     assert (lane.critic.pretrained, lane.critic.age) == (3, 0)
-    assert lane.critic.optimizer.steps == 3 * value.PASSES * 1
+    assert lane.critic.optimizer.steps == 3 * value_pretraining.PASSES * 1
     assert pretraining(seen) == 3 and not lane.wants_pretraining()
     assert not only(seen, ev.Graded) and not only(seen, ev.RolloutStarted)  # quiet
     assert lane.critic.explained is not None
@@ -465,7 +465,7 @@ def test_value_pretraining_teaches_the_critic_alone_and_once(open_small: OpenLab
     digest = finish(whole)
     assert pretraining(events) == 3 and len(only(events, ev.StepDone)) == 3
     again, later = open_small(algorithm, folder=tmp_path / "c", **how)
-    saving.restore(again, checkpoint.folder(tmp_path / "b", 1))
+    lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "b", 1))
     assert finish(again) == digest and pretraining(later) == 0
     critic = again.lanes["main"].critic
     assert critic is not None and (critic.pretrained, critic.age) == (3, 3)
@@ -498,7 +498,7 @@ def test_pretraining_fits_the_returns(open_small: OpenLab):
         return float((((batch.value - batch.reward[:, None]) ** 2) * batch.mask).sum())
 
     before = error()
-    value.pretrain(lab, lane)
+    value_pretraining.pretrain(lab, lane)
     assert error() < 0.5 * before
 
 
@@ -608,7 +608,7 @@ def test_the_kl_bench_against_direct_sums(trained):
     lab, seen = trained
     lane = lab.lanes["main"]
     before = state_of(lane)
-    changes.apply(lab, changes.KlBenchCue(at=3, do="kl-bench"), "command")
+    apply_cue.apply(lab, apply_cue.KlBenchCue(at=3, do="kl-bench"), "command")
     assert state_of(lane) == before
     assert all(t.grad is None for t in lane.optimizer.tensors.values())
     (found,) = only(seen, ev.KlBenched)
@@ -668,7 +668,7 @@ def flat(grads: Any) -> Tensor:
 
 def test_a_kl_bench_at_the_reference_has_nothing_to_tell(open_small: OpenLab):
     lab, seen = open_small("grpo")
-    changes.apply(lab, changes.KlBenchCue(at=0, do="kl-bench"), "command")
+    apply_cue.apply(lab, apply_cue.KlBenchCue(at=0, do="kl-bench"), "command")
     (found,) = only(seen, ev.KlBenched)
     assert found.exact == pytest.approx(0, abs=1e-6)
     assert all(math.isfinite(x) for e in found.estimates for x in (e.bias_se, e.loss_cosine))
@@ -689,9 +689,11 @@ def test_cues_that_look_are_done_before_the_checkpoint_of_their_step(open_small:
 def test_the_lens_shows_the_lane_s_own_settings_whatever_was_set_since(open_small: OpenLab):
     lab, seen = open_small({"name": "grpo", "beta": 0.3, "preset": "verl"})
     lab.advance()
-    changes.apply(lab, changes.SetCue(at=1, do="set", key="beta", value=0.7), "command")
-    changes.apply(lab, changes.SetCue(at=1, do="set", key="rollout.group_size", value=2), "command")
-    changes.apply(lab, changes.LensCue(at=1, do="lens"), "command")
+    apply_cue.apply(lab, apply_cue.SetCue(at=1, do="set", key="beta", value=0.7), "command")
+    apply_cue.apply(
+        lab, apply_cue.SetCue(at=1, do="set", key="rollout.group_size", value=2), "command"
+    )
+    apply_cue.apply(lab, apply_cue.LensCue(at=1, do="lens"), "command")
     (made,) = only(seen, ev.LensMade)
     found = json.loads((lab.run_dir / made.path).read_text())
     own = found["algorithms"]["grpo"]
@@ -707,7 +709,7 @@ def test_a_what_if_without_a_change_is_what_the_lens_found(open_small: OpenLab):
 
     lab, seen = open_small({"name": "grpo", "beta": 0.3})
     lab.advance()
-    changes.apply(lab, changes.LensCue(at=1, do="lens"), "command")
+    apply_cue.apply(lab, apply_cue.LensCue(at=1, do="lens"), "command")
     (made,) = only(seen, ev.LensMade)
     own = json.loads((lab.run_dir / made.path).read_text())["algorithms"]["grpo"]
     session = Session(rollout(lab.run_dir, made.step, made.lane, made.path))
@@ -724,10 +726,10 @@ def test_weight_decay_is_what_it_was_set_to(open_small: OpenLab):
         lab, _ = open_small("grpo", train={"steps": 3})
         lab.advance()
         if decay is not None:
-            cue = changes.SetCue(at=1, do="set", key="train.weight_decay", value=decay)
-            changes.apply(lab, cue, "command")
+            cue = apply_cue.SetCue(at=1, do="set", key="train.weight_decay", value=decay)
+            apply_cue.apply(lab, cue, "command")
         lab.advance()
-        found.append(saving.digest(lab))
+        found.append(lab_checkpoint.digest(lab))
     assert found[0] != found[1]
 
 
@@ -737,7 +739,7 @@ def test_the_lens_cue_writes_what_every_algorithm_makes_of_the_step(open_small: 
     for _ in range(2):
         lab.advance()
     before = state_of(lane)
-    changes.apply(lab, changes.LensCue(at=2, do="lens", parameters=True), "command")
+    apply_cue.apply(lab, apply_cue.LensCue(at=2, do="lens", parameters=True), "command")
     assert state_of(lane) == before and all(t.grad is None for t in lane.optimizer.tensors.values())
     (made,) = only(seen, ev.LensMade)
     assert (made.step, made.lane, made.parameters) == (2, "main", True)
@@ -787,7 +789,7 @@ def test_the_lens_cue_writes_what_every_algorithm_makes_of_the_step(open_small: 
 def test_with_a_critic_nobody_is_left_out_of_the_lens(open_small: OpenLab):
     lab, seen = open_small("ppo", rollout={"max_tokens": 6})
     lab.advance()
-    changes.apply(lab, changes.LensCue(at=1, do="lens"), "command")
+    apply_cue.apply(lab, apply_cue.LensCue(at=1, do="lens"), "command")
     (made,) = only(seen, ev.LensMade)
     found = json.loads((lab.run_dir / made.path).read_text())
     assert set(found["algorithms"]) == set(NAMES) and not found["left_out"]
@@ -796,5 +798,5 @@ def test_with_a_critic_nobody_is_left_out_of_the_lens(open_small: OpenLab):
 
 def test_there_is_nothing_to_look_at_before_the_first_step(open_small: OpenLab):
     lab, seen = open_small("grpo")
-    changes.apply(lab, changes.LensCue(at=0, do="lens"), "command")
+    apply_cue.apply(lab, apply_cue.LensCue(at=0, do="lens"), "command")
     assert not only(seen, ev.LensMade) and "make a step first" in only(seen, ev.Refused)[0].reason

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpolab.engine.backbone import Prompts
-from grpolab.engine.gpu import attention
-from grpolab.engine.gpu.flat import Flat
+from grpolab.engine.backbone.base import Prompts
+from grpolab.engine.backbone.gpu import attention
+from grpolab.engine.backbone.gpu.flat import Flat
 
 CPU = torch.device("cpu")
 

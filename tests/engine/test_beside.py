@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from grpolab import launch
-from grpolab.engine.cpu import beside, loop
+from grpolab.engine.backbone.cpu import compile_ahead, loop
 
 COLD = """
 import sys, torch
 from grpolab import launch
-from grpolab.engine.cpu import beside, layers, loop
+from grpolab.engine.backbone.cpu import beside, layers, loop
 launch.default_threads = lambda: 2
 print([str(f / loop._family(loop.LOOPS)) for f in loop._folders()])
 assert not loop.kept()
@@ -50,7 +50,7 @@ SPAWN = launch.spawn
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """Those that are started, as on a machine that has no loops yet and two cores."""
-    monkeypatch.setattr(beside, "kept", lambda: False)
+    monkeypatch.setattr(compile_ahead, "kept", lambda: False)
     monkeypatch.setattr(launch, "default_threads", lambda: 2)
     return []
 
@@ -71,15 +71,15 @@ def test_a_process_that_fails_or_hangs_holds_nothing_up(
     children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ):
     instead("raise SystemExit(3)", children, monkeypatch)
-    with beside.compiling(torch.float32):
+    with compile_ahead.compiling(torch.float32):
         pass
     assert children[0].returncode == 3
     instead("import time; time.sleep(100)", children, monkeypatch)
-    monkeypatch.setattr(beside, "PATIENCE", 0.1)
-    with beside.compiling(torch.float32):
+    monkeypatch.setattr(compile_ahead, "PATIENCE", 0.1)
+    with compile_ahead.compiling(torch.float32):
         pass
     assert children[1].returncode == -9
-    with pytest.raises(KeyboardInterrupt), beside.compiling(torch.float32):
+    with pytest.raises(KeyboardInterrupt), compile_ahead.compiling(torch.float32):
         raise KeyboardInterrupt
     assert children[2].returncode == -9
 
@@ -89,22 +89,22 @@ def test_nobody_is_started_without_need_or_a_core_to_spare(
 ):
     instead("pass", children, monkeypatch)
     monkeypatch.setattr(launch, "default_threads", lambda: 1)
-    with beside.compiling(torch.float32):
+    with compile_ahead.compiling(torch.float32):
         pass
     monkeypatch.setattr(launch, "default_threads", lambda: 2)
-    monkeypatch.setattr(beside, "kept", lambda: True)
-    with beside.compiling(torch.float32):
+    monkeypatch.setattr(compile_ahead, "kept", lambda: True)
+    with compile_ahead.compiling(torch.float32):
         pass
-    monkeypatch.setattr(beside, "kept", lambda: False)
-    monkeypatch.setattr(beside, "keepable", lambda: False)
-    with beside.compiling(torch.float32):
+    monkeypatch.setattr(compile_ahead, "kept", lambda: False)
+    monkeypatch.setattr(compile_ahead, "keepable", lambda: False)
+    with compile_ahead.compiling(torch.float32):
         pass
     assert not children
 
 
 def test_it_ends_with_the_one_that_started_it():
     code = (
-        "import sys, time; from grpolab.engine.cpu import beside;"
+        "import sys, time; from grpolab.engine.backbone.cpu import beside;"
         "beside.layers.warm = lambda dtype: (print(dtype, flush=True), time.sleep(100));"
         "sys.argv = ['beside', 'bfloat16']; beside.main()"
     )
@@ -119,7 +119,7 @@ def test_it_ends_with_the_one_that_started_it():
 
 def test_it_ends_in_time_though_nobody_closes_what_it_reads():
     code = (
-        "import sys; from grpolab.engine.cpu import beside;"
+        "import sys; from grpolab.engine.backbone.cpu import beside;"
         "beside.layers.warm = lambda dtype: None; sys.argv = ['beside', 'float32']; beside.main()"
     )
     child = launch.spawn(["-c", code], subprocess.DEVNULL, subprocess.PIPE)
@@ -137,7 +137,7 @@ def test_a_system_that_starts_nobody_is_no_matter(
         raise BlockingIOError("no more processes")
 
     monkeypatch.setattr(launch, "spawn", refused)
-    with beside.compiling(torch.float32):
+    with compile_ahead.compiling(torch.float32):
         pass
 
 

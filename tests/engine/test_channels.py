@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from grpolab import codec
-from grpolab import events as ev
 from grpolab.algorithms.base import Forward
-from grpolab.engine import changes, saving
+from grpolab.engine import apply_cue, lab_checkpoint
 from grpolab.engine.score import distributions
-from grpolab.lens.tensors import look
-from grpolab.state import LabState
+from grpolab.lens.compute import look
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
 from tests.engine.conftest import OpenLab, only, state_of
 
-AFTER = changes.AfterCue(at=1, do="after")
+AFTER = apply_cue.AfterCue(at=1, do="after")
 
 
 def channel(seen: list[ev.Event], name: str) -> list[list[float]]:
@@ -92,7 +92,7 @@ def test_after_is_where_the_updates_took_the_tokens(open_small: OpenLab):
     lane = lab.lanes["main"]
     lab.advance()
     before = state_of(lane)
-    changes.apply(lab, AFTER, "command")
+    apply_cue.apply(lab, AFTER, "command")
     assert state_of(lane) == before
     (found,) = only(seen, ev.After)
     assert (found.step, found.lane) == (1, "main") and found.divergence > 0
@@ -116,7 +116,7 @@ def test_after_is_where_the_updates_took_the_tokens(open_small: OpenLab):
 
 def test_before_the_first_step_there_is_nothing_to_measure(open_small: OpenLab):
     lab, seen = open_small("grpo")
-    changes.apply(lab, AFTER, "command")
+    apply_cue.apply(lab, AFTER, "command")
     assert "make a step first" in only(seen, ev.Refused)[0].reason
 
 
@@ -126,6 +126,6 @@ def test_record_after_measures_every_step_and_changes_no_digest(open_small: Open
         lab, seen = open_small("grpo", folder=tmp_path / name, record=record)
         for _ in range(3):
             lab.advance()
-        digests.append(saving.digest(lab))
+        digests.append(lab_checkpoint.digest(lab))
         assert [e.step for e in only(seen, ev.After)] == ([1, 3] if record else [])
     assert digests[0] == digests[1]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.engine import changes
-from grpolab.scenario import ChatCue
+from grpolab.engine import apply_cue
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.scenario.spec import ChatCue
 from tests.engine.conftest import OpenLab, finish, only, state_of, tiny
 
 
 def ask(lab, text: str, **how) -> None:
-    changes.apply(lab, ChatCue(at=lab.step_number, do="chat", text=text, **how), "command")
+    apply_cue.apply(lab, ChatCue(at=lab.step_number, do="chat", text=text, **how), "command")
 
 
 def test_a_run_that_was_asked_has_the_same_digest(open_small: OpenLab, tmp_path: Path):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from grpolab import events as ev
-from grpolab import rundir
-from grpolab.engine.backbone import load_backbone
-from grpolab.engine.cpu import compute
+from grpolab.engine.backbone.base import load_backbone
+from grpolab.engine.backbone.cpu import compute
+from grpolab.headless.rerun import scenario_of
 from grpolab.launch import Engine
-from grpolab.rerun import scenario_of
-from grpolab.scenario import ModelSection, build
+from grpolab.record import directory
+from grpolab.record import events as ev
+from grpolab.scenario.spec import ModelSection, build
 from tests.engine.conftest import OpenLab, finish, only, tiny
 
 CPU = torch.device("cpu")
@@ -58,15 +58,15 @@ def test_in_bf16_the_digest_is_the_same_on_any_number_of_threads(open_lab: OpenL
 
 def test_what_auto_chose_is_recorded_and_taken_again(tmp_path: Path):
     plan = tiny(model={"compute": "auto"}, train={"steps": 1})
-    engine = Engine.start(rundir.create(plan, tmp_path / "run"), threads=1)
+    engine = Engine.start(directory.create(plan, tmp_path / "run"), threads=1)
     assert engine.wait(120) == 0, engine.log_tail()
-    from grpolab.feed import read
+    from grpolab.record.tail import read
 
-    events = read(engine.run_dir / rundir.EVENTS)
+    events = read(engine.run_dir / directory.EVENTS)
     (loaded,) = (e for _, e in events if isinstance(e, ev.ModelLoaded))
     auto = load_backbone(ModelSection(), CPU).dtype
     assert loaded.dtype in ("float32", "bfloat16") and auto in ("float32", "bfloat16")
-    assert rundir.recorded_dtype(events) == loaded.dtype
+    assert directory.recorded_dtype(events) == loaded.dtype
     assert build(scenario_of(events)).model.compute == loaded.dtype
     other = {"float32": "bfloat16", "bfloat16": "float32"}[loaded.dtype]
     for i, (t, e) in enumerate(events):  # as another machine would have recorded it
@@ -74,7 +74,7 @@ def test_what_auto_chose_is_recorded_and_taken_again(tmp_path: Path):
             changed = ev.ModelLoaded(**{**e.__dict__, "dtype": other})
             events[i] = (t, changed)
     assert build(scenario_of(events)).model.compute == other
-    assert rundir.recorded_dtype([]) is None
+    assert directory.recorded_dtype([]) is None
 
 
 @pytest.mark.parametrize(("every", "measured"), [(4, [1, 5]), (1, [1, 2, 3, 4, 5]), (0, [])])
@@ -105,7 +105,7 @@ def test_how_often_the_reference_is_scored_changes_nothing_learned(
 
 
 def test_the_lens_has_the_reference_in_a_step_that_did_without(open_lab: OpenLab):
-    from grpolab.engine.live_lens import as_batch
+    from grpolab.engine.probes.lens import as_batch
 
     plan = tiny(algorithm={"name": "grpo", "beta": 0.0}, record={"reference_every": 0})
     lab, _ = open_lab(plan)

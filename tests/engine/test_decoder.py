@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from grpolab.engine.backbone import BASE, ModelError, Prompts, load_backbone
-from grpolab.engine.cpu.backbone import NativeBackbone
-from grpolab.engine.hf import TransformersBackbone
-from grpolab.engine.sample import sample
+from grpolab.engine.backbone.base import BASE, ModelError, Prompts, load_backbone
+from grpolab.engine.backbone.cpu.backbone import NativeBackbone
+from grpolab.engine.backbone.hf import TransformersBackbone
+from grpolab.engine.backbone.sample import sample
 from grpolab.engine.score import score
-from grpolab.scenario import ModelSection
-from grpolab.sections import LoraSection
+from grpolab.scenario.sections import LoraSection
+from grpolab.scenario.spec import ModelSection
 from tests.engine.conftest import POLICY, random_model
 
 CPU = torch.device("cpu")
@@ -89,8 +89,8 @@ def test_some_linears_only(tmp_path):
 
 def test_a_second_derivative_is_right():
     """TRPO's Fisher products need it: hand-written backwards must be differentiable themselves."""
-    from grpolab.engine.lora import _LoraLinears, fold
-    from grpolab.engine.norm import rms_norm
+    from grpolab.engine.backbone.lora import _LoraLinears, fold
+    from grpolab.engine.backbone.norm import rms_norm
 
     def randn(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, dtype=torch.float64, generator=g).requires_grad_()

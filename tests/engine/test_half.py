@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from grpolab.engine.backbone import BASE, Prompts
-from grpolab.engine.folder import unsuited
-from grpolab.engine.gpu.backbone import HalfBackbone
-from grpolab.engine.hf import TransformersBackbone
-from grpolab.engine.sample import Rollout, sample
+from grpolab.engine.backbone.base import BASE, Prompts
+from grpolab.engine.backbone.gpu.backbone import HalfBackbone
+from grpolab.engine.backbone.hf import TransformersBackbone
+from grpolab.engine.backbone.model_folder import unsuited
+from grpolab.engine.backbone.sample import Rollout, sample
 from grpolab.engine.score import score
-from grpolab.scenario import ModelSection
-from grpolab.sections import LoraSection
+from grpolab.scenario.sections import LoraSection
+from grpolab.scenario.spec import ModelSection
 from tests.engine.conftest import random_model
 from tests.engine.test_attention import check_blocks
 
@@ -174,7 +174,7 @@ check_kernels(Path(sys.argv[1]))
 
 
 def check_kernels(path: Path) -> None:
-    from grpolab.engine.gpu import ops
+    from grpolab.engine.backbone.gpu import ops
 
     assert ops.INTERPRETED and ops.fused(torch.zeros(1))
     check_blocks()

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpolab import fit_formulas
-from grpolab.engine import head
-from grpolab.engine.gpu.draw import Draw
+from grpolab.engine.backbone import head
+from grpolab.engine.backbone.gpu.draw import Draw
+from grpolab.estimate import formulas
 
 
 @settings(max_examples=20, deadline=None)
@@ -24,7 +24,7 @@ def test_tiles_give_log_probs_entropies_and_gradients(tokens, vocabulary, seed, 
     target = torch.randint(vocabulary, (tokens,), generator=g)
     a, b = torch.randn(2, tokens, generator=g)
     with pytest.MonkeyPatch.context() as patch:  # sixteen tokens a tile
-        patch.setattr(fit_formulas, "TILE_BYTES", 1)
+        patch.setattr(formulas, "TILE_BYTES", 1)
         logp, entropy = head.token_logp(states, weight, target, temperature, entropy_grad=both)
         assert entropy.requires_grad == both
         loss = (logp * a + entropy * b).sum() if both else (logp * a).sum()

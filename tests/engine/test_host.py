@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from grpolab import events as ev
-from grpolab import feed, rundir
 from grpolab.launch import Engine, Request, spawn
+from grpolab.record import directory, tail
+from grpolab.record import events as ev
 from tests.engine.conftest import tiny
 
 LONG = {"steps": 8, "checkpoint_every": 2}
 
 
 def start(folder: Path, **changes) -> Engine:
-    return Engine.start(rundir.create(tiny(**changes), folder), threads=1)
+    return Engine.start(directory.create(tiny(**changes), folder), threads=1)
 
 
 def events(engine: Engine) -> list[ev.Event]:
-    path = engine.run_dir / rundir.EVENTS
-    return [e for _, e in feed.read(path)] if path.exists() else []
+    path = engine.run_dir / directory.EVENTS
+    return [e for _, e in tail.read(path)] if path.exists() else []
 
 
 def wait_for(engine: Engine, what: Callable[[list[ev.Event]], bool], seconds: float = 60) -> None:
@@ -57,7 +57,7 @@ def test_killed_and_resumed_it_ends_with_the_same_digest(tmp_path: Path, whole: 
     wait_for(engine, lambda found: 3 in steps(found))
     os.killpg(engine.process.pid, signal.SIGKILL)
     engine.wait(10)
-    with (engine.run_dir / rundir.EVENTS).open("ab") as file:
+    with (engine.run_dir / directory.EVENTS).open("ab") as file:
         file.write(b'{"t": 9, "kind": "st')  # cut off while it was writing
     again = Engine.start(engine.run_dir, threads=1, resume=True)
     assert again.wait(120) == 0, again.log_tail()
@@ -71,7 +71,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_digest(tmp_path: Path, whole:
     assert engine.wait(60) == 130
     done = last(engine).step
     assert last(engine).status == "interrupted" and 1 <= done < 8
-    assert rundir.checkpoints(engine.run_dir)[-1][0] == done
+    assert directory.checkpoints(engine.run_dir)[-1][0] == done
     again = Engine.start(engine.run_dir, threads=1, resume=True)
     assert again.wait(120) == 0
     assert last(again).digest == whole
@@ -87,8 +87,8 @@ sys.exit(__main__.main())
 
 
 def test_it_is_left_at_once_while_it_loads(tmp_path: Path, whole: str):
-    folder = rundir.create(tiny(train=LONG), tmp_path / "loading")
-    with (folder / rundir.LOG).open("ab") as log:
+    folder = directory.create(tiny(train=LONG), tmp_path / "loading")
+    with (folder / directory.LOG).open("ab") as log:
         engine = Engine(spawn(["-c", SLOW, str(folder), "--threads", "1"], log, log), folder)
     wait_for(engine, lambda found: bool(found))
     engine.send({"do": "pause"})
@@ -122,10 +122,10 @@ def test_what_was_done_by_hand_is_done_again_after_a_kill(tmp_path: Path):
     engine.wait(10)
     again = Engine.start(engine.run_dir, threads=1, resume=True)
     assert again.wait(120) == 0, again.log_tail()
-    from grpolab.rerun import rerun
+    from grpolab.headless.rerun import rerun
 
     assert rerun(engine.run_dir, out=tmp_path / "second") == 0
-    in_force = [e for _, e in rundir.in_force(feed.read(engine.run_dir / rundir.EVENTS))]
+    in_force = [e for _, e in directory.in_force(tail.read(engine.run_dir / directory.EVENTS))]
     done = {e.step: e.algorithm for e in in_force if isinstance(e, ev.StepDone)}
     at = next(e.step for e in in_force if isinstance(e, ev.Switched))
     assert {done[s] for s in range(1, at + 1)} == {"grpo"}
@@ -160,9 +160,9 @@ def test_rewound_and_forked_by_command_it_reruns_to_the_same_digest(tmp_path: Pa
     engine.wait(10)
     again = Engine.start(engine.run_dir, threads=1, resume=True)
     assert again.wait(120) == 0, again.log_tail()
-    from grpolab.rerun import rerun, scenario_of
+    from grpolab.headless.rerun import rerun, scenario_of
 
-    recorded = feed.read(engine.run_dir / rundir.EVENTS)
+    recorded = tail.read(engine.run_dir / directory.EVENTS)
     assert [cue["do"] for cue in scenario_of(recorded)["cues"]] == ["fork"]
     assert rerun(engine.run_dir, out=tmp_path / "second") == 0
 
@@ -191,8 +191,8 @@ def test_a_run_that_is_done_goes_back_to_a_checkpoint_and_on(tmp_path: Path, who
 
 def test_a_session_saved_as_a_scenario_has_its_digest(tmp_path: Path):
     """By hand: a switch, settings, questions, a rewind, a fork; then the file, headless."""
-    from grpolab import session
-    from grpolab.scenario_file import load
+    from grpolab.scenario import export
+    from grpolab.scenario.load import load
 
     engine = start(tmp_path / "hand", train={"steps": 4, "checkpoint_every": 1})
     engine.send({"do": "pause"})
@@ -216,11 +216,11 @@ def test_a_session_saved_as_a_scenario_has_its_digest(tmp_path: Path):
         engine.send(command)
     assert engine.wait(120) == 0, engine.log_tail()
     assert not [e for e in events(engine) if isinstance(e, ev.Refused)]
-    path, count = session.save(engine.run_dir)
+    path, count = export.save(engine.run_dir)
     assert count == 5 and path.parent == engine.run_dir
     plan = load(str(path))
     assert [cue.do for cue in plan.cues] == ["switch", "set", "set", "set", "fork"]
-    again = Engine.start(rundir.create(plan, tmp_path / "again"), threads=1)
+    again = Engine.start(directory.create(plan, tmp_path / "again"), threads=1)
     assert again.wait(120) == 0, again.log_tail()
     assert last(again).digest == last(engine).digest != ""
 

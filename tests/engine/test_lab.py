@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.engine import changes, checkpoint, saving
-from grpolab.engine.holdings import tensors_in
+from grpolab.analysis.metric_help import METRICS
+from grpolab.engine import apply_cue, checkpoint, lab_checkpoint
+from grpolab.engine.memory.owners import tensors_in
 from grpolab.engine.optimizer import AdamW
-from grpolab.hints import METRICS
-from grpolab.scenario import AlgorithmSection
-from grpolab.state import LabState
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.scenario.spec import AlgorithmSection
 from tests.engine.conftest import OpenLab, bytes_of, finish, only, tiny
 
 
@@ -99,7 +99,7 @@ def test_a_restored_lab_goes_on_as_if_nothing_had_happened(open_small: OpenLab, 
     digest = finish(whole)
     for step in (2, 4, 5):
         again, _ = open_small("grpo", folder=tmp_path / f"b{step}", **how)
-        assert saving.restore(again, checkpoint.folder(tmp_path / "a", step)) == []
+        assert lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "a", step)) == []
         assert again.step_number == step
         assert finish(again) == digest, f"from step {step}"
 
@@ -122,7 +122,7 @@ def test_switching_keeps_the_adapter_and_brings_and_drops_the_critic(open_lab: O
     lane = lab.lanes["main"]
     lab.advance()
     adapter = bytes_of(lane.optimizer.tensors)
-    changes.switch(lab, lane, AlgorithmSection(name="ppo"), "command")
+    apply_cue.switch(lab, lane, AlgorithmSection(name="ppo"), "command")
     assert bytes_of(lane.optimizer.tensors) == adapter
     switched, critic = only(seen, ev.Switched)[0], only(seen, ev.CriticChanged)[0]
     assert (switched.before, switched.after, switched.step) == ("grpo", "ppo", 1)
@@ -130,7 +130,7 @@ def test_switching_keeps_the_adapter_and_brings_and_drops_the_critic(open_lab: O
     assert critic.state == "cold" and critic.bytes > 0
     lab.advance()
     memory = [s.memory["critic"] for s in only(seen, ev.StepDone)]
-    changes.switch(lab, lane, AlgorithmSection(name="rloo"), "command")
+    apply_cue.switch(lab, lane, AlgorithmSection(name="rloo"), "command")
     lab.advance()
     memory = [s.memory["critic"] for s in only(seen, ev.StepDone)]
     assert memory[0] == 0 and memory[1] > 0 and memory[2] == 0
@@ -198,12 +198,12 @@ def test_a_fork_goes_on_like_its_parent(open_small: OpenLab):
 
 def test_what_cannot_be_done_is_refused_and_the_run_goes_on(open_lab: OpenLab):
     lab, seen = open_lab()
-    changes.apply(lab, changes.SetCue(at=0, do="set", key="beat", value=1), "command")
-    changes.apply(lab, changes.SetCue(at=0, do="set", key="beta", value=-1.0), "command")
-    changes.apply(lab, changes.ForkCue(at=0, do="fork", name="main"), "command")
+    apply_cue.apply(lab, apply_cue.SetCue(at=0, do="set", key="beat", value=1), "command")
+    apply_cue.apply(lab, apply_cue.SetCue(at=0, do="set", key="beta", value=-1.0), "command")
+    apply_cue.apply(lab, apply_cue.ForkCue(at=0, do="fork", name="main"), "command")
     refused = only(seen, ev.Refused)
     assert "beta" in refused[0].reason and len(refused) == 3
-    changes.apply(lab, changes.SetCue(at=0, do="set", key="beta", value=0.2), "command")
+    apply_cue.apply(lab, apply_cue.SetCue(at=0, do="set", key="beta", value=0.2), "command")
     assert lab.lanes["main"].algorithm.settings.beta == 0.2
     lab.advance()
 

@@ -8,13 +8,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpolab.engine.backbone import Prompts
-from grpolab.engine.cpu.attention import Turning, attention
-from grpolab.engine.cpu.between import add_norm, gate
-from grpolab.engine.cpu.padded import Padded
-from grpolab.engine.cpu.plan import Plan
-from grpolab.engine.layout import rotate
-from grpolab.engine.norm import rms_norm
+from grpolab.engine.backbone.base import Prompts
+from grpolab.engine.backbone.cpu.attention import Padded, Turning, attention
+from grpolab.engine.backbone.cpu.elementwise import add_norm, gate
+from grpolab.engine.backbone.cpu.plan import Plan
+from grpolab.engine.backbone.model_folder import rotate
+from grpolab.engine.backbone.norm import rms_norm
 
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16)

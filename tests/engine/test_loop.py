@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
-from grpolab.engine.cpu import loop as machine
-from grpolab.engine.cpu.loop import Loop
-from grpolab.engine.cpu.loops.numbers import loop
+from grpolab.engine.backbone.cpu import loop as machine
+from grpolab.engine.backbone.cpu.loop import Loop
+from grpolab.engine.backbone.cpu.loops.numbers import loop
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 REAL = st.floats(allow_nan=False)
@@ -133,11 +133,12 @@ def test_sources_that_change_while_they_are_compiled_leave_nothing(folder, monke
 
 def test_every_source_of_the_loops_is_in_their_stamp(monkeypatch):
     code = (
-        "import sys; from pathlib import Path; import grpolab.engine.cpu.loops as loops;"
+        "import sys; from pathlib import Path; import grpolab.engine.backbone.cpu.loops as loops;"
         "from importlib import import_module;"
         "here = Path(loops.__file__).parent;"
         "[import_module(f'{loops.__name__}.{p.stem}') for p in here.glob('[a-z]*.py')];"
-        "print([m.__file__ for n, m in sys.modules.items() if n.startswith('grpolab.engine.cpu.')])"
+        "mine = 'grpolab.engine.backbone.cpu.';"
+        "print([m.__file__ for n, m in sys.modules.items() if n.startswith(mine)])"
     )
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     read: set[str] = set()
@@ -151,7 +152,7 @@ def test_every_source_of_the_loops_is_in_their_stamp(monkeypatch):
 
 def test_an_engine_whose_loops_are_kept_starts_without_numba():
     code = (
-        "import sys, torch; from grpolab.engine.cpu import layers, session;"
+        "import sys, torch; from grpolab.engine.backbone.cpu import layers, session;"
         "session.warm(); layers.warm(torch.float32); layers.warm(torch.bfloat16);"
         "sys.exit('numba' in sys.modules)"
     )

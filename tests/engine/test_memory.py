@@ -11,14 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from grpolab import events as ev
-from grpolab import fit
-from grpolab.engine import memory as memory_module
-from grpolab.engine.gauge import HostGauge, Reading
-from grpolab.engine.holdings import tensors_in
-from grpolab.engine.memory import Memory
-from grpolab.engine.tally import Tally
-from grpolab.engine.traits import Traits, owner_of
+from grpolab.engine.memory import account as memory_module
+from grpolab.engine.memory.account import Memory
+from grpolab.engine.memory.allocator import HostGauge, Reading
+from grpolab.engine.memory.owners import Traits, owner_of, tensors_in
+from grpolab.engine.memory.tally import Tally
+from grpolab.estimate import memory as estimate
+from grpolab.record import events as ev
 from tests.engine.conftest import OpenLab, finish, only
 
 MB = 2**20
@@ -77,7 +76,7 @@ def test_weights_held_once_more_are_as_predicted(algorithm: str, compute: str, o
     for _ in range(2):
         lab.step(lab.lanes["main"])
     phases = only(seen, ev.StepDone)[-1].memory_phases.values()
-    wanted = fit.predict(lab.plan, "cpu", 1).phases["update"]["backbone_copy"]
+    wanted = estimate.predict(lab.plan, "cpu", 1).phases["update"]["backbone_copy"]
     assert max(p["backbone_copy"] for p in phases) == wanted
 
 

@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab.engine.backbone import BASE, Backbone, Prompts, load_backbone
-from grpolab.engine.cpu import session
-from grpolab.engine.cpu.plan import Plan
-from grpolab.engine.cpu.tree import Tree
-from grpolab.engine.cpu.weights import SamplingWeights
-from grpolab.engine.flat import gather, pick, place
-from grpolab.engine.sample import Rollout, sample
+from grpolab.engine.backbone.base import BASE, Backbone, Prompts, load_backbone
+from grpolab.engine.backbone.cpu import session
+from grpolab.engine.backbone.cpu.plan import Plan
+from grpolab.engine.backbone.cpu.tree import Tree
+from grpolab.engine.backbone.cpu.weights import SamplingWeights
+from grpolab.engine.backbone.flat_ops import gather, pick, place
+from grpolab.engine.backbone.sample import Rollout, sample
 from grpolab.engine.score import contexts, part, score
-from grpolab.scenario import ModelSection
+from grpolab.scenario.spec import ModelSection
 from tests.engine.conftest import random_model
 
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab.engine.cpu import product
-from grpolab.engine.cpu.linear import Linear
-from grpolab.engine.cpu.width import ROWS, WIDTH
+from grpolab.engine.backbone.cpu import linear as product
+from grpolab.engine.backbone.cpu.linear import Linear
+from grpolab.engine.backbone.cpu.loop import ROWS, WIDTH
 
 
 @given(

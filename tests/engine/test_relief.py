@@ -8,11 +8,11 @@ import random
 import pytest
 import torch
 
-from grpolab import events as ev
 from grpolab.engine import evaluate as evaluation
 from grpolab.engine import lane as lanes
 from grpolab.engine import learner
-from grpolab.engine.relief import MemoryExhausted, Relief
+from grpolab.engine.memory.oom import MemoryExhausted, Relief
+from grpolab.record import events as ev
 from tests.engine.conftest import OpenLab, bytes_of, only, tiny
 
 

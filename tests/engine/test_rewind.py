@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from grpolab import events as ev
-from grpolab import rundir
-from grpolab.engine import changes, checkpoint, saving
+from grpolab.engine import apply_cue, checkpoint, lab_checkpoint
 from grpolab.engine.lab import Lab, parts_of
-from grpolab.engine.rewind import rewind
-from grpolab.rerun import scenario_of
-from grpolab.scenario import AlgorithmSection, ForkCue, SetCue, build
-from grpolab.state import LabState
+from grpolab.engine.lab_checkpoint import rewind
+from grpolab.headless.rerun import scenario_of
+from grpolab.record import directory
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.scenario.spec import AlgorithmSection, ForkCue, SetCue, build
 from tests.engine.conftest import OpenLab, finish, only, state_of
 
 EVERY = {"steps": 6, "checkpoint_every": 1}
@@ -25,7 +25,7 @@ EVERY = {"steps": 6, "checkpoint_every": 1}
 def do(lab: Any, **cue: Any) -> None:
     """What a command does."""
     model = {"set": SetCue, "fork": ForkCue}[cue["do"]]
-    changes.apply(lab, model(at=lab.step_number, **cue), "command")
+    apply_cue.apply(lab, model(at=lab.step_number, **cue), "command")
 
 
 def fold(seen: list[ev.Event]) -> LabState:
@@ -64,9 +64,9 @@ def test_a_detour_leaves_no_trace(open_small: OpenLab, tmp_path: Path, to: int):
     assert lane.algorithm == lab.lanes["main"].algorithm.name
     assert finish(lab) == digest
     timed = [(0.0, e) for e in seen]
-    kept = [e for _, e in rundir.in_force(timed) if isinstance(e, ev.StepDone)]
+    kept = [e for _, e in directory.in_force(timed) if isinstance(e, ev.StepDone)]
     assert [s.step for s in kept] == [1, 2, 3, 4, 5, 6]
-    assert rundir.recorded_cues(timed) == []
+    assert directory.recorded_cues(timed) == []
     names = {k: state_of(v) for k, v in lab.lanes.items()}
     assert names == {k: state_of(v) for k, v in plain.lanes.items()}
 
@@ -81,7 +81,7 @@ def test_what_was_done_after_the_checkpoint_of_the_same_step_is_undone_too(open_
     assert fold(seen).lanes["main"].changes == []
     do(lab, do="set", key="beta", value=0.3)
     lab.advance()
-    assert [c["key"] for c in rundir.recorded_cues([(0.0, e) for e in seen])] == ["beta"]
+    assert [c["key"] for c in directory.recorded_cues([(0.0, e) for e in seen])] == ["beta"]
     assert [c.key for c in fold(seen).lanes["main"].changes] == ["beta"]
 
 
@@ -105,7 +105,7 @@ def test_a_session_with_everything_in_it_is_a_scenario_with_the_same_digest(
     do(lab, do="set", key="rollout.group_size", value=3)
     do(lab, do="set", key="train.max_grad_norm", value=0.5)
     lab.advance()
-    changes.switch(lab, lab.lanes["main"], AlgorithmSection(name="ppo"), "command")
+    apply_cue.switch(lab, lab.lanes["main"], AlgorithmSection(name="ppo"), "command")
     lab.advance()
     rewind(lab, 2)
     do(lab, do="fork", name="twin", algorithm=AlgorithmSection(name="rloo"))
@@ -130,8 +130,8 @@ def test_lab_wide_settings_come_back_with_a_checkpoint(open_small: OpenLab, tmp_
     do(lab, do="set", key="record.reference_every", value=0)
     lab.advance()
     again, seen = open_small("grpo", folder=tmp_path / "b", train=EVERY)
-    changes.switch(again, again.lanes["main"], AlgorithmSection(name="rloo"), "command")
-    saving.restore(again, checkpoint.folder(tmp_path / "a", 1))
+    apply_cue.switch(again, again.lanes["main"], AlgorithmSection(name="rloo"), "command")
+    lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "a", 1))
     assert (again.plan.train.steps, again.plan.record.reference_every) == (8, 0)
     again.advance()
     assert "kl_ref" not in only(seen, ev.StepDone)[-1].metrics
@@ -163,14 +163,14 @@ def test_the_weights_of_the_reward_change_live(open_small: OpenLab, tmp_path: Pa
     assert 0 <= metrics[3]["format"] <= 1  # the share that keeps it, whatever it is worth
     lab.advance()
     again, _ = opened("b")
-    saving.restore(again, checkpoint.folder(tmp_path / "hand", 4))
+    lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "hand", 4))
     assert [weight for _, weight in again.parts] == [weight for _, weight in lab.parts] == [1.0, 3]
     rewind(lab, 1)
     assert [weight for _, weight in lab.parts] == [1.0, 0.2]
     do(lab, do="set", key="rewards.accuracy.weight", value=0.5)
     digest = finish(lab)
     timed = [(0.0, e) for e in [opening, *seen]]
-    assert [(c["at"], c["key"]) for c in rundir.recorded_cues(timed)] == [
+    assert [(c["at"], c["key"]) for c in directory.recorded_cues(timed)] == [
         (1, "rewards.accuracy.weight")
     ]
     plan = build(scenario_of(timed))

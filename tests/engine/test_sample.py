@@ -6,11 +6,10 @@ import math
 
 import torch
 
-from grpolab.engine.backbone import BASE, Prompts, load_backbone
-from grpolab.engine.draw import BELOW_ONE, draw, nucleus
-from grpolab.engine.sample import sample
+from grpolab.engine.backbone.base import BASE, Prompts, load_backbone
+from grpolab.engine.backbone.sample import BELOW_ONE, draw, nucleus, sample
 from grpolab.engine.score import score
-from grpolab.scenario import ModelSection
+from grpolab.scenario.spec import ModelSection
 
 CPU = torch.device("cpu")
 BACKBONE = load_backbone(ModelSection(compute="float32"), CPU)

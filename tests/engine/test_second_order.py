@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from grpolab import events as ev
 from grpolab.algorithms.base import Whole
-from grpolab.engine.holdings import tensors_in
+from grpolab.engine.backbone.sample import Rollout
 from grpolab.engine.lab import Lab
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
-from grpolab.engine.pieces import few
-from grpolab.engine.sample import Rollout
+from grpolab.engine.memory.owners import tensors_in
+from grpolab.engine.microbatches import few
 from grpolab.engine.score import contexts, part
+from grpolab.record import events as ev
 from tests.engine.conftest import OpenLab, bytes_of, only, state_of
 
 PROMPTS = [[20, 21, 22], [23, 24]]

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from grpolab.engine import thinning
-from grpolab.engine.thinning import MOST, NEWEST, ROOM, kept
+from grpolab.engine import checkpoint
+from grpolab.engine.checkpoint import MOST, NEWEST, ROOM, kept
 
 
 def life(steps: list[int], size: int = 1000) -> list[int]:
@@ -45,4 +45,4 @@ def test_large_ones_are_fewer_and_the_newest_stay_whatever_they_take() -> None:
 
 def test_a_few_all_stay() -> None:
     assert kept([], []) == [] and kept([3], [10 * ROOM]) == [3]
-    assert kept([1, 2, 3], [1, 1, 1]) == [1, 2, 3] and thinning.MOST > thinning.NEWEST
+    assert kept([1, 2, 3], [1, 1, 1]) == [1, 2, 3] and checkpoint.MOST > checkpoint.NEWEST

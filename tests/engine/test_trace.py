@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from grpolab import events as ev
-from grpolab.algorithms.pieces import whiten
-from grpolab.engine import changes
-from grpolab.state import LabState
-from grpolab.tui import trace, verdict
+from grpolab.algorithms.functional import whiten
+from grpolab.engine import apply_cue
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.tui.credit_trace import model as credit_trace
 from tests.engine.conftest import OpenLab, only
 
 CRITICS: list[dict[str, Any]] = [
@@ -48,9 +48,9 @@ def test_values_rewards_and_returns_are_the_engine_s(section: dict[str, Any], op
     assert held is not None and held.credit.returns is not None and held.batch.value is not None
     lane = state.lanes["main"]
     r = lane.rollouts[3]
-    made = trace.algorithm_of(lane, r)
+    made = credit_trace.algorithm_of(lane, r)
     assert made is not None and made.beta == pytest.approx(held.algorithm.beta, rel=1e-6)
-    found = [trace.of(lane, r, row) for row in range(len(held.gathered.ids))]
+    found = [credit_trace.of(lane, r, row) for row in range(len(held.gathered.ids))]
     traces = [t for t in found if t is not None]
     assert len(traces) == len(found) and all(t.critic for t in traces)
     mask = held.batch.mask
@@ -69,7 +69,7 @@ def test_values_rewards_and_returns_are_the_engine_s(section: dict[str, Any], op
     torch.testing.assert_close(credit, held.credit.advantage, rtol=1e-2, atol=2e-2)
 
     metric = only(seen, ev.StepDone)[-1].metrics["explained_variance"]
-    judged = verdict.of(made, r)
+    judged = credit_trace.of_step(made, r)
     assert judged is not None and judged.critic and judged.answers == len(traces)
     assert judged.explained == pytest.approx(metric, abs=2e-2)
     first = torch.tensor([(t.value[0] - t.outcome[0]) ** 2 for t in traces]).mean()
@@ -84,10 +84,10 @@ def test_without_a_critic_the_stand_in_explains_the_advantage(name: str, open_sm
     state = folded(seen)
     lane = state.lanes["main"]
     r = lane.rollouts[2]
-    made = trace.algorithm_of(lane, r)
+    made = credit_trace.algorithm_of(lane, r)
     assert made is not None and r.graded is not None
     for row in range(len(r.graded.reward)):
-        t = trace.trace(made, r, row)
+        t = credit_trace.trace(made, r, row)
         assert t is not None and not t.critic and not t.delta
         assert sum(t.reward) == pytest.approx(r.graded.reward[row])
         if name in ("rloo", "reinforce", "remax"):
@@ -105,9 +105,9 @@ def test_beta_is_the_one_that_the_step_was_made_with(name: str, open_small: Open
     lab, seen = open_small({"name": name} | how)
     for _ in range(2):
         lab.advance()
-    changes.apply(lab, changes.SetCue(at=2, do="set", key="beta", value=0.8), "command")
+    apply_cue.apply(lab, apply_cue.SetCue(at=2, do="set", key="beta", value=0.8), "command")
     lab.advance()
     held, lane = lab.lanes["main"].held, folded(seen).lanes["main"]
-    made = trace.algorithm_of(lane, lane.rollouts[3])
+    made = credit_trace.algorithm_of(lane, lane.rollouts[3])
     assert held is not None and made is not None
     assert made.beta == pytest.approx(held.algorithm.beta, rel=1e-6) and made.beta != 0.8

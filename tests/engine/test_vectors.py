@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab.engine.cpu.loop import Loop
-from grpolab.engine.cpu.loops import dots
-from grpolab.engine.cpu.loops.numbers import loop, place
-from grpolab.engine.cpu.numbers import F
-from grpolab.engine.cpu.width import LANES
+from grpolab.engine.backbone.cpu.loop import F32, LANES, Loop
+from grpolab.engine.backbone.cpu.loops import dots
+from grpolab.engine.backbone.cpu.loops.numbers import loop, place
 
 SIZES = st.integers(1, 6 * LANES + 3).map(lambda n: 2 * n)  # of a head
 COUNTS = st.integers(1, 23)  # of keys
@@ -55,7 +53,7 @@ _scores, _weigh, _mix, _push, _rotary, _keep = (
 
 
 def numbers(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(F)
+    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
 
 
 def bits(x: np.ndarray) -> np.ndarray:
@@ -65,7 +63,7 @@ def bits(x: np.ndarray) -> np.ndarray:
 
 def short(x: np.ndarray) -> np.ndarray:
     """Cut to what bf16 holds."""
-    return (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(F)
+    return (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(F32)
 
 
 def near(found: np.ndarray, exact: np.ndarray, size: int = 1) -> bool:
@@ -75,7 +73,7 @@ def near(found: np.ndarray, exact: np.ndarray, size: int = 1) -> bool:
 @given(size=SIZES, count=COUNTS, seed=st.integers(0, 99))
 def test_scores_are_products_of_queries_and_keys(size, count, seed):
     query, keys = numbers(seed, size), numbers(seed + 1, count, size)
-    score = np.full(count + 1, 7, F)
+    score = np.full(count + 1, 7, F32)
     _scores(query, keys, score)
     assert near(score[:count], keys.astype(float) @ query.astype(float), size)
     assert score[count] == 7
@@ -83,10 +81,10 @@ def test_scores_are_products_of_queries_and_keys(size, count, seed):
 
 @given(count=COUNTS, seed=st.integers(0, 99), scale=st.sampled_from([1.0, 50.0, 1e4]))
 def test_weights_are_those_of_softmax(count, seed, scale):
-    score = np.full(count + 2 * LANES, np.nan, F)
-    score[:count] = numbers(seed, count) * F(scale)
+    score = np.full(count + 2 * LANES, np.nan, F32)
+    score[:count] = numbers(seed, count) * F32(scale)
     exact = np.exp(score[:count].astype(float) - score[:count].max())
-    found = np.zeros(2, F)
+    found = np.zeros(2, F32)
     _weigh(own := score.copy(), count, found)
     top, total = found
     assert top == score[:count].max()
@@ -112,11 +110,11 @@ def test_a_head_is_turned_and_kept(half, seed, in_bits):
     cos, sin = np.cos(angle), np.sin(angle)
     a, b = row[:half].astype(float) * 0.5, row[half:].astype(float) * 0.5
     exact = np.concatenate([a * cos - b * sin, b * cos + a * sin])
-    given_row, out = bits(row) if in_bits else row.copy(), np.empty(2 * half, F)
-    _rotary(given_row, cos, sin, F(0.5), out)
+    given_row, out = bits(row) if in_bits else row.copy(), np.empty(2 * half, F32)
+    _rotary(given_row, cos, sin, F32(0.5), out)
     assert near(out, exact)
     _keep(given_row, out)
     assert np.array_equal(out, row)
     if not in_bits:  # in place, as for a normed head
-        _rotary(given_row, cos, sin, F(0.5), given_row)
+        _rotary(given_row, cos, sin, F32(0.5), given_row)
         assert near(given_row, exact)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from front.synthetic import evaluated, run_events, step_events
 
-from grpolab import codec
-from grpolab import events as ev
+from grpolab.record import codec
+from grpolab.record import events as ev
 
 run_dir, steps, pace, mode = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
 stop, go_on = threading.Event(), threading.Event()

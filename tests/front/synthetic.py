@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.scenario import build
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.scenario.spec import build
 
 Timed = tuple[float, ev.Event]
 

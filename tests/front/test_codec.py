@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from grpolab import codec
+from grpolab.record import codec
 
 PHASE = '{"t":1.5,"kind":"phase","phase":"sampling","step":3,"lane":"main","detail":'
 

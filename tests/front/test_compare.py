@@ -21,11 +21,13 @@ from front.synthetic import evaluated, started, step_events, timed, write
 from front.test_cli import told
 from front.test_imports import HEAVY, imported
 
-from grpolab import cli, codec, commands, compare, compare_jobs, launch, rundir
-from grpolab import compare_table as table
-from grpolab import events as ev
+from grpolab import cli, commands, launch
 from grpolab.algorithms import ALGORITHMS
-from grpolab.problems import RequestError
+from grpolab.errors import RequestError
+from grpolab.headless import compare, compare_jobs
+from grpolab.headless import compare_table as table
+from grpolab.record import codec, directory
+from grpolab.record import events as ev
 
 HERE = Path(__file__).parent
 
@@ -346,7 +348,7 @@ def test_what_is_done_is_skipped_and_the_rest_goes_on(
             events = [*events[:-1], ev.Ended(2, "interrupted"), ev.Resumed(0)]
         if job.algorithm != "rloo":
             lines = [codec.encode(event, t) for t, event in timed(events)]
-            (job.run / rundir.EVENTS).write_text("\n".join(lines) + "\n")
+            (job.run / directory.EVENTS).write_text("\n".join(lines) + "\n")
     assert compare.run(replace(ask, out=tmp_path), as_markdown=True) == 0
     assert [Path(str(a.resume)).name for a in asked] == ["ppo-0", "rloo-0"]
     out, err = capsys.readouterr()
@@ -412,7 +414,7 @@ def test_an_interruption_stops_the_engines_and_says_how_to_go_on(tmp_path: Path)
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE.parent.parent}"},
     )  # fmt: skip
-    begun = [tmp_path / "x" / f"{name}-0" / rundir.EVENTS for name in ("grpo", "ppo")]
+    begun = [tmp_path / "x" / f"{name}-0" / directory.EVENTS for name in ("grpo", "ppo")]
     until = time.monotonic() + 20
     while not all(f.exists() and '"kind":"step"' in f.read_text() for f in begun):
         assert time.monotonic() < until and process.poll() is None
@@ -424,7 +426,7 @@ def test_an_interruption_stops_the_engines_and_says_how_to_go_on(tmp_path: Path)
     states = [r["status"] for n in ("grpo", "ppo") for r in found["algorithms"][n]["seeds"]]
     assert states == ["interrupted", "not started", "interrupted", "not started"]
     assert "finishing the steps" in err and "not done: 4 of 4 runs; go on with" in err
-    ends = [rundir.ending(f.parent) for f in begun]
+    ends = [directory.ending(f.parent) for f in begun]
     assert all(end is not None and end.status == "interrupted" for end in ends)
 
 
@@ -515,5 +517,5 @@ def test_a_real_comparison_of_one_small_run(
 
 
 def test_the_command_costs_nothing_until_it_is_asked_for() -> None:
-    assert not [m for m in imported("grpolab.commands") if m.startswith("grpolab.compare")]
-    assert not imported("grpolab.compare_jobs, grpolab.compare") & set(HEAVY)
+    assert not [m for m in imported("grpolab.commands") if m.startswith("grpolab.headless.compare")]
+    assert not imported("grpolab.headless.compare_jobs, grpolab.headless.compare") & set(HEAVY)

@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from grpolab import cli, doctor, fit
-from grpolab import fit_formulas as f
-from grpolab.events import MEMORY_PHASES, OWNERS
-from grpolab.machine import Gpu, machine
-from grpolab.model_shape import ModelShape, read_config
-from grpolab.problems import RequestError
+from grpolab import cli
+from grpolab.errors import RequestError
+from grpolab.estimate import doctor
+from grpolab.estimate import formulas as f
+from grpolab.estimate import memory as estimate
+from grpolab.estimate.machine import Gpu, machine
+from grpolab.estimate.model_shape import ModelShape, read_config
+from grpolab.record.events import MEMORY_PHASES, OWNERS
 from grpolab.resources import assets_dir
-from grpolab.scenario import build
+from grpolab.scenario.spec import build
 
 QWEN: dict[str, Any] = {
     "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "vocab_size": 151936,
@@ -67,11 +69,11 @@ def test_four_bits_and_their_scales():
 
 
 def test_the_sampler_s_weights_lie_in_whole_panels():
-    from grpolab.engine.cpu.width import WIDTH
+    from grpolab.engine.backbone.cpu.loop import WIDTH
 
     m = ModelShape.of(QWEN)
     load = replace(LOAD, cuda=False, quantize="none", copy=False, panel=48)
-    assert fit._panel() == WIDTH  # as the engine finds it on this CPU
+    assert estimate._panel() == WIDTH  # as the engine finds it on this CPU
     assert [f.in_panels(o, load) for o in (1, 48, 49, 1152)] == [48, 48, 96, 1152]
     layer = 896 * (1152 + 912 + 9744) + 4864 * 912  # 896 outputs in 19 panels, 9728 in 203
     head = 151968 * 896
@@ -89,23 +91,23 @@ def test_sampling_works_on_so_many_tokens_at_once():
     # an evaluation: two answers to each prompt, 32 prompts to a thread
     section = {"name": "x", "algorithm": "grpo", "rollout": {"max_tokens": 20}}
     kept = [
-        fit.predict(build(section | {"evaluate": {"prompts": n}}), "cpu", 2).phases["evaluate"]
+        estimate.predict(build(section | {"evaluate": {"prompts": n}}), "cpu", 2).phases["evaluate"]
         for n in (32, 64, 128)
     ]
     assert kept[1] == kept[2] and kept[1]["kv_cache"] == 2 * kept[0]["kv_cache"]
-    rollout = fit.predict(build(section), "cpu", 2).phases["rollout"]
+    rollout = estimate.predict(build(section), "cpu", 2).phases["rollout"]
     assert kept[1]["kv_cache"] > rollout["kv_cache"]
 
 
 def test_the_critic_s_activations_are_there_from_scoring_on():
     section = {"name": "x", "algorithm": "ppo", "rollout": {"prompts": 4, "group_size": 8}}
     for rows, threads, kept in ((32, 1, True), (16, 1, False), (16, 2, True)):
-        phases = fit.predict(
+        phases = estimate.predict(
             build(section | {"train": {"microbatch": rows}}), "cpu", threads
         ).phases
         score, update = (phases[p].get("activations", 0) for p in ("score", "update"))
         assert score == (update // 2 if kept else 0) < update
-    phases = fit.predict(build(section | {"algorithm": "grpo"}), "cpu", 2).phases
+    phases = estimate.predict(build(section | {"algorithm": "grpo"}), "cpu", 2).phases
     assert phases["score"].get("activations", 0) == 0
 
 
@@ -155,7 +157,7 @@ def scenario(**changes: Any):
 
 
 def test_every_phase_names_owners_that_there_are():
-    found = fit.predict(scenario(), "cpu", 2)
+    found = estimate.predict(scenario(), "cpu", 2)
     assert set(found.phases) <= set(MEMORY_PHASES)
     for owners in found.phases.values():
         assert set(owners) <= set(OWNERS) and min(owners.values()) >= 0
@@ -163,14 +165,14 @@ def test_every_phase_names_owners_that_there_are():
 
 
 def test_more_work_takes_more():
-    peak = fit.predict(scenario(), "cpu", 2).peak
+    peak = estimate.predict(scenario(), "cpu", 2).peak
     for more in (
         {"algorithm": "ppo"}, {"model": {"lora": {"rank": 256}}},
         {"cues": [{"at": 1, "do": "fork", "name": "b", "algorithm": "ppo"}]},
         {"cues": [{"at": 1, "do": "switch", "algorithm": "ppo"}]},
     ):  # fmt: skip
-        assert fit.predict(scenario(**more), "cpu", 2).peak > peak, more
-    assert fit.predict(scenario(train={"microbatch": 8}), "cpu", 2).peak < peak
+        assert estimate.predict(scenario(**more), "cpu", 2).peak > peak, more
+    assert estimate.predict(scenario(train={"microbatch": 8}), "cpu", 2).peak < peak
 
 
 @pytest.fixture
@@ -181,7 +183,7 @@ def qwen(tmp_path: Path) -> Path:
 
 def test_the_copy_is_kept_where_it_fits(qwen: Path):
     plan = scenario(model={"path": str(qwen), "quantize": "nf4"}, rollout={"max_tokens": 256})
-    roomy, tight = (fit.predict(plan, "cuda", 2, room) for room in (80 * 2**30, 2**30))
+    roomy, tight = (estimate.predict(plan, "cuda", 2, room) for room in (80 * 2**30, 2**30))
     assert roomy.copy and not tight.copy and roomy.peak > tight.peak
     assert roomy.backend == "native" and roomy.dtype == "bfloat16"
 
@@ -189,11 +191,11 @@ def test_the_copy_is_kept_where_it_fits(qwen: Path):
 def test_the_saving_is_what_the_change_frees(qwen: Path):
     short = {"max_tokens": 32}
     plan = scenario(model={"path": str(qwen), "critic": "full"}, algorithm="ppo", rollout=short)
-    found = fit.predict(plan, "cuda", 2)
+    found = estimate.predict(plan, "cuda", 2)
     assert found.saving is not None and found.saving.key == "model.critic"
     model = {"path": str(qwen), "critic": "adapter"}
     changed = scenario(model=model, algorithm="ppo", rollout=short)
-    assert found.peak - fit.predict(changed, "cuda", 2).peak == found.saving.bytes
+    assert found.peak - estimate.predict(changed, "cuda", 2).peak == found.saving.bytes
 
 
 def test_a_cached_hub_model_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from front.synthetic import run_events, started, step_events, timed, write
 
-from grpolab import events as ev
-from grpolab import headless, launch
-from grpolab.plain import Plain
+from grpolab import launch
+from grpolab.headless import run as headless_run
+from grpolab.headless.progress import Plain
+from grpolab.record import events as ev
 
 HERE = Path(__file__).parent
 
@@ -35,7 +36,7 @@ def _paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert headless.run(engine(tmp_path, 3, 0), as_json=True) == 0
+    assert headless_run.run(engine(tmp_path, 3, 0), as_json=True) == 0
     out, err = capfd.readouterr()
     assert json.loads(out)["steps"] == 3
     lines = err.splitlines()
@@ -48,26 +49,26 @@ def test_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_crash_shows_the_log_and_how_to_go_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert headless.run(engine(tmp_path, 3, 0, "crash")) == 1
+    assert headless_run.run(engine(tmp_path, 3, 0, "crash")) == 1
     err = capfd.readouterr().err
     assert "  Segmentation fault in libexample" in err
     assert f"grpolab run --resume {tmp_path}" in err
 
 
 def test_a_failure_tells_its_cause(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert headless.run(engine(tmp_path, 3, 0, "fail"), as_json=True) == 1
+    assert headless_run.run(engine(tmp_path, 3, 0, "fail"), as_json=True) == 1
     out, err = capfd.readouterr()
     assert json.loads(out)["error"] == "out of memory"
     assert "step 2  failed while updating: out of memory" in err
 
 
 def test_a_pause_does_not_hang(tmp_path: Path) -> None:
-    assert headless.run(engine(tmp_path, 3, 0, "pause")) == 0
+    assert headless_run.run(engine(tmp_path, 3, 0, "pause")) == 0
 
 
 def test_it_may_be_enough_before_the_end(tmp_path: Path) -> None:
     with Plain(io.StringIO()) as plain:
-        assert headless.drive(engine(tmp_path, 400, 0.02), plain, until=2) == 0
+        assert headless_run.drive(engine(tmp_path, 400, 0.02), plain, until=2) == 0
     assert 2 <= plain.state.step < 100
 
 
@@ -126,11 +127,11 @@ def test_closing_kills_what_does_not_listen(tmp_path: Path) -> None:
 
 def test_a_replay_is_told_like_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = write(tmp_path, run_events(2))
-    assert headless.replay(run, as_json=True) == 0
+    assert headless_run.replay(run, as_json=True) == 0
     out, err = capfd.readouterr()
     assert json.loads(out)["digest"] == "final"
     assert "step 2/2  grpo" in err
-    assert headless.replay(run, speed=100.0) == 0
+    assert headless_run.replay(run, speed=100.0) == 0
     assert capfd.readouterr().err == err
 
 
@@ -147,7 +148,7 @@ def test_watching_ends_with_the_run(tmp_path: Path) -> None:
 def watched(run: Path) -> int:
     with pytest.MonkeyPatch.context() as patch:  # signals belong to the main thread
         patch.setattr(signal, "signal", lambda *a: None)
-        return headless.watch(run)
+        return headless_run.watch(run)
 
 
 def shown(events: list[ev.Event]) -> str:

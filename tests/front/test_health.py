@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from grpolab import events as ev
-from grpolab import health, scenario, why
 from grpolab.algorithms import ALGORITHMS
-from grpolab.health_lasting import COMES, GOES
-from grpolab.health_rules import GROUPED, RULES, groups
-from grpolab.health_tries import choose, values
-from grpolab.hints import METRICS
-from grpolab.scenario import AlgorithmSection, build, check_setting, make_algorithm, make_task
-from grpolab.state import LabState
+from grpolab.analysis import health, loss_report
+from grpolab.analysis.health import COMES, GOES
+from grpolab.analysis.health_rules import GROUPED, RULES, groups
+from grpolab.analysis.health_suggestions import choose, values
+from grpolab.analysis.metric_help import METRICS
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.scenario import spec
+from grpolab.scenario.spec import AlgorithmSection, build, check_setting, make_algorithm, make_task
 
 Curve = float | Callable[[int], float]
 CALM: dict[str, Curve] = {
@@ -264,7 +265,7 @@ def test_the_worst_comes_first_and_notes_are_not_wrong() -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_both_settings_exist_are_valid_and_would_change_something(algorithm: str) -> None:
-    task = make_task(scenario.TaskSection())
+    task = make_task(spec.TaskSection())
     seen = set()
     for name, cases in FIRES.items():
         for _, given in cases:
@@ -300,15 +301,15 @@ def test_which_algorithms_learn_nothing_from_equal_rewards() -> None:
 def test_the_loss_is_explained_in_words() -> None:
     state = made(kl_loss=0.002, loss=0.002)
     record = health.Record(state, state.lanes["main"])
-    told = " ".join(why.words(record))
+    told = " ".join(loss_report.words(record))
     assert "0 by construction" in told and "its own group" in told
     assert "‖g‖ = 0.3" in told and "mostly kl_loss" in told and "it is learning" in told
-    parts = why.terms(record.metrics)
+    parts = loss_report.terms(record.metrics)
     assert sum(t.value for t in parts) == pytest.approx(0.002)
 
     def words(**given: Any) -> str:
         state = made(**given)
-        return " ".join(why.words(health.Record(state, state.lanes["main"])))
+        return " ".join(loss_report.words(health.Record(state, state.lanes["main"])))
 
     assert "all groups have equal rewards" in words(grad_norm=0.0, zero_std_groups=1.0)
     assert "weighs log π" in words(algorithm="reinforce", policy_loss_first=0.4)
@@ -319,4 +320,4 @@ def test_the_loss_is_explained_in_words() -> None:
     assert "mean 0 over the batch" in words(algorithm="ppo")
     assert "left out" in words(grad_norm=math.nan)
     assert "no more than noise" in words(reward=lambda i: 0.5 + 0.1 * (-1) ** i)
-    assert why.words(health.Record(made(steps=0), made(steps=0).lanes["main"])) == []
+    assert loss_report.words(health.Record(made(steps=0), made(steps=0).lanes["main"])) == []

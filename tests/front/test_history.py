@@ -14,11 +14,11 @@ from front.synthetic import run_events
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab import events as ev
-from grpolab import history, table
-from grpolab.history import AXES, KEPT_STEPS, Samples, Steps
-from grpolab.state import LabState
-from grpolab.table import Column
+from grpolab.record import columns, history
+from grpolab.record import events as ev
+from grpolab.record.columns import Column
+from grpolab.record.history import AXES, KEPT_STEPS, Samples, Steps
+from grpolab.record.state import LabState
 
 
 def done(step: int) -> ev.StepDone:
@@ -163,7 +163,7 @@ def test_columns_hold_what_was_measured(
 ) -> None:  # fmt: skip
     """Rows alike and unlike, gaps, and rows behind a cut: each column has its own rows, and not a
     bit is lost, whether it is packed or not, its own or another history's."""
-    with patch.object(table, "BLOCK", 8), patch.object(history, "BLOCK", 8):
+    with patch.object(columns, "BLOCK", 8), patch.object(history, "BLOCK", 8):
         made, every = Steps("main"), list[dict[str, float]]()
         taken(made, every, before)
         holds(made, every)
@@ -205,7 +205,7 @@ def test_a_long_history_is_packed_and_shared() -> None:
     made, other = steps(4000), Steps("main")
     other.extend(made, 0, 1000)
     other.extend(made, 1100, 4000)
-    assert all(len(column.newest) <= 2 * table.BLOCK for column in made.metrics.values())
+    assert all(len(column.newest) <= 2 * columns.BLOCK for column in made.metrics.values())
     whole, part = (x.metrics["reward"]._held.blocks for x in (made, other))
     shared = {id(block) for block in whole} & {id(block) for block in part}
     assert len(shared) >= len(whole) - 2 > 0
@@ -213,7 +213,7 @@ def test_a_long_history_is_packed_and_shared() -> None:
 
 @given(st.lists(st.integers(0, 5000), max_size=40), st.integers(0, 40))
 def test_what_is_counted_adds_up(tokens: list[int], kept: int) -> None:
-    with patch.object(table, "BLOCK", 8), patch.object(history, "BLOCK", 8):
+    with patch.object(columns, "BLOCK", 8), patch.object(history, "BLOCK", 8):
         made = Steps("main")
         for n, count in enumerate(tokens, 1):
             made.append(replace(done(n), tokens=count, peak_memory=count), n, n)

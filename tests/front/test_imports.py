@@ -35,10 +35,10 @@ def test_a_viewer_loads_nothing_that_computes(name: str) -> None:
 
 def test_the_way_to_the_first_frame_is_light() -> None:
     loaded = imported("grpolab.commands")
-    assert not loaded & {"pydantic", "yaml", "textual", "rich", "grpolab.scenario"}
+    assert not loaded & {"pydantic", "yaml", "textual", "rich", "grpolab.scenario.spec"}
 
 
 @pytest.mark.parametrize("name", ["engine.__main__", "algorithms", "tasks", "rewards"])
 def test_what_computes_loads_no_screen(name: str) -> None:
     module = f"grpolab.{name}"
-    assert not imported(module) & {"textual", "grpolab.tui", "grpolab.plain"}
+    assert not imported(module) & {"textual", "grpolab.tui", "grpolab.headless.progress"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab.packed import one, pack, part, unpack
+from grpolab.record.columns import one, pack, part, unpack
 
 BITS = st.lists(st.binary(min_size=8, max_size=8), min_size=1, max_size=20)
 """Any floats: also what is none, of every kind."""

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from grpolab import algorithms, cli, yaml_file
-from grpolab.engine.cpu import loop
+from grpolab import algorithms, cli
+from grpolab.engine.backbone.cpu import loop
 from grpolab.resources import shipped_scenarios
-from grpolab.scenario import build
+from grpolab.scenario import yaml_lines
+from grpolab.scenario.spec import build
 from grpolab.tui.keymap import Keymap
-from grpolab.tui.keys import ACTIONS
-from grpolab.tui.screen_keys import SCREENS
+from grpolab.tui.keys import ACTIONS, SCREENS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_every_scenario_and_algorithm_is_in_its_table() -> None:
 
 
 def test_the_scenario_example_is_valid() -> None:
-    assert len(build(yaml_file.scalar(block("yaml", "name: mine"))).cues) == 2
+    assert len(build(yaml_lines.scalar(block("yaml", "name: mine"))).cues) == 2
 
 
 def test_the_commands_parse() -> None:
@@ -87,8 +87,8 @@ def test_the_worked_example_of_an_algorithm_computes_what_it_says(praise: str) -
 def test_the_worked_example_of_an_algorithm_trains(praise: str, tmp_path: Path) -> None:
     import torch
 
-    from grpolab import events as ev
     from grpolab.engine.lab import Lab
+    from grpolab.record import events as ev
 
     plan = build(
         {
@@ -115,7 +115,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("checkout")
     skipped = shutil.ignore_patterns("__pycache__")  # other tests write into it
     shutil.copytree(ROOT / "grpolab", root / "grpolab", ignore=skipped)
-    kept = Path("grpolab/engine/cpu/__pycache__", loop._family(loop.LOOPS), loop._stamp(loop.LOOPS))
+    kept = Path(
+        "grpolab/engine/backbone/cpu/__pycache__", loop._family(loop.LOOPS), loop._stamp(loop.LOOPS)
+    )
     if (ROOT / kept).is_dir():
         unfinished = shutil.ignore_patterns("*.o.*")
         shutil.copytree(ROOT / kept, root / kept, ignore=unfinished)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from tui.fake_run import FakeRun
 
-from grpolab import codec, runlog
-from grpolab import events as ev
-from grpolab.feed import Timed, read
-from grpolab.history import AXES
-from grpolab.lane_state import LaneState
-from grpolab.recall import LOADED, Recall, Stored
-from grpolab.runlog import RunLog
-from grpolab.state import KEPT_ROLLOUTS, LabState
+from grpolab.record import codec, index
+from grpolab.record import events as ev
+from grpolab.record.history import AXES
+from grpolab.record.index import RunLog
+from grpolab.record.lane_state import LaneState
+from grpolab.record.seek import LOADED, Recall, Stored
+from grpolab.record.state import KEPT_ROLLOUTS, LabState
+from grpolab.record.tail import Timed, read
 
 
 def interrupted(steps: int = 12, back: int = 5, died: int = 8) -> list[ev.Event]:
@@ -101,7 +101,7 @@ def same_lane(found: LaneState, lane: LaneState) -> None:
 
 @pytest.mark.parametrize("chunk", [1 << 21, 700])
 def test_the_state_at_any_line(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runlog, "CHUNK", chunk)
+    monkeypatch.setattr(index, "CHUNK", chunk)
     path = write(tmp_path / "events.jsonl", interrupted())
     events, log = read(path), indexed(path)
     assert log.lines == len(events) and log.events(0, log.lines) == events

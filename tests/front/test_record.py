@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from grpolab import events as ev
+from grpolab.record import events as ev
 
 
 def test_fields_by_place_by_name_and_by_default() -> None:

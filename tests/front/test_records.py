@@ -6,18 +6,18 @@ import json
 
 import pytest
 
-from grpolab import events as ev
-from grpolab import rundir
 from grpolab.cli import main
-from grpolab.feed import read
-from grpolab.problems import RequestError
+from grpolab.errors import RequestError
+from grpolab.record import directory
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.record.tail import read
 from grpolab.resources import shipped_records
-from grpolab.state import LabState
 
 
 def fold(name: str) -> LabState:
     state = LabState()
-    for t, event in read(shipped_records()[name] / rundir.EVENTS):
+    for t, event in read(shipped_records()[name] / directory.EVENTS):
         state.apply(event, t)
     return state
 
@@ -41,7 +41,7 @@ def test_a_record_ends_names_no_folder_of_a_machine_and_replays(
     monkeypatch.chdir(tmp_path)
     state = fold(name)
     assert isinstance(state.ended, ev.Ended) and state.ended.status == "done"
-    text = (shipped_records()[name] / rundir.EVENTS).read_text()
+    text = (shipped_records()[name] / directory.EVENTS).read_text()
     assert not any(f'"{root}' in text for root in ("/root", "/home", "/tmp", "/Users"))
     assert main(["replay", name, "--headless", "--json", "--speed", "1000000"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -51,7 +51,7 @@ def test_a_record_ends_names_no_folder_of_a_machine_and_replays(
 def test_only_readers_find_a_shipped_record(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RequestError, match="no such run"):
-        rundir.find("qlora")
-    assert rundir.find("qlora", shipped=True) == shipped_records()["qlora"]
+        directory.find("qlora")
+    assert directory.find("qlora", shipped=True) == shipped_records()["qlora"]
     with pytest.raises(RequestError, match="did you mean 'qlora'"):
-        rundir.find("qlorra", shipped=True)
+        directory.find("qlorra", shipped=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from front.synthetic import evaluated, run_events, started, step_events, timed
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.report import report
-from grpolab.state import LabState
+from grpolab.headless.report import report
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
 
 PROMISED = {
     "run", "scenario", "algorithm", "seed", "device", "steps", "updates", "tokens", "seconds",

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from front.synthetic import run_events, started, step_events, timed
 
-from grpolab import events as ev
-from grpolab.problems import RequestError
-from grpolab.rerun import Difference, Record, compare, scenario_of
-from grpolab.scenario import build
+from grpolab.errors import RequestError
+from grpolab.headless.rerun import Difference, Record, compare, scenario_of
+from grpolab.record import events as ev
+from grpolab.scenario.spec import build
 
 
 def record(events: list[ev.Event]) -> Record:

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab import yaml_file
 from grpolab.algorithms import ALGORITHMS
 from grpolab.resources import shipped_scenarios
-from grpolab.scenario import build, make_algorithm, make_task
-from grpolab.scenario_file import changes, load
-from grpolab.schema import schema
+from grpolab.scenario import yaml_lines
+from grpolab.scenario.load import changes, load
+from grpolab.scenario.spec import build, make_algorithm, make_task, schema
 
 OVERRIDES = [
     "algorithm.beta=0.1",
@@ -36,7 +35,7 @@ def test_a_complete_scenario_is_a_fixed_point(name: str, tmp_path: Path) -> None
     scenario = load(name)
     assert build(scenario.complete()) == scenario
     again = tmp_path / "again.yaml"
-    again.write_text(yaml_file.dump(scenario.complete()))
+    again.write_text(yaml_lines.dump(scenario.complete()))
     assert load(str(again)) == scenario
 
 
@@ -110,7 +109,7 @@ def test_an_override_comes_after_the_option_algorithm() -> None:
     ],
 )  # fmt: skip
 def test_words_and_numbers(text: str, value: object) -> None:
-    found = yaml_file.scalar(text)
+    found = yaml_lines.scalar(text)
     assert found == value
     assert type(found) is type(value)
 
@@ -123,24 +122,24 @@ def test_words_and_numbers(text: str, value: object) -> None:
     )
 )
 def test_what_yaml_writes_is_read_back(value: object) -> None:
-    assert yaml_file.parse(yaml_file.dump(value))[0] == value
+    assert yaml_lines.parse(yaml_lines.dump(value))[0] == value
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1e5", "010", "off", "1:30", "null", "", "1.", "+.inf"])
 def test_text_that_looks_like_something_else_stays_text(text: str) -> None:
-    assert yaml_file.parse(yaml_file.dump({"a": text}))[0] == {"a": text}
+    assert yaml_lines.parse(yaml_lines.dump({"a": text}))[0] == {"a": text}
 
 
 def test_lines() -> None:
-    _, lines = yaml_file.parse("a: 1\nb:\n  - x\n  - c: 2\n    d: 3\n")
+    _, lines = yaml_lines.parse("a: 1\nb:\n  - x\n  - c: 2\n    d: 3\n")
     assert lines["a",] == 1
     assert lines["b", 1] == 4
     assert lines["b", 1, "d"] == 5
 
 
 def test_an_alias_to_itself_ends() -> None:
-    with pytest.raises(yaml_file.YamlError):
-        yaml_file.parse("a: &x [*x]")
+    with pytest.raises(yaml_lines.YamlError):
+        yaml_lines.parse("a: &x [*x]")
 
 
 def test_the_schema_knows_every_setting() -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab import sections
 from grpolab.algorithms import ALGORITHMS
-from grpolab.problems import RequestError
-from grpolab.scenario_file import changes, load
+from grpolab.errors import RequestError
+from grpolab.scenario import sections
+from grpolab.scenario.load import changes, load
 
 SECTIONS = {
     "train": sections.TrainSection,

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.recall import Recall
-from grpolab.runlog import RunLog
-from grpolab.search import MOST, Found, Results, Wanted, bounds, search
-from grpolab.search_process import take
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.index import RunLog
+from grpolab.record.search import MOST, Found, Results, Wanted, bounds, search
+from grpolab.record.search_process import take
+from grpolab.record.seek import Recall
 
 
 def step(
@@ -131,7 +131,7 @@ def test_a_growing_file_torn_and_foreign_lines(tmp_path: Path) -> None:
 
 def test_a_search_waits_for_the_index(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, results, waited = RunLog(run), Results(), []
-    monkeypatch.setattr("grpolab.search.CHUNK", 0)
+    monkeypatch.setattr("grpolab.record.search.CHUNK", 0)
 
     def stop() -> bool:
         waited.append(results.total)
@@ -218,7 +218,7 @@ def test_the_process_finds_the_same(run: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "grpolab.search_process",
+        "grpolab.record.search_process",
         str(run),
         '{"text": "A.pha", "regex": true}',
     ]

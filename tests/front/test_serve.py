@@ -19,7 +19,7 @@ import pytest
 from front.synthetic import run_events, write
 
 from grpolab import cli, serve
-from grpolab.problems import RequestError
+from grpolab.errors import RequestError
 
 needs_extra = pytest.mark.skipif(
     importlib.util.find_spec("textual_serve") is None, reason="textual-serve is not installed"

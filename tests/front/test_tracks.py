@@ -7,10 +7,9 @@ from array import array
 
 import pytest
 
-from grpolab import events as ev
-from grpolab.seeds import band, groups
-from grpolab.state import LabState
-from grpolab.tracks import AXES, EMPTY, Tracks, squeeze, thin, within
+from grpolab.analysis.curves import AXES, EMPTY, Tracks, band, groups, squeeze, thin, within
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
 
 
 def lab(*names: str, algorithm: str = "grpo") -> LabState:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from grpolab.errors import RequestError
 from grpolab.lens.batch_file import checked, read
-from grpolab.problems import RequestError
 from tests.algorithms.lens_batches import batches, random_batch
 
 Change = Callable[[dict[str, Any]], object]

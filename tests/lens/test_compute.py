@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from grpolab.algorithms import ALGORITHMS
-from grpolab.lens.compute import lens
-from grpolab.lens.differences import disagreements
-from grpolab.lens.tensors import from_json, look
-from grpolab.problems import RequestError
+from grpolab.errors import RequestError
+from grpolab.lens.compute import from_json, lens, look
+from grpolab.lens.show import disagreements
 from tests.algorithms.lens_batches import make_batch, random_batch, token_count
 
 EIGHT = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]

@@ -12,10 +12,8 @@ from hypothesis import settings as hypothesis_settings
 
 from grpolab.algorithms import ALGORITHMS, explain
 from grpolab.algorithms.base import Algorithm
-from grpolab.lens.choose import choose
-from grpolab.lens.compute import lens
-from grpolab.lens.explained import token_facts
-from grpolab.lens.tensors import from_json, look
+from grpolab.lens.ask import choose
+from grpolab.lens.compute import from_json, lens, look, token_facts
 from tests.algorithms.lens_batches import batches, random_batch
 
 VARIANTS: list[tuple[str, dict]] = [

@@ -11,16 +11,14 @@ import pytest
 import torch
 from front.synthetic import run_events, started, write
 
-from grpolab import codec
-from grpolab import events as ev
 from grpolab.algorithms import ALGORITHMS
 from grpolab.algorithms.base import Report
 from grpolab.engine.record import channels
-from grpolab.lens.batch_file import checked
-from grpolab.lens.compute import lens
-from grpolab.lens.recorded import from_run
-from grpolab.lens.tensors import from_json
-from grpolab.problems import RequestError
+from grpolab.errors import RequestError
+from grpolab.lens.batch_file import checked, from_run
+from grpolab.lens.compute import from_json, lens
+from grpolab.record import codec
+from grpolab.record import events as ev
 from tests.algorithms.lens_batches import random_batch
 from tests.tui.fake_run import FakeRun
 

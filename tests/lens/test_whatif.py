@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from grpolab.errors import RequestError
 from grpolab.launch import environment, python
-from grpolab.lens import whatif
+from grpolab.lens import whatif as whatif_model
 from grpolab.lens.compute import lens
 from grpolab.lens.whatif import GREEDY, NO_BONUS, Session, alike, altered, held
-from grpolab.problems import RequestError
 
 
 def batch(rewards: tuple[float, ...] = (1.0, 0.0, 0.0, 0.2), groups: int = 2) -> dict[str, Any]:
@@ -124,4 +124,4 @@ def test_lines_in_and_out(
     assert [x["id"] for x in told] == [0, 1, 2, 3]
     assert "needs values" in told[2]["error"] and told[3]["cosine"] == pytest.approx(1.0)
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(place | {"file": ""})))
-    assert whatif.main() == 2 and "error" in json.loads(capsys.readouterr().out)
+    assert whatif_model.main() == 2 and "error" in json.loads(capsys.readouterr().out)

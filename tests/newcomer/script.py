@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from grpolab.tui.keys import ACTIONS, Action
-from grpolab.tui.screen_keys import SCREENS
+from grpolab.tui.keys import ACTIONS, SCREENS, Action
 
 LAB = "lab"
 THERE = r"\b(?:ppo|rloo|reinforce|grpo)\b.*\d"

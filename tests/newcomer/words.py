@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from grpolab.hints import METRICS
+from grpolab.analysis.metric_help import METRICS
 from grpolab.tui import quantities
-from grpolab.tui.glossary import WORDS
+from grpolab.tui.glossary.words import WORDS
 
 NAME = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
 CAPITALS = re.compile(r"\b[A-Z][A-Z-]{1,}[A-Z]\b|\b[A-Z]{2}\b")
@@ -22,9 +22,9 @@ OWNERS = set("BWACOGKXLRSFU")
 def known() -> str:
     """All that explains: the glossary, the hints of metrics, channels and settings, and what the
     algorithms say of themselves, as one lower-case text."""
-    from grpolab.scenario import Scenario
-    from grpolab.tracks import HINTS
-    from grpolab.tui.cards import load
+    from grpolab.analysis.curves import HINTS
+    from grpolab.scenario.spec import Scenario
+    from grpolab.tui.algorithm_cards import load
 
     parts: list[str] = []
     for table in (WORDS, METRICS, quantities.HINTS, HINTS):

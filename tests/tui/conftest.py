@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from textual.worker import WorkerCancelled
 
-from grpolab import codec
-from grpolab import events as ev
+from grpolab.record import codec
+from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
+from grpolab.tui.context import Desk
 from grpolab.tui.source import Following, Playing
 
 from . import quiet

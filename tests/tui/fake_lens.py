@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from grpolab import events as ev
-from grpolab.rollout_view import RolloutView
-from grpolab.state import LabState
+from grpolab.record import events as ev
+from grpolab.record.lane_state import RolloutView
+from grpolab.record.state import LabState
 
 ALGORITHMS = ("reinforce", "grpo", "dapo", "gspo", "raft")
 LEFT_OUT = {"ppo": "needs values (for its critic), and the batch has none"}

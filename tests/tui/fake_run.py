@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.feed import Timed
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.tail import Timed
 
 SETTINGS: dict[str, dict] = {
     "grpo": {

@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from grpolab import events as ev
+from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
 from grpolab.tui.keymap import BY_NAME, Keymap, load_keymap
-from grpolab.tui.keys import ACTIONS
-from grpolab.tui.screen_keys import SCREENS
-from grpolab.tui.screens.failure import Failure
-from grpolab.tui.screens.help import Help
-from grpolab.tui.screens.lab import LabScreen
-from grpolab.tui.screens.leaving import Leaving
+from grpolab.tui.keys import ACTIONS, SCREENS
+from grpolab.tui.lab.dialogs.failure import Failure, Leaving
+from grpolab.tui.lab.dialogs.help import Help
+from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
 
 from .conftest import Live, settle, text
@@ -311,14 +309,14 @@ def test_a_wrong_keys_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["lab", *SCREENS])
 def test_no_key_has_two_meanings(place: str) -> None:
-    from grpolab.tui.screens.answers import AnswersScreen
-    from grpolab.tui.screens.formula import FormulaScreen
-    from grpolab.tui.screens.group import GroupScreen
-    from grpolab.tui.screens.kl_bench import KlBenchScreen
-    from grpolab.tui.screens.lens import LensScreen
-    from grpolab.tui.screens.reader import Reader
-    from grpolab.tui.screens.slow import SlowScreen
-    from grpolab.tui.screens.trace import TraceScreen
+    from grpolab.tui.credit_trace.screen import TraceScreen
+    from grpolab.tui.formulas.screen import FormulaScreen
+    from grpolab.tui.group.reader import Reader
+    from grpolab.tui.group.screen import GroupScreen
+    from grpolab.tui.kl_bench.screen import KlBenchScreen
+    from grpolab.tui.lens.screen import LensScreen
+    from grpolab.tui.search.screen import AnswersScreen
+    from grpolab.tui.slow_motion.screen import SlowScreen
 
     taken: dict[str, str] = {}
     actions = ACTIONS if place == "lab" else SCREENS[place]
@@ -326,13 +324,13 @@ def test_no_key_has_two_meanings(place: str) -> None:
         for key in action.keys.split(","):
             assert key not in taken, f"{key}: {action.name} and {taken.get(key)}"
             taken[key] = action.name
-    from grpolab.tui.screens.chat import ChatScreen
-    from grpolab.tui.screens.curves import CurvesScreen
-    from grpolab.tui.screens.health import HealthScreen
-    from grpolab.tui.screens.memory import MemoryScreen
-    from grpolab.tui.screens.source import SourceScreen
-    from grpolab.tui.screens.time import TimeScreen
-    from grpolab.tui.screens.whatif import WhatIfScreen
+    from grpolab.tui.chat.screen import ChatScreen
+    from grpolab.tui.curves.screen import CurvesScreen
+    from grpolab.tui.formulas.screen import SourceScreen
+    from grpolab.tui.health.screen import HealthScreen
+    from grpolab.tui.memory.screen import MemoryScreen
+    from grpolab.tui.timeline.screen import TimeScreen
+    from grpolab.tui.whatif.screen import WhatIfScreen
 
     own = (
         LensScreen, FormulaScreen, KlBenchScreen, GroupScreen, AnswersScreen, Reader, SourceScreen,

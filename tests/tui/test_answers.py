@@ -10,16 +10,15 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab import events as ev
-from grpolab.state import KEPT_ROLLOUTS
+from grpolab.record import events as ev
+from grpolab.record.state import KEPT_ROLLOUTS
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
-from grpolab.tui.group import Group, shared
-from grpolab.tui.screens.answers import AnswersScreen
-from grpolab.tui.screens.answers_keys import PAUSE
-from grpolab.tui.screens.group import GroupScreen
-from grpolab.tui.screens.lab import LabScreen
-from grpolab.tui.screens.reader import Reader
+from grpolab.tui.context import Desk
+from grpolab.tui.group.model import Group, shared
+from grpolab.tui.group.reader import Reader
+from grpolab.tui.group.screen import GroupScreen
+from grpolab.tui.lab.screen import LabScreen
+from grpolab.tui.search.screen import PAUSE, AnswersScreen
 from grpolab.tui.source import Playing
 
 from .conftest import Live, settle, text
@@ -508,7 +507,7 @@ def test_what_two_answers_share() -> None:
 
 
 def test_a_group_without_numbers_keeps_its_order() -> None:
-    from grpolab.rollout_view import RolloutView
+    from grpolab.record.lane_state import RolloutView
 
     group = Group("main", RolloutView(1, "grpo", ["p"], [""], 3, 9, ["", "", ""]), order="reward")
     assert group.sorted() == [0, 1, 2] and group.stats() is None

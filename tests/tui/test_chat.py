@@ -10,12 +10,12 @@ from rich.cells import cell_len
 from textual.events import Key
 from textual.pilot import Pilot
 
-from grpolab import codec
-from grpolab import events as ev
+from grpolab.record import codec
+from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
-from grpolab.tui.screens.chat import ChatScreen
-from grpolab.tui.screens.lab import LabScreen
+from grpolab.tui.chat.screen import ChatScreen
+from grpolab.tui.context import Desk
+from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
 
 from .conftest import Live, settle, text

@@ -8,7 +8,7 @@ from asyncio.subprocess import PIPE
 
 import pytest
 
-from grpolab.tui import child
+from grpolab.tui import source
 
 
 @pytest.mark.parametrize("work", ["import time; time.sleep(100)", "print('done')"])
@@ -18,7 +18,7 @@ async def test_nothing_of_a_child_outlives_its_end(work: str) -> None:
     )
     if "sleep" not in work:
         await process.wait()
-    await child.end(process)
+    await source.end(process)
     assert process.returncode == (-9 if "sleep" in work else 0)
     transport = process._transport  # pyright: ignore
     assert all(transport.get_pipe_transport(fd).is_closing() for fd in range(3))

@@ -10,12 +10,12 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab import events as ev
-from grpolab.tui import cards
-from grpolab.tui.cards import parse_run_setting, parse_setting
-from grpolab.tui.screens.lab import LabScreen
-from grpolab.tui.screens.picker import Picker
-from grpolab.tui.screens.setting import SettingDialog
+from grpolab.record import events as ev
+from grpolab.tui import algorithm_cards
+from grpolab.tui.algorithm_cards import parse_run_setting, parse_setting
+from grpolab.tui.lab.dialogs.picker import Picker
+from grpolab.tui.lab.screen import LabScreen
+from grpolab.tui.settings.screen import SettingDialog
 
 from .conftest import Live, settle, text
 from .fake_run import SETTINGS, FakeRun
@@ -98,7 +98,7 @@ async def test_every_algorithm_and_setting_can_be_reached(
             seen.add(screen.name_here)
             told = await press(live, pilot, "down")
             assert {cell_len(row) for row in told.split("\n")} == {size[0]}
-        assert seen == set(cards.cards())
+        assert seen == set(algorithm_cards.cards())
         told = await press(live, pilot, "escape", "equals_sign")
         screen = live.app.screen
         assert isinstance(screen, SettingDialog)
@@ -160,11 +160,11 @@ async def test_the_dialog_says_what_a_setting_takes(lab: tuple[Live, Pilot[int]]
 
 
 def test_all_settings_of_all_algorithms_take_their_own_values() -> None:
-    for name, card in cards.load().items():
+    for name, card in algorithm_cards.load().items():
         for setting in card.settings:
             for value in {repr(card.values(p)[setting.name]): card.values(p)[setting.name]
                           for p in card.presets}.values():  # fmt: skip
-                typed = cards.word(value)
+                typed = algorithm_cards.word(value)
                 found = parse_setting(name, setting.name, typed, card.values())
                 assert found == value and type(found) is type(value), (name, setting.name, typed)
             assert setting.kind and setting.description
@@ -201,5 +201,5 @@ def test_settings_of_the_run() -> None:
 def test_the_fake_runs_settings_exist() -> None:
     """The pane marks what differs from the paper; a name that is gone would look the same."""
     for name, settings in SETTINGS.items():
-        known = {s.name for s in cards.load()[name].settings}
+        known = {s.name for s in algorithm_cards.load()[name].settings}
         assert set(settings) <= known, name

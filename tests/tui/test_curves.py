@@ -11,16 +11,16 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.tracks import thin
+from grpolab.analysis.curves import thin
+from grpolab.record import codec
+from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
-from grpolab.tui.palette import DARK
-from grpolab.tui.plot import Chart, Rule, Stroke, draw, rows, rule_labels, x_axis, y_ticks
-from grpolab.tui.screens.curves import CurvesScreen
-from grpolab.tui.screens.lab import LabScreen
+from grpolab.tui.context import Desk
+from grpolab.tui.curves.screen import CurvesScreen
+from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
+from grpolab.tui.widgets.palette import DARK
+from grpolab.tui.widgets.plot import Chart, Rule, Stroke, draw, rows, rule_labels, x_axis, y_ticks
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun

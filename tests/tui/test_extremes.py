@@ -8,8 +8,8 @@ from array import array
 
 import pytest
 
-from grpolab.tui import chart, extremes
-from grpolab.tui.extremes import BLOCK, span
+from grpolab.tui.widgets import chart, downsample
+from grpolab.tui.widgets.downsample import BLOCK, span
 
 
 def series(count: int, seed: int = 0, odd: float = 0.02) -> array[float]:
@@ -54,29 +54,29 @@ def test_it_grows_and_agrees_with_one_made_at_once() -> None:
         assert chart.decimate(grown, grown, 20) == chart.decimate(
             grown.tolist(), array("d", grown), 20
         )
-    known = extremes.extremes(grown)
-    assert known is extremes.extremes(grown)
+    known = downsample.extremes(grown)
+    assert known is downsample.extremes(grown)
     assert sum(4 * len(level) for level in known.low) < 3000  # and little is remembered
 
 
 def test_the_blocks_of_an_array_go_with_it() -> None:
     values = series(2000)
-    extremes.extremes(values)
+    downsample.extremes(values)
     key = id(values)
-    assert key in extremes._known
+    assert key in downsample._known
     del values
-    assert key not in extremes._known
+    assert key not in downsample._known
 
 
 def test_drawing_a_longer_curve_takes_no_more_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    seen = extremes._ends
+    seen = downsample._ends
 
     def ends(values: array[float], start: int, stop: int) -> tuple[int, int]:
         looks.append(stop - start)
         return seen(values, start, stop)
 
-    monkeypatch.setattr(extremes, "_ends", ends)
+    monkeypatch.setattr(downsample, "_ends", ends)
     for count in (5_000, 80_000):
         y = series(count, odd=0.0)
         chart.decimate(y, y, 100)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from grpolab import events as ev
-from grpolab.rollout_view import RolloutView
-from grpolab.state import LabState
-from grpolab.tui import facts
+from grpolab.record import events as ev
+from grpolab.record.lane_state import RolloutView
+from grpolab.record.state import LabState
+from grpolab.tui.formulas import model as token_facts
 
 from .fake_run import FakeRun
 
@@ -20,7 +20,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
 
 
 def rollout(folder, step: int) -> RolloutView:
-    from grpolab.feed import read
+    from grpolab.record.tail import read
 
     state = LabState()
     for t, event in read(folder / "events.jsonl"):
@@ -31,8 +31,8 @@ def rollout(folder, step: int) -> RolloutView:
 @pytest.mark.parametrize(("step", "place"), [(2, (0, 2, 5)), (4, (3, 1, 10)), (3, (7, 7, 0))])
 def test_all_algorithms_agree_with_the_lens(run, step: int, place: tuple[int, int, int]) -> None:
     from grpolab.algorithms import ALGORITHMS
+    from grpolab.lens.batch_file import from_run
     from grpolab.lens.compute import lens
-    from grpolab.lens.recorded import from_run
 
     r = rollout(run, step)
     g, s, t = place
@@ -41,14 +41,16 @@ def test_all_algorithms_agree_with_the_lens(run, step: int, place: tuple[int, in
         found = lens(from_run(run, step, "main"), explain=place, settings=given)
         assert len(found["algorithms"]) >= (15 if beta is None else 8)
         for name, one in found["algorithms"].items():
-            made = facts.algorithm(name, one["settings"])
+            made = token_facts.algorithm(name, one["settings"])
             assert made is not None
             sample = one["groups"][g]["samples"][s]
-            token = facts.token_facts(
+            token = token_facts.token_facts(
                 made, r, g * r.group_size + s, t, sample["advantages"], sample["returns"]
             )
             assert token is not None
-            for mine, its in zip(facts.terms(made, token, r), one["explain"]["terms"], strict=True):
+            for mine, its in zip(
+                token_facts.terms(made, token, r), one["explain"]["terms"], strict=True
+            ):
                 assert mine.symbol == its["symbol"]
                 assert mine.value == pytest.approx(its["value"], rel=2e-3, abs=2e-3), (
                     name, mine.symbol,
@@ -63,29 +65,29 @@ def test_all_algorithms_agree_with_the_lens(run, step: int, place: tuple[int, in
 
 def test_what_is_not_known_is_none(run) -> None:
     r = rollout(run, 2)
-    made = facts.algorithm("grpo", {})
+    made = token_facts.algorithm("grpo", {})
     assert made is not None
-    assert facts.token_facts(made, r, 0, 10**6, [0.0] * 5) is None
-    assert facts.token_facts(made, r, 10**6, 0, [0.0] * 5) is None
+    assert token_facts.token_facts(made, r, 0, 10**6, [0.0] * 5) is None
+    assert token_facts.token_facts(made, r, 10**6, 0, [0.0] * 5) is None
     assert r.tokens is not None
     few = ev.Tokens(2, "main", r.tokens.pieces, {"advantage": r.tokens.channels["advantage"]})
     shape = (r.prompts, r.difficulty, r.group_size, 48, r.text)
     bare = RolloutView(2, "grpo", *shape, graded=r.graded, tokens=few)
-    assert facts.token_facts(made, bare, 0, 0, [0.0] * 5) is None
-    assert facts.algorithm("nobody", {}) is None
-    assert facts.algorithm("grpo", {"beta": -1}) is None
-    assert facts.algorithm("grpo", {"gone": 1}) is None
-    steered = facts.algorithm("grpo", {"beta": 0.04}, beta=0.08)
+    assert token_facts.token_facts(made, bare, 0, 0, [0.0] * 5) is None
+    assert token_facts.algorithm("nobody", {}) is None
+    assert token_facts.algorithm("grpo", {"beta": -1}) is None
+    assert token_facts.algorithm("grpo", {"gone": 1}) is None
+    steered = token_facts.algorithm("grpo", {"beta": 0.04}, beta=0.08)
     assert steered is not None and steered.beta == pytest.approx(0.08)
-    process = facts.algorithm("grpo-process", {})
+    process = token_facts.algorithm("grpo-process", {})
     assert process is not None
-    token = facts.token_facts(process, r, 0, 0, [1.0] * 40)
+    token = token_facts.token_facts(process, r, 0, 0, [1.0] * 40)
     assert token is not None  # the step has no graded steps: their mean is not known
-    assert {t.symbol for t in facts.terms(process, token, r) if t.value is None} >= {"m", "s"}
+    assert {t.symbol for t in token_facts.terms(process, token, r) if t.value is None} >= {"m", "s"}
 
 
 def test_what_rounding_leaves_of_equal_rewards_is_no_push() -> None:
-    from grpolab.tui.token_rows import Scale
+    from grpolab.tui.widgets.token_rows import Scale
 
     assert Scale("advantage", [1.8e-7, -6e-8]).look(1.8e-7)[1] < 1e-6
     assert Scale("advantage", [1.8e-5, 0.0]).look(1.8e-5)[1] == 1.0

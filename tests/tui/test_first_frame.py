@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import pytest
 
-from grpolab import first_frame, personal
-from grpolab.first_frame import ALTERNATE, KEPT, MAIN, FirstFrame
-from grpolab.tui import tastes
+from grpolab import resources
+from grpolab.tui import first_frame, preferences
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
+from grpolab.tui.context import Desk
+from grpolab.tui.first_frame import ALTERNATE, KEPT, MAIN, FirstFrame
 from grpolab.tui.source import Playing
 
 from .conftest import text
@@ -102,12 +102,12 @@ def test_only_the_same_circumstances_bring_it_back(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((80, 24)))
         assert FirstFrame("live", "")._picture() is None
-    personal.keys_file().write_text('quit = "x"')
+    resources.keys_file().write_text('quit = "x"')
     assert FirstFrame("live", "")._picture() is None
-    personal.keys_file().unlink()
-    tastes.remember(tour=True)  # offered behind the frame
+    resources.keys_file().unlink()
+    preferences.remember(tour=True)  # offered behind the frame
     assert FirstFrame("live", "")._picture() == "a ◆ picture"
-    tastes.remember(theme="light")
+    preferences.remember(theme="light")
     assert FirstFrame("live", "")._picture() is None
 
 
@@ -124,7 +124,7 @@ def test_only_the_same_code_brings_it_back(drawer: Path) -> None:
 def test_what_changed_while_the_screen_loaded_is_not_kept(drawer: Path) -> None:
     frame = FirstFrame()
     frame.keep("x", (80, 24), [str(drawer)])
-    tastes.remember(theme="light")
+    preferences.remember(theme="light")
     frame.keep("x", SIZE, [str(drawer)])
     assert not frame.file.exists()
 
@@ -143,7 +143,7 @@ def test_a_broken_file_counts_as_none(drawer: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_does_no_harm(drawer: Path) -> None:
-    personal.state_file().parent.parent.write_text("a file")
+    resources.state_file().parent.parent.write_text("a file")
     assert kept(drawer)._picture() is None
 
 

@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from grpolab.tui.app import LabApp
-from grpolab.tui.screens.formula import FormulaScreen
-from grpolab.tui.screens.lab import LabScreen
+from grpolab.tui.formulas.screen import FormulaScreen
+from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
 
 from .conftest import Live, settle, text
@@ -103,10 +103,10 @@ async def test_every_pair_can_be_shown(replay: LabApp) -> None:
         screen = replay.screen
         assert isinstance(screen, FormulaScreen)
         part = screen.parts[1]
-        from grpolab.tui import cards
+        from grpolab.tui import algorithm_cards
 
-        for base in cards.cards():
-            for at in cards.cards():
+        for base in algorithm_cards.cards():
+            for at in algorithm_cards.cards():
                 screen.base, screen.at = base, at
                 for width in (8, 50, 180):
                     lines = part.content(width, 20)
@@ -117,7 +117,7 @@ async def test_every_pair_can_be_shown(replay: LabApp) -> None:
 
 
 async def test_mouse_and_a_lane_without_a_step(live: Live) -> None:
-    from grpolab import events as ev
+    from grpolab.record import events as ev
 
     from .fake_run import FakeRun
 

@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 from rich.cells import cell_len
 
-from grpolab import events as ev
+from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.panes.header import BAR
-from grpolab.tui.screens.curves import CurvesScreen
-from grpolab.tui.screens.health import HealthScreen
-from grpolab.tui.screens.lab import LabScreen
+from grpolab.tui.curves.screen import CurvesScreen
+from grpolab.tui.health.screen import HealthScreen
+from grpolab.tui.lab.header import BAR
+from grpolab.tui.lab.screen import LabScreen
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun

@@ -10,13 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.hints import METRICS
-from grpolab.tui.numbers import clock, count, number, percent, signed, size
-from grpolab.tui.palette import level_mark, sign_mark
-from grpolab.tui.text import clip, tail, visible, wrap
-from grpolab.tui.token_rows import Scale, layout
+from grpolab.analysis.metric_help import METRICS
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.tui.widgets.palette import level_mark, sign_mark
+from grpolab.tui.widgets.text import (
+    clip,
+    clock,
+    count,
+    number,
+    percent,
+    signed,
+    size,
+    tail,
+    visible,
+    wrap,
+)
+from grpolab.tui.widgets.token_rows import Scale, layout
 
 from .conftest import Live, settle, text
 

@@ -8,15 +8,15 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.plain import describe
-from grpolab.state import LabState
+from grpolab.headless.progress import describe
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
-from grpolab.tui.panes.bench_parts import verdict
-from grpolab.tui.screens.kl_bench import KlBenchScreen
-from grpolab.tui.screens.lab import LabScreen
+from grpolab.tui.context import Desk
+from grpolab.tui.kl_bench.screen import KlBenchScreen
+from grpolab.tui.kl_bench.view import verdict
+from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
 
 from .conftest import Live, settle, text

@@ -13,17 +13,17 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.feed import read
-from grpolab.tui import looking
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.tail import read
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
-from grpolab.tui.lens import Lens, load, parse
-from grpolab.tui.panes.lens_table import cosine_bar
-from grpolab.tui.screens.help import Help
-from grpolab.tui.screens.lab import LabScreen
-from grpolab.tui.screens.lens import LensScreen
+from grpolab.tui.context import Desk
+from grpolab.tui.lab.dialogs.help import Help
+from grpolab.tui.lab.screen import LabScreen
+from grpolab.tui.lens import model as lens_process
+from grpolab.tui.lens.model import Lens, load, parse
+from grpolab.tui.lens.screen import LensScreen
+from grpolab.tui.lens.view import cosine_bar
 from grpolab.tui.source import Playing
 
 from .conftest import Live, settle, text
@@ -125,7 +125,7 @@ async def test_an_engine_that_ends_leaves_the_work_to_a_process(
         file.write_text(json.dumps(lens(rollout(events, step))))
         return [sys.executable, "-c", f"print(open({str(file)!r}).read())"]
 
-    monkeypatch.setattr(looking, "command", command)
+    monkeypatch.setattr(lens_process, "command", command)
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
@@ -172,7 +172,7 @@ async def test_what_goes_wrong_in_the_process_is_one_line(
     replay: LabApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "import sys; sys.stderr.write('Traceback\\n  x\\nno step 9\\x1b[31m'); sys.exit(2)"
-    monkeypatch.setattr(looking, "command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr(lens_process, "command", lambda *_: [sys.executable, "-c", code])
     async with replay.run_test(size=(80, 24)) as pilot:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
@@ -183,14 +183,14 @@ async def test_what_goes_wrong_in_the_process_is_one_line(
         await settle(replay)
         told = await press(replay, pilot, "l")
         assert "✗ no step 9␛[31m" in told and "Traceback" not in told
-        monkeypatch.setattr(looking, "command", lambda *_: ["/no/such/program"])
+        monkeypatch.setattr(lens_process, "command", lambda *_: ["/no/such/program"])
         assert "cannot be started" in await press(replay, pilot, "l")
 
 
 async def test_a_recorded_lens_is_read_and_not_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looking, "command", lambda *_: ["/no/such/program"])
+    monkeypatch.setattr(lens_process, "command", lambda *_: ["/no/such/program"])
     events = FakeRun(steps=3, switches={}).events()
     found = made(tmp_path, lens(rollout([e for _, e in events], 2), parameters=True))
     at = next(i for i, (_, e) in enumerate(events) if isinstance(e, ev.StepDone) and e.step == 2)

@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 from rich.cells import cell_len
 
-from grpolab import events as ev
+from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
 
 from .conftest import Live, settle, text

@@ -7,15 +7,14 @@ import dataclasses
 import pytest
 from rich.cells import cell_len
 
-from grpolab import events as ev
-from grpolab.lane_state import LaneState
+from grpolab.record import events as ev
+from grpolab.record.lane_state import LaneState
 from grpolab.tui.app import LabApp
-from grpolab.tui.memory_rows import Rows
-from grpolab.tui.memory_stack import LETTERS, draw, stack
-from grpolab.tui.palette import DARK
-from grpolab.tui.panes.memory_parts import differs
-from grpolab.tui.screens.lab import LabScreen
-from grpolab.tui.screens.memory import MemoryScreen
+from grpolab.tui.lab.screen import LabScreen
+from grpolab.tui.memory.model import LETTERS, Rows, draw, stack
+from grpolab.tui.memory.screen import MemoryScreen
+from grpolab.tui.memory.view import differs
+from grpolab.tui.widgets.palette import DARK
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun

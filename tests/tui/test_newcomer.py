@@ -10,9 +10,9 @@ from newcomer import again, live, looking, words
 from newcomer.script import LAB, TABLES, Press, Script, missing
 from newcomer.terminal import SIGNS, TMUX
 
-from grpolab.hints import METRICS
+from grpolab.analysis.metric_help import METRICS
 from grpolab.tui import quantities
-from grpolab.tui.glossary import WORDS
+from grpolab.tui.glossary.words import WORDS
 from grpolab.tui.keys import Action
 
 EVERY = [*live.session(), *again.everything()]
@@ -70,7 +70,7 @@ def test_what_a_run_records_is_explained(run_dir: Path) -> None:
     for line in (run_dir / "events.jsonl").read_text().splitlines():
         for name in json.loads(line).get("metrics") or {}:
             assert name in METRICS, name
-    from grpolab.events import CHANNELS
+    from grpolab.record.events import CHANNELS
 
     assert [c for c in CHANNELS if c not in quantities.HINTS and c not in WORDS] == []
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.style import Style
 
-from grpolab.tui.latex import unicode
-from grpolab.tui.markdown import markdown
-from grpolab.tui.palette import DARK
-from grpolab.tui.reading import graded_span, plain, rendered
-from grpolab.tui.wrapping import wrapped
+from grpolab.tui.group.model import graded_span, plain, rendered
+from grpolab.tui.widgets.latex import unicode
+from grpolab.tui.widgets.markdown import markdown
+from grpolab.tui.widgets.palette import DARK
+from grpolab.tui.widgets.text import wrapped
 
 from .test_hostile import HOSTILE
 
@@ -124,7 +124,7 @@ def test_markdown_takes_anything(text: str, width: int) -> None:
 
 @given(st.text(max_size=200), st.integers(2, 30))
 def test_the_exact_string_is_all_there(text: str, width: int) -> None:
-    from grpolab.tui.text import visible
+    from grpolab.tui.widgets.text import visible
 
     rows = plain(text, None, width + 2, DARK)
     whole = "".join(row.plain[2:] for row in rows)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.tui import recorded
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.tui import quantities as recorded
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
-from grpolab.tui.screens.trace import TraceScreen
+from grpolab.tui.context import Desk
+from grpolab.tui.credit_trace.screen import TraceScreen
 from grpolab.tui.source import Playing
 
 from .conftest import Live, settle

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from grpolab import events as ev
-from grpolab import scenario
-from grpolab.state import LabState
-from grpolab.tui import settings
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.scenario import spec
 from grpolab.tui.app import LabApp
-from grpolab.tui.screens.lab import LabScreen
-from grpolab.tui.screens.setting import SettingDialog
+from grpolab.tui.lab.screen import LabScreen
+from grpolab.tui.settings import model as settings_model
+from grpolab.tui.settings.screen import SettingDialog
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun
@@ -16,7 +16,7 @@ from .test_time import press
 
 
 def state(*events: ev.Event) -> LabState:
-    plan = scenario.build({"algorithm": "grpo", "rollout": {"prompts": 3}}).complete()
+    plan = spec.build({"algorithm": "grpo", "rollout": {"prompts": 3}}).complete()
     out = LabState()
     own = plan["lanes"][0]["algorithm"]
     values = {k: v for k, v in own.items() if k not in ("name", "preset")}
@@ -26,15 +26,15 @@ def state(*events: ev.Event) -> LabState:
     return out
 
 
-def named(found: LabState, lane: str = "main") -> dict[str, settings.Row]:
-    return {r.name: r for r in settings.rows(found, found.lanes[lane])}
+def named(found: LabState, lane: str = "main") -> dict[str, settings_model.Row]:
+    return {r.name: r for r in settings_model.rows(found, found.lanes[lane])}
 
 
 def test_every_setting_of_every_section_is_there_once() -> None:
-    rows = settings.rows(s := state(), s.lanes["main"])
+    rows = settings_model.rows(s := state(), s.lanes["main"])
     names = [r.name for r in rows]
     assert len(names) == len(set(names))
-    for section, model in scenario.SECTIONS.items():
+    for section, model in spec.SECTIONS.items():
         assert {f"{section}.{k}" for k in model.model_fields} <= set(names)
     for key in ("clip_low", "beta", "task.mix", "seed", "model.path", "rewards.accuracy.weight"):
         assert key in names
@@ -63,7 +63,7 @@ def test_changes_are_followed_also_through_a_fork() -> None:
 
 
 def test_what_is_typed_is_checked_like_the_file() -> None:
-    rows = settings.rows(s := state(), s.lanes["main"])
+    rows = settings_model.rows(s := state(), s.lanes["main"])
     by = {r.name: r for r in rows}
     for key, typed, value in (
         ("train.microbatch", "auto", "auto"), ("train.microbatch", "4", 4),
@@ -71,10 +71,10 @@ def test_what_is_typed_is_checked_like_the_file() -> None:
          "constant"), ("task.mix", "[0, 0, 1]", [0, 0, 1]), ("clip_low", "none", None),
         ("rewards.format.weight", "-1", -1.0),
     ):  # fmt: skip
-        assert settings.parse("grpo", by[key], typed, rows, "sums") == value
-        scenario.check_setting(key, value, scenario.make_algorithm(
-            scenario.AlgorithmSection(name="grpo")), scenario.make_task(scenario.TaskSection()),
-            scenario.build({}).rewards,
+        assert settings_model.parse("grpo", by[key], typed, rows, "sums") == value
+        spec.check_setting(key, value, spec.make_algorithm(
+            spec.AlgorithmSection(name="grpo")), spec.make_task(spec.TaskSection()),
+            spec.build({}).rewards,
         )  # fmt: skip
     for key, typed in (
         ("evaluate.every", "0"), ("train.schedule", "cosine"), ("task.mix", "[0, 0, 0]"),
@@ -83,7 +83,7 @@ def test_what_is_typed_is_checked_like_the_file() -> None:
         ("rewards.format.weight", "inf"),
     ):  # fmt: skip
         try:
-            settings.parse("grpo", by[key], typed, rows, "sums")
+            settings_model.parse("grpo", by[key], typed, rows, "sums")
         except ValueError as error:
             assert "\n" not in str(error)
         else:
@@ -100,10 +100,10 @@ def test_the_weights_of_the_reward_in_force() -> None:
     row = by["rewards.format.weight"]
     assert (row.value, row.start, row.changed) == (0.5, 0.2, True) and not row.fixed
     assert by["rewards"].fixed and "accuracy, format" in by["rewards"].value
-    assert settings.weights(found, lane) == {"accuracy": 0.0, "format": 0.5}
-    assert settings.weights(found, lane, 2) == {"accuracy": 1.0, "format": 0.2}
-    assert settings.weights(found, lane, 4) == {"accuracy": 1.0, "format": 0.5}
-    assert settings.weights(LabState(), None) == {}
+    assert settings_model.weights(found, lane) == {"accuracy": 0.0, "format": 0.5}
+    assert settings_model.weights(found, lane, 2) == {"accuracy": 1.0, "format": 0.2}
+    assert settings_model.weights(found, lane, 4) == {"accuracy": 1.0, "format": 0.5}
+    assert settings_model.weights(LabState(), None) == {}
 
 
 async def test_it_stays_open_follows_what_happens_and_says_what_is_settled(live: Live) -> None:

@@ -10,17 +10,17 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.rollout_view import RolloutView
-from grpolab.state import LabState
-from grpolab.tui import story as stories
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.lane_state import RolloutView
+from grpolab.record.state import LabState
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
-from grpolab.tui.screens.slow import SlowScreen
+from grpolab.tui.context import Desk
+from grpolab.tui.slow_motion import model as stories
+from grpolab.tui.slow_motion.model import STAGES, Story, tell
+from grpolab.tui.slow_motion.screen import SlowScreen
 from grpolab.tui.source import Following, Playing
-from grpolab.tui.story import STAGES, Story, tell
-from grpolab.tui.text import wrap
+from grpolab.tui.widgets.text import wrap
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from grpolab import codec
-from grpolab import events as ev
+from grpolab.record import codec
+from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
+from grpolab.tui.context import Desk
 from grpolab.tui.source import Playing
 
 from .conftest import settle

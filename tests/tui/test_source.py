@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from grpolab import codec, runlog
-from grpolab import events as ev
-from grpolab.feed import Timed, read
-from grpolab.state import LabState
+from grpolab.record import codec, index
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.record.tail import Timed, read
 from grpolab.tui import source as sources
 from grpolab.tui.app import LabApp
 from grpolab.tui.source import Following, Playing, Source
@@ -76,7 +76,7 @@ def test_moving_the_clock_about(run_dir: Path, ahead: int, monkeypatch: pytest.M
 def test_a_run_that_is_still_being_indexed_can_be_looked_at(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runlog, "CHUNK", 1 << 15)
+    monkeypatch.setattr(index, "CHUNK", 1 << 15)
     monkeypatch.setattr(sources, "GLIMPSE", 0.0)
     events = read(run_dir / "events.jsonl")
     source, state, seen = Playing(run_dir), LabState(), set[int]()
@@ -100,7 +100,7 @@ def test_a_run_that_is_still_being_indexed_can_be_looked_at(
 def test_indexing_and_looking_at_the_same_time(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runlog, "CHUNK", 1 << 14)
+    monkeypatch.setattr(index, "CHUNK", 1 << 14)
     monkeypatch.setattr(sources, "GLIMPSE", 0.0)
     source, state = Playing(run_dir), LabState()
     thread = threading.Thread(target=source.load)

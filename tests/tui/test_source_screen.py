@@ -10,9 +10,8 @@ from textual.pilot import Pilot
 
 from grpolab.algorithms import ALGORITHMS
 from grpolab.tui.app import LabApp
-from grpolab.tui.palette import PALETTES
-from grpolab.tui.screens.formula import FormulaScreen
-from grpolab.tui.screens.source import SourceScreen, files, lines
+from grpolab.tui.formulas.screen import FormulaScreen, SourceScreen, files, lines
+from grpolab.tui.widgets.palette import PALETTES
 
 from .conftest import text
 from .test_tour import at, press

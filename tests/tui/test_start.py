@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from grpolab import events as ev
-from grpolab.feed import read
-from grpolab.state import LabState
+from grpolab.record import events as ev
+from grpolab.record.state import LabState
+from grpolab.record.tail import read
 from grpolab.tui.app import LabApp, farewell
-from grpolab.tui.desk import Desk
+from grpolab.tui.context import Desk
 from grpolab.tui.source import Following
 
 from .conftest import Live, settle, text
@@ -20,9 +20,9 @@ WATCHED = """
 import asyncio, sys
 from pathlib import Path
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
+from grpolab.tui.context import Desk
 from grpolab.tui.source import Playing
-from grpolab.tui.screens.lab import LabScreen
+from grpolab.tui.lab.screen import LabScreen
 from tests.tui import quiet
 
 quiet.take_over()
@@ -49,7 +49,7 @@ async def main():
 asyncio.run(main())
 heavy = {"torch", "transformers", "peft", "numpy", "bitsandbytes"} & set(sys.modules)
 assert not heavy, heavy
-early = {"pydantic", "yaml", "grpolab.algorithms", "grpolab.scenario"} & at_first
+early = {"pydantic", "yaml", "grpolab.algorithms", "grpolab.scenario.spec"} & at_first
 assert at_first and not early, early
 assert "grpolab.algorithms" in sys.modules
 """

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from grpolab import events as ev
-from grpolab.problems import RequestError
+from grpolab.errors import RequestError
+from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
-from grpolab.tui.screens.lab import LabScreen
-from grpolab.tui.screens.time import TimeScreen
+from grpolab.tui.context import Desk
+from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Following, Playing
+from grpolab.tui.timeline.screen import TimeScreen
 
 from .conftest import FakeEngine, Live, settle, text
 from .fake_run import FakeRun

@@ -9,12 +9,12 @@ import pytest
 from textual.pilot import Pilot
 
 from grpolab import cli
-from grpolab.tui import tastes
+from grpolab.tui import preferences
 from grpolab.tui.app import LabApp
-from grpolab.tui.arrange import LAYOUTS, PANES, arrange
-from grpolab.tui.desk import Desk
-from grpolab.tui.palette import CONTRAST, DARK, LIGHT, PALETTES, Palette, contrast
+from grpolab.tui.context import Desk
 from grpolab.tui.source import Playing
+from grpolab.tui.widgets.layout import LAYOUTS, PANES, arrange
+from grpolab.tui.widgets.palette import CONTRAST, DARK, LIGHT, PALETTES, Palette, contrast
 
 from .conftest import settle, text
 from .test_tour import at, press
@@ -81,11 +81,11 @@ def test_how_it_moves(
 ) -> None:
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    assert tastes.motion(known) == how
+    assert preferences.motion(known) == how
 
 
 def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch, run_dir: Path) -> None:
-    tastes.remember(theme="contrast", layout="two")
+    preferences.remember(theme="contrast", layout="two")
     monkeypatch.setenv("GRPOLAB_THEME", "light")
     monkeypatch.setenv("GRPOLAB_LAYOUT", "page")
     app = lab(run_dir)
@@ -95,21 +95,23 @@ def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch, run_dir: Path) ->
 
 
 def test_a_broken_or_unwritable_memory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    tastes.state_file().parent.mkdir(parents=True)
+    preferences.state_file().parent.mkdir(parents=True)
     for wrong in ("[]", "{", "\x00"):
-        tastes.state_file().write_text(wrong)
-        assert tastes.recall() == {}
+        preferences.state_file().write_text(wrong)
+        assert preferences.recall() == {}
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     (tmp_path / "file").write_text("")
-    tastes.remember(theme="dark")
-    assert tastes.recall() == {}
+    preferences.remember(theme="dark")
+    assert preferences.recall() == {}
 
 
 def test_the_flag_reaches_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     from grpolab import commands
 
     seen = {}
-    monkeypatch.setattr(commands, "replay", lambda args: seen.update(how=tastes.motion({})) or 0)
+    monkeypatch.setattr(
+        commands, "replay", lambda args: seen.update(how=preferences.motion({})) or 0
+    )
     assert cli.main(["replay", "x", "--ssh"]) == 0 and seen["how"] == "ssh"
     monkeypatch.delenv("GRPOLAB_SSH")
     assert cli.main(["--ssh", "replay", "x"]) == 0 and seen["how"] == "ssh"

@@ -12,11 +12,11 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from grpolab import events as ev
-from grpolab.tui import chart, direct
+from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.screens import lab as lab_screen
-from grpolab.tui.thrift import OWED, SAVED, SHARE, Thrift
+from grpolab.tui.lab import screen as lab_screen
+from grpolab.tui.widgets import chart, repaint
+from grpolab.tui.widgets.repaint import OWED, SAVED, SHARE, Thrift
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun
@@ -58,7 +58,7 @@ def test_neither_savings_nor_debts_last() -> None:
     assert thrift.left()
 
 
-def cells(update: direct.Cells, shown: list[list[str]]) -> int:
+def cells(update: repaint.Cells, shown: list[list[str]]) -> int:
     """What a terminal makes of it; how many cells were written."""
     written, x, y = 0, 0, 0
     pieces = re.split(r"\x1b\[([0-9;]*[A-Za-z])", update.render_segments(Console()))
@@ -76,7 +76,7 @@ def cells(update: direct.Cells, shown: list[list[str]]) -> int:
 async def test_changed_cells_alone_are_sent_and_make_the_same_screen(
     replay: LabApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[direct.Cells] = []
+    sent: list[repaint.Cells] = []
     async with replay.run_test(size=(200, 60)) as pilot:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
@@ -91,7 +91,7 @@ async def test_changed_cells_alone_are_sent_and_make_the_same_screen(
         for key in (".", "]", "right", ",", "g"):
             await pilot.press(key)
             lab.repaint(at_once=True)
-            updates = [u for u in sent if isinstance(u, direct.Cells)]
+            updates = [u for u in sent if isinstance(u, repaint.Cells)]
             sent.clear()
             written.append(sum(cells(u, shown) for u in updates))
             assert "\n".join("".join(row) for row in shown) == text(replay), key
@@ -105,9 +105,9 @@ async def test_under_a_dialog_textual_composes(replay: LabApp) -> None:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
         await pilot.press("question_mark")
-        assert direct._place(replay.lab, replay.lab.canvases[0]) is not None
-        assert not direct._clear(replay.lab)  # its cells may be the dialog's
-        assert direct._clear(replay.screen)
+        assert repaint._place(replay.lab, replay.lab.canvases[0]) is not None
+        assert not repaint._clear(replay.lab)  # its cells may be the dialog's
+        assert repaint._clear(replay.screen)
 
 
 def test_what_differs_of_a_row() -> None:
@@ -118,10 +118,10 @@ def test_what_differs_of_a_row() -> None:
 
     before = row(("step ", plain), ("9", bold), (" of 日本", plain), (" |", bold))
     after = row(("step ", plain), ("8", bold), (" of 日本", plain), (" |", bold))
-    assert direct.differing(before, after) == (5, [Segment("8", bold)])
+    assert repaint.differing(before, after) == (5, [Segment("8", bold)])
     wide = row(("日本", plain), ("a", bold))
-    assert direct.differing(wide, row(("日本", plain), ("b", bold))) == (4, [Segment("b", bold)])
-    assert direct.differing(before, before)[1] == []
+    assert repaint.differing(wide, row(("日本", plain), ("b", bold))) == (4, [Segment("b", bold)])
+    assert repaint.differing(before, before)[1] == []
 
 
 async def test_rows_that_stay_are_not_made_again(replay: LabApp) -> None:

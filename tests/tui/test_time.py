@@ -8,17 +8,17 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab import events as ev
-from grpolab.bookmarks import Bookmark, Bookmarks
-from grpolab.plain import describe
-from grpolab.state import KEPT_ROLLOUTS, LabState
-from grpolab.tui import moments
+from grpolab.headless.progress import describe
+from grpolab.record import events as ev
+from grpolab.record.bookmarks import Bookmark, Bookmarks
+from grpolab.record.state import KEPT_ROLLOUTS, LabState
 from grpolab.tui.app import LabApp
-from grpolab.tui.desk import Desk
-from grpolab.tui.moments import step_meant
-from grpolab.tui.screens.lab import LabScreen
-from grpolab.tui.screens.time import TimeScreen
+from grpolab.tui.context import Desk
+from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Following, Playing
+from grpolab.tui.timeline import model as timeline
+from grpolab.tui.timeline.model import step_meant
+from grpolab.tui.timeline.screen import TimeScreen
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun
@@ -307,12 +307,10 @@ async def test_the_mouse_chooses_a_moment_and_goes_there(live: Live) -> None:
 
 
 async def test_the_session_is_saved_as_a_scenario_that_can_be_read(live: Live) -> None:
-    from grpolab import scenario
-    from grpolab.scenario_file import load
+    from grpolab.scenario import spec
+    from grpolab.scenario.load import load
 
-    live.write(
-        ev.RunStarted(1, "r", scenario.build({"algorithm": "grpo"}).complete(), 5, "cpu", 1, 60)
-    )
+    live.write(ev.RunStarted(1, "r", spec.build({"algorithm": "grpo"}).complete(), 5, "cpu", 1, 60))
     live.record(FakeRun(steps=3, switches={}, end=False), until=lambda e: e.kind == "run")
     for _, event in FakeRun(steps=3, switches={}, end=False).events():
         if event.kind not in ("run", "end"):
@@ -337,7 +335,7 @@ def test_moments_of_a_watched_run_and_their_order(tmp_path: Path) -> None:
     desk.source.load()
     for t, event in desk.source.poll(0.0)[1]:
         desk.state.apply(event, t)
-    found = moments.moments(desk)
+    found = timeline.moments(desk)
     assert [m.kind for m in found] == ["start", "switch", "now"]
     assert [m.step for m in found] == [0, 4, 12]
 

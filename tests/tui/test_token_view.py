@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from grpolab import codec
-from grpolab import events as ev
-from grpolab.lane_state import LaneState
-from grpolab.rollout_view import RolloutView
-from grpolab.state import LabState
+from grpolab.record import codec
+from grpolab.record import events as ev
+from grpolab.record.lane_state import LaneState, RolloutView
+from grpolab.record.state import LabState
 from grpolab.tui import quantities
 from grpolab.tui.app import LabApp
-from grpolab.tui.token_rows import Scale
+from grpolab.tui.widgets.token_rows import Scale
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun

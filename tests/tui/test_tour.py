@@ -8,18 +8,18 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab.events import OWNERS
-from grpolab.hints import METRICS
-from grpolab.tui import tastes
+from grpolab.analysis.metric_help import METRICS
+from grpolab.record.events import OWNERS
+from grpolab.tui import preferences
 from grpolab.tui.app import LabApp
-from grpolab.tui.glossary import WORDS
+from grpolab.tui.glossary.screen import Words
+from grpolab.tui.glossary.words import WORDS
 from grpolab.tui.keymap import BY_NAME
-from grpolab.tui.screens.help import Help
-from grpolab.tui.screens.lab import LabScreen
-from grpolab.tui.screens.tour import Tour, TourOffer
-from grpolab.tui.screens.words import Words
+from grpolab.tui.lab.dialogs.help import Help
+from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
-from grpolab.tui.tour import STOPS, stops
+from grpolab.tui.tour.model import STOPS, stops
+from grpolab.tui.tour.screen import Tour, TourOffer
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun
@@ -59,7 +59,7 @@ async def test_through_all_of_it(
     async def compute(*place: object) -> bytes:
         raise ValueError("not in this test")
 
-    monkeypatch.setattr("grpolab.tui.looking.compute", compute)
+    monkeypatch.setattr("grpolab.tui.lens.model.compute", compute)
     async with replay.run_test(size=size) as pilot:
         await at(replay, pilot)
         replay.desk.current = "kl"
@@ -148,7 +148,7 @@ async def test_offered_once(live: Live, monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert isinstance(first.app.screen, TourOffer)
         await press(first.app, pilot, "enter")
         assert isinstance(first.app.screen, Tour)
-    assert tastes.recall()["tour"] is True
+    assert preferences.recall()["tour"] is True
     second = Live(tmp_path / "2")
     async with second.app.run_test(size=(80, 24)) as pilot:
         second.app._pilot = pilot  # pyright: ignore

@@ -8,9 +8,9 @@ import re
 import pytest
 from textual.pilot import Pilot
 
-from grpolab.tui import trace, verdict
-from grpolab.tui.screens.trace import TraceScreen
-from grpolab.tui.trace import Trace, surprises, to_go
+from grpolab.tui.credit_trace import model as credit_trace
+from grpolab.tui.credit_trace.model import Trace, surprises, to_go
+from grpolab.tui.credit_trace.screen import TraceScreen
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun
@@ -54,7 +54,7 @@ def groups(forecast: str, seed: int = 0) -> list[list[Trace]]:
 )
 def test_the_verdict_follows_the_errors(forecast: str, word: str) -> None:
     found = groups(forecast)
-    v = verdict.verdict(found)
+    v = credit_trace.verdict(found)
     assert v.word == word and (v.answers, v.groups) == (96, 12)
     flat = [t for g in found for t in g]
     own = sum((t.value[0] - t.outcome[0]) ** 2 for t in flat) / len(flat)
@@ -71,11 +71,11 @@ def test_the_verdict_follows_the_errors(forecast: str, word: str) -> None:
 
 
 def test_one_group_and_one_answer_say_less() -> None:
-    alone = verdict.verdict([[made([0.5], 1.0)]])
+    alone = credit_trace.verdict([[made([0.5], 1.0)]])
     assert alone.word == "" and alone.answers == 1
-    group = verdict.verdict([[made([0.9], 1.0), made([0.1], 0.0)]])
+    group = credit_trace.verdict([[made([0.9], 1.0), made([0.1], 0.0)]])
     assert group.word == "beats" and group.error != group.error
-    huge = verdict.verdict([[made([0.5], 1e300), made([0.5], float("-inf"))]])
+    huge = credit_trace.verdict([[made([0.5], 1e300), made([0.5], float("-inf"))]])
     assert huge.word == ""
 
 
@@ -180,6 +180,6 @@ def test_settings_of_another_version_are_no_trace() -> None:
     from .test_token_view import small
 
     lane, r = small()
-    assert trace.of(lane, r, 0) is not None
+    assert credit_trace.of(lane, r, 0) is not None
     lane.history = [(0, "grpo", "paper", {"unheard_of": 1})]
-    assert trace.of(lane, r, 0) is None
+    assert credit_trace.of(lane, r, 0) is None

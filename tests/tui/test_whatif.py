@@ -11,13 +11,14 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from grpolab import events as ev
-from grpolab.tui import cards, whatif
+from grpolab.record import events as ev
+from grpolab.tui import algorithm_cards
 from grpolab.tui.app import LabApp
-from grpolab.tui.screens.lens import LensScreen
-from grpolab.tui.screens.picker import Picker
-from grpolab.tui.screens.whatif import WhatIfScreen
-from grpolab.tui.whatif import Basis, Plan, Scored, commands, turned
+from grpolab.tui.lab.dialogs.picker import Picker
+from grpolab.tui.lens.screen import LensScreen
+from grpolab.tui.whatif import model as whatif_model
+from grpolab.tui.whatif.model import Basis, Plan, Scored, commands, turned
+from grpolab.tui.whatif.screen import WhatIfScreen
 
 from .conftest import Live, settle, text
 from .fake_lens import lens, made, rollout
@@ -27,8 +28,8 @@ SIZES = [(80, 24), (120, 36), (200, 60)]
 
 
 def plan(**changes: Any) -> Plan:
-    cards.load()
-    values = cards.cards()["grpo"].values()
+    algorithm_cards.load()
+    values = algorithm_cards.cards()["grpo"].values()
     return replace(Plan("grpo", "paper", values, 8, {"accuracy": 1.0, "format": 0.2}), **changes)
 
 
@@ -62,7 +63,9 @@ def test_what_is_sent() -> None:
         {"do": "set", "key": "rollout.group_size", "value": 4},
         {"do": "set", "key": "rewards.accuracy.weight", "value": 2.0},
     ]
-    (switch,) = commands(now, now.under(cards.cards()["dr-grpo"], "paper").setting("beta", 0.5))
+    (switch,) = commands(
+        now, now.under(algorithm_cards.cards()["dr-grpo"], "paper").setting("beta", 0.5)
+    )
     assert switch["do"] == "switch"
     assert switch["algorithm"]["name"] == "dr-grpo" and switch["algorithm"]["beta"] == 0.5
 
@@ -71,12 +74,12 @@ def test_the_commands_are_ones_that_the_engine_takes() -> None:
     from pydantic import TypeAdapter
 
     from grpolab.algorithms import ALGORITHMS
-    from grpolab.scenario import Cue, build, check_setting
+    from grpolab.scenario.spec import Cue, build, check_setting
     from grpolab.tasks import TASKS
 
     adapter: Any = TypeAdapter(Cue)
     sums, grpo = TASKS["sums"], ALGORITHMS["grpo"]
-    for card in cards.load().values():
+    for card in algorithm_cards.load().values():
         for preset in card.presets:
             for command in commands(plan(), plan().under(card, preset)):
                 adapter.validate_python(command | {"at": 3})
@@ -108,9 +111,9 @@ def test_what_the_lens_has_is_what_the_process_would_say() -> None:
 
     own = ALGORITHMS["grpo"](ALGORITHMS["grpo"].Settings(beta=0.3))
     raw = real(batch(), own=own)
-    now = Basis(plan(settings=cards.cards()["grpo"].values() | {"beta": 0.3}))
-    said = whatif.scored(Session(batch()).score(now.request(now.plan)))
-    found = whatif.known(now, raw)
+    now = Basis(plan(settings=algorithm_cards.cards()["grpo"].values() | {"beta": 0.3}))
+    said = whatif_model.scored(Session(batch()).score(now.request(now.plan)))
+    found = whatif_model.known(now, raw)
     assert found is not None and found.cosine == pytest.approx(said.cosine)
     assert replace(found, cosine=None) == replace(said, cosine=None)
     for other in (
@@ -118,10 +121,10 @@ def test_what_the_lens_has_is_what_the_process_would_say() -> None:
         replace(now, plan=replace(now.plan, preset="verl")),
         replace(now, plan=replace(now.plan, algorithm="nobody")),
     ):
-        assert whatif.known(other, raw) is None
+        assert whatif_model.known(other, raw) is None
     raw["algorithms"]["grpo"]["settings"]["entropy_bonus"] = 0.1
     mine = replace(now, plan=now.plan.setting("entropy_bonus", 0.1))
-    assert whatif.known(mine, raw) is None  # the process leaves the bonus out
+    assert whatif_model.known(mine, raw) is None  # the process leaves the bonus out
 
 
 class Fake:
@@ -162,7 +165,7 @@ class Slow(Fake):
 async def test_what_is_in_force_stands_there_before_the_process(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpolab.tui.screens.whatif.Scorer", Slow)
+    monkeypatch.setattr("grpolab.tui.whatif.screen.Scorer", Slow)
     Fake.asked, Slow.gate = [], asyncio.Event()
     events = record(live)
     r = rollout(events, 3)
@@ -215,7 +218,7 @@ async def opened(
     live: Live, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Live, Pilot[int], WhatIfScreen]]:
     """A live lab with the what-if on the lens of its third step."""
-    monkeypatch.setattr("grpolab.tui.screens.whatif.Scorer", Fake)
+    monkeypatch.setattr("grpolab.tui.whatif.screen.Scorer", Fake)
     Fake.asked = []
     events = record(live)
     r = rollout(events, 3)
@@ -348,7 +351,7 @@ async def test_a_run_that_nobody_computes_says_so(opened: Opened) -> None:
 
 def test_what_the_process_says_instead_of_numbers() -> None:
     with pytest.raises(ValueError, match=r"no \u2400 markup"):
-        whatif.scored({"id": 1, "error": "no \0 markup"})
+        whatif_model.scored({"id": 1, "error": "no \0 markup"})
 
 
 async def test_without_a_lens_there_is_nothing_to_change(live: Live) -> None:

@@ -1,0 +1,199 @@
+"""What stays of a lab: checkpoints, the way back to one, and the digest of what happened."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from grpolab.engine import checkpoint
+from grpolab.engine.lane import Lane
+from grpolab.record import events as ev
+from grpolab.scenario import spec
+from grpolab.scenario.spec import AlgorithmSection, ForkCue, RolloutSection, Scenario, TrainSection
+
+if TYPE_CHECKING:
+    from grpolab.engine.lab import Lab
+
+
+def chain(before: str, ids: list[list[int]], reward: Tensor, advantage: Tensor) -> str:
+    """A lane's running digest with one more step in it: tokens, rewards, advantages."""
+    h = hashlib.sha256(before.encode())
+    h.update(repr(ids).encode())
+    h.update(reward.cpu().numpy().tobytes())
+    for row, kept in zip(advantage.detach().cpu(), ids, strict=True):
+        h.update(row[: len(kept)].contiguous().numpy().tobytes())
+    return h.hexdigest()
+
+
+def digest(lab: Lab) -> str:
+    """sha256 over every step of every lane, and over the adapters as they are now."""
+    h = hashlib.sha256()
+    for lane in lab.lanes.values():
+        h.update(lane.digest.encode())
+        for tensor in learned(lane).values():
+            h.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return h.hexdigest()
+
+
+def learned(lane: Lane) -> dict[str, Tensor]:
+    """The lane's learned tensors by name: policy, critic, and a reference that is not the base."""
+    out = {f"policy.{k}": v for k, v in lane.optimizer.tensors.items()}
+    if lane.critic is not None:
+        out |= {f"critic.{k}": v for k, v in lane.critic.optimizer.tensors.items()}
+    if lane.copies.reference is not None:
+        out |= {
+            f"reference.{k}": v for k, v in lane.backbone.adapter(lane.copies.reference).items()
+        }
+    return out
+
+
+def save(lab: Lab) -> None:
+    """Write a checkpoint of everything that a later step depends on."""
+    tensors: dict[str, Tensor] = {}
+    lanes: list[dict[str, Any]] = []
+    for i, (name, lane) in enumerate(lab.lanes.items()):
+        found = learned(lane) | lane.optimizer.state("optimizer")
+        settings = lane.algorithm.settings.model_dump(mode="json")
+        state: dict[str, Any] = {
+            "name": name,
+            "algorithm": {"name": lane.algorithm.name, "preset": lane.preset} | settings,
+            "memory": lane.algorithm.state(),
+            "train": lane.train.model_dump(mode="json"),
+            "rollout": lane.rollout.model_dump(mode="json"),
+            "digest": lane.digest,
+        }
+        if lane.critic is not None:
+            found |= lane.critic.optimizer.state("critic-optimizer")
+            state["critic"] = lane.critic.state()
+        tensors |= {f"{i}:{k}": v for k, v in found.items()}
+        lanes.append(state)
+    ahead = lab.cues[lab.cues_done :]
+    state = {
+        "step": lab.step_number,
+        "cues_done": sum(origin == "cue" for _, origin in lab.cues[: lab.cues_done]),
+        # done by hand once, to be done again at its step
+        "waiting": [cue.model_dump(mode="json") for cue, origin in ahead if origin == "command"],
+        "task": lab.task_section.model_dump(mode="json"),
+        "plan": lab.plan.model_dump(
+            mode="json", include={"train", "evaluate", "record", "rewards"}
+        ),
+        "lanes": lanes,
+        "seconds": lab.clock.now(),
+    }
+    path = checkpoint.save(lab.run_dir, lab.step_number, tensors, state)
+    lab.saved = lab.step_number
+    lab.emit(ev.Checkpointed(lab.step_number, str(path.relative_to(lab.run_dir))))
+
+
+Loaded = tuple[dict[str, Tensor], dict[str, Any]]
+"""A checkpoint's tensors and state."""
+
+
+def restore(lab: Lab, found: Path | Loaded) -> list[dict[str, Any]]:
+    """Go back to a checkpoint, in a lab just opened or in a running one.
+
+    Returns what had been done by hand and was still to be done again when it was written.
+    """
+    tensors, state = checkpoint.load(found) if isinstance(found, Path) else found
+    lab.step_number = lab.saved = state["step"]
+    lab.set_plan(Scenario.model_validate(lab.first.complete() | state.get("plan", {})))
+    lab.drop_lanes(keep=[saved["name"] for saved in state["lanes"]])
+    for i, saved in enumerate(state["lanes"]):
+        section = AlgorithmSection.model_validate(saved["algorithm"])
+        lane = lab.lanes.get(saved["name"]) or lab.add_lane(saved["name"], section)
+        start = f"{i}:"
+        own = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+        _restore_lane(lane, section, saved, own)
+        lab.announce(lane)
+    lab.clock.seconds |= state["seconds"]
+    lab.cues = lab.planned_cues()
+    lab.cues_done = state["cues_done"]
+    lab.set_task(state["task"])
+    return state["waiting"]
+
+
+def start_over(lab: Lab) -> list[dict[str, Any]]:
+    """Go back to before the first step, as if the lab had just been opened."""
+    lab.step_number, lab.saved, lab.cues_done = 0, -1, 0
+    lab.cues = lab.planned_cues()
+    lab.drop_lanes()
+    lab.set_plan(lab.first)
+    lab.open_lanes()
+    return []
+
+
+def _restore_lane(
+    lane: Lane, section: AlgorithmSection, saved: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:
+    lane.algorithm, lane.preset = spec.make_algorithm(section), section.preset
+    lane.algorithm.load_state(saved["memory"])
+    lane.match_critic()
+    lane.train = TrainSection.model_validate(saved["train"])
+    lane.rollout = RolloutSection.model_validate(saved["rollout"])
+    lane.digest, lane.held = saved["digest"], None
+    if any(name.startswith("reference.") for name in tensors):
+        lane.copies.renew_reference()
+    else:
+        lane.copies.first_reference()
+    with torch.no_grad():
+        for name, tensor in learned(lane).items():
+            tensor.copy_(tensors[name])
+    lane.optimizer.load_state(tensors, "optimizer")
+    if lane.critic is not None:
+        lane.critic.optimizer.load_state(tensors, "critic-optimizer")
+        lane.critic.take(saved["critic"])
+    lane.backbone.refresh(lane.adapter)
+    if lane.copies.reference is not None:
+        lane.backbone.refresh(lane.copies.reference)
+
+
+# --- rewind ---
+# Back to a checkpoint of the running lab, or to its start, and on from there. Everything that a
+# later step depends on is in a checkpoint, and every draw is seeded by what it is for: a lab that
+# went back and on has the digest of one that never took the detour. The run file keeps the
+# detour; the event makes every reader leave it out.
+
+
+def check_fork(lab: Lab, to: int, cue: ForkCue) -> None:
+    """Whether a lane can be forked so at the checkpoint of a step, asked before anything is undone.
+    Raises ValueError."""
+    found = _load(lab, to)
+    names = [section.name for section in lab.first.lanes]
+    if found is not None:
+        names = [saved["name"] for saved in found[1]["lanes"]]
+    if cue.lane is not None and cue.lane not in names:
+        raise ValueError(f"at step {to} there was no lane {cue.lane!r} yet: {', '.join(names)}")
+    if cue.name in names:
+        raise ValueError(f"there is a lane {cue.name!r} already")
+    if cue.algorithm is not None:
+        spec.make_algorithm(cue.algorithm)
+
+
+def _load(lab: Lab, to: int) -> Loaded | None:
+    """The checkpoint of a step; None for the start. Raises ValueError where there is none."""
+    there = [step for step, _ in checkpoint.whole(lab.run_dir) if step <= lab.step_number]
+    if to not in (0, *there):
+        known = ", ".join(str(step) for step in sorted({0, *there}))
+        raise ValueError(f"no checkpoint of step {to}; there are those of steps {known}")
+    return checkpoint.load(checkpoint.folder(lab.run_dir, to)) if to in there else None
+
+
+def rewind(lab: Lab, to: int) -> None:
+    """Undo every step after `to`, and whatever was done by hand since its checkpoint was written.
+
+    Checkpoints of later steps are removed: a resume must not find them. Raises ValueError, and
+    leaves all as it is, where there is no checkpoint of that step.
+    """
+    before, found = lab.step_number, _load(lab, to)
+    checkpoint.remove_after(lab.run_dir, to)
+    lab.emit(ev.Resumed(to, "rewind", before))
+    seconds = dict(lab.clock.seconds)
+    waiting = restore(lab, found) if found is not None else start_over(lab)
+    lab.clock.seconds = seconds  # the work was done, whatever became of it
+    lab.evaluated = (0, len(lab.lanes)) if to == 0 else (-1, 0)
+    if waiting:  # a resume had still to do it again; now it is undone for good
+        save(lab)

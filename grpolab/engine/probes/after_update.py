@@ -1,0 +1,27 @@
+"""What a step's updates have made of its own tokens: their log-probs once more, by one forward
+pass, before the policy moves on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpolab.algorithms.functional import kl_estimate, masked_mean
+from grpolab.engine.lane import Lane
+from grpolab.engine.record import packed
+from grpolab.record import events as ev
+
+if TYPE_CHECKING:
+    from grpolab.engine.lab import Lab
+
+
+def measure(lab: Lab, lane: Lane) -> ev.After:
+    """The newest step's tokens under the policy as its updates left it. Nothing of the lane
+    changes. Raises ValueError before the first step."""
+    held = lane.held
+    if held is None:
+        raise ValueError("there is no rollout yet: make a step first")
+    lab.phase("scoring", lane, "after the updates")
+    batch = held.batch
+    logp = lane.policy_logp(held.gathered.rollout, held.temperature)
+    moved = float(masked_mean(kl_estimate(batch.old_logp, logp, "k3"), batch.mask))
+    return ev.After(held.step, lane.name, packed(logp - batch.old_logp, batch.mask), moved)

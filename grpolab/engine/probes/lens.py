@@ -1,0 +1,126 @@
+"""The lens on a live lane: the newest rollout under every algorithm, and when asked the gradients'
+directions on the adapter's parameters."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from grpolab.engine.lane import Lane
+from grpolab.engine.microbatches import rows_at_once
+from grpolab.engine.rollout import Held, graded_steps, greedy_rewards
+from grpolab.engine.score import part, score
+from grpolab.lens.compute import cosine, lens
+from grpolab.record import events as ev
+
+if TYPE_CHECKING:
+    from grpolab.engine.lab import Lab
+
+
+def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
+    """Write `lens/<step>-<lane>.json` into the run directory: the object of `grpolab lens --json`
+    with the `batch` itself, and with `parameter_cosine` if `parameters`.
+
+    The log-probs "now" are those that the newest update saw; the directions on the parameters are
+    taken at the policy as it is. Raises ValueError before the first step.
+    """
+    if lane.held is None:
+        raise ValueError("there is no rollout yet: make a step first")
+    lab.phase("scoring", lane, "lens")
+    held = lane.held
+    batch = as_batch(lab, lane, held)
+    found = lens(batch, own=held.algorithm, own_preset=held.preset)
+    found = {"step": held.step, "lane": lane.name, "current": held.algorithm.name} | found
+    found["batch"] = batch  # so that a what-if need not make do with what the run file rounds
+    if parameters:
+        found["parameter_cosine"] = _on_parameters(lane, held, found)
+    path = lab.run_dir / "lens" / f"{held.step}-{_safe(lane.name)}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+    return ev.LensMade(
+        held.step, lane.name, str(path.relative_to(lab.run_dir)), parameters,
+        {name: one["loss"] for name, one in found["algorithms"].items()},
+    )  # fmt: skip
+
+
+def as_batch(lab: Lab, lane: Lane, held: Held) -> dict[str, Any]:
+    """The held step as a lens batch, with the greedy answers and the graded steps that some
+    algorithms need."""
+    gathered, batch, now = held.gathered, held.batch, held.report.logp
+    text, size = lab.backbone.text, len(gathered.ids) // len(gathered.prompts)
+    logp = batch.old_logp if now is None else now
+    steps = graded_steps(text, gathered)
+    if batch.greedy_reward is not None:
+        greedy = batch.greedy_reward[::size].tolist()
+    else:
+        greedy = greedy_rewards(lab, lane, held.task, gathered.prompts)
+    entropy = held.report.entropy if batch.entropy is None else batch.entropy
+    ref = batch.ref_logp
+    if ref is None:  # then the algorithm has not moved it either
+        ref = lane.reference_logp(gathered.rollout, held.temperature)
+    optional = {
+        "ref_logprobs": ref, "values": batch.value, "entropies": entropy,
+        "sampler_logprobs": batch.sampler_logp,
+    }  # fmt: skip
+
+    def row(x: Tensor, i: int) -> list[float]:
+        return x[i, : len(gathered.ids[i])].double().tolist()
+
+    def sample(i: int) -> dict[str, Any]:
+        out: dict[str, Any] = {
+            "tokens": text.pieces(gathered.ids[i]),
+            "reward": float(batch.reward[i]),
+            "step_rewards": [{"end": end, "reward": r} for end, r in steps[i]],
+            "logprobs": row(logp, i),
+            "old_logprobs": row(batch.old_logp, i),
+        }
+        return out | {k: row(x, i) for k, x in optional.items() if x is not None}
+
+    return {
+        "format": "grpolab.batch/1",
+        "max_tokens": batch.max_tokens,
+        "groups": [
+            {
+                "prompt": prompt.text,
+                "greedy_reward": greedy[k],
+                "samples": [sample(i) for i in range(k * size, (k + 1) * size)],
+            }
+            for k, prompt in enumerate(gathered.prompts)
+        ],
+    }
+
+
+def _on_parameters(lane: Lane, held: Held, found: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Cosine of every two algorithms' gradients with respect to the adapter. Each is the token
+    gradient pulled back through the log-probs; terms of a critic are not in it."""
+    tensors = list(lane.optimizer.tensors.values())
+    rollout = held.gathered.rollout
+    names = list(found["algorithms"])
+    pushes = torch.zeros(len(names), *rollout.mask.shape, device=lane.backbone.device)
+    for a, name in enumerate(names):
+        groups = found["algorithms"][name]["groups"]
+        for i, one in enumerate(s for group in groups for s in group["samples"]):
+            pushes[a, i, : len(one["gradient"])] = torch.tensor(one["gradient"])
+
+    def work(rows: Tensor) -> Tensor:
+        piece, width = part(rollout, rows)
+        logp, _ = score(lane.backbone, lane.adapter, piece, held.temperature)
+        out = []
+        for push in pushes[:, rows, :width]:
+            grads = torch.autograd.grad(
+                logp, tensors, push, retain_graph=True, materialize_grads=True
+            )
+            out.append(torch.cat([g.reshape(-1) for g in grads]))
+        return torch.stack(out).double()
+
+    rows = torch.arange(len(rollout.group), device=lane.backbone.device)
+    total = torch.stack(lane.workers.map(work, rows.split(rows_at_once(lane, rollout)))).sum(0)
+    return cosine(dict(zip(names, total, strict=True)))
+
+
+def _safe(name: str) -> str:
+    """A lane's name as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

@@ -1,0 +1,167 @@
+"""Runs, replays and watches without a screen: progress on stderr, with `as_json` one JSON object
+on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+
+from grpolab.analysis import health
+from grpolab.headless.progress import Plain
+from grpolab.headless.report import report
+from grpolab.launch import Engine, counting, interruptible, log_tail
+from grpolab.record import events as ev
+from grpolab.record.directory import EVENTS
+from grpolab.record.state import LabState
+from grpolab.record.tail import Follow, stream
+
+POLL = 0.05
+"""Seconds between looks at the run file."""
+
+
+def run(engine: Engine, *, as_json: bool = False, known: int = 0) -> int:
+    """Follow an engine to its end; the command's exit code. `known` bytes of its run file are told
+    already.
+
+    Raises what `Engine.ready` raises.
+    """
+    with interruptible():
+        run_dir = engine.ready()
+        with Plain() as plain:
+            plain.say(f"writing {run_dir}")
+            code = drive(engine, plain, known)
+        _finish(plain, run_dir, code)
+    if as_json:
+        print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
+    return code
+
+
+def drive(engine: Engine, plain: Plain, known: int = 0, until: int | None = None) -> int:
+    """Show an engine's events until its end: 0 done, 1 failed, 130 interrupted.
+
+    `known` bytes of the run file are told already; after step `until` the engine is stopped.
+    Ctrl-C once lets it finish the step and write a checkpoint; twice ends it at once. A pause is
+    ended at once, since nobody sits here to do it.
+    """
+    follow = Follow(engine.run_dir / EVENTS)
+    if known:
+        plain.take(follow.poll(known), quiet=True)
+    interrupted = enough = False
+    with counting() as signals:
+        while True:
+            if signals and not interrupted:
+                interrupted = True
+                plain.say("interrupted: finishing the step (Ctrl-C again ends it at once)")
+                engine.stop()
+            if len(signals) > 1:
+                engine.kill()
+            # asked before the file is read: what a dead engine wrote is all there
+            alive = engine.running
+            taken = plain.take(follow.poll())
+            if until is not None and plain.state.step >= until and not enough:
+                enough = True
+                engine.stop()
+            if any(isinstance(event, ev.Paused) for event in taken) and not interrupted:
+                engine.send({"do": "continue"})
+            if not taken and not alive:
+                break
+            if not taken:
+                time.sleep(POLL)
+    follow.close()
+    code, end = engine.exit_code, plain.state.ended
+    if interrupted:
+        return 0 if code == 0 and end is not None and end.status == "done" else 130
+    if enough and code == 130:
+        return 0
+    return code if code in (0, 130) else 1
+
+
+def _finish(plain: Plain, run_dir: Path, code: int) -> None:
+    """The last lines: what came of it, where it lies, and how to go on."""
+    state, place = plain.state, shlex.quote(str(run_dir))
+    if code == 1:
+        for line in cause(plain, run_dir):
+            plain.say(line)
+    for lane in state.lanes.values():
+        if len(lane.evals) > 1:
+            first, last = lane.evals[0], lane.evals[-1]
+            name = f"lane {lane.name}: " if len(state.lanes) > 1 else ""
+            plain.say(
+                f"{name}held-out accuracy {first.accuracy:.1%} at step {first.step}, "
+                f"{last.accuracy:.1%} at step {last.step}"
+            )
+    for line in ailments(state):
+        plain.say(line)
+    word = {0: "done", 130: "interrupted"}.get(code, "failed")
+    plain.say(
+        f"{word}: {state.step} of {state.steps} steps in {state.time:.1f} s, kept in {run_dir}"
+    )
+    if code == 0:
+        plain.say(f"look at it again: grpolab replay {place}")
+    else:
+        plain.say(f"go on from its last checkpoint: grpolab run --resume {place}")
+
+
+def ailments(state: LabState) -> list[str]:
+    """What is wrong with the run as it ended, why, and what to try; nothing where all is well."""
+    out: list[str] = []
+    for v in health.wrong(health.of_run(state)):
+        name = f"lane {v.lane}: " if len(state.lanes) > 1 else ""
+        out.append(f"{health.SIGNS[v.level]} {name}{v.title} ({health.told(v.evidence)})")
+        out.append(f"  {v.cause}")
+        out += [f"  try {t.key} = {t.value}, now {t.now}: {t.why}" for t in v.tries]
+    return out
+
+
+def cause(plain: Plain, run_dir: Path) -> list[str]:
+    """Why an engine failed, in words: its own, or what it last wrote before it died."""
+    if plain.state.failed is not None:
+        return [f"trace: {run_dir / 'engine.log'}"]
+    tail = log_tail(run_dir).splitlines()
+    return [
+        "the engine ended without a word; the end of engine.log:",
+        *(f"  {line}" for line in tail),
+    ]
+
+
+def replay(run_dir: Path, *, speed: float | None = None, as_json: bool = False) -> int:
+    """Play a recorded run as plain progress: at once, or at `speed` times its own pace."""
+    began = time.monotonic()
+    with interruptible(), Plain() as plain:
+        try:
+            for batch in stream(run_dir / EVENTS):  # a long run does not fit into memory
+                if speed is None:
+                    plain.take(batch)
+                    continue
+                for timed in batch:
+                    while speed * (time.monotonic() - began) < timed[0]:
+                        time.sleep(POLL)
+                    plain.take([timed])
+        except KeyboardInterrupt:
+            return 130
+        for line in ailments(plain.state):
+            plain.say(line)
+    if as_json:
+        print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
+    return 0
+
+
+def watch(run_dir: Path, *, as_json: bool = False) -> int:
+    """Follow a run that another process is writing, to its end. The run's own exit code."""
+    follow = Follow(run_dir / EVENTS)
+    with interruptible(), Plain() as plain:
+        try:
+            while plain.take(follow.poll()) or plain.state.ended is None:
+                time.sleep(POLL)
+        except KeyboardInterrupt:
+            return 130
+        for line in ailments(plain.state):
+            plain.say(line)
+    follow.close()
+    if as_json:
+        print(json.dumps(report(plain.state, run_dir), ensure_ascii=False))
+    ended = plain.state.ended
+    return {"done": 0, "interrupted": 130}.get(ended.status if ended else "", 1)

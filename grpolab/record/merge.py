@@ -1,0 +1,122 @@
+"""Several recorded runs as one, each run's lanes side by side: what `replay` shows of a comparison.
+
+Works on the lines of the run files, and writes a run file of its own; the runs stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from heapq import merge as in_order
+from pathlib import Path
+from typing import Any
+
+from grpolab.errors import RequestError
+from grpolab.record import directory
+from grpolab.record.directory import EVENTS
+
+OF_A_LANE = frozenset({
+    "lane", "rollout", "graded", "tokens", "after", "step", "eval", "switch", "set", "critic",
+    "kl-bench", "chat",
+})  # fmt: skip
+"""Kinds of events that are taken over; the others speak of one engine's doings."""
+
+MOST_WITH_TOKENS = 8
+"""Of more runs than this the per-token channels stay in their own files: they are most of it."""
+
+
+def runs_of(refs: Sequence[str]) -> list[Path]:
+    """The runs that are named; of a folder of runs, such as a comparison's, all that have begun.
+    Raises RequestError."""
+    found: list[Path] = []
+    for ref in refs:
+        inside = _inside(ref)
+        found += inside or [directory.find(ref, shipped=True)]
+    return list(dict.fromkeys(found))
+
+
+def _inside(ref: str) -> list[Path]:
+    for folder in (Path(ref), directory.RUNS / ref):
+        if folder.is_dir() and not (folder / EVENTS).exists():
+            return sorted(p.parent for p in folder.glob(f"*/{EVENTS}"))
+    return []
+
+
+def merge(runs: Sequence[Path], folder: Path) -> Path:
+    """Write the runs into one run file in `folder`. Raises RequestError where none has begun."""
+    begun = [run for run in runs if directory.opening(run) is not None]
+    if not begun:
+        raise RequestError(f"nothing is recorded in any of the {len(runs)} runs")
+    names = _names(begun)
+    kinds = OF_A_LANE if len(begun) <= MOST_WITH_TOKENS else OF_A_LANE - {"tokens", "after"}
+    read = [_read(run, name, kinds) for run, name in zip(begun, names, strict=True)]
+    opened = [
+        r for _, events, _ in read for _, r in events if r["kind"] == "lane" and not r["step"]
+    ]
+    heads = [head for head, _, _ in read]
+    first = heads[0] | {"steps": max(head["steps"] for head in heads)}
+    last = max((t for _, _, t in read), default=0.0)
+    with (folder / EVENTS).open("w", encoding="utf-8") as file:
+        file.write(_line(first))
+        for lane in opened:  # in the order in which the runs were named
+            file.write(_line(lane | {"t": 0.0}))
+        for _, record in in_order(*(events for _, events, _ in read), key=lambda e: e[0]):
+            file.write(_line(record))
+        file.write(_line({"t": last, "kind": "end", "step": first["steps"], "status": "done"}))
+    return folder
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """What the runs' lanes are called: the directories, with their parents where two are alike."""
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{run.resolve().parent.name}/{run.resolve().name}" for run in runs]
+    return [n if names.count(n) == 1 else f"{n}#{i}" for i, n in enumerate(names, 1)]
+
+
+Events = list[tuple[float, dict[str, Any]]]
+
+
+def _read(run: Path, name: str, kinds: frozenset[str]) -> tuple[dict[str, Any], Events, float]:
+    """A run's first event, those of its lanes under their new names, and when it ended."""
+    head: dict[str, Any] = {}
+    kept: Events = []
+    last = 0.0
+    lanes = _lanes(run)
+    for record in _records(run, kinds | {"run", "resumed"}):
+        kind, t = record["kind"], float(record["t"])
+        last = max(last, t)
+        if kind == "run":
+            head = head or record
+        elif kind == "resumed":  # what came after it is void, and was recorded again
+            kept = [(at, r) for at, r in kept if r["step"] <= record["step"]]
+        else:
+            lane = record["lane"]
+            record["lane"] = name if len(lanes) == 1 else f"{name}/{lane}"
+            if record.get("parent"):
+                record["parent"] = f"{name}/{record['parent']}"
+            kept.append((t, record))
+    return head, sorted(kept, key=lambda e: e[0]), last
+
+
+def _lanes(run: Path) -> set[str]:
+    return {r["lane"] for r in _records(run, frozenset({"lane"}))}
+
+
+def _records(run: Path, kinds: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Whole lines of these kinds; others are not even parsed."""
+    marks = [f'"kind":"{kind}"'.encode() for kind in kinds]
+    with (run / EVENTS).open("rb") as file:
+        for line in file:
+            if not any(mark in line[:80] for mark in marks):
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and record.get("kind") in kinds:
+                yield record
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"

@@ -1,0 +1,142 @@
+"""What all panes share: the state, the view on it, the colours, and who runs the training."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grpolab.record.bookmarks import Bookmarks
+from grpolab.record.state import LabState
+from grpolab.tui.keymap import Keymap
+from grpolab.tui.selection import View
+from grpolab.tui.source import Engine, Source
+from grpolab.tui.widgets.palette import DARK, SPINNER, Palette
+
+if TYPE_CHECKING:
+    from grpolab.analysis.health import Verdict
+    from grpolab.tui.curves.model import CurveView
+    from grpolab.tui.lens.model import Lens
+    from grpolab.tui.search.model import Finding
+    from grpolab.tui.selection import Place
+
+NOTICE_SECONDS = 7.0
+KEPT_LENSES = 4
+
+
+@dataclass
+class Desk:
+    source: Source
+    run_dir: Path
+    engine: Engine | None = None
+    state: LabState = field(default_factory=LabState)
+    view: View = field(default_factory=View)
+    palette: Palette = DARK
+    keymap: Keymap = field(default_factory=Keymap)
+    current: str = "rollouts"  # the pane that keys like zoom and help speak to
+    zoom: bool = False
+    opened: float = field(default_factory=time.monotonic)
+    touched: float = -math.inf  # when a key or a button of the mouse was last pressed
+    leaving: float | None = None  # since when the engine is asked to finish its step
+    exit_code: int | None = None  # of the engine
+    restart: Callable[[int], Engine] | None = None
+    """Starts an engine that goes back to the checkpoint of a step, of a run that is over."""
+    starting: bool = False  # that engine was started and has not come so far
+    problem: Exception | None = None  # why there is nothing to show; raised when the screen is gone
+    pausing: bool = False  # asked for, not yet confirmed by an event
+    asked: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Commands that take a while, with their lane, and since when the engine owes an answer."""
+    layout: str = "auto"  # one of arrange.LAYOUTS
+    reduced_motion: bool = False  # nothing moves by itself
+    ssh: bool = False  # as few repaints as can be
+    lit: str = ""  # the pane that the tour speaks of
+    lenses: dict[tuple[str, int], Lens] = field(default_factory=dict)
+    """Rollouts that were looked at, by lane and step; the newest few."""
+    curves: CurveView | None = None
+    """What the curves screen showed last, so that it opens where it was left."""
+    ailing: tuple[object, list[Verdict]] | None = None
+    """The health verdicts, and what they were drawn from; see `ailing.found`."""
+    trail: list[Place] = field(default_factory=list)
+    """Where Esc leads back to, the last first."""
+    finding: Finding | None = None  # the last search over all answers
+    rolling: float | None = None
+    """Steps a second at which a held view moves on towards the newest step."""
+    _bookmarks: Bookmarks | None = None
+    _notice: tuple[str, str, float] = ("", "dim", 0.0)
+
+    @property
+    def bookmarks(self) -> Bookmarks:
+        """Those of this run."""
+        if self._bookmarks is None or self._bookmarks.path.parent != self.run_dir:
+            self._bookmarks = Bookmarks(self.run_dir)
+        return self._bookmarks
+
+    @property
+    def mode(self) -> str:
+        return self.source.mode
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the screen was opened."""
+        return time.monotonic() - self.opened
+
+    @property
+    def spin(self) -> str:
+        """What turns while something is under way."""
+        if self.reduced_motion or self.ssh:
+            return "…"
+        return SPINNER[int(self.waited * 8) % len(SPINNER)]
+
+    @property
+    def pace(self) -> float:
+        """How many times as long as usual between two repaints that nobody asked for by a key."""
+        return 8.0 if self.ssh else 4.0 if self.reduced_motion else 1.0
+
+    def say(self, text: str, colour: str = "dim") -> None:
+        """A line in the header for a few seconds."""
+        self._notice = (text, colour, time.monotonic() + NOTICE_SECONDS)
+
+    @property
+    def notice(self) -> tuple[str, str]:
+        text, colour, until = self._notice
+        return (text, colour) if time.monotonic() < until else ("", "dim")
+
+    def answered(self, do: str, lane: object) -> None:
+        """The engine has done it, or refused it."""
+        for key in [k for k in self.asked if k[0] == do and lane in (k[1], None)]:
+            del self.asked[key]
+
+    def keep(self, lens: Lens) -> None:
+        """Remember a lens, and forget the oldest."""
+        self.lenses.pop((lens.lane, lens.step), None)
+        self.lenses[lens.lane, lens.step] = lens
+        while len(self.lenses) > KEPT_LENSES:
+            del self.lenses[next(iter(self.lenses))]
+
+    @property
+    def commands(self) -> bool:
+        """Whether an engine listens that can still be asked for something."""
+        return self.engine is not None and not self.over and self.leaving is None
+
+    @property
+    def restartable(self) -> bool:
+        """Whether an engine can be started again, to go back to a checkpoint."""
+        ready = self.restart is not None and not self.starting
+        return ready and self.over and self.leaving is None
+
+    def lane_mark(self, lane: str) -> tuple[str, str]:
+        """A lane's glyph and colour, stable over the run."""
+        from grpolab.tui.widgets.palette import LANE_GLYPHS
+
+        names = list(self.state.lanes)
+        at = names.index(lane) if lane in names else 0
+        return LANE_GLYPHS[at % len(LANE_GLYPHS)], self.palette.lane(at)
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come: the run ended, failed, or its engine is gone."""
+        s = self.state
+        return s.ended is not None or s.failed is not None or self.exit_code is not None

@@ -1,0 +1,1 @@
+"""The credit trace: rewards, values, TD errors and advantages of one answer, token by token."""

@@ -1,0 +1,152 @@
+"""Credit along the selected answer: what the critic forecast, what surprised it, what each token
+was given, and whether the critic is worth having."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grpolab.record import events as ev
+from grpolab.record.lane_state import RolloutView
+from grpolab.tui.context import Desk
+from grpolab.tui.credit_trace import model as credit_trace
+from grpolab.tui.credit_trace.model import Trace, Verdict
+from grpolab.tui.credit_trace.view import TraceTable, TraceVerdict
+from grpolab.tui.widgets.layout import Box
+from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+
+if TYPE_CHECKING:
+    from grpolab.algorithms import Algorithm
+
+
+class TraceScreen(Sheet):
+    BINDINGS = bindings("trace")
+    key = "trace"
+    heading = "Credit trace (GAE)"
+    mouse = "click a token, a key below"
+    explains = (
+        "One row for each token of the selected answer, top to bottom as it was written.\n"
+        "V is the critic's forecast, before the token, of how the answer will end. r is the "
+        "reward of the token: mostly 0, the answer's reward at its last token, less β·KL where "
+        "the KL counts in the reward. δ, the TD error, is what the token did to the forecast: "
+        "r + γ V of the next state − V. Â, the advantage, adds up the surprises from the token on, "
+        "each weighted γλ less than the one before. R is what the critic should have said: Â + V, "
+        "with its own λ where it has one. used: the advantage as the objective got it, after "
+        "whitening (shifted and scaled to mean 0 and variance 1 over the batch).\n"
+        "In the picture ● is V, ┊ the mean reward of the group, ◇ what really followed. The bar "
+        "is the advantage: ━▶ to the right of its middle is praise, ◀━ to the left blame.\n"
+        "The verdict compares two forecasts of the outcome over the whole rollout: the critic's, "
+        "and the mean of the group's other answers, which costs nothing. Mean squared error: 0 is "
+        "perfect. Explained variance: 1 is perfect, 0 as good as one number for all, below 0 "
+        "worse.\n"
+        "Without a critic the table shows what stands in for V: the group's mean m, or the "
+        "baseline b of the algorithm's formula."
+    )
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.part = "table"
+        self._found: tuple[Any, Trace | None] = (None, None)
+        self._judged: tuple[Any, Verdict | None] = (None, None)
+        self._judging: Any = None
+        self.parts = (TraceTable(self, id="table"), TraceVerdict(self, id="verdict"))
+
+    @property
+    def rollout(self) -> RolloutView | None:
+        return self.desk.view.scored(self.desk.state)
+
+    def found(self) -> tuple[RolloutView, int, Trace] | None:
+        """The rollout, the selected answer's row and its trace."""
+        view, r = self.desk.view, self.rollout
+        lane = view.lane_state(self.desk.state)
+        if r is None or lane is None:
+            return None
+        row = view.row(r)
+        key = (lane.name, r.step, id(r.tokens), row)
+        if self._found[0] != key:
+            self._found = (key, credit_trace.of(lane, r, row))
+        made = self._found[1]
+        return None if made is None else (r, row, made)
+
+    def verdict(self) -> Verdict | None:
+        """Of the rollout; None until it is reckoned, which many tokens make a matter of tenths of
+        a second and is done beside the screen."""
+        r, lane = self.rollout, self.desk.view.lane_state(self.desk.state)
+        if r is None or lane is None:
+            return None
+        key = (lane.name, r.step, id(r.tokens))
+        if self._judged[0] == key:
+            return self._judged[1]
+        if self._judging is None:
+            self._judging = key
+            made = credit_trace.algorithm_of(lane, r)
+            self.run_worker(lambda: self._judge(key, made, r), thread=True, exit_on_error=False)
+        return self._judged[1] if self._judged[0] and self._judged[0][0] == lane.name else None
+
+    def _judge(self, key: Any, made: Algorithm | None, r: RolloutView) -> None:
+        found = credit_trace.of_step(made, r) if made is not None else None
+        self.app.call_from_thread(self._judged_is, key, found)
+
+    def _judged_is(self, key: Any, found: Verdict | None) -> None:
+        self._judged, self._judging = (key, found), None
+        self.again()
+
+    def boxes(self, width: int, height: int) -> dict[str, Box]:
+        if width >= 118:
+            left = width - max(44, round(width * 0.33))
+            return {
+                "table": Box(0, 0, left, height),
+                "verdict": Box(left, 0, width - left, height),
+            }
+        below = min(11, max(6, height * 9 // 20))
+        return {
+            "table": Box(0, 0, width, height - below),
+            "verdict": Box(0, height - below, width, below),
+        }
+
+    def news(self, events: list[ev.Event]) -> None:
+        if any(isinstance(e, ev.Tokens | ev.StepDone | ev.Switched) for e in events):
+            self.again()
+
+    def scrolled(self) -> Part[Any] | None:
+        return self.parts[1]
+
+    def action_token_next(self) -> None:
+        self._move("move_token", 1)
+
+    def action_token_previous(self) -> None:
+        self._move("move_token", -1)
+
+    def action_token_jump(self) -> None:
+        self._move("move_token", 10)
+
+    def action_token_back(self) -> None:
+        self._move("move_token", -10)
+
+    def action_trace_answer_next(self) -> None:
+        self._move("move_answer", 1)
+
+    def action_trace_answer_previous(self) -> None:
+        self._move("move_answer", -1)
+
+    def action_prompt_next(self) -> None:
+        self._move("move_prompt", 1)
+
+    def action_prompt_previous(self) -> None:
+        self._move("move_prompt", -1)
+
+    def _move(self, what: str, by: int) -> None:
+        getattr(self.desk.view, what)(self.desk.state, by)
+        self.again()
+
+    def action_hold(self) -> None:
+        self.lab.action_hold()
+        self.again()
+
+    def action_recorded(self) -> None:
+        self.lab.action_recorded()
+        self.again()
+
+    def clicked(self, what: str, value: Any) -> None:
+        if what == "token":
+            self.desk.view.token = int(value)
+            self.again()

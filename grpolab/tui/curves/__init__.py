@@ -1,0 +1,1 @@
+"""Curves of every metric, over runs and lanes."""

@@ -1,0 +1,257 @@
+"""What the curves screen shows: which metrics, along which axis, how smooth, from where to where.
+Pure: from the state and these choices to charts."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from grpolab.analysis.curves import (
+    SMOOTHING,
+    Axis,
+    Band,
+    Curve,
+    Group,
+    Tracks,
+    band,
+    groups,
+    squeeze,
+    thin,
+    within,
+)
+from grpolab.record.history import AXES
+from grpolab.record.lane_state import LaneState
+from grpolab.record.state import LabState
+from grpolab.tui.algorithm_cards import word
+from grpolab.tui.widgets.palette import LANE_GLYPHS, Palette
+from grpolab.tui.widgets.plot import Chart, Rule, Stroke
+from grpolab.tui.widgets.text import clip, visible
+
+FIRST_CHOICE = ("reward", "held-out accuracy", "kl_ref")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one line says at the cursor."""
+
+    label: str
+    glyph: str
+    colour: str
+    value: float | None  # smoothed, as drawn
+    raw: float | None = None
+    spread: tuple[float, float] | None = None
+
+
+@dataclass
+class CurveView:
+    """The choices, and the curves as far as they are read."""
+
+    chosen: list[str] = field(default_factory=lambda: list(FIRST_CHOICE))
+    at: str = FIRST_CHOICE[0]  # the metric that keys speak to
+    axis: Axis = "step"
+    smooth: float = 0.0
+    log: bool = False
+    bands: bool = True
+    hidden: set[str] = field(default_factory=set)
+    cursor: float | None = None  # None: at the newest step
+    marked: float | None = None  # where a range begins
+    zooms: list[tuple[float, float]] = field(default_factory=list)
+    tracks: dict[str, Tracks] = field(default_factory=dict)
+    _thinned: dict[str, tuple[object, list[Stroke]]] = field(default_factory=dict)
+
+    def read(self, state: LabState) -> None:
+        """Take in what the lanes have finished since the last time."""
+        for name, lane in state.lanes.items():
+            known = self.tracks.get(name)
+            if known is None or known.lane is not lane:
+                self.tracks[name] = known = Tracks(state, lane)
+            known.refresh()
+        for name in [n for n in self.tracks if n not in state.lanes]:
+            del self.tracks[name]
+
+    # --- what there is ---
+
+    def names(self) -> list[str]:
+        """Every metric that some lane recorded."""
+        return list(dict.fromkeys(n for t in self.tracks.values() for n in t.names()))
+
+    def shown(self, state: LabState) -> list[LaneState]:
+        """The lanes in sight; all where none is left."""
+        seen = [lane for name, lane in state.lanes.items() if name not in self.hidden]
+        return seen or list(state.lanes.values())
+
+    def grouped(self, state: LabState) -> list[Group]:
+        lanes = self.shown(state)
+        return groups(lanes) if self.bands else [Group(x.name, (x.name,)) for x in lanes]
+
+    def whole(self, state: LabState) -> tuple[float, float]:
+        """From the first to the newest point on the axis."""
+        spans = [self.tracks[lane.name].span(self.axis) for lane in self.shown(state)]
+        low, high = min((a for a, _ in spans), default=0.0), max((b for _, b in spans), default=1.0)
+        return low, high if high > low else low + 1.0
+
+    def xlim(self, state: LabState) -> tuple[float, float]:
+        return self.zooms[-1] if self.zooms else self.whole(state)
+
+    def x(self, state: LabState) -> float:
+        """Where the cursor stands."""
+        low, high = self.xlim(state)
+        return high if self.cursor is None else min(max(self.cursor, low), high)
+
+    def step(self, state: LabState, lane: str) -> int | None:
+        """The newest step that a lane had finished at the cursor."""
+        tracks = self.tracks.get(lane)
+        return tracks.step_at(self.x(state) + 1e-9, self.axis) if tracks else None
+
+    # --- charts ---
+
+    def chart(self, state: LabState, name: str, p: Palette, columns: int) -> Chart:
+        """One metric as a chart of so many columns."""
+        xlim = self.xlim(state)
+        strokes = self._strokes(state, name, xlim, p, columns)
+        return Chart(strokes, xlim, self.log, self.rules(state))
+
+    def _strokes(
+        self, state: LabState, name: str, xlim: tuple[float, float], p: Palette, columns: int
+    ) -> list[Stroke]:
+        found = self.grouped(state)
+        sizes = tuple(
+            (t.columns.generation, len(t), len(t.lane.evals))
+            for t in (self.tracks[n] for g in found for n in g.lanes)
+        )
+        key = (str(sizes), found, self.axis, self.smooth, xlim, columns, p.name)
+        cached = self._thinned.get(name)
+        if cached is not None and cached[0] == key:
+            return cached[1]
+        order = list(state.lanes)
+        out = []
+        for group in found:
+            at = order.index(group.lanes[0])
+            look = p.lane(at), LANE_GLYPHS[at % len(LANE_GLYPHS)], at
+            curves = [self.tracks[n].curve(name, self.axis, self.smooth) for n in group.lanes]
+            curves = [c for c in curves if len(c.x)]
+            if group.several and len(curves) > 1:
+                out.append(_of_band(band(curves), xlim, columns, *look))
+            elif curves:
+                out.append(_of_curve(curves[0], bool(self.smooth), xlim, columns, *look))
+        self._thinned[name] = key, out
+        return out
+
+    def broken(self, state: LabState, name: str) -> int:
+        """Values in sight that are no finite number."""
+        lanes = self.shown(state)
+        return sum(self.tracks[x.name].curve(name, self.axis).broken for x in lanes)
+
+    def rules(self, state: LabState) -> list[Rule]:
+        """Switches, settings and forks of the lanes in sight."""
+        several = len(state.lanes) > 1
+        found: dict[tuple[float, str], tuple[str, list[str]]] = {}
+        for lane in self.shown(state):
+            tracks = self.tracks[lane.name]
+            glyph = LANE_GLYPHS[list(state.lanes).index(lane.name) % len(LANE_GLYPHS)]
+            told = [(s.step, f"→{s.after.upper()}", "text") for s in lane.switches]
+            told += [(c.step, f"={c.key.rpartition('.')[2]} {word(c.after)}", "dim")
+                     for c in lane.changes]  # fmt: skip
+            if lane.parent:
+                told.append((lane.opened, f"⑂{lane.name} from {lane.parent}", "text"))
+            for step, label, colour in told:
+                at = tracks.at(step, self.axis), clip(visible(label), 24)
+                found.setdefault(at, (colour, []))[1].append(glyph)
+        every = len(self.shown(state))
+        return [
+            Rule(x, ("".join(who) if several and len(who) < every else "") + label, colour)
+            for (x, label), (colour, who) in found.items()
+        ]
+
+    def readings(self, state: LabState, name: str, p: Palette) -> list[Reading]:
+        """What each line says at the cursor: its newest value up to there."""
+        x, order, out = self.x(state), list(state.lanes), []
+        for group in self.grouped(state):
+            at = order.index(group.lanes[0])
+            label = f"{group.name} ×{len(group.lanes)}" if group.several else group.name
+            look = visible(label), LANE_GLYPHS[at % len(LANE_GLYPHS)], p.lane(at)
+            curves = [self.tracks[n].curve(name, self.axis, self.smooth) for n in group.lanes]
+            values = [v for c in curves if (v := _value(c, x)) is not None]
+            if not values:
+                out.append(Reading(*look, None))
+            elif len(values) > 1:
+                smooth = [v for v, _ in values]
+                mean = sum(smooth) / len(smooth)
+                out.append(Reading(*look, mean, None, (min(smooth), max(smooth))))
+            else:
+                out.append(Reading(*look, *values[0]))
+        return out
+
+    # --- moving ---
+
+    def move(self, state: LabState, columns: int, wide: int) -> None:
+        """The cursor by so many columns, at least to another step."""
+        low, high = self.xlim(state)
+        here = self.x(state)
+        lane = max(self.shown(state), key=lambda x: len(x.steps), default=None)
+        if lane is None:
+            return
+        there = here + columns * (high - low) / max(1, wide - 1)
+        tracks = self.tracks[lane.name]
+        at, before = tracks.step_at(there + 1e-9, self.axis), tracks.step_at(here + 1e-9, self.axis)
+        if at == before and columns:
+            at = tracks.next_step(before, 1 if columns > 0 else -1)
+        if at is not None:
+            there = tracks.at(at, self.axis)
+        self.cursor = None if not self.zooms and there >= high else min(max(there, low), high)
+
+    def zoom(self, low: float, high: float) -> None:
+        """Show a range."""
+        if high > low:
+            self.zooms.append((low, high))
+        self.marked = None
+
+    def scale(self, state: LabState, by: float) -> None:
+        """Closer to the cursor, or farther out on both sides, but not beyond the whole."""
+        (low, high), (first, last), x = self.xlim(state), self.whole(state), self.x(state)
+        x = (low + high) / 2 if by > 1 else x
+        low, high = max(first, x - (x - low) * by), min(last, x + (high - x) * by)
+        if by > 1 and (low, high) == (first, last):
+            self.zooms.clear()
+        elif high - low > 1e-9 * max(1.0, abs(high)):
+            self.zooms = [*self.zooms[:-1], (low, high)] if by > 1 else [*self.zooms, (low, high)]
+
+    def turn_axis(self, state: LabState, by: int) -> None:
+        """Another axis; the cursor stays at its step, and the whole is shown."""
+        lane = next(iter(self.shown(state)), None)
+        step = self.step(state, lane.name) if lane and self.cursor is not None else None
+        self.axis = AXES[(AXES.index(self.axis) + by) % len(AXES)]
+        self.zooms.clear()
+        self.marked = None
+        self.cursor = self.tracks[lane.name].at(step, self.axis) if lane and step else None
+
+    def turn_smooth(self, by: int) -> None:
+        self.smooth = SMOOTHING[(SMOOTHING.index(self.smooth) + by) % len(SMOOTHING)]
+
+
+def _of_curve(
+    c: Curve, smoothed: bool, xlim: tuple[float, float], columns: int,
+    colour: str, glyph: str, index: int,
+) -> Stroke:  # fmt: skip
+    seen = within(c.x, xlim)
+    x, raw = c.x[seen], c.y[seen]
+    below = sum(v <= 0 for v in raw)
+    if not smoothed:
+        return Stroke(thin(x, raw, columns), None, colour, glyph, index, None, below)
+    return Stroke(
+        thin(x, c.smooth[seen], columns), thin(x, raw, columns), colour, glyph, index, None, below
+    )
+
+
+def _of_band(
+    b: Band, xlim: tuple[float, float], columns: int, colour: str, glyph: str, index: int
+) -> Stroke:
+    s = within(b.x, xlim)
+    x, mean, low, high = squeeze(b.x[s], b.mean[s], b.low[s], b.high[s], columns)
+    below = sum(v <= 0 for v in b.mean[s])
+    return Stroke((x, mean), None, colour, glyph, index, (x, low, high), below)
+
+
+def _value(c: Curve, x: float) -> tuple[float, float] | None:
+    i = bisect_right(c.x, x + 1e-9) - 1
+    return (c.smooth[i], c.y[i]) if i >= 0 else None

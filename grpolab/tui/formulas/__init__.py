@@ -1,0 +1,1 @@
+"""Every algorithm's formula beside the current one, with live numbers and source."""

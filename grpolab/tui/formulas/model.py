@@ -1,0 +1,214 @@
+"""What is known about one token, in plain numbers out of the events: what an algorithm's
+explanation is made from. Agrees with `grpolab lens --explain`, without torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from grpolab.record.lane_state import LaneState, RolloutView
+from grpolab.tui.widgets.token_rows import shown
+
+if TYPE_CHECKING:
+    from grpolab.algorithms import Algorithm
+    from grpolab.algorithms.explain import Branch, Term, TokenFacts
+    from grpolab.tui.context import Desk
+
+FARTHEST = 60.0  # a log-ratio's bound in float32, as the algorithms have it
+
+
+@dataclass(frozen=True)
+class Told:
+    """A token explained: the formula's terms with their numbers, and the branch it is on."""
+
+    terms: list[Term]
+    branch: Branch
+    place: str  # which token, in words
+
+
+def selected(desk: Desk, name: str) -> Told | None:
+    """The token selected in the lab, under the algorithm that its step was computed with. None
+    where that is not `name`, or nothing is recorded yet."""
+    view, lane = desk.view, desk.view.lane_state(desk.state)
+    r = view.scored(desk.state)
+    if lane is None or r is None or r.tokens is None or r.algorithm != name:
+        return None
+    beta = beta_at(lane, r.step)
+    made, row = algorithm(name, lane.in_force(r.step)[2], beta), view.row(r)
+    advantages = row_of(r, "advantage", row)
+    if made is None or advantages is None:
+        return None
+    at = min(view.token, len(advantages) - 1)
+    facts = token_facts(made, r, row, at, advantages, row_of(r, "return", row))
+    if facts is None:
+        return None
+    prompt, answer = divmod(row, r.group_size)
+    place = f"token {at + 1} «{shown(r.tokens.pieces[row][at])}» of prompt {prompt + 1}, answer "
+    place += f"{answer + 1}, step {r.step}"
+    return Told(terms(made, facts, r), made.branch(facts), place)
+
+
+def terms(algorithm: Algorithm, facts: TokenFacts, r: RolloutView) -> list[Term]:
+    """The formula's terms with their numbers; none for what the step's events do not have."""
+    from grpolab.algorithms import explain
+
+    found = explain.token_terms(algorithm, facts)
+    if algorithm.needs_steps and r.graded is not None and not r.graded.steps:
+        found = [replace(t, value=None) if t.symbol in ("m", "s", "G") else t for t in found]
+    return found
+
+
+def algorithm(
+    name: str, settings: Mapping[str, Any], beta: float | None = None
+) -> Algorithm | None:
+    """An algorithm with these settings, its β as a controller has moved it; None where it is not
+    known here or the settings are of another version."""
+    from pydantic import ValidationError
+
+    from grpolab.algorithms import ALGORITHMS
+
+    cls = ALGORITHMS.get(name)
+    if cls is None:
+        return None
+    try:
+        made = cls(cls.Settings.model_validate(dict(settings)))
+    except ValidationError:
+        return None
+    if beta is not None and math.isfinite(beta) and made.settings.beta > 0:
+        made.leash = beta / made.settings.beta
+    return made
+
+
+def beta_at(lane: LaneState, step: int) -> float | None:
+    """β with which a step was computed: its setting, as the controller had moved it by the step
+    before. None where the setting stands."""
+    from grpolab.algorithms import ALGORITHMS
+
+    cls = ALGORITHMS.get(lane.in_force(step)[0])
+    if cls is not None and "beta" in cls.metrics:  # it tells the one that the step was made with
+        own = lane.steps.of(step)
+        return own.metrics.get("beta") if own is not None else None
+    before = lane.steps.upto(step - 1)
+    if before is None or any(s.step >= before.step for s in lane.switches if s.step < step):
+        return None
+    (_, _, then), (_, _, now) = lane.in_force(before.step), lane.in_force(step)
+    left, was, is_now = before.metrics.get("beta"), then.get("beta"), now.get("beta")
+    return left / was * is_now if left is not None and was and is_now else None
+
+
+def token_facts(
+    algorithm: Algorithm,
+    r: RolloutView,
+    row: int,
+    token: int,
+    advantages: Sequence[float],
+    returns: Sequence[float] | None = None,
+) -> TokenFacts | None:
+    """One token of a finished step; `advantages` and `returns` are its answer's. None where the
+    step's log-probabilities were not recorded, or there is no such token.
+
+    Rewards are those that the formula's r stands for: less the price of length, and less the KL in
+    the reward where the formula has no r_t or R for it.
+    """
+    from grpolab.algorithms import explain
+    from grpolab.lens import batch_file as recorded
+
+    old, moved = row_of(r, "logprob", row), _moved(r, row)
+    n = min(len(old or ()), len(advantages))
+    if r.graded is None or not 0 <= token < n or old is None or moved is None:
+        return None
+    symbols = {term.symbol for term in explain.terms(type(algorithm))}
+    whole = not symbols & {"r_t", "R"}
+    gap, value, entropy = (row_of(r, name, row) for name in ("ref_gap", "value", "entropy"))
+    if "V" not in symbols or returns is None:
+        returns = _returns(algorithm, r, row, n)
+    pool = [reward(algorithm, r, i, whole) for i in r.rows(row // r.group_size)]
+    if algorithm.needs_steps and r.graded.steps:
+        pool = [score for i in r.rows(row // r.group_size) for _, score in r.graded.steps[i]]
+    lengths = r.graded.length
+    given = recorded.logprobs([old[token]], [moved[token]], gap and [gap[token]])
+    return explain.TokenFacts(
+        reward=reward(algorithm, r, row, whole),
+        group=tuple(pool) or (r.graded.reward[row],),
+        advantage=advantages[token],
+        logp=given["logprobs"][0],
+        old_logp=given["old_logprobs"][0],
+        length=len(old),
+        answer_log_ratio=math.fsum(moved),
+        rows=len(lengths),
+        tokens=sum(lengths),
+        max_tokens=max(r.max_tokens, *lengths),
+        ref_logp=given["ref_logprobs"][0] if gap else None,
+        value=None if value is None else value[token],
+        returns=returns[token] if token < len(returns) else None,
+        entropy=None if entropy is None else entropy[token],
+        mean_clipped_log_ratio=_mean_clipped(algorithm, moved, advantages),
+    )
+
+
+def row_of(r: RolloutView, channel: str, row: int) -> list[float] | None:
+    rows = r.channel(channel)
+    return rows[row] if rows is not None and row < len(rows) and rows[row] else None
+
+
+def _moved(r: RolloutView, row: int) -> list[float] | None:
+    """log π − log π_old of an answer's tokens; in an older run, from the ratio."""
+    found = row_of(r, "log_ratio", row)
+    if found is None and (ratios := row_of(r, "ratio", row)) is not None:
+        found = [math.log(max(x, 1e-8)) for x in ratios]
+    return None if found is None else [min(max(x, -FARTHEST), FARTHEST) for x in found]
+
+
+def reward(algorithm: Algorithm, r: RolloutView, row: int, whole: bool) -> float:
+    """An answer's reward as the algorithm sees it; `whole`: the KL in the reward is in it too."""
+    assert r.graded is not None
+    s, reward = algorithm.settings, r.graded.reward[row]
+    if s.overlong_buffer > 0:
+        buffer = s.overlong_buffer * r.max_tokens
+        over = (r.graded.length[row] - (r.max_tokens - buffer)) / buffer
+        reward -= s.overlong_penalty * min(max(over, 0.0), 1.0)
+    from grpolab.algorithms.explain import total
+
+    return reward - total(prices(algorithm, r, row)) if whole else reward
+
+
+def prices(algorithm: Algorithm, r: RolloutView, row: int) -> list[float]:
+    """β·KL of each token, where it counts in the reward."""
+    s, gap = algorithm.settings, row_of(r, "ref_gap", row)
+    if s.kl_place != "reward" or s.beta <= 0 or gap is None:
+        return []
+    kl = {"k1": lambda d: -d, "k2": lambda d: d * d / 2}
+    k3 = kl.get(s.kl_estimator, lambda d: math.exp(min(max(d, -FARTHEST), FARTHEST)) - 1 - d)
+    return [algorithm.beta * k3(-g) for g in gap]
+
+
+def _returns(algorithm: Algorithm, r: RolloutView, row: int, n: int) -> list[float]:
+    """R without a critic: what follows from each token on, or the answer's one number."""
+    gamma = getattr(algorithm.settings, "gamma", None)
+    if gamma is None:
+        return [reward(algorithm, r, row, whole=True)] * n
+    at_token = [-x for x in prices(algorithm, r, row)[:n]] or [0.0] * n
+    at_token[-1] += reward(algorithm, r, row, whole=False)
+    out, running = [0.0] * n, 0.0
+    for t in range(n - 1, -1, -1):
+        running = at_token[t] + gamma * running
+        out[t] = running
+    return out
+
+
+def _mean_clipped(
+    algorithm: Algorithm, moved: Sequence[float], advantages: Sequence[float]
+) -> float | None:
+    """The answer's mean log ρ, each bounded on the side that Â pushes it to, as GMPO does."""
+    s = algorithm.settings
+    if not {"clip_low", "clip_high"} <= set(type(s).model_fields):
+        return None
+    high = math.inf if s.clip_high is None else s.clip_high
+    low = math.inf if s.clip_low is None else s.clip_low
+    held = (
+        min(x, high) if a > 0 else max(x, -low) for x, a in zip(moved, advantages, strict=False)
+    )
+    return math.fsum(held) / max(len(moved), 1)

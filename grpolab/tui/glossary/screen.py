@@ -1,0 +1,53 @@
+"""Every word on the screen, explained; what is typed narrows the list down."""
+
+from __future__ import annotations
+
+from grpolab.analysis.metric_help import METRICS
+from grpolab.tui.context import Desk
+from grpolab.tui.glossary.words import WORDS
+from grpolab.tui.widgets.chooser import Chooser
+from grpolab.tui.widgets.text import Line, clip, wrap
+
+
+class Words(Chooser[None]):
+    least = 3
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        numbers = {k.replace("_", " "): v for k, v in METRICS.items()}
+        self.known = WORDS | {k: v for k, v in numbers.items() if k not in WORDS}
+
+    def title_text(self) -> str:
+        return "Words"
+
+    def keys_text(self) -> str:
+        return "↑↓ choose · type to find · esc close"
+
+    def names(self) -> list[str]:
+        return list(self.known)
+
+    @property
+    def left(self) -> list[str]:
+        """Words that match, then those in whose explanation it stands."""
+        found = super().left
+        if not self.typed:
+            return found
+        more = [n for n in self.known if n not in found and self.typed in self.known[n].lower()]
+        return [*found, *more]
+
+    def typing(self, char: str) -> bool:
+        return super().typing(char) or (char == " " and bool(self.typed))
+
+    def entry(self, name: str, here: bool, width: int) -> Line:
+        p = self.desk.palette
+        line = Line("▸ " if here else "  ", p.style("accent"))
+        line.cell(name, 21, p.style("accent" if here else "text", bold=True))
+        return line.add(clip(self.known[name], max(0, width - line.width)), p.style("dim"))
+
+    def about(self, name: str, width: int) -> list[Line]:
+        p = self.desk.palette
+        out = [Line(), Line(name, p.style("accent", bold=True))]
+        return out + [Line(row, p.style("text")) for row in wrap(self.known[name], width)]
+
+    def action_choose(self) -> None:
+        """There is nothing to do with a word but to read it."""

@@ -1,0 +1,1 @@
+"""Warnings and suggestions, each with cause and evidence."""

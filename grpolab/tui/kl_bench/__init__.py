@@ -1,0 +1,1 @@
+"""The KL bench: what each estimator says of one known KL."""

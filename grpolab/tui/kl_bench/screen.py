@@ -1,0 +1,122 @@
+"""The KL bench: estimators of the KL beside the exact one, in value and in gradient."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from grpolab.record import events as ev
+from grpolab.tui.context import Desk
+from grpolab.tui.kl_bench.view import BenchHistory, BenchTable
+from grpolab.tui.widgets.layout import Box
+from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.text import visible
+
+
+class KlBenchScreen(Sheet):
+    BINDINGS = bindings("kl-bench")
+    key = "kl-bench"
+    heading = "KL bench"
+    mouse = "click a measurement, a key below"
+    explains = (
+        "How far the policy is from the reference, exactly: over the whole vocabulary at every "
+        "state of a fresh rollout. Beside it what the usual estimators make of the sampled tokens "
+        "alone.\n"
+        "value, bias ± standard error, std of one token's estimate. ≈ the bias is within two "
+        "standard errors of 0.\n"
+        "gradient in the loss: what the estimator pushes the policy to when β times it is added "
+        "to the loss and differentiated. gradient in the reward: when β times it is taken from "
+        "the reward. cos: whether that points where the exact KL's gradient does; error: how far "
+        "it ends from it, in lengths of the exact one. Both are averages over the vocabulary, "
+        "without sampling noise.\n"
+        "After Schulman, Approximating KL Divergence, and Tang & Munos 2025, arXiv 2506.09477. "
+        "Which states the policy visits counts as given."
+    )
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.lane = desk.view.lane
+        self.back = 0  # how many measurements before the newest
+        self.problem = ""
+        self.part = "history"
+        self.parts = (BenchTable(self, id="table"), BenchHistory(self, id="history"))
+
+    def opened(self) -> None:
+        if self.desk.commands and not any(b.step == self.desk.state.step for b in self.benches):
+            self.ask()
+
+    @property
+    def benches(self) -> list[ev.KlBenched]:
+        """This lane's measurements, the newest first."""
+        lane = self.desk.state.lanes.get(self.lane)
+        return list(reversed(lane.benches)) if lane else []
+
+    @property
+    def shown(self) -> ev.KlBenched | None:
+        found = self.benches
+        return found[min(self.back, len(found) - 1)] if found else None
+
+    def ask(self) -> None:
+        """Have the engine measure, once its step is done."""
+        self.problem = ""
+        waiting = ("kl-bench", self.lane) in self.desk.asked
+        if not waiting and self.lab.send({"do": "kl-bench", "lane": self.lane}):
+            self.desk.asked["kl-bench", self.lane] = time.monotonic()
+        self.again()
+
+    def news(self, events: list[ev.Event]) -> None:
+        for event in events:
+            if isinstance(event, ev.KlBenched) and event.lane == self.lane:
+                self.back = 0
+                self.again()
+            elif isinstance(event, ev.Refused) and event.command.get("do") == "kl-bench":
+                self.problem = event.reason
+                self.again()
+        if ("kl-bench", self.lane) in self.desk.asked and not self.desk.commands:
+            del self.desk.asked["kl-bench", self.lane]
+            self.problem = "the engine ended before it could measure"
+            self.again()
+        if self.status() is not None:
+            self.touch(self.parts[0])
+
+    def status(self) -> tuple[str, str] | None:
+        """What is under way, or went wrong, with its colour."""
+        since = self.desk.asked.get(("kl-bench", self.lane))
+        if since is not None:
+            spin = self.desk.spin
+            waited = f"{time.monotonic() - since:.0f} s"
+            return f"{spin} asked: the engine measures after this step… {waited}", "accent"
+        return (f"✗ {visible(self.problem)}", "bad") if self.problem else None
+
+    def boxes(self, width: int, height: int) -> dict[str, Box]:
+        if width >= 150:
+            left = round(width * 0.62)
+            return {
+                "table": Box(0, 0, left, height),
+                "history": Box(left, 0, width - left, height),
+            }
+        below = min(max(4, len(self.benches) + 3), max(4, height // 3))
+        return {
+            "table": Box(0, 0, width, height - below),
+            "history": Box(0, height - below, width, below),
+        }
+
+    def scrolled(self) -> Part[Any] | None:
+        return self.parts[0]
+
+    def _go(self, back: int) -> None:
+        self.back = max(0, min(back, len(self.benches) - 1))
+        self.again()
+
+    def action_row_next(self) -> None:
+        self._go(self.back + 1)
+
+    def action_row_previous(self) -> None:
+        self._go(self.back - 1)
+
+    def action_kl_bench_again(self) -> None:
+        self.ask()
+
+    def clicked(self, what: str, value: Any) -> None:
+        if what == "bench":
+            self._go(int(value))

@@ -1,0 +1,241 @@
+"""The algorithm: formula, live numbers, critic, what the last switch did, settings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from grpolab.analysis.metric_help import METRICS
+from grpolab.record.lane_state import LaneState
+from grpolab.tui.algorithm_cards import Card, Setting, cards, word
+from grpolab.tui.formulas import model as token_facts
+from grpolab.tui.formulas import view as explain_view
+from grpolab.tui.widgets.canvas import Pane
+from grpolab.tui.widgets.text import Line, clip, flow, number, percent, visible, wrap
+
+NUMBERS = (
+    ("loss", "loss"),
+    ("policy_loss", "policy"),
+    ("kl_loss", "β·KL"),
+    ("value_loss", "value"),
+    ("grad_norm", "‖grad‖"),
+    ("clip_fraction", "clipped"),
+    ("ratio_min", "ratio min"),
+    ("ratio_max", "ratio max"),
+    ("entropy", "entropy"),
+    ("explained_variance", "expl. var"),
+    ("zero_std_groups", "no signal"),
+    ("advantage_std", "adv. std"),
+    ("kl_ref", "KL to ref"),
+    ("kl_old", "own move"),
+    ("sampler_gap", "sampler gap"),
+    ("length", "length"),
+    ("truncated", "cut"),
+    ("format", "format"),
+    ("accuracy", "accuracy"),
+    ("learning_rate", "lr"),
+)
+SHARES = {"clip_fraction", "zero_std_groups", "truncated", "format", "accuracy"}
+
+
+class Algorithm(Pane):
+    index = 6
+    title = "Algorithm"
+    watches = frozenset(
+        {"step", "switch", "set", "critic", "lane", "resumed", "select", "cards", "tokens"}
+    )
+    period = 0.25
+    calm = 0.95
+    slow = True
+    explains = (
+        "The algorithm in force: its formula; what its symbols are worth for the token selected in "
+        "the tokens pane, which branch of min() the token is on and why; the numbers of the newest "
+        "step, its critic, and its settings (✎ differs from the paper's default). Zoomed, symbols "
+        "and numbers have their meaning beside them; a click on a number tells it too.\n"
+        "A loss of 0 is normal at ratio 1: centred advantages cancel in the value of the loss, "
+        "not in its gradient. Look at ‖grad‖ and at the curves.\n"
+        "no signal: share of the groups whose rewards are all equal.\n"
+        "critic cold: just created, its forecasts mean little until its explained variance "
+        "rises above 0."
+    )
+
+    def info(self) -> tuple[str, str]:
+        lane = self.desk.view.lane_state(self.desk.state)
+        done = self.desk.view.done(self.desk.state)
+        if lane is None:
+            return "", ""
+        name, preset, _ = self.desk.view.in_force(self.desk.state)
+        preset = f" · {visible(preset)}" if preset and preset != "paper" else ""
+        return f"{visible(name).upper()}{preset}", f"step {done.step}" if done else ""
+
+    def content(self, width: int, height: int) -> list[Line]:
+        p = self.desk.palette
+        lane = self.desk.view.lane_state(self.desk.state)
+        if lane is None:
+            return [Line(), Line("  known when the lane opens", p.style("faint"))]
+        card = cards().get(self.desk.view.in_force(self.desk.state)[0])
+        out = self._formula(card, width, height)
+        token = self._token(card, width, height)
+        late = height < 20  # then what the step and the switch did stands first
+        out += ([] if late else token) + self._numbers(lane, width)
+        out += self._critic(lane, width) + self._switch(lane, width)
+        out += (token if late else []) + self._times(width)
+        return out + self._settings(lane, card, width, height - len(out) - 1)
+
+    def _formula(self, card: Card | None, width: int, height: int) -> list[Line]:
+        p = self.desk.palette
+        if card is None:
+            return []
+        out = []
+        if height >= 12:
+            out.append(
+                Line(card.title, p.style("text", bold=True)).add(
+                    f"  {card.paper}", p.style("faint")
+                )
+            )
+        return out + explain_view.formula(p, card.formula, width)
+
+    def _token(self, card: Card | None, width: int, height: int) -> list[Line]:
+        """The formula's symbols with the numbers of the token selected in the tokens pane, and its
+        branch."""
+        p = self.desk.palette
+        found = token_facts.selected(self.desk, card.name) if card else None
+        if card is None or found is None:
+            return []
+        tall = self.desk.zoom and height >= 44
+        head = Line("── ", p.style("line"))
+        head.add(clip(f"for {found.place} ", max(0, width - 6)), p.style("faint"))
+        head.add("─" * max(0, width - head.width), p.style("line"))
+        rows = (
+            explain_view.table(p, found.terms, width)
+            if tall
+            else explain_view.short(p, found.terms, width)
+        )
+        out = [head, *rows, *explain_view.branch(p, found.branch, width)]
+        end = Line("── ", p.style("line")).add("the step ", p.style("faint"))
+        return [*out, end.add("─" * max(0, width - end.width), p.style("line"))]
+
+    def _numbers(self, lane: LaneState, width: int) -> list[Line]:
+        p = self.desk.palette
+        done = self.desk.view.done(self.desk.state)
+        if done is None:
+            return [Line("numbers come with the first finished step", p.style("faint"))]
+        known = [(key, label) for key, label in NUMBERS if key in done.metrics]
+        known += [(k, k) for k in done.metrics if k not in dict(NUMBERS) and k not in METRICS]
+        hints = width >= 90
+        columns = 1 if hints else 3 if width >= 57 else 2
+        wide = width // columns
+        out: list[Line] = []
+        for i in range(0, len(known), columns):
+            line = Line()
+            for j, (key, label) in enumerate(known[i : i + columns]):
+                line.to(j * wide)
+                value = done.metrics[key]
+                before = line.width
+                line.cell(visible(label), 11, p.style("dim"))
+                shown = percent(value) if key in SHARES else number(value, 3)
+                odd = isinstance(value, float) and not math.isfinite(value)
+                line.cell(shown, min(wide - 12, 8), p.style("warn" if odd else "text"), right=True)
+                line.hits.append((before, line.width, ("metric", key)))
+            if hints:
+                line.add("   " + METRICS.get(known[i][0], ""), p.style("faint"))
+            out.append(line)
+        loss, high = done.metrics.get("loss", math.nan), done.metrics.get("ratio_max", math.nan)
+        if abs(loss) < 0.02 and abs(high - 1) < 0.5:
+            note = "loss ≈ 0 is normal near ratio 1: look at ‖grad‖ and the curves"
+            out += [Line(row, p.style("faint")) for row in wrap(note, width)]
+        return out
+
+    def _critic(self, lane: LaneState, width: int) -> list[Line]:
+        p = self.desk.palette
+        critic = lane.critic
+        if critic is None or critic.state == "gone":
+            return []
+        done = self.desk.view.done(self.desk.state)
+        variance = done.metrics.get("explained_variance") if done else critic.explained_variance
+        cold = critic.state == "cold"
+        line = Line("critic ", p.style("dim")).add(
+            "◇ cold" if cold else "◆ warm", p.style("warn" if cold else "good", bold=True)
+        )
+        line.add("  explained variance ", p.style("dim")).add(number(variance, 2), p.style("text"))
+        return [line]
+
+    def _switch(self, lane: LaneState, width: int) -> list[Line]:
+        p = self.desk.palette
+        if not lane.switches:
+            return []
+        last = lane.switches[-1]
+        head = Line("switched ", p.style("dim")).add(
+            f"{last.before.upper()} → {last.after.upper()}", p.style("accent")
+        )
+        head.add(
+            f" at step {last.step}, by {'cue' if last.origin == 'cue' else 'hand'}", p.style("dim")
+        )
+        out = [head]
+        for verb, things, colour in (("kept", last.kept, "good"), ("reset", last.reset, "warn")):
+            rows = wrap(visible(", ".join(things)) or "nothing", width - 9)
+            for i, row in enumerate(rows):
+                out.append(
+                    Line()
+                    .cell(f"  {verb}" if i == 0 else "", 8, p.style(colour))
+                    .add(row, p.style("text"))
+                )
+        return out
+
+    def _times(self, width: int) -> list[Line]:
+        """Where a step's time went."""
+        p, done = self.desk.palette, self.desk.view.done(self.desk.state)
+        total = sum(done.seconds.values()) if done else 0.0
+        if done is None or not total > 0:
+            return []
+        parts = []
+        for name, seconds in done.seconds.items():
+            line = Line(f"{visible(name)} ", p.style("dim")).add(
+                f"{number(seconds, 2)} s", p.style("text")
+            )
+            parts.append(line.add(f" {percent(seconds / total)}", p.style("faint")))
+        head = (
+            Line()
+            .cell("step time", 11, p.style("dim"))
+            .add(f"{number(total, 3)} s", p.style("text"))
+        )
+        updates = Line(f"{done.updates} updates", p.style("dim"))
+        return flow([head, *parts, updates], width, "  ")
+
+    def _settings(self, lane: LaneState, card: Card | None, width: int, room: int) -> list[Line]:
+        p = self.desk.palette
+        known = {s.name: s for s in card.settings} if card else {}
+        head = Line("── ", p.style("line")).add("settings ", p.style("faint"))
+        key = self.desk.keymap.shown("setting")
+        if self.desk.mode == "live" and width >= 30:
+            head.add(f"{key} to change ", p.style("faint"), hit=("run", "setting"))
+        out = [head.add("─" * max(0, width - head.width), p.style("line"))]
+        changed = {c.key for c in lane.changes}
+        shown = dict(self.desk.view.in_force(self.desk.state)[2]) | {
+            c.key: c.after for c in lane.changes if "." in c.key
+        }
+        shown = _own_first(shown, known)
+        below = width < 64 and room > 2 * len(
+            shown
+        )  # descriptions under their settings, where there is height
+        for name, value in shown.items():
+            setting = known.get(name)
+            differs = name in changed or (setting is not None and setting.default != value)
+            line = Line("✎ " if differs else "  ", p.style("warn"))
+            line.cell(visible(name), 20, p.style("text" if differs else "dim"))
+            line.add(
+                clip(visible(word(value)), 20), p.style("warn" if differs else "text", bold=differs)
+            )
+            out.append(line)
+            if setting is not None and below:
+                out.append(Line("    " + clip(setting.description, width - 4), p.style("faint")))
+            elif setting is not None and width >= 64:
+                line.to(42).add(" " + clip(setting.description, width - 43), p.style("faint"))
+        return out
+
+
+def _own_first(values: dict[str, Any], known: dict[str, Setting]) -> dict[str, Any]:
+    """The settings that only some algorithms have stand before those that all have and that are
+    as they mostly are."""
+    usual = [k for k in values if k in known and known[k].shared and known[k].default == values[k]]
+    return {k: v for k, v in values.items() if k not in usual} | {k: values[k] for k in usual}

@@ -1,0 +1,1 @@
+"""Dialogs over the lab: the algorithm picker, help, failure and confirmation."""

@@ -1,0 +1,151 @@
+"""The work failed: the cause, the engine's last words, and how to go on. Never a traceback on the
+screen.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from grpolab.tui.context import Desk
+from grpolab.tui.timeline import model as timeline
+from grpolab.tui.widgets.dialog import Dialog
+from grpolab.tui.widgets.text import Line, visible, wrap
+
+
+class Failure(Dialog[None]):
+    def title_text(self) -> str:
+        return "The run stopped"
+
+    def keys_text(self) -> str:
+        return "esc look at what was done · then q leaves"
+
+    def rows(self, width: int) -> list[Line]:
+        p, desk = self.desk.palette, self.desk
+        failed = desk.state.failed
+        out: list[Line] = []
+        if failed is not None:
+            head = f"✗ The work failed while {failed.where or 'working'}, in step {failed.step}."
+            cause = failed.error
+        else:
+            code = desk.exit_code
+            by = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+            head = f"✗ The engine ended without a word ({by})."
+            cause = "It was killed, ran out of memory, or crashed in native code."
+        out += [Line(row, p.style("bad", bold=True)) for row in wrap(head, width)]
+        out += [
+            Line(row, p.style("text")) for row in wrap(visible(cause, newline="\n"), width)[:12]
+        ]
+        log = desk.engine.log_tail(40) if desk.engine is not None else ""
+        told = [row for row in log.split("\n") if row.strip()][-8:]
+        if told:
+            out += [Line(), Line("last lines of engine.log", p.style("dim"))]
+            out += [
+                Line(part, p.style("faint"))
+                for row in told
+                for part in wrap(visible(row), width)[:2]
+            ]
+        kept = desk.state.checkpoint
+        saved = f"Everything up to step {desk.state.step} is recorded"
+        saved += (
+            f"; the last checkpoint is at step {kept.step}."
+            if kept
+            else "; there is no checkpoint yet."
+        )
+        out += [Line(), *(Line(row, p.style("text")) for row in wrap(saved, width))]
+        out.append(Line("Go on with:", p.style("dim")))
+        command = f"grpolab run --resume {desk.run_dir}"
+        out += [Line("  " + row, p.style("accent")) for row in wrap(command, width - 2)]
+        if desk.restartable:
+            told = f"or here: esc, then {desk.keymap.shown('rewind')} goes back to a checkpoint."
+            out.append(Line(told, p.style("dim")))
+        return out
+
+
+# --- leaving ---
+# Shown while the engine finishes its last step.
+
+
+class Leaving(Dialog[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,ctrl+q", "end", "end now", show=False),
+        Binding("ctrl+c", "end", "end now", show=False, priority=True),
+        Binding("escape", "nothing", show=False),
+    ]
+
+    def on_mount(self) -> None:
+        self.set_interval(0.25, self.again)
+
+    def title_text(self) -> str:
+        return "Leaving"
+
+    def keys_text(self) -> str:
+        return "q end at once"
+
+    def rows(self, width: int) -> list[Line]:
+        p = self.desk.palette
+        since = time.monotonic() - (self.desk.leaving or 0.0)
+        return [
+            Line("finishing the step and writing a checkpoint… ", p.style("text", bold=True)).add(
+                f"{since:.0f} s", p.style("dim")
+            ),
+            Line("Nothing is lost: the run can be resumed where it stops.", p.style("dim")),
+        ]
+
+    def action_nothing(self) -> None:
+        pass
+
+    def action_end(self) -> None:
+        if self.desk.engine is not None:
+            self.desk.engine.kill()
+        self.app.exit(0)
+
+
+# --- rewinding ---
+# Before the training goes back to a checkpoint: what will be undone, and what stays.
+
+
+def warning(desk: Desk, to: int) -> list[tuple[str, str]]:
+    """What a rewind does, as lines with their colours."""
+    lines = timeline.undone(desk.state, to)
+    place = f"the checkpoint of step {to}" if to else "the start"
+    out = [(f"The training goes back to {place}, and on from there.", "text")]
+    if desk.restartable:
+        told = "The engine starts again for it and waits there, paused: change what you like first."
+        out.append((told, "text"))
+    out.append(("Undone:" if lines else "Nothing that was done since is undone.", "warn"))
+    out += [(f"  ↶ {visible(line)}", "text") for line in lines]
+    if gone := [step for step in timeline.kept(desk, desk.state.step) if step > to]:
+        steps = ", ".join(map(str, gone))
+        out.append((f"  ↶ checkpoints of later steps: {steps}", "text"))
+    told = "The run file keeps all of it, marked as undone; a rerun leaves it out. The same prompts"
+    out.append((told + " and the same noise come again: only what you change now differs.", "dim"))
+    return out
+
+
+class Rewinding(Dialog[bool]):
+    """Gives True to go back."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "choose", "rewind", show=False),
+    ]
+
+    def __init__(self, desk: Desk, to: int) -> None:
+        super().__init__(desk)
+        self.to = to
+
+    def title_text(self) -> str:
+        return f"Rewind to step {self.to}"
+
+    def keys_text(self) -> str:
+        return "↵ rewind · esc stay"
+
+    def rows(self, width: int) -> list[Line]:
+        p = self.desk.palette
+        told = warning(self.desk, self.to)
+        return [Line(row, p.style(colour)) for text, colour in told for row in wrap(text, width)]
+
+    def action_choose(self) -> None:
+        self.dismiss(True)

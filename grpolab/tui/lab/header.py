@@ -1,0 +1,234 @@
+"""Two rows on top: what runs, how far, how fast; and what is paused, held, ended or just said."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+
+from grpolab.analysis import health
+from grpolab.tui.health import model as health_model
+from grpolab.tui.source import Playing
+from grpolab.tui.widgets.canvas import Canvas
+from grpolab.tui.widgets.layout import PANES, TITLES
+from grpolab.tui.widgets.text import Line, clip, clock, count, percent, visible
+
+BAR = 8
+"""Cells that the bar of the run has at the least, where anything can fold for it."""
+
+FOLDS = 4
+"""Ways to fold, each with the ones before: the badge's words, the device, the model, the speed."""
+
+
+class Header(Canvas):
+    watches = frozenset(
+        {
+            "run",
+            "phase",
+            "step",
+            "eval",
+            "switch",
+            "paused",
+            "continued",
+            "failed",
+            "end",
+            "select",
+            "clock",
+            "sampled",
+            "lane",
+            "resumed",
+            "model",
+            "refused",
+        }
+    )
+    period = 0.2
+
+    @property
+    def ground(self) -> str:
+        return "bar"
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        return [self._first(width), self._second(width)]
+
+    def _first(self, width: int) -> Line:
+        """Where the bar has no room, the rest folds: first what can be read elsewhere."""
+        p, s = self.desk.palette, self.desk.state
+        lane = self.desk.view.lane_state(s)
+        step = lane.last.step if lane and lane.last else s.step
+        middle = Line(f"step {step}/{s.steps} ", p.style("text", bold=True))
+        fold = 0
+        while True:
+            line, right = self._left(width, fold), self._right(width, fold)
+            cells = min(30, width - line.width - right.width - middle.width - 11)
+            if cells >= BAR or fold == FOLDS:
+                break
+            fold += 1
+        if cells >= 4 and s.steps:
+            done = round(cells * min(1.0, step / s.steps))
+            middle.add("━" * done, p.style("accent")).add("━" * (cells - done), p.style("line"))
+            middle.add(f" {percent(step / s.steps)}", p.style("dim"))
+        gap = max(2, (width - line.width - right.width - middle.width) // 2)
+        line.add(" " * gap).join(middle)
+        return line.to(width - right.width).join(right)
+
+    def _left(self, width: int, fold: int) -> Line:
+        """The run's name and what it is about; from the second fold on less of it."""
+        p, s = self.desk.palette, self.desk.state
+        line = Line(" ◆ ", p.style("accent")).add("grpolab ", p.style("text", bold=True))
+        name = visible(str(s.run.scenario.get("name", ""))) if s.run else self.desk.run_dir.name
+        wide = width >= 100
+        line.add(f" {clip(name, 28 if wide else 15)} ", p.style("text"))
+        if wide and s.run:
+            task = s.run.scenario.get("task")
+            parts = [
+                str(task.get("name", "")) if isinstance(task, dict) else "",
+                self._model() if fold < 3 else "",
+                s.run.device if fold < 2 else "",
+            ]
+            line.add("· " + " · ".join(visible(x) for x in parts if x), p.style("dim"))
+        return line
+
+    def _model(self) -> str:
+        m = self.desk.state.model
+        if m is None:
+            return ""
+        quantized = f" {m.quantize}" if m.quantize not in ("", "none") else ""
+        return f"{clip(m.name.rstrip('/').rpartition('/')[2], 20)} {count(m.parameters)}{quantized}"
+
+    def _right(self, width: int, fold: int) -> Line:
+        p, s = self.desk.palette, self.desk.state
+        lane = self.desk.view.lane_state(s)
+        right = self._ailing(width >= 110 and fold < 1)
+        if lane and lane.last and width >= 90 and fold < FOLDS:
+            speed = lane.last.metrics.get("tokens_per_second")
+            right.add(f"{count(speed)} tok/s  ", p.style("dim"))
+        source = self.desk.source
+        if isinstance(source, Playing):
+            told = f"{clock(source.clock)}/{clock(source.length)}"
+        else:
+            told = clock(s.time if self.desk.over else max(s.time, self.desk.waited))
+        return right.add(told + " ", p.style("text"))
+
+    def _ailing(self, words: bool) -> Line:
+        """How many things are wrong, with the sign of the worst; a click shows them."""
+        found = health.wrong(health_model.known(self.desk))
+        if not found:
+            return Line()
+        p, level = self.desk.palette, found[0].level
+        many = f"{len(found)} thing{'s' * (len(found) > 1)} wrong:" if words else len(found)
+        told = f" {health.SIGNS[level]} {many} {self.desk.keymap.shown('health')} "
+        style = p.style("ground", health_model.COLOURS[level], bold=True)
+        return Line().add(told, style, hit=("run", "health")).add("  ")
+
+    def _second(self, width: int) -> Line:
+        p, s, view = self.desk.palette, self.desk.state, self.desk.view
+        line = Line(" ")
+        lane = view.lane_state(s)
+        if lane:
+            glyph, colour = self.desk.lane_mark(lane.name)
+            if len(s.lanes) > 1:
+                told = f"{glyph} {clip(visible(lane.name), 12)} {self.desk.keymap.shown('lane')} "
+                line.add(told, p.style(colour), hit=("run", "lane"))
+            line.add(
+                f" {lane.algorithm.upper()} ",
+                p.style("ground", colour, bold=True),
+                hit=("run", "algorithm"),
+            )
+            line.add("  ")
+        for text, colour in self._chips():
+            line.add(f" {text} ", p.style("ground", colour, bold=True)).add(" ")
+        phase, right = Line() if self.desk.over else self._phase(), Line()
+        if lane and lane.evals:
+            e = lane.evals[-1]
+            right.add("held-out ", p.style("dim")).add(
+                percent(e.accuracy), p.style("good", bold=True)
+            )
+            if len(lane.evals) > 1:
+                change = 100 * (e.accuracy - lane.evals[0].accuracy)
+                right.add(f" {'▲' if change >= 0 else '▼'}{abs(change):.0f}", p.style("dim"))
+            if width >= 100:
+                right.add(f"  greedy {percent(e.greedy_accuracy)}", p.style("dim"))
+            right.add(" ")
+        notice, colour = self.desk.notice
+        if notice:  # what it lacks is taken from what can be read again a moment later
+            lacks = line.width + phase.width + right.width + cell_len(notice) + 4 - width
+            if lacks > 0:
+                lacks, right = lacks - right.width, Line()
+            phase = Line() if lacks > 0 else phase
+        line.join(phase)
+        if notice:
+            room = max(0, width - line.width - right.width - (4 if right.width else 3))
+            line.add("  " + clip(notice, room), p.style(colour))
+        return line.to(width - right.width).join(right)
+
+    def _chips(self) -> list[tuple[str, str]]:
+        """What must not be mistaken: the training's state and the view's, in words."""
+        d, s = self.desk, self.desk.state
+        chips = []
+        if d.starting:
+            chips.append(("ENGINE STARTS AGAIN…", "warn"))
+        elif s.failed:
+            chips.append(("✗ FAILED", "bad"))
+        elif s.ended and d.mode != "replay":
+            words = {"done": ("✓ RUN DONE", "good"), "interrupted": ("■ STOPPED", "warn")}
+            chips.append(words.get(s.ended.status, (f"■ {s.ended.status.upper()}", "bad")))
+        elif d.exit_code is not None:
+            chips.append(("✗ ENGINE GONE", "bad"))
+        elif d.leaving is not None:
+            chips.append(("FINISHING THE STEP…", "warn"))
+        elif s.paused and d.mode != "replay":
+            resting = s.phase is None or s.phase.phase in ("waiting", "stopping")
+            chips.append(("‖ TRAINING PAUSED" if resting else "ONE STEP, THEN PAUSED", "warn"))
+        elif d.pausing:
+            chips.append(("PAUSING AFTER THIS STEP…", "warn"))
+        source = d.source
+        if isinstance(source, Playing):
+            sign = (
+                "▶" if source.playing and not source.over else "‖" if not source.over else "■ END"
+            )
+            chips.append((f"REPLAY {sign} ×{source.speed:g}", "accent"))
+        elif d.mode == "watch":
+            chips.append(("WATCHING", "accent"))
+        if d.view.held is not None:
+            if d.rolling is None:
+                chips.append((f"VIEW HELD at step {d.view.held.step}", "heat"))
+            else:
+                chips.append((f"▶ VIEW at step {d.view.held.step}, {d.rolling:g}/s", "heat"))
+        if (mark := d.bookmarks.at(d.view.step(s), d.view.lane)) is not None:
+            chips.append((f"★ {clip(visible(mark.note), 24)}".rstrip(), "warn"))
+        return chips
+
+    def _phase(self) -> Line:
+        p, s = self.desk.palette, self.desk.state
+        if s.phase is None:
+            return Line("starting", p.style("dim"))
+        moving = not s.paused and s.phase.phase != "waiting"
+        if isinstance(self.desk.source, Playing):
+            moving = moving and self.desk.source.playing
+        sign = self.desk.spin if moving else "·"
+        line = Line(f"{sign} ", p.style("accent")).add(visible(s.phase.phase), p.style("text"))
+        lane = self.desk.view.lane_state(s)
+        newest = lane.rollout if lane else None
+        if s.phase.phase == "sampling" and newest is not None:
+            line.add(f" {newest.position}/{newest.max_tokens}", p.style("dim"))
+        elif s.phase.detail:
+            line.add(f" {clip(visible(s.phase.detail), 30)}", p.style("dim"))
+        return line
+
+
+class Tabs(Canvas):
+    """The panes by name, where not all are in sight."""
+
+    watches = frozenset({"select"})
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        p = self.desk.palette
+        line = Line(" ")
+        for i, name in enumerate(PANES, 1):
+            here = name == self.desk.current
+            style = p.style("ground", "accent", bold=True) if here else p.style("dim")
+            title = TITLES[name] if width >= 70 else TITLES[name][:5]
+            line.add(f" {i} {title} ", style, hit=("pane", name)).add(" ")
+        if self.desk.zoom:
+            told = f"{self.desk.keymap.shown('zoom')} share the screen "
+            if width - line.width > len(told):
+                line.to(width - len(told)).add(told, p.style("faint"), hit=("run", "zoom"))
+        return [line]

@@ -1,0 +1,84 @@
+"""What stands there until the first rollout begins: how far the start has come."""
+
+from __future__ import annotations
+
+from grpolab.tui.widgets.canvas import Canvas
+from grpolab.tui.widgets.text import Line, clip, count, visible
+
+LOGO = (
+    "┏━╸┏━┓┏━┓┏━┓╻  ┏━┓┏┓ ",
+    "┃╺┓┣┳┛┣━┛┃ ┃┃  ┣━┫┣┻┓",
+    "┗━┛╹┗╸╹  ┗━┛┗━╸╹ ╹┗━┛",
+)
+
+
+class Loading(Canvas):
+    watches = frozenset({"run", "phase", "model", "lane", "eval", "clock"})
+    period = 0.1
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        p = self.desk.palette
+        body = [Line(row, p.style("accent", bold=True)) for row in LOGO]
+        body += [
+            Line(),
+            Line("one language model, several algorithms, before your eyes", p.style("dim")),
+            Line(),
+        ]
+        body += self._stages()
+        body += [Line(), *self._hints()]
+        wide = max(line.width for line in body)
+        left = max(1, (width - wide) // 2)
+        top = max(0, (height - len(body)) // 2)
+        rows = [Line() for _ in range(top)]
+        return rows + [Line(" " * left).join(line) for line in body]
+
+    def _stages(self) -> list[Line]:
+        """What is through, what is under way, what is still to come."""
+        s = self.desk.state
+        lane = next(iter(s.lanes.values()), None)
+        replay = self.desk.mode == "replay"
+        model = ""
+        if s.model:
+            m = s.model
+            model = f"{clip(visible(m.name), 30)}, {count(m.parameters)} parameters, {m.dtype}"
+        stages = [
+            ("reading the run" if replay else "engine process", s.run is not None, ""),
+            ("model", s.model is not None, model),
+            ("lane", lane is not None, lane.algorithm.upper() if lane else ""),
+            ("first evaluation", bool(lane and lane.evals), ""),
+            ("first rollout", bool(lane and lane.rollouts), ""),
+        ]
+        p, out, under_way = self.desk.palette, [], True
+        for name, through, told in stages:
+            if through:
+                line = (
+                    Line("  ✓ ", p.style("good"))
+                    .cell(name, 20, p.style("text"))
+                    .add(told, p.style("dim"))
+                )
+            elif under_way:
+                under_way = False
+                sign = self.desk.spin
+                line = Line(f"  {sign} ", p.style("accent")).cell(
+                    name, 20, p.style("text", bold=True)
+                )
+                detail = s.phase.detail if s.phase else ""
+                line.add(clip(visible(detail), 30) + " " if detail else "", p.style("dim"))
+                line.add(f"{self.desk.waited:.1f} s", p.style("dim"))
+            else:
+                line = Line("  ○ ", p.style("faint")).cell(name, 20, p.style("faint"))
+            out.append(line)
+        return out
+
+    def _hints(self) -> list[Line]:
+        p, keymap = self.desk.palette, self.desk.keymap
+        line = Line("  ")
+        for name, word in (
+            ("algorithm", "switch the algorithm"),
+            ("pause", "pause"),
+            ("explain", "help"),
+        ):
+            line.add(keymap.shown(name), p.style("accent", bold=True)).add(
+                f" {word}   ", p.style("faint")
+            )
+        return [line]

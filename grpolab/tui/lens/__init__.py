@@ -1,0 +1,1 @@
+"""One rollout under every algorithm."""

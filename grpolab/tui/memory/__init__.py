@@ -1,0 +1,1 @@
+"""Memory by owner and phase over the steps, measured and predicted."""

@@ -1,1 +1,0 @@
-"""What the lab shows, one pane a file."""

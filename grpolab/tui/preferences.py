@@ -1,0 +1,86 @@
+"""How a person likes the screen, remembered from one session to the next.
+
+`grpolab/screen.json` under `$XDG_STATE_HOME` (`~/.local/state`). The environment wins over it:
+`GRPOLAB_THEME` dark, light or contrast; `GRPOLAB_LAYOUT` auto, all, two or page;
+`GRPOLAB_REDUCED_MOTION=1`; `GRPOLAB_SSH` 1 or 0, by default 1 in an SSH session; `GRPOLAB_TOUR=0`
+never offers the tour.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from grpolab.resources import recall, state_file
+from grpolab.tui.widgets.layout import LAYOUTS
+from grpolab.tui.widgets.palette import DARK, PALETTES, Palette
+
+if TYPE_CHECKING:
+    from grpolab.tui.context import Desk
+
+MOTIONS = {
+    "full": "full motion",
+    "reduced": "reduced motion: nothing moves by itself, fewer repaints",
+    "ssh": "sparing, for SSH: as few repaints as can be; keys answer at once as ever",
+}
+
+
+def remember(**changes: Any) -> None:
+    """Add to what is remembered. A folder that cannot be written is no reason to stop."""
+    path, known = state_file(), recall() | changes
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        fresh.replace(path)
+
+
+def palette_of(name: object) -> Palette | None:
+    """By its name, with or without `grpolab-` before it."""
+    return PALETTES.get(f"grpolab-{str(name).removeprefix('grpolab-')}")
+
+
+def furnish(desk: Desk, known: dict[str, Any]) -> None:
+    """Theme, layout and motion of a desk, from what is remembered and the environment."""
+    env = os.environ.get
+    desk.palette = palette_of(env("GRPOLAB_THEME")) or palette_of(known.get("theme")) or DARK
+    layout = env("GRPOLAB_LAYOUT") or known.get("layout")
+    desk.layout = str(layout) if layout in LAYOUTS else "auto"
+    move(desk, motion(known))
+
+
+def motion(known: dict[str, Any]) -> str:
+    """Which of MOTIONS to begin with."""
+    env, liked = os.environ.get, known.get("motion")
+    if env("GRPOLAB_SSH") == "1":
+        return "ssh"
+    if env("GRPOLAB_REDUCED_MOTION", "") not in ("", "0"):
+        return "reduced"
+    if env("GRPOLAB_SSH") != "0" and env("SSH_CONNECTION") and liked != "reduced":
+        return "ssh"
+    return liked if liked in ("full", "reduced") else "full"
+
+
+def move(desk: Desk, how: str) -> None:
+    desk.reduced_motion, desk.ssh = how == "reduced", how == "ssh"
+
+
+def next_motion(desk: Desk) -> str:
+    """The next of MOTIONS, in force from now on."""
+    now = "ssh" if desk.ssh else "reduced" if desk.reduced_motion else "full"
+    names = list(MOTIONS)
+    how = names[(names.index(now) + 1) % len(names)]
+    move(desk, how)
+    return how
+
+
+def next_theme(palette: Palette) -> str:
+    names = list(PALETTES)
+    return names[(names.index(palette.name) + 1) % len(names)]
+
+
+def offers_tour(known: dict[str, Any]) -> bool:
+    """Whether this person has never been offered it."""
+    return os.environ.get("GRPOLAB_TOUR") != "0" and not known.get("tour")

@@ -1,0 +1,1 @@
+"""Search through all recorded answers."""

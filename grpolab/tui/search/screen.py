@@ -1,0 +1,421 @@
+"""Search over all answers of the run, read from its file; Enter takes the lab to one of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from textual.app import ComposeResult
+from textual.widgets import Input
+from textual.worker import get_current_worker
+
+from grpolab.record import events as ev
+from grpolab.record.index import RunLog
+from grpolab.record.lane_state import RolloutView
+from grpolab.record.search import ORDERS, Found, Results, Wanted, search
+from grpolab.record.seek import Recall
+from grpolab.tui.context import Desk
+from grpolab.tui.group import model as group_model
+from grpolab.tui.group.model import Group
+from grpolab.tui.lab.header import Header
+from grpolab.tui.search.model import Finding, cycle, in_a_process
+from grpolab.tui.search.view import AnswersFilter, AnswersList, AnswersPreview
+from grpolab.tui.widgets.canvas import Body
+from grpolab.tui.widgets.layout import Box
+from grpolab.tui.widgets.overlay import Keys, Part, Sheet, bindings
+
+# --- answers_keys ---
+# What the keys of the search do: the list, the answer, and the filter that is typed.
+
+PAUSE = 0.25
+"""Seconds after the last key before a search begins."""
+
+HINTS = {
+    "text": "words that an answer contains; ↵ done",
+    "reward": "1, 0.5..1, >=1, <0; ↵ done",
+    "steps": "100-200, 300.., <50; ↵ done",
+}
+
+
+class AnswersKeys(Sheet):
+    """These actions, apart from the search that they steer."""
+
+    finding: Finding
+    rows: list[Found]
+    entry: Input
+    editing: str
+    _typing = 0  # how many changes were typed
+    _searched = 0  # of which the last is searched for
+
+    if TYPE_CHECKING:
+
+        @property
+        def found(self) -> Found | None: ...
+        def start(self) -> None: ...
+        def preview(self) -> None: ...
+        def group_here(self) -> Group | None: ...
+        def reopened(self, desk: Any) -> Any: ...
+
+    # the list
+
+    def _go(self, at: int) -> None:
+        if self.rows:
+            self.finding.at = max(0, min(len(self.rows) - 1, at))
+            self.parts[2].top = 0
+            self.preview()
+        self.again()
+
+    def scrolled(self) -> Part[Any] | None:
+        return self.parts[2]
+
+    def action_row_next(self) -> None:
+        self._go(self.finding.at + 1)
+
+    def action_row_previous(self) -> None:
+        self._go(self.finding.at - 1)
+
+    def action_answers_jump(self) -> None:
+        self._go(self.finding.at + 10)
+
+    def action_answers_back(self) -> None:
+        self._go(self.finding.at - 10)
+
+    def action_answers_first(self) -> None:
+        self._go(0)
+
+    def action_answers_last(self) -> None:
+        self._go(len(self.rows) - 1)
+
+    def action_answers_go(self) -> None:
+        found = self.found
+        if found is None:
+            self._nothing()
+        else:
+            prompt, answer = found.place
+            self.lab.visit(
+                found.lane, found.step, prompt, answer, pane="rollouts", name="the search",
+                screens=(self.reopened,),
+            )  # fmt: skip
+
+    def _chosen(self) -> Group | None:
+        """The group of the answer that is chosen; without one, what to do is said."""
+        if self.found is None:
+            self._nothing()
+        return self.group_here()
+
+    def _nothing(self) -> None:
+        self.desk.say(self.nothing(), "warn")
+        self.again()
+
+    def nothing(self) -> str:
+        """Why there is no answer to choose, and what leads to one."""
+        f = self.finding
+        if f.running:
+            return "nothing is found yet: wait, or change the filter"
+        if f.problem:
+            return f"nothing was searched: {self._key('answers_clear')} clears the filter"
+        if f.narrow:
+            return f"no answer is like that: {self._key('answers_clear')} clears the filter"
+        return f"no answer is graded yet: {self._key('answers_again')} searches again"
+
+    def _key(self, action: str) -> str:
+        return self.desk.keymap.shown(next(a for a in self.actions if a.name == action))
+
+    def action_read(self) -> None:
+        group = self._chosen()
+        if group is not None:
+            from grpolab.tui.group.reader import Reader
+
+            self.app.push_screen(Reader(self.desk, group, above=(self.reopened,)))
+
+    def action_group(self) -> None:
+        group = self._chosen()
+        if group is not None:
+            from grpolab.tui.group.screen import GroupScreen
+
+            self.app.push_screen(GroupScreen(self.desk, group, above=(self.reopened,)))
+
+    def action_answer_copy(self) -> None:
+        group = self._chosen()
+        if group is not None:
+            group_model.copy(self.app, self.desk, group)
+            self.again()
+
+    def action_answer_save(self) -> None:
+        group = self._chosen()
+        if group is not None:
+            group_model.save(self.desk, group)
+            self.again()
+
+    def action_answers_again(self) -> None:
+        self.start()
+
+    # the filter
+
+    def action_answers_text(self) -> None:
+        self._edit("text")
+
+    def action_answers_reward(self) -> None:
+        self._edit("reward")
+
+    def action_answers_steps(self) -> None:
+        self._edit("steps")
+
+    def action_answers_regex(self) -> None:
+        self.finding.regex = not self.finding.regex
+        self.start()
+
+    def action_answers_verdict(self) -> None:
+        self._cycle("verdict", ["any", "right", "wrong"])
+
+    def action_answers_ended(self) -> None:
+        self._cycle("ended", ["any", "finished", "cut"])
+
+    def action_answers_order(self) -> None:
+        self._cycle("order", list(ORDERS))
+
+    def action_answers_lane(self) -> None:
+        self._cycle("lane", ["any", *self.desk.state.lanes])
+
+    def action_answers_level(self) -> None:
+        levels = set(self.finding.levels)
+        for lane in self.desk.state.lanes.values():
+            for rollout in lane.rollouts.values():
+                levels.update(x for x in rollout.difficulty if x)
+        self._cycle("level", ["any", *sorted(levels)])
+
+    def action_answers_clear(self) -> None:
+        fresh = Finding(order=self.finding.order, levels=self.finding.levels)
+        self.finding = self.desk.finding = fresh
+        self.start()
+
+    def _cycle(self, name: str, choices: list[str]) -> None:
+        setattr(self.finding, name, cycle(getattr(self.finding, name), choices))
+        self.start()
+
+    def _edit(self, name: str) -> None:
+        """Type a field of the filter."""
+        self.editing = name
+        self.entry.placeholder = f"{name}: {HINTS[name]}"
+        with self.entry.prevent(Input.Changed):
+            self.entry.value = str(getattr(self.finding, name))
+        self.entry.display = True
+        self.again()
+        self.entry.focus()
+
+    def _typed(self) -> None:
+        """The field is done."""
+        self.editing, self.entry.display = "", False
+        self.set_focus(None)
+        self.again()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if self.editing and getattr(self.finding, self.editing) != event.value:
+            setattr(self.finding, self.editing, event.value)
+            self._typing += 1
+            self.set_timer(PAUSE, partial(self._rested, self._typing))
+
+    def _rested(self, typing: int) -> None:
+        if typing == self._typing != self._searched and self.is_mounted:
+            self._searched = typing
+            self.start()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        waiting = self._typing != self._searched
+        self._typed()
+        if waiting:
+            self._rested(self._typing)
+
+    def action_close(self) -> None:
+        if self.editing:
+            self._typed()
+        else:
+            super().action_close()
+
+    def clicked(self, what: str, value: Any) -> None:
+        if what != "found":
+            return
+        if value == self.finding.at:
+            self.action_answers_go()
+        else:
+            self._go(int(value))
+
+
+class AnswersScreen(AnswersKeys):
+    BINDINGS = bindings("answers")
+    AUTO_FOCUS = ""
+    key = "answers"
+    heading = "Search all answers"
+    mouse = "click a field of the filter, an answer, once more to go there; a key below"
+    explains = (
+        "Every answer that was graded in this run, also those of steps that the lab has "
+        "forgotten: they are read from the run file, the newest first, and shown as they are "
+        "found.\n"
+        "Each field of the filter has its key. text: anywhere in an answer, capitals or not; as a "
+        "regular expression if the pattern says so. reward and steps take 1, 0.5..1, >=1, <0, "
+        "300.. and the like. difficulty is the prompt's. end: whether the answer came to its end "
+        "or was cut at the token limit.\n"
+        "● right   ○ wrong   ✂ cut. What matched is underlined.\n"
+        "Enter holds the lab's view at the answer's step; Esc leads from there back to here."
+    )
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.finding = desk.finding = desk.finding or Finding()
+        self.rows: list[Found] = []
+        self.rollout: RolloutView | None = None  # of the selected answer
+        self.editing = ""  # the field that is typed
+        self.newer = 0  # steps graded since the search
+        self.part = "list"
+        self.filter = AnswersFilter(self, id="filter")
+        self.parts = (
+            self.filter, AnswersList(self, id="list"), AnswersPreview(self, id="preview"),
+        )  # fmt: skip
+
+    def compose(self) -> ComposeResult:
+        self.entry = Input(id="entry", compact=True)
+        self.entry.display = False
+        body = Body(*self.parts, self.entry)
+        self.place(body, self.app.size.width, self.app.size.height)
+        yield from (Header(self.desk), body, Keys(self))
+
+    def opened(self) -> None:
+        if self.finding.results.done:
+            self._show()
+        else:
+            self.start(self.finding.at)
+
+    def boxes(self, width: int, height: int) -> dict[str, Box]:
+        top = min(len(self.filter.fields(max(1, width - 4))) + 3, max(4, height // 3))
+        typed = 1 if self.editing else 0
+        out = {"filter": Box(0, 0, width, top)}
+        if typed:
+            out["entry"] = Box(0, top, width, 1)
+        y = top + typed
+        if width >= 120:
+            left = round(width * 0.56)
+            out["list"] = Box(0, y, left, height - y)
+            out["preview"] = Box(left, y, width - left, height - y)
+        else:
+            low = max(4, (height - y) * 2 // 5)
+            out["list"] = Box(0, y, width, height - y - low)
+            out["preview"] = Box(0, height - low, width, low)
+        return out
+
+    # searching
+
+    def start(self, at: int = 0) -> None:
+        """Begin anew with what the filter says now; `at`: which of what is found to go to."""
+        f = self.finding
+        f.problem, f.at, self.newer = "", at, 0
+        f.results = results = Results(f.order)
+        self.rows, self.rollout = [], None
+        try:
+            wanted = f.wanted()
+        except ValueError as error:
+            f.problem, f.running = str(error), False
+            self.again()
+            return
+        past = self.desk.source.past
+        if past is None:
+            f.problem, f.running = "the run has no file yet", False
+            self.again()
+            return
+        f.running = True
+        if wanted.regex:
+            work = self._process(past.log, wanted, results)
+            self.run_worker(work, group="search", exclusive=True)
+        else:
+            work = partial(self._thread, past.log, wanted, results)
+            self.run_worker(work, thread=True, group="search", exclusive=True)
+        self.again()
+
+    def _thread(self, log: RunLog, wanted: Wanted, results: Results) -> None:
+        worker = get_current_worker()
+
+        def stop() -> bool:
+            return worker.is_cancelled or self.finding.results is not results
+
+        problem = ""
+        try:
+            search(log, wanted, results, stop, rest=1.0 if self.desk.commands else 0.3)
+        except OSError as error:
+            problem = f"the run file cannot be read: {error}"
+        if not stop():
+            self.app.call_from_thread(self._ended, results, problem)
+
+    async def _process(self, log: RunLog, wanted: Wanted, results: Results) -> None:
+        try:
+            await in_a_process(log.path, wanted, results)
+        except ValueError as error:
+            self._ended(results, str(error))
+        else:
+            self._ended(results, "")
+
+    def _ended(self, results: Results, problem: str) -> None:
+        if results is self.finding.results:
+            self.finding.running, self.finding.problem = False, problem
+            self._show()
+
+    def _show(self) -> None:
+        """What was found until now."""
+        here, before = self.found, self.finding.at
+        self.rows = self.finding.rows()
+        if here is not None and before and here in self.rows:  # what is found later may stand above
+            self.finding.at = self.rows.index(here)
+        if self.found != here or self.rollout is None:
+            self.preview()
+        self.again()
+
+    def news(self, events: list[ev.Event]) -> None:
+        if self.finding.running:
+            self._show()
+        self.newer += sum(isinstance(e, ev.Graded) for e in events)
+        self.touch(self.parts[0])
+
+    async def left(self) -> None:
+        self.finding.running = False
+
+    # the selected one
+
+    @property
+    def found(self) -> Found | None:
+        return self.rows[min(self.finding.at, len(self.rows) - 1)] if self.rows else None
+
+    def preview(self) -> None:
+        self.rollout, found = None, self.found
+        if found is None:
+            return
+        lane = self.desk.state.lanes.get(found.lane)
+        known = lane.rollouts.get(found.step) if lane else None
+        if known is not None and known.graded is not None:
+            self.rollout = known
+            return
+        if (past := self.desk.source.past) is not None:
+            work = partial(self._load, past, found)
+            self.run_worker(work, thread=True, group="preview", exclusive=True)
+
+    def _load(self, past: Recall, found: Found) -> None:
+        worker = get_current_worker()
+        rollout = past.answers(found.lane, found.step)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._loaded, found, rollout)
+
+    def _loaded(self, found: Found, rollout: RolloutView | None) -> None:
+        if found == self.found:
+            self.rollout = rollout
+            self.again()
+
+    def group_here(self) -> Group | None:
+        found, r = self.found, self.rollout
+        if found is None or r is None:
+            return None
+        prompt, answer = found.place
+        return Group(found.lane, r, prompt, answer)
+
+    def on_screen_resume(self) -> None:
+        self.again()
+
+    def reopened(self, desk: Desk) -> AnswersScreen:
+        """The screen again, as it is now."""
+        return AnswersScreen(desk)

@@ -1,0 +1,1 @@
+"""Settings of the lane and the lab, changed while it learns."""

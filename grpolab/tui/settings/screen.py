@@ -1,0 +1,217 @@
+"""All settings of the lane in view and of the run, section by section: now, by default, since the
+start; what is typed is checked before it is sent, and holds from the next step on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.widgets import Input
+
+from grpolab.record import events as ev
+from grpolab.tui.algorithm_cards import word
+from grpolab.tui.context import Desk
+from grpolab.tui.lab.rollouts import window
+from grpolab.tui.settings import model as settings_model
+from grpolab.tui.settings.model import Row
+from grpolab.tui.widgets.canvas import Canvas
+from grpolab.tui.widgets.chooser import Chooser
+from grpolab.tui.widgets.dialog import Card
+from grpolab.tui.widgets.text import Line, clip, visible, wrap
+
+NAME, VALUE = 27, 18
+
+READ_ONLY = {
+    "replay": "a replay computes nothing: settings are as recorded",
+    "watch": "watching only: whoever runs this can change it",
+    "live": "the engine has ended: nothing can be changed any more",
+}
+
+
+class SettingDialog(Chooser[None]):
+    """Tells `send` each change, as (key, value, for all lanes); stays open."""
+
+    AUTO_FOCUS = ""  # not the field: it would swallow what is typed into the filter
+
+    def __init__(self, desk: Desk, send: Callable[[str, Any], object]) -> None:
+        super().__init__(desk)
+        self.send = send
+        self.canvases: list[Canvas] = []
+        self.problem, self.told = "", ""
+        self._read()
+
+    def _read(self) -> None:
+        lane = self.desk.view.lane_state(self.desk.state)
+        self.algorithm, self.lane = (lane.algorithm, lane.name) if lane else ("", "")
+        self.found = {row.name: row for row in settings_model.rows(self.desk.state, lane)}
+
+    def compose(self) -> ComposeResult:
+        yield Card(self)
+        entry = Input(id="value", compact=True)
+        entry.display = False
+        entry.cursor_blink = not (self.desk.reduced_motion or self.desk.ssh)
+        yield entry
+
+    def on_mount(self) -> None:
+        from grpolab.tui.lab.screen import LabScreen
+
+        lab = next(s for s in self.app.screen_stack if isinstance(s, LabScreen))
+        lab.guests.append(self)
+
+    def on_unmount(self) -> None:
+        from grpolab.tui.lab.screen import LabScreen
+
+        for screen in self.app.screen_stack:
+            if isinstance(screen, LabScreen):
+                screen.guests = [g for g in screen.guests if g is not self]
+
+    def news(self, events: list[ev.Event]) -> None:
+        for event in events:
+            if isinstance(event, ev.Refused) and event.command.get("do") == "set":
+                self.problem, self.told = f"refused: {event.reason}", ""
+            elif isinstance(event, ev.SettingChanged):
+                self.told = f"{event.key} is {word(event.after)} from the next step on"
+        telling = (ev.SettingChanged, ev.Switched, ev.Refused, ev.Resumed, ev.LaneOpened)
+        if any(isinstance(e, telling) for e in events):
+            self._read()
+            self.again()
+
+    def title_text(self) -> str:
+        lane = f" of lane {visible(self.lane)}" if len(self.desk.state.lanes) > 1 else ""
+        return f"Settings of {self.algorithm.upper()}{lane} and of the run"
+
+    def keys_text(self) -> str:
+        if self.editing:
+            return "↵ send · esc back"
+        return "↑↓ choose · ↵ change · esc close" if self.desk.commands else "↑↓ choose · esc close"
+
+    @property
+    def entry_field(self) -> Input:
+        return self.query_one("#value", Input)
+
+    @property
+    def editing(self) -> bool:
+        return self.is_mounted and bool(self.entry_field.display)
+
+    def names(self) -> list[str]:
+        return list(self.found)
+
+    def typing(self, char: str) -> bool:
+        return not self.editing and super().typing(char)
+
+    def rows(self, width: int) -> list[Line]:
+        """The list with a heading over each section, and more about the chosen row."""
+        p, left, here = self.desk.palette, self.left, self.name_here
+        more = self.about(here, width) if here is not None else []
+        listed: list[Line] = []
+        section, at = "", 0
+        for i, name in enumerate(left):
+            if not self.typed and self.found[name].section != section:
+                section = self.found[name].section
+                head = Line(f"  {visible(section)} ", p.style("accent", bold=True))
+                listed.append(head.add("─" * max(0, width - head.width), p.style("line")))
+            at = len(listed) if name == here else at
+            line = self.entry(name, name == here, width).to(width).whole(("choose", i), width)
+            listed.append(line.on(p.style("", "raised")) if name == here else line)
+        room = self.app.size.height * 9 // 10 - 6 - len(more)  # as high as a card may be
+        tall = max(self.least, room)
+        out = [self._filter(len(left), width), self._heads(width)]
+        out += [listed[i] for i in window(len(listed), at, tall)]
+        out += [Line() for _ in range(2 + tall - len(out))]  # the card keeps its height
+        return out + more
+
+    def _heads(self, width: int) -> Line:
+        faint = self.desk.palette.style("faint")
+        line = Line("  ").cell("setting", NAME, faint).cell("now", VALUE, faint)
+        return line.cell("at the start", 14, faint).add("✎ not the default", faint)
+
+    def entry(self, name: str, here: bool, width: int) -> Line:
+        p, row = self.desk.palette, self.found[name]
+        line = Line("▸" if here else " ", p.style("accent"))
+        mark = "·" if row.fixed else "✎" if row.value != row.setting.default else " "
+        line.add(mark, p.style("faint" if row.fixed else "warn"))
+        line.cell(visible(name), NAME, p.style("dim" if row.fixed else "text", bold=here))
+        colour = "warn" if row.changed else "accent" if here else "text"
+        line.cell(visible(word(row.value)), VALUE, p.style("dim" if row.fixed else colour))
+        line.cell(f"was {visible(word(row.start))}" if row.changed else "", 14, p.style("warn"))
+        about = row.fixed or row.setting.description
+        return line.add(clip(about, max(0, width - line.width)), p.style("dim"))
+
+    def about(self, name: str, width: int) -> list[Line]:
+        p, row = self.desk.palette, self.found[name]
+        s = row.setting
+        told = [("", "dim")]
+        if row.fixed:
+            told.append((f"{name} is settled when a run starts: {row.fixed}.", "text"))
+        else:
+            told.append((s.description, "text"))
+            told.append((f"takes {s.kind}; by default {word(s.default)}", "dim"))
+        for change in row.changes[-3:]:
+            step = f"after step {change.step}" if change.step else "before the first step"
+            was = f"{word(change.before)} → {word(change.after)}"
+            told.append((visible(f"✎ {was} {step}, by {change.origin}"), "warn"))
+        if not self.desk.commands:
+            told.append((READ_ONLY[self.desk.mode], "dim"))
+        told += [(visible(self.problem), "bad"), (visible(self.told), "good")]
+        first, *rest = told
+        rows = [(row, colour) for text, colour in rest if text for row in wrap(text, width)]
+        return [Line(first[0]), *(Line(row, p.style(colour)) for row, colour in rows)]
+
+    def chosen(self) -> None:
+        self.problem = self.told = ""
+
+    def action_move(self, by: int) -> None:
+        if not self.editing:
+            super().action_move(by)
+
+    def action_erase(self) -> None:
+        if not self.editing:
+            super().action_erase()
+
+    def action_choose(self) -> None:
+        if self.name_here is None or self.editing:
+            return
+        row = self.found[self.name_here]
+        self.problem = self.told = ""
+        if self.desk.commands and not row.fixed:
+            self.entry_field.display = True
+            self.entry_field.value = word(row.value)
+            self.entry_field.focus()
+        elif self.desk.commands:
+            self.problem = "this cannot change while it runs"
+        self.again()
+
+    def _leave_field(self) -> None:
+        self.entry_field.display = False
+        self.problem = ""
+        self.set_focus(None)
+        self.again()
+
+    def action_close(self) -> None:
+        if self.editing:
+            self._leave_field()
+        else:
+            super().action_close()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if self.name_here is None:
+            return
+        row: Row = self.found[self.name_here]
+        run = self.desk.state.run
+        task = str(run.scenario.get("task", {}).get("name", "")) if run else ""
+        beside = list(self.found.values())
+        try:
+            value = settings_model.parse(self.algorithm, row, event.value.strip(), beside, task)
+        except ValueError as error:
+            self.problem = f"{row.name}: {visible(str(error))}"
+            self.again()
+        else:
+            self._leave_field()
+            if self.send(row.name, value):
+                self.told = f"{row.name} = {word(value)}: asked for, from the next step on…"
+            self.again()
+
+    def clicked(self, what: str, value: Any) -> None:
+        if not self.editing:
+            super().clicked(what, value)

@@ -1,0 +1,1 @@
+"""One step in slow motion: from prompts to the update."""

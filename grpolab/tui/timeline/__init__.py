@@ -1,0 +1,1 @@
+"""The timeline: switches, checkpoints, warnings and bookmarks of a run."""

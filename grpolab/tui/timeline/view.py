@@ -1,0 +1,124 @@
+"""The boxes of the time screen: the run as a line with its marks, the list, and what can be done
+from the chosen moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpolab.tui.lab.rollouts import window
+from grpolab.tui.timeline.model import KINDS, Moment, can_resume
+from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.text import Line, visible, wrap
+
+if TYPE_CHECKING:
+    from grpolab.tui.timeline.screen import TimeScreen
+
+NONE_YET = (
+    "Nothing happened yet that is worth a mark. A bookmark, a checkpoint, a switch of the "
+    "algorithm and a changed setting appear here."
+)
+
+
+class Moments(Part["TimeScreen"]):
+    title = "Moments of this run"
+
+    def info(self) -> tuple[str, str]:
+        found = self.sheet.found
+        return f"{len(found)} · view at step {self.sheet.view_step}", ""
+
+    def content(self, width: int, height: int) -> list[Line]:
+        sheet: TimeScreen = self.sheet
+        p, found, at = self.desk.palette, sheet.found, sheet.at
+        out = [*self._strip(width), Line()]
+        digits = max(4, len(str(found[-1].step)))
+        for i in window(len(found), at, max(1, height - len(out))):
+            m = found[i]
+            glyph, colour = KINDS[m.kind]
+            line = Line("▸ " if i == at else "  ", p.style("accent"))
+            line.cell(str(m.step), digits, p.style("text", bold=i == at), right=True).add("  ")
+            line.cell(glyph, 3, p.style(colour))
+            line.cell(m.kind, 12, p.style("dim"))
+            line.cell(visible(m.text), max(0, width - line.width), p.style("text"))
+            line.to(width).whole(("moment", i), width)
+            out.append(line.on(p.style("", "raised")) if i == at else line)
+        return out
+
+    def _strip(self, width: int) -> list[Line]:
+        """The run from left to right: its marks, and where the view stands."""
+        p, s = self.desk.palette, self.sheet
+        total = max(1, s.length)
+        room = max(1, width - 1)
+
+        def column(step: int) -> int:
+            return min(room - 1, round((room - 1) * step / total))
+
+        marks: dict[int, tuple[str, str]] = {}
+        order = list(KINDS)
+        for m in sorted(s.found, key=lambda m: -order.index(m.kind)):  # a bookmark over all others
+            if m.kind not in ("start", "now"):
+                marks[column(m.step)] = KINDS[m.kind]
+        above = Line()
+        for x in range(room):
+            glyph, colour = marks.get(x, (" ", "dim"))
+            hit = ("step", round(total * x / max(1, room - 1)))
+            above.add(glyph, p.style(colour), hit=hit)
+        done, here = column(s.done), column(s.view_step)
+        below = Line()
+        for x in range(room):
+            sign = "▲" if x == here else "━" if x <= done else "┄"
+            colour = "accent" if x == here else "text" if x <= done else "faint"
+            hit = ("step", round(total * x / max(1, room - 1)))
+            below.add(sign, p.style(colour, bold=x == here), hit=hit)
+        return [above, below]
+
+
+class About(Part["TimeScreen"]):
+    title = "From here"
+
+    def content(self, width: int, height: int) -> list[Line]:
+        p, s, key = self.desk.palette, self.sheet, self.desk.keymap.shown
+        m = s.chosen
+        out = [Line(row, p.style("text")) for row in wrap(visible(m.text), width)]
+        for keys, text in self._ways(m):
+            for i, row in enumerate(wrap(text, max(8, width - 5))):
+                head = Line().cell(key(keys) if i == 0 and keys else "", 5, p.style("accent"))
+                out.append(head.add(row, p.style("dim")))
+        if len(s.found) <= 2:
+            out += [Line(), *(Line(row, p.style("faint")) for row in wrap(NONE_YET, width))]
+        return out
+
+    def _ways(self, m: Moment) -> list[tuple[str, str]]:
+        out = [("time_go", f"look at step {m.step}" if m.step else "look at the first step")]
+        if m.kind == "bookmark":
+            out.append(("bookmark", "change its note"))
+            out.append(("time_delete", "remove the bookmark"))
+        else:
+            out.append(("bookmark", f"bookmark step {m.step}, with a note"))
+        if self.desk.mode != "live":
+            return [*out, ("", self._elsewhere(m))]
+        if not (self.desk.commands or self.desk.restartable):
+            ended = "the engine has ended" if not self.desk.starting else "the engine starts again"
+            return [*out, ("", f"{ended}: no rewind, no fork")]
+        if not self.desk.commands and m.kind == "now":
+            return [*out, ("", "the engine has ended: choose a checkpoint ◇ or the start")]
+        if m.kept:
+            place = f"step {m.step}" if m.step else "the start"
+            out.append(("rewind", f"rewind the training to {place} and go on"))
+            out.append(("fork", f"rewind to {place} and fork the lane there"))
+        elif m.kind == "now":
+            out.append(("fork", "fork the lane here: a copy that goes on under another algorithm"))
+        else:
+            out.append(("", "to rewind or fork, choose a checkpoint ◇, the start, or ▶ now"))
+        return out
+
+    def _elsewhere(self, m: Moment) -> str:
+        """Where nothing can be asked of an engine: how the training is gone on with from here."""
+        run = self.desk.run_dir
+        if self.desk.mode == "watch" and self.desk.state.ended is None:
+            return "no rewind and no fork: whoever runs this training can go back"
+        if not can_resume(run):
+            return "no rewind and no fork: this is a recording without checkpoints"
+        command = f"grpolab run --resume {run} --from {m.step}"
+        if m.kept:
+            return f"nothing is computed here; to train on from this step: {command}"
+        return "nothing is computed here; a checkpoint ◇ tells how to train on from it"

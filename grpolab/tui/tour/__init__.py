@@ -1,0 +1,1 @@
+"""The guided tour for a first visit."""

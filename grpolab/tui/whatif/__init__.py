@@ -1,0 +1,1 @@
+"""What if: the same rollout under changed settings."""

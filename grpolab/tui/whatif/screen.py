@@ -1,0 +1,433 @@
+"""What if: the lens's rollout under changed settings, scored again at every change. Nothing is
+learned from it; the change can be applied to a live lane.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from textual.worker import Worker, WorkerError
+
+from grpolab.record import events as ev
+from grpolab.record.lane_state import RolloutView
+from grpolab.tui import algorithm_cards
+from grpolab.tui.algorithm_cards import word
+from grpolab.tui.context import Desk
+from grpolab.tui.keys import Action
+from grpolab.tui.lens.model import Lens
+from grpolab.tui.settings import model as settings_model
+from grpolab.tui.whatif import model as whatif_model
+from grpolab.tui.whatif.model import Basis, Plan, Scorer
+from grpolab.tui.whatif.view import Answers, Knob, Knobs, Outcome, Pushes, knobs
+from grpolab.tui.widgets.layout import Box
+from grpolab.tui.widgets.overlay import Sheet, bindings
+
+if TYPE_CHECKING:
+    from grpolab.tui.app import LabApp
+
+
+# --- whatif_keys ---
+# What the keys and clicks of the what-if do.
+
+PAGES = ("outcome", "answers", "pushes")
+
+
+class WhatIfKeys:
+    """The actions, apart from the screen that they act on."""
+
+    if TYPE_CHECKING:
+        desk: Desk
+        app: LabApp
+        lens: Lens
+        basis: Basis
+        plan: Plan
+        at: str
+        group: int
+        answer: int
+        token: int
+        part: str
+        page: str
+        problem: str
+
+        @property
+        def knobs(self) -> list[Knob]: ...
+        @property
+        def knob(self) -> Knob: ...
+        def change(self, plan: Plan) -> None: ...
+        def now(self) -> Plan: ...
+        def send(self, command: dict[str, Any]) -> bool: ...
+        def again(self) -> None: ...
+        def relayout(self) -> None: ...
+
+    # what is changed
+
+    def action_row_next(self) -> None:
+        self._row(1)
+
+    def action_row_previous(self) -> None:
+        self._row(-1)
+
+    def _row(self, by: int) -> None:
+        names = [k.key for k in self.knobs]
+        self.at = names[(names.index(self.knob.key) + by) % len(names)]
+        self.again()
+
+    def action_whatif_turn(self) -> None:
+        self._turn(1)
+
+    def action_whatif_turn_back(self) -> None:
+        self._turn(-1)
+
+    def _turn(self, by: int) -> None:
+        knob = self.knob
+        value = whatif_model.turned(knob.kind, knob.value, by, knob.usual)
+        if value is None:
+            return
+        try:
+            self.take(knob, self.read(knob, word(value)))
+        except ValueError as error:
+            self.desk.say(f"{knob.label}: {error}", "warn")
+            self.again()
+
+    def read(self, knob: Knob, text: str) -> Any:
+        """What was typed for a knob. Raises ValueError with one line."""
+        if knob.section == "setting":
+            beside = {k: v for k, v in self.plan.settings.items() if k != knob.key}
+            return algorithm_cards.parse_setting(self.plan.algorithm, knob.key, text, beside)
+        if knob.section == "answers":
+            most = self.basis.plan.answers
+            if not text.isdecimal() or not 1 <= int(text) <= most:
+                raise ValueError(f"1 to {most}: the rollout has no more answers to a prompt")
+            return int(text)
+        if knob.section == "weight":
+            try:
+                value = float(text)
+            except ValueError:
+                value = float("nan")
+            if not abs(value) < 1e6:
+                raise ValueError("a number")
+            return value
+        known = list(algorithm_cards.cards()) if knob.section == "algorithm" else self._presets()
+        if text not in known:
+            raise ValueError(f"one of {', '.join(known)}")
+        return text
+
+    def _presets(self) -> list[str]:
+        return list(algorithm_cards.cards()[self.plan.algorithm].presets)
+
+    def take(self, knob: Knob, value: Any) -> None:
+        plan, card = self.plan, algorithm_cards.cards().get(self.plan.algorithm)
+        if knob.section == "algorithm":
+            plan = self._own(value) or plan.under(algorithm_cards.cards()[value], "paper")
+        elif knob.section == "preset" and card is not None:
+            plan = plan.under(card, value)
+        elif knob.section == "answers":
+            plan = replace(plan, answers=value)
+        elif knob.section == "weight":
+            plan = replace(plan, weights=plan.weights | {knob.key.removeprefix("weight "): value})
+        else:
+            plan = plan.setting(knob.key, value)
+        self.change(plan)
+
+    def _own(self, name: str) -> Plan | None:
+        """Back at the lane's own algorithm, its settings are those in force."""
+        base = self.basis.plan
+        if name != base.algorithm:
+            return None
+        return replace(base, answers=self.plan.answers, weights=self.plan.weights)
+
+    def action_whatif_type(self) -> None:
+        knob = self.knob
+        if knob.section == "algorithm":
+            from grpolab.tui.lab.dialogs.picker import Picker
+
+            def picked(section: dict[str, Any] | None) -> None:
+                if section:
+                    card = algorithm_cards.cards()[section["name"]]
+                    self.change(self.plan.under(card, section.get("preset", "paper")))
+
+            self.app.push_screen(Picker(self.desk, "What if it were"), picked)
+            return
+        from grpolab.tui.widgets.dialog import Asking
+
+        def typed(found: tuple[Any] | None) -> None:
+            if found is not None:
+                self.take(knob, found[0])
+
+        about = f"{knob.about}\ntakes {knob.kind}; in force: {knob.shown_before}"
+        dialog = Asking(self.desk, knob.label, about, word(knob.value),
+                        lambda text: self.read(knob, text))  # fmt: skip
+        self.app.push_screen(dialog, typed)
+
+    def action_whatif_undo(self) -> None:
+        """The chosen one as it was."""
+        knob, base = self.knob, self.basis.plan
+        if knob.section == "algorithm":
+            self.change(replace(base, answers=self.plan.answers, weights=self.plan.weights))
+        elif knob.section == "answers":
+            self.change(replace(self.plan, answers=base.answers))
+        elif knob.section == "weight":
+            name = knob.key.removeprefix("weight ")
+            self.change(replace(self.plan, weights=self.plan.weights | {name: base.weights[name]}))
+        elif knob.changed:
+            self.take(knob, knob.before)
+
+    def action_whatif_undo_all(self) -> None:
+        self.change(self.basis.plan)
+
+    # what is looked at
+
+    def action_whatif_page(self) -> None:
+        self.page = PAGES[(PAGES.index(self.page) + 1) % len(PAGES)]
+        self.relayout()
+
+    def action_lens_answer_next(self) -> None:
+        self._go(self.group, self.answer + 1)
+
+    def action_lens_answer_previous(self) -> None:
+        self._go(self.group, self.answer - 1)
+
+    def action_prompt_next(self) -> None:
+        self._go(self.group + 1, self.answer)
+
+    def action_prompt_previous(self) -> None:
+        self._go(self.group - 1, self.answer)
+
+    def _go(self, group: int, answer: int) -> None:
+        pieces = self.lens.pieces
+        self.group = group % len(pieces)
+        self.answer = answer % len(pieces[self.group])
+        self.token = 0
+        self.again()
+
+    # what comes of it
+
+    def action_whatif_apply(self) -> None:
+        """Make the change real, from the lane's next step on."""
+        from grpolab.scenario.spec import lab_wide
+
+        wanted = whatif_model.commands(self.now(), self.plan)
+        several = len(self.desk.state.lanes) > 1
+        for command in wanted:
+            whole = not several or lab_wide(command.get("key", ""))
+            if not self.send(command if whole else command | {"lane": self.lens.lane}):
+                self.again()
+                return
+        if wanted:
+            self.desk.say(f"applied from the next step on: {words(wanted)}", "accent")
+        else:
+            self.desk.say("nothing to apply: the lane runs like this already")
+        self.again()
+
+    def clicked(self, what: str, value: Any) -> None:
+        if what == "knob":
+            if value == self.at:
+                self.action_whatif_type()
+            else:
+                self.at = str(value)
+        elif what == "less" or what == "more":
+            self.at = str(value)
+            self._turn(1 if what == "more" else -1)
+        elif what == "answer":
+            self._go(self.group, int(value))
+        elif what == "token":
+            self.token = int(value)
+        self.again()
+
+
+def words(wanted: list[dict[str, Any]]) -> str:
+    """The commands as a person says them."""
+    out = []
+    for command in wanted:
+        if command["do"] == "switch":
+            out.append(f"switch to {command['algorithm']['name'].upper()}")
+        else:
+            out.append(f"{command['key']} {word(command['value'])}")
+    return ", ".join(out)
+
+
+class WhatIfScreen(WhatIfKeys, Sheet):
+    BINDINGS = bindings("what-if")
+    key = "what-if"
+    heading = "What if"
+    mouse = "click a setting, an answer, a token, a key below"
+    explains = (
+        "The rollout that the lens holds, scored once more with whatever you change: another "
+        "algorithm or preset, any of its settings, the number of answers that count in each group, "
+        "the weights of the parts of the reward. ✎ marks what is changed.\n"
+        "The outcome stands beside what the lane really did. Loss: the number that training makes "
+        "smaller. Σ|grad|: how strongly all tokens together are pushed. Cosine: whether the "
+        "changed algorithm pushes in the same direction, +1 the same, 0 nothing in common, −1 "
+        "against it.\n"
+        "Answers: reward and advantage (how much better than expected an answer did) before and "
+        "after. Tokens: two rows of marks, ▲ pushed up, ▼ down: first as it is, then as it would "
+        "be.\n"
+        "Nothing is trained here. Apply sends the change to the lane of a live run, from its next "
+        "step on; leaving changes nothing."
+    )
+
+    def __init__(self, desk: Desk, lens: Lens, rollout: RolloutView | None, place: tuple[int, int]):
+        super().__init__(desk)
+        self.lens, self.rollout = lens, rollout
+        self.group, self.answer = place
+        self.token = 0
+        self.basis = basis(desk, lens, rollout)
+        self.plan = self.basis.plan
+        self.before = self.after = whatif_model.known(self.basis, lens.raw)
+        self.ready = False  # the process has the rollout
+        self.problem, self.asked, self.took = "", time.monotonic(), 0.0
+        self.at = "algorithm"  # the chosen knob
+        self.part = "knobs"
+        self.page = "outcome"  # beside or under the knobs on a small screen
+        self.wanted = self.busy = False
+        self._scoring: Worker[None] | None = None
+        made = desk.state.lanes[lens.lane].lenses.get(lens.step) if self._known() else None
+        self.scorer = Scorer(desk.run_dir, lens.step, lens.lane, made.path if made else "")
+        self.parts = (
+            Knobs(self, id="knobs"), Outcome(self, id="outcome"),
+            Answers(self, id="answers"), Pushes(self, id="pushes"),
+        )  # fmt: skip
+
+    def _known(self) -> bool:
+        return self.lens.lane in self.desk.state.lanes
+
+    def opened(self) -> None:
+        self.score()
+
+    async def left(self) -> None:
+        if self._scoring is not None:  # it may be starting the process just now
+            self._scoring.cancel()
+            with suppress(WorkerError):
+                await self._scoring.wait()
+        await self.scorer.close()
+
+    def score(self) -> None:
+        """The plan changed: ask for its numbers."""
+        self.wanted = True
+        if not self.busy:
+            self.busy = True
+            self._scoring = self.run_worker(self._score(), group="what-if", exit_on_error=False)
+
+    async def _score(self) -> None:
+        """Ask until the newest plan is answered; those in between are skipped."""
+        while self.wanted:
+            self.wanted = False
+            plan, self.asked = self.plan, time.monotonic()
+            try:
+                if not self.ready:
+                    self.before = await self.scorer.ask(self.basis.request(self.basis.plan))
+                    self.ready = True
+                same = plan == self.basis.plan
+                found = None if same else await self.scorer.ask(self.basis.request(plan))
+                self.after, self.problem = found or self.before, ""
+            except ValueError as error:
+                self.after, self.problem = None, str(error)
+            self.took, self.asked = time.monotonic() - self.asked, 0.0
+            self.again()
+        self.busy = False
+
+    def change(self, plan: Plan) -> None:
+        """Another plan: show it at once, and its numbers as soon as they are there."""
+        self.plan = plan
+        if not self.ready:
+            self.after = self.before if plan == self.basis.plan else None
+        if self.at not in [k.key for k in self.knobs]:
+            self.at = "algorithm"
+        self.score()
+        self.again()
+
+    @property
+    def small(self) -> bool:
+        """Whether one box at a time stands beside the knobs."""
+        return self.size.width < 104 or self.size.height < 29
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        found = super().actions
+        return found if self.small else tuple(a for a in found if a.name != "whatif_page")
+
+    @property
+    def knobs(self) -> list[Knob]:
+        return knobs(self.basis.plan, self.plan)
+
+    @property
+    def knob(self) -> Knob:
+        found = self.knobs
+        return next((k for k in found if k.key == self.at), found[0])
+
+    def now(self) -> Plan:
+        """The lane as it runs now, which may be later than the rollout."""
+        lane = self.desk.state.lanes.get(self.lens.lane)
+        if lane is None:
+            return self.basis.plan
+        size = lane.rollout.group_size if lane.rollout else self.basis.plan.answers
+        whole = _all_settings(lane.algorithm, lane.preset, lane.settings)
+        known = settings_model.weights(self.desk.state, lane)
+        weights = {k: known.get(k, w) for k, w in self.basis.plan.weights.items()}
+        return replace(self.basis.plan, algorithm=lane.algorithm, preset=lane.preset or "paper",
+                       settings=whole, answers=size, weights=weights)  # fmt: skip
+
+    def send(self, command: dict[str, Any]) -> bool:
+        """To the engine; False, with a word on why, where none takes it."""
+        return self.lab.send(command)
+
+    def news(self, events: list[ev.Event]) -> None:
+        if self.asked:
+            self.touch(self.parts[1])  # the seconds that one waits
+
+    def boxes(self, width: int, height: int) -> dict[str, Box]:
+        if width < 104 or height < 26:
+            above = min(len(self.knobs) + 2, max(7, height // 2 - 1))
+            return {
+                "knobs": Box(0, 0, width, above),
+                self.page: Box(0, above, width, height - above),
+            }
+        left = 46 if width < 150 else 60
+        right, tall = width - left, min(20, max(14, round(height * 0.4)))
+        rest = height - tall
+        answers = min(rest - 8, self.basis.plan.answers + 3) if rest >= 16 else rest // 2
+        return {
+            "knobs": Box(0, 0, left, height),
+            "outcome": Box(left, 0, right, tall),
+            "answers": Box(left, tall, right, answers),
+            "pushes": Box(left, tall + answers, right, rest - answers),
+        }
+
+
+def basis(desk: Desk, lens: Lens, rollout: RolloutView | None) -> Basis:
+    """What was in force in the lens's step."""
+    lane = desk.state.lanes.get(lens.lane)
+    look = lens.looks.get(lens.anchor)
+    name, preset, values = lens.anchor, "paper", dict(look.settings) if look else {}
+    leash = 1.0
+    if lane is not None:
+        known = lane.in_force(lens.step)
+        if known[0] == lens.current and known[0] in algorithm_cards.load():
+            name, preset, values = known[0], known[1], dict(known[2])
+        done = next((s for s in reversed(lane.steps) if s.step == lens.step), None)
+        beta, mine = done.metrics.get("beta") if done else None, values.get("beta")
+        if isinstance(beta, float) and isinstance(mine, float) and mine > 0 and beta > 0:
+            leash = beta / mine
+    values = _all_settings(name, preset, values)
+    size = max((len(group) for group in lens.pieces), default=1)
+    graded = rollout.graded if rollout is not None else None
+    weights: dict[str, float] = {}
+    if graded is not None:
+        known = settings_model.weights(desk.state, lane, lens.step)
+        weights = {k: w for k, w in known.items() if any(k in parts for parts in graded.parts)}
+    plan = Plan(name, preset or "paper", values, size, weights)
+    if graded is None:
+        return Basis(plan, leash)
+    return Basis(plan, leash, list(graded.reward), list(graded.parts))
+
+
+def _all_settings(name: str, preset: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """With the defaults of what an older run did not record, without what is no setting now."""
+    card = algorithm_cards.load().get(name)
+    if card is None:
+        return dict(settings)
+    usual = card.values(preset if preset in card.presets else "paper")
+    return usual | {k: v for k, v in settings.items() if k in usual}
