@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from grpolab.tui.chart import decimate, nice
-from grpolab.tui.extremes import span
+from grpolab.charts.downsample import decimate, span
 
 Limits = tuple[float, float]
 
@@ -149,9 +148,12 @@ def y_ticks(a: Axes, rows: int, percent: bool = False) -> list[tuple[float, str]
         return _log_ticks(low, high, rows)
     step = step_of(low, high, rows)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    found = [k * step for k in range(first, last + 1)]
+    if 2 * (len(found) - 1) >= rows:  # no even distances in so few rows
+        found = [found[0], found[-1]]
     if percent and step >= 0.01:
-        return [(k * step, f"{100 * k * step:.0f}%") for k in range(first, last + 1)]
-    return alike([k * step for k in range(first, last + 1)], step)
+        return [(v, f"{100 * v:.0f}%") for v in found]
+    return alike(found, step)
 
 
 def _log_ticks(low: float, high: float, rows: int) -> list[tuple[float, str]]:
@@ -258,3 +260,11 @@ def put_labels(
 
 def _free(row: Sequence[tuple[int, str, str]], at: int, wide: int) -> bool:
     return all(at + wide < a or a + cell_len(text) < at for a, text, _ in row)
+
+
+def nice(value: float) -> float:
+    """The next 1, 2, 2.5 or 5 times a power of ten."""
+    if not math.isfinite(value) or value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next((m * power for m in (1, 2, 2.5, 5, 10) if m * power >= value * 0.9999), 10 * power)

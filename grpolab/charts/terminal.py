@@ -8,6 +8,8 @@ lines of marks, bands and the curves' glyphs are set around and over its cells.
 from __future__ import annotations
 
 import importlib
+import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ MARKERS = {"bold": "hd", "line": "braille"}
 """How plotext draws a curve: quarters of a cell, solid; or eight dots a cell, fine."""
 
 SMALLEST = (6, 2)
-"""Columns and rows of the least canvas."""
+"""Columns and rows of the least canvas with axes."""
 
 MOST_KEPT = 48
 """Pictures that are remembered."""
@@ -85,20 +87,25 @@ def line_chart(
     version: Hashable = None,
     label_rows: int = 1,
     left: int = 0,
+    bare: bool = False,
 ) -> Picture:
     """A chart in exactly width × height cells: labels of marks, the canvas with the y axis on its
-    left, the x axis.
+    left, the x axis; `bare`: the canvas alone.
 
     `version` names the chart and its data. Where it is given, a picture of the same version, size
     and theme is not drawn again, and a callable chart is not made again. `colour=False` (NO_COLOR):
     no colours; curves differ by their glyphs. `left`: cells left of the canvas at the least, so
     that charts below each other line up.
     """
-    key = (version, width, height, ink.name, colour, label_rows, left)
+    key = (version, width, height, ink.name, colour, label_rows, left, bare)
     if version is not None and key in _pictures:
         _pictures.move_to_end(key)
         return _pictures[key]
-    drawn = _draw(chart() if callable(chart) else chart, width, height, ink, label_rows, left)
+    made = chart() if callable(chart) else chart
+    if bare:
+        drawn = _bare(made, width, height, ink)
+    else:
+        drawn = _draw(made, width, height, ink, label_rows, left)
     if not colour:
         rows = tuple(_joined([(text, "") for text, _ in row]) for row in drawn.rows)
         drawn = Picture(rows, drawn.left, drawn.top, drawn.columns, drawn.lines, drawn.x)
@@ -109,9 +116,10 @@ def line_chart(
     return drawn
 
 
-def load() -> None:
-    """Import plotext ahead of the first chart (80 ms)."""
-    importlib.import_module("plotext._figure")
+def load_ahead() -> None:
+    """Import plotext in a thread, ahead of the first chart: it takes some 80 ms."""
+    if "plotext" not in sys.modules:
+        threading.Thread(target=importlib.import_module, args=("plotext._figure",)).start()
 
 
 def _draw(c: Chart, width: int, height: int, ink: Ink, label_rows: int, left: int) -> Picture:
@@ -131,6 +139,16 @@ def _draw(c: Chart, width: int, height: int, ink: Ink, label_rows: int, left: in
     rows = [_labels(row, width, left) for row in put_labels(marks, columns, top)] if top else []
     rows = [*rows[::-1], *(_joined(row) for row in cells), _x_axis(a, c, columns, left, ink)]
     return Picture(tuple(rows), left, top, columns, lines, a.x)
+
+
+def _bare(c: Chart, width: int, height: int, ink: Ink) -> Picture:
+    """The canvas without axes, for a few rows."""
+    a = axes(c, height)
+    if a is None or width < 2 or height < 1:
+        return _said(c.empty, width, height, ink)
+    cells = _canvas(c, a, width, height, 0, {}, ink)
+    _over(c, a, cells, width, height, 0, ink)
+    return Picture(tuple(_joined(row) for row in cells), 0, 0, width, height, a.x)
 
 
 def _said(text: str, width: int, height: int, ink: Ink) -> Picture:
@@ -159,11 +177,13 @@ def _canvas(
     figure._limit_size(False, False)  # not cut to the terminal's size
     figure.plot_size(left + columns, lines)
     figure.xaxes(False, False)
-    figure.yaxes(True, False)
+    figure.yaxes(left > 0, False)
     figure.xlim(0, 1)
     figure.ylim(0, 1)
     figure.xticks([], [])
-    named = {row: f"{text:>{left - 2}} " for row, text in ticks.items()} or {0: " " * (left - 1)}
+    named = {row: f"{text:>{left - 2}} " for row, text in ticks.items()} if left else {}
+    if left and not named:
+        named = {0: " " * (left - 1)}
     figure.yticks([row / (lines - 1) for row in named], list(named.values()))
     figure.ticks_color(_rgb(ink.tick))
     for s in sorted(c.series, key=lambda s: s.look == "bold"):  # the thick ones over the thin
@@ -171,8 +191,8 @@ def _canvas(
         if len(x) > 1 and s.look in MARKERS:
             figure.plot(x, y, marker=MARKERS[s.look], color=_rgb(s.colour))
         elif x:  # one sign a cell, in the cell where a line would pass
-            x = [_cell(v, columns, 2) / (columns - 1) for v in x]
-            y = [_cell(v, lines, 4) / (lines - 1) for v in y]
+            x = [_cell(v, columns, 2) / max(1, columns - 1) for v in x]
+            y = [_cell(v, lines, 4) / max(1, lines - 1) for v in y]
             figure.scatter(x, y, marker=s.glyph or "•", color=_rgb(s.colour))
     figure.monitor.build_plot()  # `build` would also join the cells to a string of escapes
     matrix = figure.monitor.matrix
@@ -180,8 +200,9 @@ def _canvas(
     for row in range(lines - 1, -1, -1):
         inks = [_hex(seen) for seen in matrix.fullground[row]]
         cells = list(zip(matrix.marker[row], inks, strict=True))
-        cells[: left - 1] = [(text, ink.tick) for text, _ in cells[: left - 1]]
-        cells[left - 1] = ("┤" if row in ticks else "│", ink.line)
+        if left:
+            cells[: left - 1] = [(t, ink.tick if t.strip() else "") for t, _ in cells[: left - 1]]
+            cells[left - 1] = ("┤" if row in ticks else "│", ink.line)
         out.append(cells)
     return out
 
@@ -281,7 +302,7 @@ def _x_axis(a: Axes, c: Chart, columns: int, left: int, ink: Ink) -> Row:
     """Round numbers on the axis's own row, under their columns; the unit at its end."""
     unit = f" {c.unit}" if cell_len(c.unit) + 9 <= columns else ""
     room = columns - cell_len(unit)
-    row: list[Run] = [(" " * (left - 1) + "└", ink.line)]
+    row: list[Run] = [(" " * (left - 1), ""), ("└", ink.line)]
     at = 0
     for value, text in x_ticks(a.x, room, 9, whole=c.unit != "seconds"):
         column = _cell(a.right(value), columns, 2)
@@ -304,8 +325,11 @@ def _joined(row: Sequence[Run]) -> Row:
     return tuple(("".join(texts), colour) for texts, colour in out)
 
 
-def legend(chart: Chart, width: int, values: Callable[[Series], str] | None = None) -> list[Row]:
-    """The curves' glyphs and names, and what `values` says of each, as many in a row as fit."""
+def legend(
+    chart: Chart, width: int, values: Callable[[Series], str] | None = None, quiet: str = ""
+) -> list[Row]:
+    """The curves' glyphs and names, these in a `quiet` colour, and what `values` says of each, as
+    many in a row as fit."""
     rows: list[list[Run]] = []
     used = 0
     for s in chart.series:
@@ -313,16 +337,15 @@ def legend(chart: Chart, width: int, values: Callable[[Series], str] | None = No
             continue
         glyph = s.glyph or ("▞▀" if s.look == "bold" else "⠤⠒")
         told = f" {values(s)}" if values is not None else ""
-        text = f" {s.name}{told}"
-        wide = cell_len(glyph) + cell_len(text)
+        wide = cell_len(f"{glyph} {s.name}{told}")
         if rows and used + 3 + wide <= width:
             rows[-1].append(("   ", ""))
             used += 3 + wide
         else:
             rows.append([])
             used = wide
-        rows[-1] += [(glyph, s.colour), (text, "")]
-    return [tuple(row) for row in rows]
+        rows[-1] += [(f"{glyph} ", s.colour), (s.name, quiet), (told, "")]
+    return [_joined(row) for row in rows]
 
 
-__all__ = ["PLAIN", "Ink", "Mark", "Picture", "Row", "Run", "legend", "line_chart", "load"]
+__all__ = ["PLAIN", "Ink", "Mark", "Picture", "Row", "Run", "legend", "line_chart", "load_ahead"]
