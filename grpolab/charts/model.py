@@ -67,6 +67,7 @@ class Axes:
     x: Limits
     y: Limits
     log: bool
+    step: float = 0.0  # of which both limits of y are multiples; 0: of none that is known
 
     def right(self, x: float) -> float:
         """A value's place from 0 at the left edge to 1 at the right."""
@@ -86,9 +87,8 @@ def place(value: float, limits: Limits) -> float:
     return min(1.0, max(0.0, (value / 2 - low) / by)) if by > 0 else 0.5
 
 
-def axes(chart: Chart, rows: int) -> Axes | None:
-    """The limits for a chart of so many rows (or of so many ticks, three rows each); None where
-    there is no value to draw."""
+def axes(chart: Chart) -> Axes | None:
+    """The limits that a chart is drawn in; None where there is no value to draw."""
     xs = [found for s in chart.series if len(s.y) and (found := span(s.x))]
     if not xs:
         return None
@@ -101,7 +101,10 @@ def axes(chart: Chart, rows: int) -> Axes | None:
         own = next((s.scale for s in chart.series if s.scale and span(s.y)), None)
         return None if own is None or chart.log else Axes(x, own, False)
     low, high = min(a for a, _ in ends), max(b for _, b in ends)
-    return Axes(x, log_limits(low, high) if chart.log else limits(low, high, rows), chart.log)
+    if chart.log:
+        return Axes(x, log_limits(low, high), True)
+    low, high, step = _rounded(low, high)
+    return Axes(x, (low, high), False, step)
 
 
 def _values(s: Series) -> list[Sequence[float]]:
@@ -112,11 +115,16 @@ def _span(values: Sequence[float], log: bool) -> Limits | None:
     return span([v for v in values if v > 0]) if log else span(values)
 
 
-def limits(low: float, high: float, rows: int) -> Limits:
-    """Round limits around some values: 0 where it is near, else the next ticks outwards."""
+def limits(low: float, high: float) -> Limits:
+    """Round limits around some values: 0 where it is near, else the next round values outwards."""
+    return _rounded(low, high)[:2]
+
+
+def _rounded(low: float, high: float) -> tuple[float, float, float]:
+    """These, and the round step that both are multiples of; 0: of none."""
     room = high / 2 - low / 2
     if not math.isfinite(high - low):
-        return low, high
+        return low, high, 0.0
     if room <= 1e-12 * max(abs(low), abs(high), 1e-300):
         room = abs(high) / 10 or 1.0
         low, high = (0.0, high + room) if high >= 0 else (low - room, 0.0)
@@ -124,8 +132,8 @@ def limits(low: float, high: float, rows: int) -> Limits:
         low = 0.0
     elif high <= 0 and high > 0.4 * low:
         high = 0.0
-    step = step_of(low, high, rows)
-    return step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
+    step = step_of(low, high)
+    return step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9), step
 
 
 def log_limits(low: float, high: float) -> Limits:
@@ -134,26 +142,31 @@ def log_limits(low: float, high: float) -> Limits:
     return max(low / by, 1e-307), min(high * by, 1e307)
 
 
-def step_of(low: float, high: float, rows: int) -> float:
-    """The distance of ticks: one in about three rows, two to six of them."""
-    return nice((high / 2 - low / 2) / max(2, min(5, rows // 3)) * 2)
+def step_of(low: float, high: float) -> float:
+    """A round part of a range, of which it has three to five."""
+    return nice((high / 2 - low / 2) / 5 * 2)
 
 
 def y_ticks(a: Axes, rows: int, percent: bool = False) -> list[tuple[float, str]]:
-    """Round values with short labels, the lowest first."""
+    """Round values with short labels, the lowest first, evenly apart and at least two rows from
+    each other; round limits are among them."""
     low, high = a.y
     if not high > low or not math.isfinite(high - low):
         return []
     if a.log:
         return _log_ticks(low, high, rows)
-    step = step_of(low, high, rows)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    found = [k * step for k in range(first, last + 1)]
-    if 2 * (len(found) - 1) >= rows:  # no even distances in so few rows
-        found = [found[0], found[-1]]
+    step = a.step or step_of(low, high)
+    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+    parts = last - first
+    most = max(1, (rows - 1) // 2)
+    if abs(first * step - low) > 1e-6 * step or abs(last * step - high) > 1e-6 * step:
+        every = max(1, -(-parts // most))
+    else:
+        every = next((m for m in range(1, parts) if parts % m == 0 and parts <= m * most), parts)
+    found = [k * step for k in range(first, last + 1, every or 1)]
     if percent and step >= 0.01:
         return [(v, f"{100 * v:.0f}%") for v in found]
-    return alike(found, step)
+    return alike(found, step * every)
 
 
 def _log_ticks(low: float, high: float, rows: int) -> list[tuple[float, str]]:

@@ -44,7 +44,7 @@ def line_chart(chart: Chart, width: int = 640, height: int = 320) -> str:
     keys, legend_y = _legend(chart.series, looks, width, title_y)
     bottom, right = height - 34, width - 14
     rows = max(2, (bottom - legend_y - 8) // 16)
-    a = axes(chart, rows)
+    a = axes(chart)
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img" font-family="{FONT}" font-size="12" '

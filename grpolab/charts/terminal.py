@@ -125,7 +125,7 @@ def load_ahead() -> None:
 def _draw(c: Chart, width: int, height: int, ink: Ink, label_rows: int, left: int) -> Picture:
     top = label_rows if any(m.label or m.short for m in c.marks) else 0
     lines = height - top - 1
-    a = axes(c, lines)
+    a = axes(c)
     if a is None:
         return _said(c.empty, width, height, ink)
     rows_of = {_cell(a.up(v), lines, 4): text for v, text in y_ticks(a, lines, c.percent)}
@@ -143,7 +143,7 @@ def _draw(c: Chart, width: int, height: int, ink: Ink, label_rows: int, left: in
 
 def _bare(c: Chart, width: int, height: int, ink: Ink) -> Picture:
     """The canvas without axes, for a few rows."""
-    a = axes(c, height)
+    a = axes(c)
     if a is None or width < 2 or height < 1:
         return _said(c.empty, width, height, ink)
     cells = _canvas(c, a, width, height, 0, {}, ink)
@@ -336,15 +336,16 @@ def legend(
         if not s.name:
             continue
         glyph = s.glyph or ("▞▀" if s.look == "bold" else "⠤⠒")
-        told = f" {values(s)}" if values is not None else ""
-        wide = cell_len(f"{glyph} {s.name}{told}")
+        told = values(s) if values is not None else ""
+        name = f"{s.name} " if told else s.name
+        wide = cell_len(f"{glyph} {name}{told}")
         if rows and used + 3 + wide <= width:
             rows[-1].append(("   ", ""))
             used += 3 + wide
         else:
             rows.append([])
             used = wide
-        rows[-1] += [(f"{glyph} ", s.colour), (s.name, quiet), (told, "")]
+        rows[-1] += [(f"{glyph} ", s.colour), (name, quiet), (told, "")]
     return [_joined(row) for row in rows]
 
 

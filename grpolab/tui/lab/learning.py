@@ -202,13 +202,14 @@ class Learning(CurvePane):
             glyph, colour = self.desk.lane_mark(name)
             x, y = [e.step for e in other.evals], [e.accuracy for e in other.evals]
             told = visible(name) if several else "test accuracy"
-            out.append(Series(name=told, x=x, y=y, colour=p._hex(colour), glyph=glyph, look="bold"))
+            look = "bold" if other is lane else "line"
+            out.append(Series(name=told, x=x, y=y, colour=p._hex(colour), glyph=glyph, look=look))
         greedy = [e.greedy_accuracy for e in lane.evals]
         steps = [e.step for e in lane.evals]
         out.append(Series(name="greedy", x=steps, y=greedy, colour=p.owners["critic"], glyph="○"))
         x, y = lane.series("reward")
         low, high = span(y) or (0.0, 1.0)
-        scale = limits(min(0.0, low), max(0.0, high), 12)
+        scale = limits(min(0.0, low), max(0.0, high))
         out.append(
             Series(name="reward", x=x, y=y, colour=p.faint if several else p.dim, scale=scale)
         )
@@ -304,7 +305,7 @@ class Kl(CurvePane):
         for s in series[:height]:
             version = self.id, "bare", s.name, lane.name, len(s.x), s.x[-1], s.y[-1]
             low, high = span(s.y) or (0.0, 1.0)
-            ylim = limits(min(0.0, low), max(0.0, high), 4)
+            ylim = limits(min(0.0, low), max(0.0, high))
 
             def chart(s: Series = s, ylim: tuple[float, float] = ylim) -> Chart:
                 last = float(max(s.x[0] + 1, s.x[-1]))
