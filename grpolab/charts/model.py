@@ -190,18 +190,19 @@ def alike(values: Sequence[float], step: float) -> list[tuple[float, str]]:
     if places <= 4 and round(step * 10**places, 6) != round(step * 10**places):  # 2.5
         places += 1
     if places > 4 or largest >= 1e4:
-        return [(v, short(0.0 if abs(v) < step / 2 else v)) for v in values]
+        return [(v, short(0.0 if abs(v) < step / 2 else v, largest)) for v in values]
     return [(v, f"{v + 0.0:.{places}f}".replace("-", "−")) for v in values]
 
 
-def short(value: float) -> str:
-    """A round value in at most seven cells: 0.05, 250, 20k, 1.5M, 2e−6."""
-    size = abs(value)
-    if size >= 1e4:
+def short(value: float, largest: float = 0.0) -> str:
+    """A round value in at most seven cells: 0.05, 250, 20k, 1.5M, 2e−6. `largest`: of those beside
+    it, which chooses the unit."""
+    size = max(abs(value), largest)
+    if value and size >= 1e4:
         for unit, by in (("k", 1e3), ("M", 1e6), ("G", 1e9)):
             if size < 999.5 * by:
                 return f"{value / by:.4g}{unit}".replace("-", "−")
-    if 0 < size < 1e-3 or size >= 1e4:
+    if 0 < abs(value) < 1e-3 or abs(value) >= 1e4:
         mantissa, _, power = f"{value:.1e}".partition("e")
         return f"{mantissa.removesuffix('.0')}e{int(power)}".replace("-", "−")
     return f"{value:.4g}".replace("-", "−")

@@ -232,7 +232,7 @@ def test_marks_stand_in_the_column_of_their_step() -> None:
         p = line_chart(chart, width, 12)
         drawn = [i for i, cell in enumerate(canvas(p)[0]) if cell == "◆"]
         assert [i for i, cell in enumerate(canvas(p)[4]) if cell == "┊"] == drawn
-        assert [p.value(i) for i in drawn] == pytest.approx(steps, abs=12 / p.columns)
+        assert [p.value(i) for i in drawn] == pytest.approx(steps, abs=14 / p.columns)
         over = text(p)[0][p.left :]
         if width > 40:
             assert [over.index(f"at {x}") for x in steps] == drawn
