@@ -18,7 +18,7 @@ from textual.theme import Theme
 from grpolab import launch
 from grpolab.resources import keys_file
 from grpolab.tui import first_frame_driver, preferences
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.first_frame import FirstFrame
 from grpolab.tui.keymap import load_keymap
 from grpolab.tui.keys import ACTIONS, SCREEN, TRAINING, Action
@@ -36,26 +36,28 @@ class LabApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = []
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
-    def __init__(self, desk: Desk, *, keep: bool = True, frame: FirstFrame | None = None) -> None:
+    def __init__(
+        self, context: AppContext, *, keep: bool = True, frame: FirstFrame | None = None
+    ) -> None:
         """`keep`: what this person likes is read and remembered. `frame`: shown already, or to be
         kept for the next start."""
         shown = frame is not None and frame.shown
         super().__init__(driver_class=first_frame_driver.driver(frame) if frame and shown else None)
-        self.desk, self.keep = desk, keep
+        self.context, self.keep = context, keep
         self.to_keep = None if shown else frame
         known = preferences.recall() if keep else {}
         self.offers_tour = keep and preferences.offers_tour(known)
         for palette in PALETTES.values():
             self.register_theme(_theme(palette))
-        preferences.furnish(desk, known)
-        if desk.reduced_motion or desk.ssh:
+        preferences.apply(context, known)
+        if context.reduced_motion or context.ssh:
             self.animation_level = "none"
-        self.theme = desk.palette.name
-        desk.keymap, problem = load_keymap(keys_file())
-        if desk.keymap.changed:
-            self.set_keymap(desk.keymap.changed)
+        self.theme = context.palette.name
+        context.keymap, problem = load_keymap(keys_file())
+        if context.keymap.changed:
+            self.set_keymap(context.keymap.changed)
         if problem:
-            desk.say(problem, "bad")
+            context.say(problem, "bad")
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._repaint_all)
@@ -66,10 +68,10 @@ class LabApp(App[int]):
         return next(s for s in self.screen_stack if isinstance(s, LabScreen))
 
     def get_default_screen(self) -> LabScreen:
-        return LabScreen(self.desk)
+        return LabScreen(self.context)
 
     def _repaint_all(self, theme: Theme) -> None:
-        self.desk.palette = PALETTES.get(theme.name) or (DARK if theme.dark else LIGHT)
+        self.context.palette = PALETTES.get(theme.name) or (DARK if theme.dark else LIGHT)
         for screen in self.screen_stack:
             for canvas in screen.query("Canvas"):
                 canvas.stale = True  # pyright: ignore[reportAttributeAccessIssue]
@@ -88,7 +90,7 @@ class LabApp(App[int]):
             if action.name != "commands" and action.help:
                 title = f"{action.group}: {action.help}"
                 run = self._runner(action.call, screen if action.group == SCREEN else self.lab)
-                yield SystemCommand(title, f"key {self.desk.keymap.shown(action)}", run)
+                yield SystemCommand(title, f"key {self.context.keymap.shown(action)}", run)
         yield SystemCommand("Lab: all themes", "choose one of Textual's", self.action_change_theme)
         for name, meaning in LAYOUTS.items():
             run = partial(self.lab.set_layout, name)
@@ -97,7 +99,7 @@ class LabApp(App[int]):
     def _actions(self, screen: Screen[object]) -> list[Action]:
         """On a screen over the lab its own actions, and those that steer the training."""
         own = getattr(screen, "actions", ())
-        lab = [a for a in ACTIONS if self.desk.mode in a.modes]
+        lab = [a for a in ACTIONS if self.context.mode in a.modes]
         return [*own, *(a for a in lab if a.group == TRAINING)] if own else lab
 
     def _runner(self, call: str, screen: Screen[Any]):
@@ -107,20 +109,20 @@ class LabApp(App[int]):
         """An SVG of the screen, into the run's directory, or the working one where that is not
         ours to write."""
         problem = ""
-        for folder in (self.desk.run_dir, Path.cwd()):
+        for folder in (self.context.run_dir, Path.cwd()):
             try:
                 path = self.save_screenshot(path=str(folder))
             except OSError as error:
                 problem = problem or str(error)
             else:
-                self.desk.say(f"picture in {path}", "good")
+                self.context.say(f"picture in {path}", "good")
                 return
-        self.desk.say(f"no picture: {problem}", "bad")
+        self.context.say(f"no picture: {problem}", "bad")
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown
                       | events.MouseScrollUp | events.Paste):  # fmt: skip
-            self.desk.touched = time.monotonic()
+            self.context.touched = time.monotonic()
         await super().on_event(event)
 
     async def action_quit(self) -> None:
@@ -153,52 +155,52 @@ def open_live(
     is called behind it, and what that raises is raised here when the screen is gone. `notice` is
     the first thing that the header says. `frame`: what stands on the terminal already.
     """
-    desk = Desk(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine)
-    desk.restart = partial(_started_again, desk)
+    context = AppContext(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine)
+    context.restart = partial(_started_again, context)
     if notice:
-        desk.say(notice, "warn")
+        context.say(notice, "warn")
     try:
-        return _open(desk, frame)
+        return _open(context, frame)
     finally:
-        if isinstance(desk.engine, launch.Engine) and desk.engine is not engine:
-            desk.engine.close()
+        if isinstance(context.engine, launch.Engine) and context.engine is not engine:
+            context.engine.close()
 
 
-def _started_again(desk: Desk, to: int) -> Engine:
+def _started_again(context: AppContext, to: int) -> Engine:
     """An engine that goes back to a checkpoint of the desk's run."""
-    return launch.Engine.boot(launch.Request(resume=str(desk.run_dir), back_to=to))
+    return launch.Engine.boot(launch.Request(resume=str(context.run_dir), back_to=to))
 
 
 def open_watch(run_dir: Path, frame: FirstFrame | None = None) -> int:
     """The lab on a run that somebody else's process is writing; no commands."""
-    return _open(Desk(Following(run_dir, "watch"), run_dir), frame)
+    return _open(AppContext(Following(run_dir, "watch"), run_dir), frame)
 
 
 def open_replay(run_dir: Path, speed: float = 1.0, frame: FirstFrame | None = None) -> int:
     """A recorded run on a clock; nothing is computed."""
-    return _open(Desk(Playing(run_dir, speed), run_dir), frame)
+    return _open(AppContext(Playing(run_dir, speed), run_dir), frame)
 
 
-def _open(desk: Desk, frame: FirstFrame | None) -> int:
-    app = LabApp(desk, frame=frame)
+def _open(context: AppContext, frame: FirstFrame | None) -> int:
+    app = LabApp(context, frame=frame)
     app.run()
-    desk.source.close()
-    if desk.problem is not None:
-        raise desk.problem
-    if desk.mode == "live":
-        print(farewell(desk), file=sys.stderr)
+    context.source.close()
+    if context.problem is not None:
+        raise context.problem
+    if context.mode == "live":
+        print(farewell(context), file=sys.stderr)
     crashed = app.return_code not in (0, None)
-    failed = desk.state.failed is not None or desk.exit_code not in (None, 0, 130)
-    return 1 if crashed or (failed and desk.mode == "live") else 0
+    failed = context.state.failed is not None or context.exit_code not in (None, 0, 130)
+    return 1 if crashed or (failed and context.mode == "live") else 0
 
 
-def farewell(desk: Desk) -> str:
+def farewell(context: AppContext) -> str:
     """What the plain terminal says after a live session: where the run is, how to go on."""
-    s = desk.state
-    lines = [f"run: {desk.run_dir}, {s.step} of {s.steps} steps"]
+    s = context.state
+    lines = [f"run: {context.run_dir}, {s.step} of {s.steps} steps"]
     if s.failed is not None:
         lines.append(f"failed while {s.failed.where}: {s.failed.error}".split("\n")[0])
     if not (s.ended is not None and s.ended.status == "done"):
-        lines.append(f"go on:  grpolab run --resume {desk.run_dir}")
-    lines.append(f"replay: grpolab replay {desk.run_dir}")
+        lines.append(f"go on:  grpolab run --resume {context.run_dir}")
+    lines.append(f"replay: grpolab replay {context.run_dir}")
     return "\n".join(lines)

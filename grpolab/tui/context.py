@@ -28,7 +28,7 @@ KEPT_LENSES = 4
 
 
 @dataclass
-class Desk:
+class AppContext:
     source: Source
     run_dir: Path
     engine: Engine | None = None
@@ -57,9 +57,9 @@ class Desk:
     """Rollouts that were looked at, by lane and step; the newest few."""
     curves: CurveView | None = None
     """What the curves screen showed last, so that it opens where it was left."""
-    ailing: tuple[object, list[Verdict]] | None = None
-    """The health verdicts, and what they were drawn from; see `ailing.found`."""
-    trail: list[Place] = field(default_factory=list)
+    health_cache: tuple[object, list[Verdict]] | None = None
+    """The health verdicts, and what they were drawn from; see `health_cache.found`."""
+    back_stack: list[Place] = field(default_factory=list)
     """Where Esc leads back to, the last first."""
     finding: Finding | None = None  # the last search over all answers
     rolling: float | None = None

@@ -46,9 +46,9 @@ def driver(frame: FirstFrame) -> type[Driver]:
 def keep(frame: FirstFrame, lab: LabScreen) -> None:
     """Keep the frame that stands there, with its clocks at nothing, unless somebody has pressed a
     key already."""
-    if lab.desk.touched > 0:
+    if lab.context.touched > 0:
         return
-    lab.desk.opened = time.monotonic()
+    lab.context.opened = time.monotonic()
     for canvas in lab.canvases:
         if canvas.display:
             canvas.paint()

@@ -18,7 +18,7 @@ from grpolab.tui.widgets.layout import LAYOUTS
 from grpolab.tui.widgets.palette import DARK, PALETTES, Palette
 
 if TYPE_CHECKING:
-    from grpolab.tui.context import Desk
+    from grpolab.tui.context import AppContext
 
 MOTIONS = {
     "full": "full motion",
@@ -42,13 +42,13 @@ def palette_of(name: object) -> Palette | None:
     return PALETTES.get(f"grpolab-{str(name).removeprefix('grpolab-')}")
 
 
-def furnish(desk: Desk, known: dict[str, Any]) -> None:
+def apply(context: AppContext, known: dict[str, Any]) -> None:
     """Theme, layout and motion of a desk, from what is remembered and the environment."""
     env = os.environ.get
-    desk.palette = palette_of(env("GRPOLAB_THEME")) or palette_of(known.get("theme")) or DARK
+    context.palette = palette_of(env("GRPOLAB_THEME")) or palette_of(known.get("theme")) or DARK
     layout = env("GRPOLAB_LAYOUT") or known.get("layout")
-    desk.layout = str(layout) if layout in LAYOUTS else "auto"
-    move(desk, motion(known))
+    context.layout = str(layout) if layout in LAYOUTS else "auto"
+    move(context, motion(known))
 
 
 def motion(known: dict[str, Any]) -> str:
@@ -63,16 +63,16 @@ def motion(known: dict[str, Any]) -> str:
     return liked if liked in ("full", "reduced") else "full"
 
 
-def move(desk: Desk, how: str) -> None:
-    desk.reduced_motion, desk.ssh = how == "reduced", how == "ssh"
+def move(context: AppContext, how: str) -> None:
+    context.reduced_motion, context.ssh = how == "reduced", how == "ssh"
 
 
-def next_motion(desk: Desk) -> str:
+def next_motion(context: AppContext) -> str:
     """The next of MOTIONS, in force from now on."""
-    now = "ssh" if desk.ssh else "reduced" if desk.reduced_motion else "full"
+    now = "ssh" if context.ssh else "reduced" if context.reduced_motion else "full"
     names = list(MOTIONS)
     how = names[(names.index(now) + 1) % len(names)]
-    move(desk, how)
+    move(context, how)
     return how
 
 

@@ -15,7 +15,7 @@ from grpolab.tui.widgets.palette import Palette
 from grpolab.tui.widgets.text import Line, wrap
 
 if TYPE_CHECKING:
-    from grpolab.tui.context import Desk
+    from grpolab.tui.context import AppContext
 
 HINTS = {
     "advantage": "how much better than expected: ▲ is to be made likelier, ▼ less likely",
@@ -109,10 +109,10 @@ class Lag:
     nearest: int | None  # the nearest step whose tokens are recorded
 
 
-def lag(desk: Desk) -> Lag | None:
+def lag(context: AppContext) -> Lag | None:
     """None where the tokens that are shown are those of the step that is looked at, or of the
     newest that is finished."""
-    view, state = desk.view, desk.state
+    view, state = context.view, context.state
     lane = view.lane_state(state)
     if lane is None or lane.last is None:
         return None
@@ -130,7 +130,7 @@ def lag(desk: Desk) -> Lag | None:
     if found is not None and found.step >= looked:
         return None
     shown = found.step if found is not None else None
-    nearest = shown if shown is not None else _nearest(desk, lane, looked)
+    nearest = shown if shown is not None else _nearest(context, lane, looked)
     return Lag(looked, shown, steps, nearest)
 
 
@@ -144,8 +144,8 @@ def every(state: LabState, lane: LaneState) -> int:
     return steps if now.get("tokens", True) and isinstance(steps, int) else 0
 
 
-def _nearest(desk: Desk, lane: LaneState, step: int) -> int | None:
-    if (past := desk.source.past) is not None:
+def _nearest(context: AppContext, lane: LaneState, step: int) -> int | None:
+    if (past := context.source.past) is not None:
         return past.recorded(lane.name, step)
     kept = [r.step for r in lane.rollouts.values() if r.tokens is not None]
     return min(kept, key=lambda s: abs(s - step), default=None)
@@ -166,12 +166,12 @@ def told(found: Lag, key: str) -> str:
     return f"{rule}; {key} goes to the nearest, step {found.nearest}"
 
 
-def lines(desk: Desk, p: Palette, width: int, most: int) -> list[Line]:
+def lines(context: AppContext, p: Palette, width: int, most: int) -> list[Line]:
     """The same as at most so many lines; a click on them goes there. Empty where all is well."""
-    found = lag(desk)
+    found = lag(context)
     if found is None:
         return []
-    rows = wrap(told(found, desk.keymap.shown("recorded")), max(8, width - 2))[:most]
+    rows = wrap(told(found, context.keymap.shown("recorded")), max(8, width - 2))[:most]
     out = [Line("! " if i == 0 else "  ", p.style("warn")) for i in range(len(rows))]
     return [
         line.add(row, p.style("warn")).whole(("run", "recorded"), width)

@@ -17,7 +17,7 @@ from grpolab.tui import quantities
 if TYPE_CHECKING:
     from textual.screen import Screen
 
-    from grpolab.tui.context import Desk
+    from grpolab.tui.context import AppContext
 
 
 @dataclass
@@ -185,7 +185,7 @@ class View:
 
 LONGEST = 12
 
-Opens = Callable[["Desk"], "Screen[None]"]
+Opens = Callable[["AppContext"], "Screen[None]"]
 """Makes a screen over the lab again, as it was."""
 
 
@@ -200,16 +200,18 @@ class Place:
     screens: tuple[Opens, ...] = ()  # from the lowest to the topmost
     zoomed: bool = False  # whether going further zoomed a pane
 
-    def restore(self, desk: Desk) -> None:
+    def restore(self, context: AppContext) -> None:
         """The lab as it was; the screens over it are for the lab's screen to open."""
         lane, held = self.view.lane, self.view.held
-        desk.view = replace(self.view)
-        if lane not in desk.state.lanes and held is None:
-            desk.view.lane = next(iter(desk.state.lanes), "")
-        desk.current, desk.zoom = self.current, self.zoom
+        context.view = replace(self.view)
+        if lane not in context.state.lanes and held is None:
+            context.view.lane = next(iter(context.state.lanes), "")
+        context.current, context.zoom = self.current, self.zoom
 
 
-def leave(desk: Desk, name: str, screens: tuple[Opens, ...] = (), zoomed: bool = False) -> None:
+def leave(
+    context: AppContext, name: str, screens: tuple[Opens, ...] = (), zoomed: bool = False
+) -> None:
     """Remember where the user stands now, called `name`."""
-    place = Place(name, replace(desk.view), desk.current, desk.zoom, screens, zoomed)
-    desk.trail = [*desk.trail[1 - LONGEST :], place]
+    place = Place(name, replace(context.view), context.current, context.zoom, screens, zoomed)
+    context.back_stack = [*context.back_stack[1 - LONGEST :], place]

@@ -9,7 +9,7 @@ import asyncio
 from pathlib import Path
 
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.source import Playing
 
 
@@ -28,7 +28,7 @@ async def shoot(
     them).
     """
     source = Playing(run)
-    app = LabApp(Desk(source, run), keep=False)
+    app = LabApp(AppContext(source, run), keep=False)
     async with app.run_test(size=(width, height)) as pilot:
         source.load()
         await pilot.pause(0.3)

@@ -3,15 +3,18 @@ and one JSON file that is written anew with every row."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -186,7 +189,8 @@ class Report:
 
     def plain(self) -> dict[str, Any]:
         return {
-            "command": self.command, "options": self.options, "machine": machine(),
+            "command": self.command, "options": self.options, "commit": commit(),
+            "date": datetime.now(UTC).date().isoformat(), "machine": machine(),
             "device": self.device, "versions": versions(), "rows": [_plain(r) for r in self.rows],
             "parity": [asdict(c) for c in self.checks], "facts": self.facts,
             "failures": self.failures, "seconds": self.seconds,
@@ -214,6 +218,17 @@ def _plain(row: Row) -> dict[str, Any]:
     for name, spread in (("grpolab", row.ours), ("peer", row.peer)):
         found[name] = None if spread is None else spread.plain()
     return found
+
+
+@functools.cache
+def commit() -> str | None:
+    """The state of the code that is measured, `-dirty` where it is changed; None outside git."""
+    words = ["git", "describe", "--always", "--exclude=*", "--dirty"]
+    try:
+        done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def machine() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from textual.worker import WorkerCancelled
 from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.source import Following, Playing
 
 from . import quiet
@@ -58,8 +58,8 @@ class Live:
         self.folder = folder
         self.engine = FakeEngine()
         self.path = folder / "events.jsonl"
-        self.desk = Desk(Following(folder, "live"), folder, self.engine)
-        self.app = LabApp(self.desk)
+        self.context = AppContext(Following(folder, "live"), folder, self.engine)
+        self.app = LabApp(self.context)
         self.t = 100.0
 
     def write(self, *events: ev.Event) -> None:
@@ -101,7 +101,7 @@ def replay(run_dir: Path) -> LabApp:
     source = Playing(run_dir)
     source.load()
     source.playing = False
-    return LabApp(Desk(source, run_dir))
+    return LabApp(AppContext(source, run_dir))
 
 
 async def settle(app: LabApp) -> None:

@@ -68,20 +68,20 @@ async def test_hold_keeps_the_step_while_training_goes_on(lab: tuple[Live, Pilot
     await press(live, pilot, "v")
     assert "9+9=" in text(live.app)
     await press(live, pilot, "comma", "comma")
-    assert live.desk.view.held is not None and live.desk.view.held.step == 5
+    assert live.context.view.held is not None and live.context.view.held.step == 5
     await press(live, pilot, "home")
-    assert live.desk.view.held.step == 1
+    assert live.context.view.held.step == 1
     await press(live, pilot, "full_stop")
-    assert live.desk.view.held.step == 2
+    assert live.context.view.held.step == 2
     await press(live, pilot, "end")
-    assert live.desk.view.held is None
+    assert live.context.view.held is None
     await press(live, pilot, "comma", "escape")
-    assert live.desk.view.held is None
+    assert live.context.view.held is None
 
 
 async def test_moving_through_prompts_answers_tokens_channels(lab: tuple[Live, Pilot[int]]) -> None:
     live, pilot = lab
-    view = live.desk.view
+    view = live.context.view
     await press(live, pilot, "g", "g", "G", "down", "down", "up", "right", "right", "left", "c")
     assert (view.prompt, view.answer, view.token, view.channel) == (1, 1, 1, "ratio")
     assert "prompt 2 · answer 2" in text(live.app)
@@ -124,9 +124,9 @@ async def test_evaluate_and_checkpoint(lab: tuple[Live, Pilot[int]]) -> None:
 async def test_panes_zoom_scroll_help(lab: tuple[Live, Pilot[int]]) -> None:
     live, pilot = lab
     await press(live, pilot, "tab", "tab")
-    assert live.desk.current == "learning"
+    assert live.context.current == "learning"
     await press(live, pilot, "shift+tab", "shift+tab", "shift+tab")
-    assert live.desk.current == "algorithm"
+    assert live.context.current == "algorithm"
     await press(live, pilot, "pagedown")
     assert live.app.lab.panes["algorithm"].top > 0
     await press(live, pilot, "pageup", "pageup", "z")
@@ -139,7 +139,7 @@ async def test_panes_zoom_scroll_help(lab: tuple[Live, Pilot[int]]) -> None:
     assert "Algorithm: what it shows" in text(live.app)
     await press(live, pilot, "down", "up", "pagedown", "escape", "escape")
     assert isinstance(live.app.screen, LabScreen)
-    assert not live.desk.zoom
+    assert not live.context.zoom
 
 
 async def test_every_action_is_in_the_palette_and_runs(lab: tuple[Live, Pilot[int]]) -> None:
@@ -164,7 +164,7 @@ async def test_every_action_is_in_the_palette_and_runs(lab: tuple[Live, Pilot[in
 
 async def test_mouse(lab: tuple[Live, Pilot[int]]) -> None:
     live, pilot = lab
-    view = live.desk.view
+    view = live.context.view
     await pilot.click("#rollouts", offset=(10, 3))
     assert view.prompt == 2
     row = next(
@@ -175,9 +175,9 @@ async def test_mouse(lab: tuple[Live, Pilot[int]]) -> None:
     await pilot.click("#rollouts", offset=(10, row + 2))
     assert view.answer == 2
     await pilot.click("#tokens", offset=(12, 1))
-    assert view.token > 0 and live.desk.current == "tokens"
+    assert view.token > 0 and live.context.current == "tokens"
     await pilot.click("#memory", offset=(5, 1))
-    assert live.desk.current == "memory"
+    assert live.context.current == "memory"
     footer = live.app.lab.query_one("Footer")
     await pilot.click("Footer", offset=(footer.plain.index("p pause"), 0))  # pyright: ignore
     await pilot.pause()
@@ -245,7 +245,7 @@ async def test_lanes(live: Live) -> None:
 
 
 async def test_replay_controls(replay: LabApp) -> None:
-    source = replay.desk.source
+    source = replay.context.source
     assert isinstance(source, Playing)
     async with replay.run_test(size=(120, 36)) as pilot:
         replay._pilot = pilot  # pyright: ignore
@@ -257,13 +257,13 @@ async def test_replay_controls(replay: LabApp) -> None:
             await settle(replay)
 
         await press_keys("full_stop", "full_stop", "full_stop")
-        assert replay.desk.state.step == 3
+        assert replay.context.state.step == 3
         await press_keys("comma")
-        assert replay.desk.state.step == 2
+        assert replay.context.state.step == 2
         await press_keys("end")
-        assert replay.desk.state.step == 24 and "END" in text(replay)
+        assert replay.context.state.step == 24 and "END" in text(replay)
         await press_keys("home")
-        assert replay.desk.state.step == 0
+        assert replay.context.state.step == 0
         await press_keys("right_square_bracket", "right_square_bracket", "left_square_bracket")
         assert source.speed == 2.0
         await press_keys("space")
@@ -272,9 +272,9 @@ async def test_replay_controls(replay: LabApp) -> None:
         assert not source.playing
         await press_keys("full_stop", "v", "full_stop", "full_stop")
         assert "VIEW HELD at step 1" in text(replay)
-        assert replay.desk.state.step == 3
+        assert replay.context.state.step == 3
         await press_keys("comma")
-        assert replay.desk.view.held is not None  # found again after the fold started afresh
+        assert replay.context.view.held is not None  # found again after the fold started afresh
         await press_keys("a", "e", "n")
         assert isinstance(replay.screen, LabScreen)
         assert "computes nothing" in text(replay)
@@ -366,8 +366,8 @@ async def test_curves_say_what_they_show(replay: LabApp) -> None:
     async with replay.run_test(size=(200, 60)) as pilot:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
-        assert isinstance(replay.desk.source, Playing)
-        replay.desk.source.scrub(6)
+        assert isinstance(replay.context.source, Playing)
+        replay.context.source.scrub(6)
         await settle(replay)
         told = text(replay)
         assert "reward: mean reward of the rollout" in told
@@ -383,8 +383,8 @@ async def test_the_algorithm_pane_explains_the_selected_token(replay: LabApp) ->
     async with replay.run_test(size=(200, 60)) as pilot:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
-        assert isinstance(replay.desk.source, Playing)
-        replay.desk.source.scrub(12)
+        assert isinstance(replay.context.source, Playing)
+        replay.context.source.scrub(12)
         await settle(replay)
         pane = replay.lab.panes["algorithm"]
         assert "for token 1 «<think>»" in pane.plain and "min of" in pane.plain
@@ -394,6 +394,6 @@ async def test_the_algorithm_pane_explains_the_selected_token(replay: LabApp) ->
         await settle(replay)
         assert "for token 3" in pane.plain and pane.plain != before
         await pilot.press("v")
-        replay.desk.source.scrub(6)  # another algorithm by now; what is held stays
+        replay.context.source.scrub(6)  # another algorithm by now; what is held stays
         await settle(replay)
         assert " PPO " in pane.plain and "gae_lambda" in pane.plain

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from grpolab.record import events as ev
 from grpolab.record.state import KEPT_ROLLOUTS
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.group.model import Group, shared
 from grpolab.tui.group.reader import Reader
 from grpolab.tui.group.screen import GroupScreen
@@ -45,24 +45,24 @@ async def lab(live: Live) -> AsyncIterator[tuple[Live, Pilot[int]]]:
         yield live, pilot
 
 
-def place(desk: Desk) -> tuple[object, ...]:
+def place(context: AppContext) -> tuple[object, ...]:
     """Where the user stands in the lab."""
-    v = desk.view
+    v = context.view
     held = v.held.step if v.held else None
-    return v.lane, held, v.prompt, v.answer, v.token, v.cursor, desk.current, desk.zoom
+    return v.lane, held, v.prompt, v.answer, v.token, v.cursor, context.current, context.zoom
 
 
 async def test_all_the_way_down_and_back(lab: tuple[Live, Pilot[int]]) -> None:
     live, pilot = lab
-    desk, app = live.desk, live.app
+    context, app = live.context, live.app
     told = await press(app, pilot, "3", "left", "left", "left")
-    assert desk.view.cursor == 3 and "▽ step 3" in told and "go to this step" in told
-    curve = place(desk)
+    assert context.view.cursor == 3 and "▽ step 3" in told and "go to this step" in told
+    curve = place(context)
     told = await press(app, pilot, "enter")
     assert "VIEW HELD at step 3" in told and "esc back to the curve" in told
     await press(app, pilot, "g", "down")
-    rollouts = place(desk)
-    assert rollouts[1:4] == (3, 1, 1) and desk.current == "rollouts"
+    rollouts = place(context)
+    assert rollouts[1:4] == (3, 1, 1) and context.current == "rollouts"
 
     told = await press(app, pilot, "enter")
     assert isinstance(app.screen, GroupScreen) and "step 3 · GRPO · prompt 2/8" in told
@@ -73,34 +73,34 @@ async def test_all_the_way_down_and_back(lab: tuple[Live, Pilot[int]]) -> None:
     told = await press(app, pilot, "enter")
     assert isinstance(app.screen, Reader) and "the exact string" in told
     told = await press(app, pilot, "m", "enter")
-    assert isinstance(app.screen, LabScreen) and desk.current == "tokens" and desk.zoom
+    assert isinstance(app.screen, LabScreen) and context.current == "tokens" and context.zoom
     assert f"step 3 · prompt 2 · answer {at + 1}" in told and "esc back to the answer" in told
     await press(app, pilot, "right", "c")
 
     told = await press(app, pilot, "escape")
     assert isinstance(app.screen, Reader) and "rendered" in told
-    assert place(desk) == rollouts
+    assert place(context) == rollouts
     await press(app, pilot, "escape")
     assert isinstance(app.screen, GroupScreen)
     assert (app.screen.group.answer, app.screen.group.order) == (at, "reward")
     await press(app, pilot, "escape")
-    assert isinstance(app.screen, LabScreen) and place(desk) == rollouts
+    assert isinstance(app.screen, LabScreen) and place(context) == rollouts
     await press(app, pilot, "escape")
-    assert place(desk) == curve and not desk.trail
+    assert place(context) == curve and not context.back_stack
     await press(app, pilot, "escape")
-    assert desk.view.cursor is None
+    assert context.view.cursor is None
     assert live.engine.sent == []
 
 
 async def test_esc_first_leaves_a_zoom_of_ones_own(lab: tuple[Live, Pilot[int]]) -> None:
     live, pilot = lab
-    desk = live.desk
+    context = live.context
     await press(live.app, pilot, "3", "left", "enter", "z")
-    assert desk.zoom
+    assert context.zoom
     await press(live.app, pilot, "escape")
-    assert not desk.zoom and desk.trail and desk.current == "rollouts"
+    assert not context.zoom and context.back_stack and context.current == "rollouts"
     await press(live.app, pilot, "v")  # follow again: there is nothing to go back to
-    assert not desk.trail and desk.view.held is None
+    assert not context.back_stack and context.view.held is None
 
 
 async def test_the_curve_by_mouse(lab: tuple[Live, Pilot[int]]) -> None:
@@ -109,14 +109,14 @@ async def test_the_curve_by_mouse(lab: tuple[Live, Pilot[int]]) -> None:
     y = next(i for i, row in enumerate(pane.plain.split("\n")) if "1 ┤" in row)
     await pilot.click("#learning", offset=(14, y))
     await settle(live.app)
-    step = live.desk.view.cursor
-    assert step is not None and live.desk.current == "learning"
+    step = live.context.view.cursor
+    assert step is not None and live.context.current == "learning"
     await pilot.click("#learning", offset=(14, y))
     await settle(live.app)
-    assert live.desk.view.held is not None and live.desk.view.held.step == step
+    assert live.context.view.held is not None and live.context.view.held.step == step
     # where no curve is in front, the same keys move along the tokens
     await press(live.app, pilot, "2", "right", "right")
-    assert live.desk.view.token == 2 and live.desk.view.cursor == step
+    assert live.context.view.token == 2 and live.context.view.cursor == step
 
 
 async def test_a_step_that_memory_has_lost_is_read_from_the_file(live: Live) -> None:
@@ -124,28 +124,28 @@ async def test_a_step_that_memory_has_lost_is_read_from_the_file(live: Live) -> 
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        lane = live.desk.state.lanes["main"]
+        lane = live.context.state.lanes["main"]
         assert 2 not in lane.rollouts
         await press(live.app, pilot, "3", "left", *(["shift+left"] * 6), "right")
-        assert live.desk.view.cursor == 2
+        assert live.context.view.cursor == 2
         told = await press(live.app, pilot, "enter")
         told = await press(live.app, pilot)
-        assert "VIEW HELD at step 2" in told and live.desk.view.held is not None
-        assert live.desk.view.held.tokens is not None
+        assert "VIEW HELD at step 2" in told and live.context.view.held is not None
+        assert live.context.view.held.tokens is not None
         assert 2 not in lane.rollouts and lane.rollout is not None  # what is newest stays so
         told = await press(live.app, pilot, "2")
         assert "step 2 · prompt 1" in told
         for key, step in (("comma", 1), ("comma", 1), ("full_stop", 2), ("end", None),
                           ("home", 1), *[("full_stop", n) for n in range(2, 9)]):  # fmt: skip
             await press(live.app, pilot, key)
-            assert (live.desk.view.held.step if live.desk.view.held else None) == step
+            assert (live.context.view.held.step if live.context.view.held else None) == step
         assert 6 not in lane.rollouts and 7 in lane.rollouts  # over the border without a gap
         live.app.lab.visit("main", 999, 0, 0, pane="rollouts")
         told = await press(live.app, pilot)
         assert "the run file has no step 999" in told
         (live.folder / "events.jsonl").write_bytes(b"")
         live.app.lab.visit("main", 5, 0, 0, pane="rollouts")
-        assert live.desk.notice[0] == "step 5 of main cannot be read from the run file"
+        assert live.context.notice[0] == "step 5 of main cannot be read from the run file"
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -183,7 +183,7 @@ async def test_the_group(live: Live, size: tuple[int, int]) -> None:
         await press(live.app, pilot, "question_mark")
         assert "side by side" in text(live.app)
         await press(live.app, pilot, "escape", "escape")
-        assert isinstance(live.app.screen, LabScreen) and live.desk.view.prompt == 0
+        assert isinstance(live.app.screen, LabScreen) and live.context.view.prompt == 0
 
 
 async def test_a_click_on_what_is_selected_opens_it(lab: tuple[Live, Pilot[int]]) -> None:
@@ -192,7 +192,7 @@ async def test_a_click_on_what_is_selected_opens_it(lab: tuple[Live, Pilot[int]]
     rows = live.app.lab.panes["rollouts"].plain.split("\n")
     prompt, answer = (next(i for i, r in enumerate(rows) if word in r) for word in ("▸  1", "▸ 1 "))
     await pilot.click("#rollouts", offset=(20, answer))  # the pane is gone to, no more
-    assert isinstance(live.app.screen, LabScreen) and live.desk.current == "rollouts"
+    assert isinstance(live.app.screen, LabScreen) and live.context.current == "rollouts"
     await pilot.click("#rollouts", offset=(20, answer))
     assert isinstance(live.app.screen, Reader)
     await settle(live.app)
@@ -276,7 +276,7 @@ async def test_copied_and_saved(
     sent: list[str] = []
     monkeypatch.setattr(live.app, "copy_to_clipboard", sent.append)
     told = await press(live.app, pilot, "down", "y", "Y")
-    said = live.desk.state.lanes["main"].rollouts[6].text[1]
+    said = live.context.state.lanes["main"].rollouts[6].text[1]
     file = live.folder / "saved" / "step-000006-main-p1-a2.txt"
     assert sent == [said] and file.read_text() == said and "saved to" in told
     await press(live.app, pilot, "w", "y", "enter", "y", "Y")
@@ -296,7 +296,7 @@ async def test_osc_52_carries_the_exact_string(lab: tuple[Live, Pilot[int]]) -> 
     driver = live.app._driver
     assert driver is not None
     driver.write = written.append  # pyright: ignore
-    live.desk.state.lanes["main"].rollouts[6].text[0] = "a\x1b]52;evil\x07\ud83d"
+    live.context.state.lanes["main"].rollouts[6].text[0] = "a\x1b]52;evil\x07\ud83d"
     await pilot.press("y")
     out = next(w for w in written if w.startswith("\x1b]52;c;"))
     assert base64.b64decode(out[7:-1]).decode() == "a\x1b]52;evil\x07?"
@@ -327,7 +327,7 @@ async def test_the_search(live: Live, size: tuple[int, int]) -> None:
         told = await found(live.app, pilot)
         screen = live.app.screen
         assert isinstance(screen, AnswersScreen)
-        assert 3 not in live.desk.state.lanes["main"].rollouts
+        assert 3 not in live.context.state.lanes["main"].rollouts
         assert f"{total} of {total} answers" in told and "newest first" in told
         assert {cell_len(row) for row in told.split("\n")} == {size[0]}
         await press(live.app, pilot, "slash", *"NEEDLE", "enter")
@@ -359,17 +359,17 @@ async def test_the_search(live: Live, size: tuple[int, int]) -> None:
         told = await press(live.app, pilot)
         assert isinstance(live.app.screen, LabScreen)
         assert "VIEW HELD at step 3" in told and "esc back to the search" in told
-        assert (live.desk.view.prompt, live.desk.view.answer) == (0, 1)
+        assert (live.context.view.prompt, live.context.view.answer) == (0, 1)
         told = await press(live.app, pilot, "escape")
         assert isinstance(live.app.screen, AnswersScreen) and "2/2" in told
-        assert live.desk.view.held is None and live.desk.view.answer == 1
+        assert live.context.view.held is None and live.context.view.answer == 1
         told = await press(live.app, pilot, "o")
         assert isinstance(live.app.screen, Reader) and "needle 1 of 3" in told
         await press(live.app, pilot, "enter")
         told = await press(live.app, pilot)
         assert "Tokens" in told and isinstance(live.app.screen, LabScreen)
         await press(live.app, pilot, "escape", "escape", "w", "escape", "escape")
-        assert isinstance(live.app.screen, LabScreen) and live.desk.view.held is None
+        assert isinstance(live.app.screen, LabScreen) and live.context.view.held is None
 
 
 def _needle(step: int) -> list[ev.Event]:
@@ -413,7 +413,7 @@ async def test_the_search_follows_a_run_and_types_as_it_goes(live: Live) -> None
         assert screen.finding.at == 2
         await pilot.click("#list", offset=(20, 4))
         await settle(live.app)
-        assert isinstance(live.app.screen, LabScreen) and live.desk.view.held is not None
+        assert isinstance(live.app.screen, LabScreen) and live.context.view.held is not None
 
 
 async def test_the_search_over_lanes(live: Live) -> None:
@@ -430,10 +430,10 @@ async def test_the_search_over_lanes(live: Live) -> None:
         told = await found(live.app, pilot)
         assert {f.lane for f in screen.rows} == {"twin"} and "L lane twin" in told
         await press(live.app, pilot, "end", "enter")
-        assert live.desk.view.lane == "twin" and live.desk.view.held is not None
-        assert live.desk.view.held.step == 1
+        assert live.context.view.lane == "twin" and live.context.view.held is not None
+        assert live.context.view.held.step == 1
         await press(live.app, pilot, "escape", "escape")
-        assert live.desk.view.lane == "main" and live.desk.view.held is None
+        assert live.context.view.lane == "main" and live.context.view.held is None
 
 
 async def test_what_matched_is_brought_into_sight(live: Live) -> None:
@@ -486,8 +486,8 @@ async def test_in_a_replay_a_later_step_can_be_gone_to(replay: LabApp) -> None:
     async with replay.run_test(size=(120, 36)) as pilot:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
-        assert isinstance(replay.desk.source, Playing)
-        replay.desk.source.scrub(4)
+        assert isinstance(replay.context.source, Playing)
+        replay.context.source.scrub(4)
         await settle(replay)
         await press(replay, pilot, "slash")
         told = await found(replay, pilot)
@@ -495,7 +495,7 @@ async def test_in_a_replay_a_later_step_can_be_gone_to(replay: LabApp) -> None:
         await press(replay, pilot, "enter")
         told = await press(replay, pilot)
         assert "VIEW HELD at step 24" in told
-        replay.desk.source.scrub(-2)  # the fold starts afresh
+        replay.context.source.scrub(-2)  # the fold starts afresh
         told = await press(replay, pilot)
         assert "VIEW HELD at step 24" in told
 
@@ -532,7 +532,7 @@ async def test_without_a_chosen_answer_the_keys_say_what_to_do(
         told = (await found(live.app, pilot)).split("\n")
         assert "no answer is like that: c clears the filter" in "\n".join(told[3:])
         for key in ("enter", "o", "w", "y", "Y"):
-            live.desk.say("")
+            live.context.say("")
             told = (await press(live.app, pilot, key)).split("\n")
             assert live.app.screen is screen
             assert "no answer is like that: c clears the filter" in told[1], (key, told[1])

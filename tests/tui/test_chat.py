@@ -14,7 +14,7 @@ from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
 from grpolab.tui.chat.screen import ChatScreen
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
 
@@ -82,7 +82,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         told = await press(live.app, pilot, "enter", "x", "enter")
         assert "no answer wanted" in told and len(live.engine.sent) == 2
         await press(live.app, pilot, "escape", "g", "p")
-        assert screen.field.value == live.desk.state.lanes["main"].rollouts[4].prompts[0]
+        assert screen.field.value == live.context.state.lanes["main"].rollouts[4].prompts[0]
         await press(live.app, pilot, "escape", "pageup", "pagedown", "question_mark", "escape")
         await press(live.app, pilot, "escape")
         assert isinstance(live.app.screen, LabScreen) and not live.app.lab.guests
@@ -134,7 +134,7 @@ async def test_recorded_questions_are_read_and_none_is_asked(tmp_path, run_dir) 
     source = Playing(tmp_path)
     source.load()
     source.end()
-    app = LabApp(Desk(source, tmp_path))
+    app = LabApp(AppContext(source, tmp_path))
     async with app.run_test(size=(80, 24)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)

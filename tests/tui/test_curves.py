@@ -15,7 +15,7 @@ from grpolab.analysis.curves import thin
 from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.curves.screen import CurvesScreen
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
@@ -38,8 +38,8 @@ async def press(app: LabApp, pilot: Pilot[int], *keys: str) -> str:
 async def opened(app: LabApp, pilot: Pilot[int]) -> str:
     app._pilot = pilot  # pyright: ignore
     await settle(app)
-    if isinstance(app.desk.source, Playing):
-        app.desk.source.end()
+    if isinstance(app.context.source, Playing):
+        app.context.source.end()
     await settle(app)
     told = await press(app, pilot, "u")
     assert isinstance(app.screen, CurvesScreen)
@@ -57,7 +57,7 @@ def playing(tmp_path: Path, run: FakeRun, change=lambda e: e) -> LabApp:
     source = Playing(tmp_path)
     source.load()
     source.playing = False
-    return LabApp(Desk(source, tmp_path))
+    return LabApp(AppContext(source, tmp_path))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -104,18 +104,18 @@ async def test_metrics_are_chosen_and_explained(replay: LabApp) -> None:
 async def test_the_cursor_says_what_was_measured(replay: LabApp) -> None:
     async with replay.run_test(size=(120, 36)) as pilot:
         await opened(replay, pilot)
-        lane = replay.desk.state.lanes["main"]
+        lane = replay.context.state.lanes["main"]
         told = await press(replay, pilot, "home", "right")
-        step = screen(replay).view.step(replay.desk.state, "main")
+        step = screen(replay).view.step(replay.context.state, "main")
         assert step is not None and step <= 2 and f"cursor at step {step}" in told
         reward = lane.steps[step - 1].metrics["reward"]
         assert f"● {reward:.2f}" in told or f"● {reward:.3f}" in told
         for axis in ("update", "sample", "token", "time"):
             told = await press(replay, pilot, "x")
             assert f"by {axis}" in told and f"cursor at step {step}" in told
-        before = screen(replay).view.step(replay.desk.state, "main")
+        before = screen(replay).view.step(replay.context.state, "main")
         await press(replay, pilot, "right")
-        assert screen(replay).view.step(replay.desk.state, "main") == (before or 0) + 1
+        assert screen(replay).view.step(replay.context.state, "main") == (before or 0) + 1
 
 
 async def test_smoothing_shows_the_raw_line_behind(replay: LabApp) -> None:
@@ -123,7 +123,7 @@ async def test_smoothing_shows_the_raw_line_behind(replay: LabApp) -> None:
         await opened(replay, pilot)
         view = screen(replay).view
         assert all(s.raw is None for s in view._strokes(
-            replay.desk.state, "reward", view.xlim(replay.desk.state), DARK, 60))  # fmt: skip
+            replay.context.state, "reward", view.xlim(replay.context.state), DARK, 60))  # fmt: skip
         told = await press(replay, pilot, "s")
         assert "smoothed 0.5" in told and " raw " in told
         await press(replay, pilot, "S", "S")
@@ -133,7 +133,7 @@ async def test_smoothing_shows_the_raw_line_behind(replay: LabApp) -> None:
 async def test_range_zoom_and_back(replay: LabApp) -> None:
     async with replay.run_test(size=(120, 36)) as pilot:
         await opened(replay, pilot)
-        view, state = screen(replay).view, replay.desk.state
+        view, state = screen(replay).view, replay.context.state
         whole = view.xlim(state)
         told = await press(replay, pilot, "shift+left", "r", "shift+left", "shift+left")
         assert "range begun" in told
@@ -155,7 +155,7 @@ async def test_range_zoom_and_back(replay: LabApp) -> None:
 async def test_the_mouse_sets_the_cursor_zooms_and_chooses(replay: LabApp) -> None:
     async with replay.run_test(size=(120, 36)) as pilot:
         await opened(replay, pilot)
-        charts, view, state = screen(replay).charts, screen(replay).view, replay.desk.state
+        charts, view, state = screen(replay).charts, screen(replay).view, replay.context.state
         await pilot.click(charts, offset=(2 + 9 + 40, 6))
         await settle(replay)
         low, high = view.whole(state)
@@ -204,8 +204,8 @@ async def test_lanes_keep_their_looks_and_can_be_hidden(tmp_path: Path) -> None:
         told = await press(app, pilot, "1")
         assert "– main" in told and "hidden" in told
         view = screen(app).view
-        assert [x.name for x in view.shown(app.desk.state)] == ["other"]
-        readings = view.readings(app.desk.state, "reward", DARK)
+        assert [x.name for x in view.shown(app.context.state)] == ["other"]
+        readings = view.readings(app.context.state, "reward", DARK)
         assert [(r.glyph, r.colour) for r in readings] == [("▲", DARK.lane(1))]
         told = await press(app, pilot, "2")  # none left: all again
         assert not view.hidden
@@ -220,8 +220,8 @@ async def test_seeds_become_a_band(tmp_path: Path) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         told = await opened(app, pilot)
         assert "░" in told and "●" in told
-        readings = screen(app).view.readings(app.desk.state, "reward", DARK)
-        values = [lane.steps[-1].metrics["reward"] for lane in app.desk.state.lanes.values()]
+        readings = screen(app).view.readings(app.context.state, "reward", DARK)
+        values = [lane.steps[-1].metrics["reward"] for lane in app.context.state.lanes.values()]
         assert len(readings) == 1 and readings[0].label == "grpo ×3"
         assert readings[0].value == pytest.approx(sum(values) / 3)
         assert readings[0].spread == pytest.approx((min(values), max(values)))
@@ -252,18 +252,18 @@ async def test_it_follows_a_live_run_and_goes_to_a_step(live: Live) -> None:
         assert "cursor at step 6" in told
         await press(live.app, pilot, "home", "right", "g")
         assert isinstance(live.app.screen, LabScreen)
-        assert live.desk.view.held is not None and live.desk.view.held.step == 1
+        assert live.context.view.held is not None and live.context.view.held.step == 1
 
 
 async def test_a_replay_goes_to_the_cursor_s_step(replay: LabApp) -> None:
     async with replay.run_test(size=(120, 36)) as pilot:
         await opened(replay, pilot)
         await press(replay, pilot, "home", "right", "right", "right", "right")
-        step = screen(replay).view.step(replay.desk.state, "main")
+        step = screen(replay).view.step(replay.context.state, "main")
         await press(replay, pilot, "g")
-        assert isinstance(replay.screen, LabScreen) and replay.desk.state.step == step
+        assert isinstance(replay.screen, LabScreen) and replay.context.state.step == step
         await press(replay, pilot, "v", "u", "home", "right", "g")  # what was held is let go
-        assert replay.desk.view.held is None and replay.desk.state.step == 1
+        assert replay.context.view.held is None and replay.context.state.step == 1
 
 
 async def test_before_anything_is_measured(live: Live) -> None:

@@ -23,7 +23,7 @@ import pytest
 from grpolab import resources
 from grpolab.tui import first_frame, preferences
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.first_frame import ALTERNATE, KEPT, MAIN, FirstFrame
 from grpolab.tui.source import Playing
 
@@ -69,7 +69,7 @@ class Watched(FirstFrame):
 
 async def test_the_picture_is_what_stands_there(run_dir: Path) -> None:
     frame = Watched("replay", run_dir.name, 1.0)
-    app = frame.app = LabApp(Desk(Playing(run_dir), run_dir), frame=frame)
+    app = frame.app = LabApp(AppContext(Playing(run_dir), run_dir), frame=frame)
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(0.1)
     picture = FirstFrame("replay", run_dir.name, 1.0)._picture()
@@ -81,8 +81,8 @@ async def test_the_picture_is_what_stands_there(run_dir: Path) -> None:
 
 async def test_no_picture_of_a_screen_that_somebody_uses(run_dir: Path) -> None:
     frame = FirstFrame("replay")
-    app = LabApp(Desk(Playing(run_dir), run_dir), frame=frame)
-    app.desk.touched = time.monotonic()
+    app = LabApp(AppContext(Playing(run_dir), run_dir), frame=frame)
+    app.context.touched = time.monotonic()
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(0.1)
     assert not frame.file.exists()

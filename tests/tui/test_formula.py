@@ -26,8 +26,8 @@ async def opened(
     async with replay.run_test(size=request.param) as pilot:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
-        assert isinstance(replay.desk.source, Playing)
-        replay.desk.source.scrub(7)
+        assert isinstance(replay.context.source, Playing)
+        replay.context.source.scrub(7)
         await settle(replay)
         await press(replay, pilot, "right", "f")
         yield replay, pilot

@@ -78,7 +78,7 @@ async def test_a_replay_says_that_it_sets_nothing(tmp_path) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
-        app.desk.source.end()  # pyright: ignore
+        app.context.source.end()  # pyright: ignore
         told = await press(app, pilot, "h")
         assert "set this" not in told.split("\n")[-1]
         assert "a replay computes nothing" in await press(app, pilot, "2")
@@ -133,7 +133,7 @@ async def test_several_lanes_are_told_apart(tmp_path) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
-        app.desk.source.end()  # pyright: ignore
+        app.context.source.end()  # pyright: ignore
         told = await press(app, pilot, "h")
         assert "● main Answers are cut" in told and "▲ other Answers are cut" in told
         assert "Why the loss is what it is ─ main" in told

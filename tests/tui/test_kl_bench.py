@@ -13,7 +13,7 @@ from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.record.state import LabState
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.kl_bench.screen import KlBenchScreen
 from grpolab.tui.kl_bench.view import verdict
 from grpolab.tui.lab.screen import LabScreen
@@ -102,7 +102,7 @@ async def test_a_replay_shows_what_was_recorded(tmp_path, replay: LabApp) -> Non
     (tmp_path / "events.jsonl").write_text(lines, encoding="utf-8")
     source = Playing(tmp_path)
     source.load()
-    app = LabApp(Desk(source, tmp_path))
+    app = LabApp(AppContext(source, tmp_path))
     async with app.run_test(size=(120, 36)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)

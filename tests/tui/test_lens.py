@@ -17,7 +17,7 @@ from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.record.tail import read
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.lab.dialogs.help import Help
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.lens import model as lens_process
@@ -144,7 +144,7 @@ async def test_a_replay_computes_in_a_process(run_dir: Path) -> None:
     """The real one: torch is loaded there, and nowhere here."""
     source = Playing(run_dir)
     source.load()
-    app = LabApp(Desk(source, run_dir))
+    app = LabApp(AppContext(source, run_dir))
     async with app.run_test(size=SIZES[0]) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
@@ -177,7 +177,7 @@ async def test_what_goes_wrong_in_the_process_is_one_line(
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
         assert "no finished step" in await press(replay, pilot, "l")
-        source = replay.desk.source
+        source = replay.context.source
         assert isinstance(source, Playing)
         source.scrub(3)
         await settle(replay)
@@ -199,7 +199,7 @@ async def test_a_recorded_lens_is_read_and_not_computed(
     (tmp_path / "events.jsonl").write_text(lines, encoding="utf-8")
     source = Playing(tmp_path)
     source.load()
-    app = LabApp(Desk(source, tmp_path))
+    app = LabApp(AppContext(source, tmp_path))
     async with app.run_test(size=(120, 36)) as pilot:
         app._pilot = pilot  # pyright: ignore
         source.scrub(2)  # the clock stands before the event
@@ -237,9 +237,9 @@ async def test_what_stands_on_it(live: Live, size: tuple[int, int]) -> None:
 
 async def test_the_way_back(looked: tuple[Live, Pilot[int]]) -> None:
     live, pilot = looked
-    view, lab = live.desk.view, live.app.lab
+    view, lab = live.context.view, live.app.lab
     await press(live.app, pilot, "escape", "g", "down", "right", "tab", "c")
-    before = (view.prompt, view.answer, view.token, view.channel, live.desk.current)
+    before = (view.prompt, view.answer, view.token, view.channel, live.context.current)
     assert before[:3] == (1, 1, 1)
     await press(live.app, pilot, "l")
     s = shown(live.app)
@@ -248,7 +248,7 @@ async def test_the_way_back(looked: tuple[Live, Pilot[int]]) -> None:
     assert isinstance(live.app.screen, LensScreen)
     await press(live.app, pilot, "escape")
     assert isinstance(live.app.screen, LabScreen)
-    after = (view.prompt, view.answer, view.token, view.channel, live.desk.current)
+    after = (view.prompt, view.answer, view.token, view.channel, live.context.current)
     assert after == before
     assert lab.guests == []
 
@@ -330,7 +330,7 @@ async def test_help_and_palette_know_its_keys(looked: tuple[Live, Pilot[int]]) -
     await press(live.app, pilot, "question_mark")
     assert isinstance(live.app.screen, Help) and "Lens: what it shows" in text(live.app)
     await press(live.app, pilot, "escape", "t")
-    assert not live.desk.palette.dark
+    assert not live.context.palette.dark
     assert shown(live.app).parts[0].plain
 
 

@@ -31,7 +31,7 @@ def screen(app: LabApp) -> MemoryScreen:
 async def opened(app: LabApp, pilot) -> str:
     app._pilot = pilot
     await settle(app)
-    app.desk.source.end()  # pyright: ignore
+    app.context.source.end()  # pyright: ignore
     await settle(app)
     told = await press(app, pilot, "M")
     screen(app)

@@ -12,7 +12,7 @@ from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.tui import quantities as recorded
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.credit_trace.screen import TraceScreen
 from grpolab.tui.source import Playing
 
@@ -42,7 +42,7 @@ async def test_a_replay_says_whose_tokens_these_are(tmp_path: Path, size: tuple[
     source = Playing(tmp_path)
     source.load()
     source.playing = False
-    app = LabApp(Desk(source, tmp_path))
+    app = LabApp(AppContext(source, tmp_path))
     async with app.run_test(size=size) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
@@ -55,7 +55,7 @@ async def test_a_replay_says_whose_tokens_these_are(tmp_path: Path, size: tuple[
         assert isinstance(app.screen, TraceScreen)
         assert "! tokens are recorded every 5 steps" in told and "these are of step 6" in told
         told = await press(app, pilot, "r")  # the clock goes back to it
-        assert app.desk.state.step == 6 and "recorded every" not in told
+        assert app.context.state.step == 6 and "recorded every" not in told
         told = await press(app, pilot, "escape", "2")
         assert "recorded every" not in told and "step 6/9" in told
         told = await press(app, pilot, "r")
@@ -69,25 +69,25 @@ async def test_a_live_run_held_between_two_recorded_steps(live: Live) -> None:
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        found = recorded.lag(live.desk)
+        found = recorded.lag(live.context)
         assert found == recorded.Lag(looked=9, shown=6, every=EVERY, nearest=6)
         told = await press(live.app, pilot, "comma")  # holds step 8, which has no tokens
-        assert recorded.lag(live.desk) == recorded.Lag(8, None, EVERY, 6)
+        assert recorded.lag(live.context) == recorded.Lag(8, None, EVERY, 6)
         assert "r goes to the nearest, step 6" in " ".join(told.replace("│", " ").split())
         pane = live.app.lab.panes["tokens"]
         at = next(i for i, row in enumerate(pane.plain.split("\n")) if "! tokens" in row)
         await pilot.click("#tokens", offset=(8, at))
         await settle(live.app)
-        held = live.desk.view.held
-        assert held is not None and held.step == 6 and recorded.lag(live.desk) is None
+        held = live.context.view.held
+        assert held is not None and held.step == 6 and recorded.lag(live.context) is None
         assert "recorded every" not in pane.plain
         # a step that is being sampled is none whose tokens are missing
         await press(live.app, pilot, "end")
         live.write(ev.RolloutStarted(10, "main", "grpo", ["1+1="], ["easy"], 2, 48))
         await settle(live.app)
-        assert recorded.lag(live.desk) == recorded.Lag(9, 6, EVERY, 6)
-        live.desk.view.held = live.desk.state.lanes["main"].rollout
-        assert recorded.lag(live.desk) is None
+        assert recorded.lag(live.context) == recorded.Lag(9, 6, EVERY, 6)
+        live.context.view.held = live.context.state.lanes["main"].rollout
+        assert recorded.lag(live.context) is None
 
 
 async def test_a_run_that_records_no_tokens(live: Live) -> None:
@@ -102,4 +102,4 @@ async def test_a_run_that_records_no_tokens(live: Live) -> None:
         # and one that began to record them
         live.write(ev.SettingChanged(3, "main", "record.tokens", False, True, "command"))
         await settle(live.app)
-        assert recorded.every(live.desk.state, live.desk.state.lanes["main"]) == 1
+        assert recorded.every(live.context.state, live.context.state.lanes["main"]) == 1

@@ -16,7 +16,7 @@ SIZES = {"small": (80, 24), "middle": (120, 36), "large": (200, 60)}
 async def at(app: LabApp, pilot: Pilot, steps: int) -> None:
     app._pilot = pilot  # pyright: ignore
     await settle(app)
-    source = app.desk.source
+    source = app.context.source
     assert isinstance(source, Playing)
     source.scrub(steps)
     await settle(app)
@@ -83,14 +83,14 @@ async def test_light_theme_and_back(replay: LabApp) -> None:
         await at(replay, pilot, 3)
         await pilot.press("t")
         await pilot.pause()
-        assert not replay.desk.palette.dark
+        assert not replay.context.palette.dark
         assert replay.theme == "grpolab-light"
         await pilot.press("t")
         await pilot.pause()
         assert replay.theme == "grpolab-contrast"
         await pilot.press("t")
         await pilot.pause()
-        assert replay.theme == "grpolab-dark" and replay.desk.palette.dark
+        assert replay.theme == "grpolab-dark" and replay.context.palette.dark
 
 
 async def test_without_colour_signs_remain(replay: LabApp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from grpolab.record import events as ev
 from grpolab.record.lane_state import RolloutView
 from grpolab.record.state import LabState
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.slow_motion import model as stories
 from grpolab.tui.slow_motion.model import STAGES, Story, tell
 from grpolab.tui.slow_motion.screen import SlowScreen
@@ -164,7 +164,7 @@ async def test_the_engine_is_asked_and_the_step_is_told(live_slow) -> None:
     screen = screen_of(app)
     assert live.engine.sent == [{"do": "after", "lane": "main"}]
     assert screen.waiting and "The engine finishes its step first" in text(app)
-    r = live.desk.state.lanes["main"].rollouts[2]
+    r = live.context.state.lanes["main"].rollouts[2]
     live.write(after(r))
     await settle(app)
     assert not screen.waiting and screen.story is not None and screen.story.measured
@@ -226,7 +226,7 @@ async def test_prompts_answers_and_speed(live_slow) -> None:
 
 async def test_it_plays_by_itself_and_stops_at_the_end(live: Live) -> None:
     live.record(FakeRun(steps=1, switches={}, end=False))
-    live.desk.reduced_motion = True  # pyright: ignore[reportAttributeAccessIssue]
+    live.context.reduced_motion = True  # pyright: ignore[reportAttributeAccessIssue]
     async with live.app.run_test(size=(80, 24)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
@@ -274,7 +274,7 @@ async def test_an_answer_that_was_not_read_one_by_one_is_not_waited_for(live: Li
         await press(live.app, pilot, "m")
         screen = screen_of(live.app)
         assert screen.waiting
-        live.desk.asked.clear()  # as where much of the run is folded at once
+        live.context.asked.clear()  # as where much of the run is folded at once
         screen.news(live.app.lab._newest())
         assert not screen.waiting and screen.story is not None and not screen.problem
 
@@ -288,7 +288,7 @@ async def test_left_while_it_waits_it_is_not_asked_twice(live: Live) -> None:
         await press(live.app, pilot, "m", "escape", "m")
         assert len(live.engine.sent) == 1 and screen_of(live.app).waiting
         await press(live.app, pilot, "escape")
-        live.write(after(live.desk.state.lanes["main"].rollouts[2]))
+        live.write(after(live.context.state.lanes["main"].rollouts[2]))
         await settle(live.app)
         await press(live.app, pilot, "m")  # measured by now
         screen = screen_of(live.app)
@@ -299,7 +299,7 @@ async def test_before_the_first_step_it_waits_for_it(live: Live) -> None:
     events = [e for _, e in FakeRun(steps=1, switches={}, end=False).events()]
     at = next(i for i, e in enumerate(events) if e.kind == "graded")
     live.write(*events[:at])
-    live.desk = live.app.desk
+    live.context = live.app.context
     async with live.app.run_test(size=(80, 24)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
@@ -316,7 +316,7 @@ async def test_a_held_step_is_told_as_it_is(live: Live) -> None:
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        live.desk.view.browse_to(live.desk.state, 1)
+        live.context.view.browse_to(live.context.state, 1)
         await press(live.app, pilot, "m")
         screen = screen_of(live.app)
         assert live.engine.sent == [] and screen.story is not None and screen.story.r.step == 1
@@ -334,7 +334,7 @@ async def test_a_recorded_run_has_what_was_measured(tmp_path: Path) -> None:
     source = Playing(tmp_path)
     source.load()
     source.playing = False
-    app = LabApp(Desk(source, tmp_path))
+    app = LabApp(AppContext(source, tmp_path))
     async with app.run_test(size=(120, 36)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
@@ -353,7 +353,7 @@ async def test_a_recorded_run_has_what_was_measured(tmp_path: Path) -> None:
 
 async def test_whoever_only_watches_asks_nobody(tmp_path: Path) -> None:
     FakeRun(steps=2, switches={}, end=False).write(tmp_path)
-    app = LabApp(Desk(Following(tmp_path, "watch"), tmp_path))
+    app = LabApp(AppContext(Following(tmp_path, "watch"), tmp_path))
     async with app.run_test(size=(80, 24)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
@@ -385,7 +385,7 @@ async def test_hostile_answers_stay_in_their_place(tmp_path: Path) -> None:
     )  # fmt: skip
     with (tmp_path / "events.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(codec.encode(e, 1.0) + "\n" for e in events)
-    app = LabApp(Desk(Following(tmp_path, "watch"), tmp_path))
+    app = LabApp(AppContext(Following(tmp_path, "watch"), tmp_path))
     async with app.run_test(size=(80, 24)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)

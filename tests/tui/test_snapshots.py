@@ -10,7 +10,7 @@ import pytest
 from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.source import Playing
 
 from .conftest import settle
@@ -50,7 +50,7 @@ async def test_it_looks_as_recorded(folder: Path, size: tuple[int, int]) -> None
     source = Playing(folder)
     source.load()
     source.end()
-    app = LabApp(Desk(source, folder))
+    app = LabApp(AppContext(source, folder))
     wrong = []
     async with app.run_test(size=size) as pilot:
         app._pilot = pilot  # pyright: ignore
@@ -62,7 +62,7 @@ async def test_it_looks_as_recorded(folder: Path, size: tuple[int, int]) -> None
                 await pilot.press(key)
                 await settle(app)
                 await settle(app)
-            app.desk.say("")
+            app.context.say("")
             app.lab.mark({"select"})
             app.lab.repaint(at_once=True)
             await pilot.pause()
@@ -80,7 +80,7 @@ async def test_the_recorder_sees_a_change_of_colour_alone(folder: Path) -> None:
     source = Playing(folder)
     source.load()
     source.end()
-    app = LabApp(Desk(source, folder))
+    app = LabApp(AppContext(source, folder))
     async with app.run_test(size=(80, 24)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
@@ -88,7 +88,7 @@ async def test_the_recorder_sees_a_change_of_colour_alone(folder: Path) -> None:
         assert record(app) == before and before.count("\n") == 24
         assert "#" in looks(next(iter(app.screen._compositor.render_strips()[0])).style)
         await pilot.press("t")
-        app.desk.say("")
+        app.context.say("")
         await settle(app)
         after = record(app)
         same = [

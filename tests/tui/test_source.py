@@ -163,14 +163,14 @@ async def test_a_key_shows_its_step_before_the_next_tick(replay: LabApp) -> None
     async with replay.run_test(size=(120, 36)) as pilot:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
-        source = replay.desk.source
+        source = replay.context.source
         assert isinstance(source, Playing)
         source.end()
         await settle(replay)
         replay.lab.tick = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
         for _ in range(3):
             await pilot.press("comma")
-        assert replay.desk.state.step == 22 and "step 22/24" in text(replay)
+        assert replay.context.state.step == 22 and "step 22/24" in text(replay)
 
 
 async def test_a_long_live_run_opens_at_its_end(
@@ -189,5 +189,5 @@ async def test_a_long_live_run_opens_at_its_end(
         for _ in range(8):
             await pilot.press("comma")
         await settle(live.app)
-        held = live.desk.view.held
+        held = live.context.view.held
         assert held is not None and held.step == 1 and "VIEW HELD at step 1" in text(live.app)

@@ -10,7 +10,7 @@ from grpolab.record import events as ev
 from grpolab.record.state import LabState
 from grpolab.record.tail import read
 from grpolab.tui.app import LabApp, farewell
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.source import Following
 
 from .conftest import Live, settle, text
@@ -122,7 +122,7 @@ async def test_the_live_screen_is_the_replayed_one(live: Live, replay, run_dir: 
             app._pilot = pilot
             await settle(app)
             if app is replay:
-                app.desk.source.end()
+                app.context.source.end()
                 await settle(app)
             shown.append([p.plain for p in app.lab.panes.values()])
     assert shown[0][:5] == shown[1][:5]
@@ -132,33 +132,33 @@ def test_farewell_says_where_and_how(live: Live, run_dir: Path) -> None:
     state = LabState()
     for t, event in read(run_dir / "events.jsonl")[:-1]:
         state.apply(event, t)
-    live.desk.state = state
-    told = farewell(live.desk)
+    live.context.state = state
+    told = farewell(live.context)
     assert str(live.folder) in told and "grpolab run --resume" in told and "24 of 24" in told
     state.apply(ev.Ended(24, "done"))
-    assert "--resume" not in farewell(live.desk)
+    assert "--resume" not in farewell(live.context)
 
 
 async def test_a_wrong_request_closes_the_screen(tmp_path: Path) -> None:
     def find() -> Path:
         raise ValueError("no such scenario")
 
-    desk = Desk(Following(None, "live", find), tmp_path)
-    app = LabApp(desk)
+    context = AppContext(Following(None, "live", find), tmp_path)
+    app = LabApp(context)
     async with app.run_test(size=(80, 24)) as pilot:
         for _ in range(100):
             await pilot.pause(0.02)
-            if desk.problem:
+            if context.problem:
                 break
-    assert str(desk.problem) == "no such scenario"
+    assert str(context.problem) == "no such scenario"
     assert app.return_code == 0
 
 
 async def test_the_directory_may_become_known_later(run_dir: Path) -> None:
-    desk = Desk(Following(None, "live", lambda: run_dir), Path("…"))
-    app = LabApp(desk)
+    context = AppContext(Following(None, "live", lambda: run_dir), Path("…"))
+    app = LabApp(context)
     async with app.run_test(size=(120, 36)) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)
-        assert desk.run_dir == run_dir
+        assert context.run_dir == run_dir
         assert "step 24/24" in text(app)

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from grpolab.errors import RequestError
 from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Following, Playing
 from grpolab.tui.timeline.screen import TimeScreen
@@ -30,7 +30,7 @@ class Restarting(Live):
         super().__init__(folder)
         self.started: list[tuple[int, FakeEngine]] = []
         self.problem: Exception | None = None
-        self.desk.restart = self._start
+        self.context.restart = self._start
 
     def _start(self, to: int) -> FakeEngine:
         engine = FakeEngine()
@@ -80,7 +80,7 @@ async def test_back_to_a_checkpoint_of_a_run_that_is_done(
         await press(done.app, pilot, "enter")
         ((to, engine),) = done.started
         assert to == 10 and engine.sent == [{"do": "pause"}]
-        assert done.desk.engine is engine and not done.desk.commands
+        assert done.context.engine is engine and not done.context.commands
         assert "ENGINE STARTS AGAIN" in text(done.app)
         await press(done.app, pilot, "r")  # once is enough
         assert len(done.started) == 1
@@ -88,7 +88,7 @@ async def test_back_to_a_checkpoint_of_a_run_that_is_done(
         told = await press(done.app, pilot, "escape")
         assert isinstance(done.app.screen, LabScreen)
         assert "back at step 10" in told and "PAUSED" in told and "STARTS" not in told
-        assert done.desk.commands and done.desk.state.step == 10
+        assert done.context.commands and done.context.state.step == 10
         await press(done.app, pilot, "p")
         assert engine.sent[1:] == [{"do": "continue"}]
         await press(done.app, pilot, "q")
@@ -100,7 +100,7 @@ async def test_a_fork_there_goes_with_it(done: Restarting) -> None:
         await begun(done, pilot)
         done.engine.code = 0
         await press(done.app, pilot, "T", "end", "f")
-        assert "the engine has ended" in done.desk.notice[0] and not done.started
+        assert "the engine has ended" in done.context.notice[0] and not done.started
         await press(done.app, pilot, "home", "f", *"rloo", "enter", "enter")
         ((to, engine),) = done.started
         fork = {"do": "fork", "name": "rloo", "algorithm": {"name": "rloo"}, "lane": "main"}
@@ -116,7 +116,7 @@ async def test_an_engine_that_does_not_start_is_told_and_the_run_is_as_it_was(
         done.engine.code = 0
         told = await press(done.app, pilot, "R", "r", "enter")
         assert "does not start again: done: another process computes this run" in told
-        assert done.desk.engine is done.engine and done.desk.restartable
+        assert done.context.engine is done.engine and done.context.restartable
         assert "RUN DONE" in told
 
 
@@ -141,7 +141,7 @@ async def test_after_a_failure_it_can_go_on_and_may_fail_again(tmp_path: Path) -
         assert to == 5
         live.write(ev.Resumed(5), ev.Resumed(5, "rewind", 5), ev.Paused(5))
         await press(live.app, pilot, "escape")
-        assert live.desk.state.failed is None and live.desk.commands
+        assert live.context.state.failed is None and live.context.commands
         live.write(ev.Failed(6, "again", "working"), ev.Ended(6, "failed"))
         engine.code = 1
         await press(live.app, pilot)
@@ -160,7 +160,7 @@ async def test_where_nothing_is_computed_it_says_how(
     source.load()
     if isinstance(source, Playing):
         source.playing = False
-    app = LabApp(Desk(source, live.folder))
+    app = LabApp(AppContext(source, live.folder))
     async with app.run_test(size=size) as pilot:
         app._pilot = pilot  # pyright: ignore
         await settle(app)

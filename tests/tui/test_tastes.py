@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from grpolab import cli
 from grpolab.tui import preferences
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.source import Playing
 from grpolab.tui.widgets.layout import LAYOUTS, PANES, arrange
 from grpolab.tui.widgets.palette import CONTRAST, DARK, LIGHT, PALETTES, Palette, contrast
@@ -26,7 +26,7 @@ def lab(run: Path) -> LabApp:
     source = Playing(run)
     source.load()
     source.playing = False
-    return LabApp(Desk(source, run))
+    return LabApp(AppContext(source, run))
 
 
 @pytest.mark.parametrize("palette", PALETTES.values(), ids=lambda p: p.name)
@@ -55,12 +55,12 @@ async def test_they_are_remembered(run_dir: Path) -> None:
     async with first.run_test(size=(120, 36)) as pilot:
         await at(first, pilot)
         await press(first, pilot, "t", "t", "W", "D")
-        assert first.theme == "grpolab-contrast" and first.desk.reduced_motion
+        assert first.theme == "grpolab-contrast" and first.context.reduced_motion
     again = lab(run_dir)
-    assert again.theme == "grpolab-contrast" and again.desk.palette is CONTRAST
-    assert again.desk.layout == "all" and again.desk.reduced_motion
+    assert again.theme == "grpolab-contrast" and again.context.palette is CONTRAST
+    assert again.context.layout == "all" and again.context.reduced_motion
     assert again.animation_level == "none"
-    assert LabApp(again.desk, keep=False).desk.palette is DARK
+    assert LabApp(again.context, keep=False).context.palette is DARK
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch, run_dir: Path) ->
     monkeypatch.setenv("GRPOLAB_THEME", "light")
     monkeypatch.setenv("GRPOLAB_LAYOUT", "page")
     app = lab(run_dir)
-    assert app.desk.palette is LIGHT and app.desk.layout == "page"
+    assert app.context.palette is LIGHT and app.context.layout == "page"
     monkeypatch.setenv("GRPOLAB_THEME", "mauve")
-    assert lab(run_dir).desk.palette is CONTRAST
+    assert lab(run_dir).context.palette is CONTRAST
 
 
 def test_a_broken_or_unwritable_memory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
@@ -147,7 +147,7 @@ async def test_layouts_by_key_and_by_name(run_dir: Path, size: tuple[int, int]) 
         shown = {}
         for name in ("all", "two", "page", "auto"):
             told = await press(app, pilot, "W")
-            assert app.desk.layout == name and f"layout {name}" in told
+            assert app.context.layout == name and f"layout {name}" in told
             shown[name] = set(app.lab.boxes())
         assert shown["all"] == set(PANES) and len(shown["page"]) == 1 < len(shown["two"])
         command = next(
@@ -167,14 +167,14 @@ async def test_fewer_repaints_but_keys_at_once(run_dir: Path) -> None:
         assert pane.due(now)
         await _moved(app, pilot)
         pane.stale, pane.painted = True, now - pane.period * 2
-        assert app.desk.reduced_motion and not pane.due(now) and app.desk.spin == "…"
+        assert app.context.reduced_motion and not pane.due(now) and app.context.spin == "…"
         await _moved(app, pilot)
         pane.stale, pane.painted = True, now - pane.period * 6
-        assert app.desk.ssh and not app.desk.reduced_motion and not pane.due(now)
+        assert app.context.ssh and not app.context.reduced_motion and not pane.due(now)
         await pilot.press("down", "down")
         assert "▸ 3" in app.lab.panes["rollouts"].plain  # nobody waits for a repaint
         await _moved(app, pilot)
-        assert not app.desk.ssh and app.desk.spin != "…"
+        assert not app.context.ssh and app.context.spin != "…"
 
 
 async def _moved(app: LabApp, pilot: Pilot[int]) -> None:
@@ -186,10 +186,10 @@ async def test_a_picture_says_where_it_is(run_dir: Path, tmp_path: Path) -> None
     app = lab(run_dir)
     async with app.run_test(size=(120, 36)) as pilot:
         await at(app, pilot)
-        app.desk.run_dir = tmp_path
+        app.context.run_dir = tmp_path
         await press(app, pilot, "P")
         (made,) = tmp_path.glob("*.svg")
-        assert str(made) in app.desk.notice[0]
+        assert str(made) in app.context.notice[0]
         assert made.read_text().startswith("<svg")
         await press(app, pilot, "f", "P")
         assert len(list(tmp_path.glob("*.svg"))) == 2

@@ -15,7 +15,7 @@ from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
 from grpolab.tui.lab import screen as lab_screen
 from grpolab.tui.widgets import repaint
-from grpolab.tui.widgets.repaint import OWED, SAVED, SHARE, Thrift
+from grpolab.tui.widgets.repaint import OWED, SAVED, SHARE, RepaintBudget
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun
@@ -25,17 +25,17 @@ class Clock:
     def __init__(self) -> None:
         self.now = self.spent = 0.0
 
-    def thrift(self) -> Thrift:
-        return Thrift(lambda: self.now, lambda: self.spent)
+    def repaint_budget(self) -> RepaintBudget:
+        return RepaintBudget(lambda: self.now, lambda: self.spent)
 
 
 def test_it_spends_its_share_and_no_more() -> None:
     clock = Clock()
-    thrift, painted = clock.thrift(), 0
+    repaint_budget, painted = clock.repaint_budget(), 0
     for _ in range(4000):  # a thousand seconds of ticks, each painting 15 ms if it may
         clock.now += 0.25
         clock.spent += 0.001
-        if thrift.left():
+        if repaint_budget.left():
             clock.spent += 0.015
             painted += 1
     assert painted > 500
@@ -44,17 +44,17 @@ def test_it_spends_its_share_and_no_more() -> None:
 
 def test_neither_savings_nor_debts_last() -> None:
     clock = Clock()
-    thrift = clock.thrift()
+    repaint_budget = clock.repaint_budget()
     clock.now += 1000.0
-    assert thrift.left()
+    assert repaint_budget.left()
     clock.spent += SAVED + OWED + 5.0  # one enormous repaint
-    assert not thrift.left()
+    assert not repaint_budget.left()
     clock.now += 1.01 * OWED / SHARE
-    assert thrift.left()
+    assert repaint_budget.left()
     clock.spent += 5.0
-    thrift.forgive()  # a key asked for that
+    repaint_budget.reset()  # a key asked for that
     clock.now += 0.01
-    assert thrift.left()
+    assert repaint_budget.left()
 
 
 def cells(update: repaint.Cells, shown: list[list[str]]) -> int:
@@ -133,7 +133,7 @@ async def test_rows_that_stay_are_not_made_again(replay: LabApp) -> None:
             assert pane.rebuilt() == [], pane.id
         tokens = replay.lab.panes["tokens"]
         await settle(replay)
-        replay.desk.view.token = 3
+        replay.context.view.token = 3
         changed = tokens.rebuilt()
         assert changed and len(changed) < tokens.size.height / 2
 
@@ -153,8 +153,8 @@ async def test_beside_a_run_it_waits_for_its_share_but_a_key_does_not(
         lab, pane = app.lab, app.lab.panes["rollouts"]
         for ticks in lab._ticks.values():
             ticks.pause()
-        monkeypatch.setattr(lab, "_hurry", lambda eager: None)
-        monkeypatch.setattr(lab.thrift, "left", lambda: False)
+        monkeypatch.setattr(lab, "_hurry", lambda interactive: None)
+        monkeypatch.setattr(lab.repaint_budget, "left", lambda: False)
         monkeypatch.setattr(lab_screen, "LATEST", 1e9)
         pane.painted -= 100.0
 
@@ -172,8 +172,8 @@ async def test_beside_a_run_it_waits_for_its_share_but_a_key_does_not(
         await pilot.press("g")
         assert not pane.stale  # at once
         pane.painted -= 100.0
-        assert lab.eager and not stale()  # and so is what comes in the next moment
-        app.desk.touched -= 100.0
+        assert lab.interactive and not stale()  # and so is what comes in the next moment
+        app.context.touched -= 100.0
         pane.painted -= 100.0
         assert stale()
         live.write(ev.Paused(2))
@@ -192,7 +192,7 @@ async def test_it_looks_at_the_run_less_often_while_nobody_is_at_the_keys(live: 
         def running() -> list[float]:
             return [pause for pause, ticks in lab._ticks.items() if ticks._active.is_set()]
 
-        app.desk.touched -= 100.0
+        app.context.touched -= 100.0
         lab.tick()
         assert running() == [lab_screen.IDLE]
         await pilot.press("g")

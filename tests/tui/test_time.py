@@ -13,7 +13,7 @@ from grpolab.record import events as ev
 from grpolab.record.bookmarks import Bookmark, Bookmarks
 from grpolab.record.state import KEPT_ROLLOUTS, LabState
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Following, Playing
 from grpolab.tui.timeline import model as timeline
@@ -67,7 +67,7 @@ async def test_a_rewind_says_what_it_undoes_and_the_screen_forgets_it(
         assert live.engine.sent == [{"do": "rewind", "to": 10}]
         live.write(ev.Resumed(10, "rewind", 12))
         told = await press(live.app, pilot)
-        assert "back from step 12" in told and live.desk.state.step == 10
+        assert "back from step 12" in told and live.context.state.step == 10
         await press(live.app, pilot, "escape")
         assert isinstance(live.app.screen, LabScreen) and not live.app.lab.guests
 
@@ -111,7 +111,7 @@ async def test_bookmarks_are_set_listed_changed_removed_and_kept(
         assert Bookmarks(live.folder).all[0].note == "!"
         await press(live.app, pilot, "enter")
         assert isinstance(live.app.screen, LabScreen)
-        assert live.desk.view.held is not None and live.desk.view.held.step == 7
+        assert live.context.view.held is not None and live.context.view.held.step == 7
         await press(live.app, pilot, "T", "d")
         assert Bookmarks(live.folder).all == []
         told = await press(live.app, pilot, "d")
@@ -129,11 +129,11 @@ async def test_a_recorded_run_that_cannot_be_written_keeps_bookmarks_until_one_l
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
         await press(replay, pilot, "full_stop", "b", *"x", "enter")
-        assert "until you leave only: its file: permission denied" in replay.desk.notice[0]
+        assert "until you leave only: its file: permission denied" in replay.context.notice[0]
         told = await press(replay, pilot, "T")
         assert "★  bookmark" in told
         await press(replay, pilot, "escape", "S")
-        assert "no scenario" in replay.desk.notice[0]
+        assert "no scenario" in replay.context.notice[0]
 
 
 async def test_after_the_end_nothing_is_offered_that_needs_the_engine(live: Live) -> None:
@@ -154,8 +154,8 @@ async def test_steps_far_back_come_from_the_file(live: Live) -> None:
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        assert 3 not in live.desk.state.lanes["main"].rollouts
-        view = live.desk.view
+        assert 3 not in live.context.state.lanes["main"].rollouts
+        view = live.context.view
         told = await press(live.app, pilot, "j", *"3", "enter")
         assert view.held is not None and view.held.step == 3 and "VIEW HELD at step 3" in told
         again = LabState()
@@ -187,16 +187,16 @@ async def test_a_held_view_plays_on_until_it_follows_again(live: Live) -> None:
         told = await press(live.app, pilot, "space")
         assert "go back first" in told
         await press(live.app, pilot, "home", "space", "right_square_bracket")
-        assert live.desk.rolling == 4.0
+        assert live.context.rolling == 4.0
         lab, seen = live.app.lab, []
-        while (held := live.desk.view.held) is not None:
+        while (held := live.context.view.held) is not None:
             seen.append(held.step)
             lab.roll(lab._rolled + 0.1)  # too early
-            assert live.desk.view.held is held
+            assert live.context.view.held is held
             lab.roll(lab._rolled + 0.26)
         assert len(seen) >= 3 and seen == list(range(seen[0], 7))
         lab.roll(lab._rolled + 0.26)
-        assert live.desk.rolling is None
+        assert live.context.rolling is None
 
 
 async def test_who_goes_elsewhere_is_not_played_away_from_there(live: Live) -> None:
@@ -204,15 +204,15 @@ async def test_who_goes_elsewhere_is_not_played_away_from_there(live: Live) -> N
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        view = live.desk.view
+        view = live.context.view
         await press(live.app, pilot, "home", "space")
-        assert live.desk.rolling is not None
+        assert live.context.rolling is not None
         await press(live.app, pilot, "3", "left", "left", "enter")  # from the curve to a step
-        assert live.desk.rolling is None and view.held is not None
+        assert live.context.rolling is None and view.held is not None
         await press(live.app, pilot, "space", "escape")
-        assert live.desk.rolling is None
+        assert live.context.rolling is None
         await press(live.app, pilot, "space", "home")
-        assert live.desk.rolling is None and view.held is not None and view.held.step == 1
+        assert live.context.rolling is None and view.held is not None and view.held.step == 1
 
 
 async def test_a_rewind_is_the_end_of_the_way_back_to_undone_steps(live: Live) -> None:
@@ -221,21 +221,23 @@ async def test_a_rewind_is_the_end_of_the_way_back_to_undone_steps(live: Live) -
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         await press(live.app, pilot, "comma", "3", "left", "enter", "3", "left", "left", "left")
-        desk = live.desk
-        assert [p.view.held and p.view.held.step for p in desk.trail] == [8]
-        assert desk.view.cursor is not None and desk.view.cursor > 4
+        context = live.context
+        assert [p.view.held and p.view.held.step for p in context.back_stack] == [8]
+        assert context.view.cursor is not None and context.view.cursor > 4
         live.write(ev.Resumed(4, "rewind", 9))
         told = await press(live.app, pilot)
-        assert desk.trail == [] and desk.view.cursor is None and desk.view.held is None
+        assert (
+            context.back_stack == [] and context.view.cursor is None and context.view.held is None
+        )
         assert "esc back" not in told
         await press(live.app, pilot, "escape")
-        assert desk.view.held is None
+        assert context.view.held is None
 
 
 async def test_in_a_replay_a_held_step_is_where_the_next_one_is_counted_from(
     replay: LabApp,
 ) -> None:
-    source, desk = replay.desk.source, replay.desk
+    source, context = replay.context.source, replay.context
     assert isinstance(source, Playing)
     async with replay.run_test(size=(120, 36)) as pilot:
         replay._pilot = pilot  # pyright: ignore
@@ -244,42 +246,42 @@ async def test_in_a_replay_a_held_step_is_where_the_next_one_is_counted_from(
         await press(replay, pilot)
         await press(replay, pilot, "v")
         await press(replay, pilot, "full_stop", "full_stop")
-        assert desk.view.held is not None and desk.view.held.step == 4  # held on purpose
+        assert context.view.held is not None and context.view.held.step == 4  # held on purpose
         source.go(2)  # before the held step: the fold starts afresh, the view stays
         told = await press(replay, pilot)
-        assert desk.view.held is not None and "VIEW HELD at step 4" in told
+        assert context.view.held is not None and "VIEW HELD at step 4" in told
         await press(replay, pilot, "full_stop")
-        assert desk.view.held is None and desk.state.step == 5
+        assert context.view.held is None and context.state.step == 5
         await press(replay, pilot, "3", "left", "left", "enter")  # from the curve to a step
-        assert desk.view.held is not None and desk.view.held.step == 4
+        assert context.view.held is not None and context.view.held.step == 4
         await press(replay, pilot, "comma")
-        assert desk.view.held is None and desk.state.step == 3
+        assert context.view.held is None and context.state.step == 3
         await press(replay, pilot, "3", "enter", "home")
-        assert desk.view.held is None and desk.state.step == 0
+        assert context.view.held is None and context.state.step == 0
 
 
 async def test_a_replay_jumps_to_steps_and_marks_yet_to_come(replay: LabApp) -> None:
-    source = replay.desk.source
+    source = replay.context.source
     assert isinstance(source, Playing)
     async with replay.run_test(size=(120, 36)) as pilot:
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
         await press(replay, pilot, "right_curly_bracket")
-        assert replay.desk.state.step == 8
+        assert replay.context.state.step == 8
         await press(replay, pilot, "right_curly_bracket")
-        assert replay.desk.state.step == 16 and "PPO → REINFORCE" in replay.desk.notice[0]
+        assert replay.context.state.step == 16 and "PPO → REINFORCE" in replay.context.notice[0]
         await press(replay, pilot, "left_curly_bracket")
-        assert replay.desk.state.step == 8
+        assert replay.context.state.step == 8
         await press(replay, pilot, "j", *"50%", "enter")
-        assert replay.desk.state.step == 12
+        assert replay.context.state.step == 12
         await press(replay, pilot, "j", *"-5", "enter")
-        assert replay.desk.state.step == 7
+        assert replay.context.state.step == 7
         told = await press(replay, pilot, "T")
         assert isinstance(replay.screen, TimeScreen)
         flat = " ".join(replay.screen.parts[1].plain.replace("│", " ").split())
         assert "this is a recording without checkpoints" in flat and "GRPO → PPO" in told
         await press(replay, pilot, "end", "enter")
-        assert replay.desk.state.step == 24
+        assert replay.context.state.step == 24
         told = await press(replay, pilot, "R")
         assert "computes nothing" in told
         await press(replay, pilot, "F")
@@ -302,7 +304,7 @@ async def test_the_mouse_chooses_a_moment_and_goes_there(live: Live) -> None:
         await pilot.click("#moments", offset=(20, 4 + at))
         await pilot.click("#moments", offset=(20, 4 + at))
         await settle(live.app)
-        assert live.desk.view.held is not None and live.desk.view.held.step == 4
+        assert live.context.view.held is not None and live.context.view.held.step == 4
         assert isinstance(live.app.screen, LabScreen)
 
 
@@ -320,7 +322,7 @@ async def test_the_session_is_saved_as_a_scenario_that_can_be_read(live: Live) -
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         await press(live.app, pilot, "S")
-        told = live.desk.notice[0]
+        told = live.context.notice[0]
         assert "session.yaml beside the run" in told and "1 change by hand" in told
         await press(live.app, pilot, "S")
     found = load(str(live.folder / "session.yaml"))
@@ -331,11 +333,11 @@ async def test_the_session_is_saved_as_a_scenario_that_can_be_read(live: Live) -
 
 def test_moments_of_a_watched_run_and_their_order(tmp_path: Path) -> None:
     FakeRun(steps=12, switches={4: "ppo"}).write(tmp_path)
-    desk = Desk(Following(tmp_path, "watch"), tmp_path)
-    desk.source.load()
-    for t, event in desk.source.poll(0.0)[1]:
-        desk.state.apply(event, t)
-    found = timeline.moments(desk)
+    context = AppContext(Following(tmp_path, "watch"), tmp_path)
+    context.source.load()
+    for t, event in context.source.poll(0.0)[1]:
+        context.state.apply(event, t)
+    found = timeline.moments(context)
     assert [m.kind for m in found] == ["start", "switch", "now"]
     assert [m.step for m in found] == [0, 4, 12]
 

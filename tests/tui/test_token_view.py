@@ -96,7 +96,7 @@ async def test_two_channels_at_once(live: Live, size: tuple[int, int]) -> None:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         await press(live.app, pilot, "2")
-        view = live.desk.view
+        view = live.context.view
         assert view.second == "" and "2nd row" not in text(live.app)
         await press(live.app, pilot, "x")
         assert view.second and view.second != view.channel
@@ -110,7 +110,7 @@ async def test_two_channels_at_once(live: Live, size: tuple[int, int]) -> None:
         assert view.second != view.channel and f"2nd row {view.second}" in text(live.app)
         await press(live.app, pilot, *["X"] * 9)
         first = view.second
-        names = {""} | {c for c in view.channels(live.desk.state) if c != view.channel}
+        names = {""} | {c for c in view.channels(live.context.state) if c != view.channel}
         found = set()
         for _ in names:
             found.add(view.second)
@@ -124,7 +124,7 @@ async def test_why_a_clip_holds_the_token_is_said(live: Live) -> None:
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        view, state = live.desk.view, live.desk.state
+        view, state = live.context.view, live.context.state
         r = view.scored(state)
         assert r is not None
         ratio, advantage = r.channel("ratio"), r.channel("advantage")
@@ -156,6 +156,6 @@ async def test_a_recorded_run_of_before_has_what_it_has(run_dir: Path, replay: L
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
         await press(replay, pilot, "end", "2", "x")
-        assert "push" not in replay.desk.view.channels(replay.desk.state)
-        assert "kl_old" in replay.desk.view.channels(replay.desk.state)
+        assert "push" not in replay.context.view.channels(replay.context.state)
+        assert "kl_old" in replay.context.view.channels(replay.context.state)
         assert "kl_old" in text(replay)

@@ -30,8 +30,8 @@ SIZES = [(80, 24), (120, 36), (200, 60)]
 async def at(app: LabApp, pilot: Pilot[int], steps: int = 12) -> None:
     app._pilot = pilot  # pyright: ignore
     await settle(app)
-    assert isinstance(app.desk.source, Playing)
-    app.desk.source.scrub(steps)
+    assert isinstance(app.context.source, Playing)
+    app.context.source.scrub(steps)
     await settle(app)
 
 
@@ -62,7 +62,7 @@ async def test_through_all_of_it(
     monkeypatch.setattr("grpolab.tui.lens.model.compute", compute)
     async with replay.run_test(size=size) as pilot:
         await at(replay, pilot)
-        replay.desk.current = "kl"
+        replay.context.current = "kl"
         await press(replay, pilot, "N")
         for i, stop in enumerate(stops("replay")):
             tour = replay.screen
@@ -88,7 +88,9 @@ async def test_through_all_of_it(
             await pilot.press("enter")
             await pilot.pause()
         assert isinstance(replay.screen, LabScreen)
-        assert replay.desk.lit == "" and replay.desk.current == "kl" and not replay.desk.zoom
+        assert (
+            replay.context.lit == "" and replay.context.current == "kl" and not replay.context.zoom
+        )
         assert replay.lab.reserved == 0
 
 
@@ -99,10 +101,10 @@ async def test_it_can_be_left_and_gone_back_in(replay: LabApp) -> None:
         assert isinstance(replay.screen, Tour) and replay.screen.at == 1
         await pilot.resize_terminal(80, 24)
         await press(replay, pilot, "a")
-        assert "not in this kind of run" in replay.desk.notice[0]
+        assert "not in this kind of run" in replay.context.notice[0]
         await press(replay, pilot, "escape")
         assert isinstance(replay.screen, LabScreen)
-        assert "starts the tour again" in replay.desk.notice[0]
+        assert "starts the tour again" in replay.context.notice[0]
 
 
 async def test_by_mouse(replay: LabApp) -> None:
@@ -112,9 +114,9 @@ async def test_by_mouse(replay: LabApp) -> None:
         for word, stop in (("next", 1), ("next", 2), ("back", 1)):
             await _click(replay, pilot, word)
             assert isinstance(replay.screen, Tour) and replay.screen.at == stop
-        answer = replay.desk.view.answer
+        answer = replay.context.view.answer
         await _click(replay, pilot, " ↓ ")
-        assert replay.desk.view.answer == answer + 1
+        assert replay.context.view.answer == answer + 1
         await _click(replay, pilot, "leave")
         assert isinstance(replay.screen, LabScreen)
 

@@ -103,7 +103,7 @@ async def test_the_numbers_on_the_screen_satisfy_it(live: Live, size: tuple[int,
         assert "The critic" in seen and "0." in seen
         n = len(screen.found()[2].advantage)  # pyright: ignore[reportOptionalSubscript]
         for token in range(0, n, 5 if size[0] == 120 else 19):
-            live.desk.view.token = token
+            live.context.view.token = token
             screen.again()
             await pilot.pause()
             seen = text(live.app)
@@ -127,7 +127,7 @@ async def test_its_keys_go_along_the_answer_and_to_others(live: Live) -> None:
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        view = live.desk.view
+        view = live.context.view
         await press(live, pilot, "V", "down", "right", "up")
         assert view.token == 1
         await press(live, pilot, "shift+right")
@@ -157,7 +157,7 @@ async def test_without_a_critic_it_says_what_stands_in(live: Live) -> None:
         assert "REINFORCE has no critic" in seen and "the baseline b stands in for V" in seen
         screen = live.app.screen
         assert isinstance(screen, TraceScreen)
-        live.desk.view.browse(live.desk.state, -1)
+        live.context.view.browse(live.context.state, -1)
         screen.again()
         await settle(live.app)
         seen = text(live.app)

@@ -271,7 +271,7 @@ async def test_a_change_is_scored_and_applied(opened: Opened) -> None:
     assert live.engine.sent == [{"do": "set", "key": "beta", "value": 0.02}]
     await press_(live.app, pilot, "backspace", "a")
     assert screen.plan == screen.basis.plan and len(live.engine.sent) == 1
-    assert "nothing to apply" in live.desk.notice[0]
+    assert "nothing to apply" in live.context.notice[0]
     await press_(live.app, pilot, "escape")
     assert isinstance(live.app.screen, LensScreen)
     assert screen.scorer.closed  # pyright: ignore
@@ -293,9 +293,9 @@ async def test_values_are_typed_and_checked(opened: Opened) -> None:
     await press_(live.app, pilot, "a")
     weight = {"do": "set", "key": "rewards.accuracy.weight", "value": 2.0}
     assert live.engine.sent == [{"do": "set", "key": "rollout.group_size", "value": 3}, weight]
-    assert "rewards.accuracy.weight 2" in live.desk.notice[0]
+    assert "rewards.accuracy.weight 2" in live.context.notice[0]
     # once it is so, there is nothing more to apply; the rollout was graded as it was
-    step = live.desk.state.step
+    step = live.context.state.step
     live.write(ev.SettingChanged(step, "main", "rewards.accuracy.weight", 1.0, 2.0, "command"))
     await press_(live.app, pilot)
     await press_(live.app, pilot, "a")
@@ -345,7 +345,7 @@ async def test_a_run_that_nobody_computes_says_so(opened: Opened) -> None:
     live.write(ev.Ended(3, "interrupted"))
     await press_(live.app, pilot)
     await press_(live.app, pilot, "right", "a")
-    assert "the engine has ended" in live.desk.notice[0] and not live.engine.sent
+    assert "the engine has ended" in live.context.notice[0] and not live.engine.sent
     assert screen.plan != screen.basis.plan
 
 
@@ -361,4 +361,4 @@ async def test_without_a_lens_there_is_nothing_to_change(live: Live) -> None:
         await settle(live.app)
         await press(live.app, pilot, "l", "w")
         assert isinstance(live.app.screen, LensScreen)
-        assert "nothing to change" in live.desk.notice[0]
+        assert "nothing to change" in live.context.notice[0]

@@ -11,11 +11,11 @@ from textual.widgets import Input
 
 from grpolab.record import events as ev
 from grpolab.tui.chat.view import Talk
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.lab.header import Header
 from grpolab.tui.widgets.canvas import Body
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Keys, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Keys, Overlay, bindings
 
 MOST = 16
 """Samples of each policy."""
@@ -43,7 +43,7 @@ class Question(Input):
         self.value = ""
 
 
-class ChatScreen(Sheet):
+class ChatScreen(Overlay):
     BINDINGS = bindings("chat")
     AUTO_FOCUS = ""  # back from a dialog, keys mean what they meant before
     key = "chat"
@@ -61,9 +61,9 @@ class ChatScreen(Sheet):
         "↵ asks, ↑ ↓ bring back earlier questions, esc leaves the line for the keys below."
     )
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
-        self.lane = desk.view.lane
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
+        self.lane = context.view.lane
         self.part = "talk"
         self.parts = (Talk(self, id="talk"),)
         self.samples, self.greedy = 2, True
@@ -76,14 +76,14 @@ class ChatScreen(Sheet):
 
     @property
     def chats(self) -> list[ev.Chatted]:
-        lane = self.desk.state.lanes.get(self.lane)
+        lane = self.context.state.lanes.get(self.lane)
         return lane.chats if lane else []
 
     @property
     def example(self) -> str:
         """A question of the task: the prompt in view."""
-        view = self.desk.view
-        rollout = view.rollout(self.desk.state)
+        view = self.context.view
+        rollout = view.rollout(self.context.state)
         if rollout is None or not rollout.prompts:
             return ""
         return rollout.prompts[min(view.prompt, len(rollout.prompts) - 1)]
@@ -95,22 +95,22 @@ class ChatScreen(Sheet):
     def compose(self) -> ComposeResult:
         body = Body(*self.parts)
         self.place(body, self.app.size.width, self.app.size.height)
-        yield from (Header(self.desk), body, Question(id="question", compact=True), Keys(self))
+        yield from (Header(self.context), body, Question(id="question", compact=True), Keys(self))
 
     @property
     def field(self) -> Input:
         return self.query_one("#question", Input)
 
     def opened(self) -> None:
-        if self.desk.commands:
+        if self.context.commands:
             self.field.placeholder = f"your question, for example {self.example}"
             self.field.focus()
         else:
-            self.field.placeholder = LISTENS_NOT[self.desk.mode]
+            self.field.placeholder = LISTENS_NOT[self.context.mode]
             self.field.disabled = True
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
-        return {"talk": Box(0, 0, width, max(0, height - 1))}
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
+        return {"talk": Rect(0, 0, width, max(0, height - 1))}
 
     def news(self, events: list[ev.Event]) -> None:
         for event in events:
@@ -124,7 +124,7 @@ class ChatScreen(Sheet):
                 self.again()
             elif isinstance(event, ev.Resumed | ev.Ended):
                 self.again()
-        if self.waiting and not self.desk.commands:
+        if self.waiting and not self.context.commands:
             self.waiting.clear()
             self.problem = "the engine ended before it could answer"
             self.again()
@@ -191,7 +191,7 @@ class ChatScreen(Sheet):
 
     def action_chat_type(self) -> None:
         if self.field.disabled:
-            self.desk.say(LISTENS_NOT[self.desk.mode], "warn")
+            self.context.say(LISTENS_NOT[self.context.mode], "warn")
             self.again()
         else:
             self.field.focus()
@@ -216,12 +216,12 @@ class ChatScreen(Sheet):
         self.again()
 
     def action_lane(self) -> None:
-        names = list(self.desk.state.lanes)
+        names = list(self.context.state.lanes)
         if len(names) < 2:
-            self.desk.say("this run has one lane")
+            self.context.say("this run has one lane")
         elif not self.waiting:
             self.lane = names[(names.index(self.lane) + 1) % len(names)]
-            self.desk.view.lane, self.desk.view.held = self.lane, None
+            self.context.view.lane, self.context.view.held = self.lane, None
             self.lab.mark({"lane", "select"})
         self.again()
 

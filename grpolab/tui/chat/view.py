@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grpolab.record.events import ChatAnswer, Chatted
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import SPINNER
 from grpolab.tui.widgets.text import Line, beside, visible, wrap
 
@@ -25,40 +25,40 @@ NONE_YET = (
 FORM = "Questions that read like the task's are graded; anything else is answered too. For example:"
 
 
-class Talk(Part["ChatScreen"]):
+class Talk(Box["ChatScreen"]):
     title = "Chat"
 
     def info(self) -> tuple[str, str]:
-        sheet: ChatScreen = self.sheet
-        greedy = "greedy + " if sheet.greedy else ""
-        return f"{greedy}{sheet.samples} sampled of each policy", ""
+        overlay: ChatScreen = self.overlay
+        greedy = "greedy + " if overlay.greedy else ""
+        return f"{greedy}{overlay.samples} sampled of each policy", ""
 
     def content(self, width: int, height: int) -> list[Line]:
-        sheet: ChatScreen = self.sheet
-        p = self.desk.palette
+        overlay: ChatScreen = self.overlay
+        p = self.context.palette
         out: list[Line] = []
-        for chat in sheet.chats:
+        for chat in overlay.chats:
             out += [*self._question(chat, width), *self._answers(chat, width), Line()]
         if not out:
             out += [Line(row, p.style("text")) for row in wrap(NONE_YET, width)]
             out += [Line(), *(Line(row, p.style("dim")) for row in wrap(FORM, width))]
-            example = visible(sheet.example)
+            example = visible(overlay.example)
             out.append(Line(f"  {example}", p.style("accent")).whole(("example", ""), width))
             out.append(Line())
-        if sheet.waiting:
-            sign = SPINNER[sheet.turn_of_spinner % len(SPINNER)]
-            for asked in map(visible, sheet.waiting):
+        if overlay.waiting:
+            sign = SPINNER[overlay.turn_of_spinner % len(SPINNER)]
+            for asked in map(visible, overlay.waiting):
                 out += [Line(row, p.style("accent")) for row in wrap(f"{sign} {asked}", width)]
             told = "asked: answered after this step…"
             out.append(Line(f"  {told}", p.style("dim")))
-        if sheet.problem:
-            out += [Line(r, p.style("bad")) for r in wrap(f"✗ {visible(sheet.problem)}", width)]
-        if sheet.follow:
+        if overlay.problem:
+            out += [Line(r, p.style("bad")) for r in wrap(f"✗ {visible(overlay.problem)}", width)]
+        if overlay.follow:
             self.top = max(0, len(out) - height)
         return out
 
     def _question(self, chat: Chatted, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         rows = wrap(f"❯ {visible(chat.asked)}", width)
         out = [Line(row, p.style("text", bold=True)) for row in rows]
         told = f"step {chat.step} · {chat.algorithm.upper()} · temperature {chat.temperature:g}"
@@ -89,7 +89,7 @@ class Talk(Part["ChatScreen"]):
         return out
 
     def _heading(self, name: str, answers: list[ChatAnswer], width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line(f"  {TITLES.get(name, visible(name))}", p.style("accent", bold=True))
         graded = [a for a in answers if a.correct is not None]
         if graded:
@@ -101,7 +101,7 @@ class Talk(Part["ChatScreen"]):
         return [line]
 
     def _answer(self, answer: ChatAnswer, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         kind = "greedy" if answer.greedy else "sampled"
         sign, colour = {True: ("✓", "good"), False: ("✗", "bad"), None: ("·", "dim")}[
             answer.correct

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from grpolab.record import events as ev
 from grpolab.record.lane_state import RolloutView
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.credit_trace import model as credit_trace
 from grpolab.tui.credit_trace.model import Trace, Verdict
 from grpolab.tui.credit_trace.view import TraceTable, TraceVerdict
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 
 if TYPE_CHECKING:
     from grpolab.algorithms import Algorithm
 
 
-class TraceScreen(Sheet):
+class TraceScreen(Overlay):
     BINDINGS = bindings("trace")
     key = "trace"
     heading = "Credit trace (GAE)"
@@ -42,8 +42,8 @@ class TraceScreen(Sheet):
         "baseline b of the algorithm's formula."
     )
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
         self.part = "table"
         self._found: tuple[Any, Trace | None] = (None, None)
         self._judged: tuple[Any, Verdict | None] = (None, None)
@@ -52,12 +52,12 @@ class TraceScreen(Sheet):
 
     @property
     def rollout(self) -> RolloutView | None:
-        return self.desk.view.scored(self.desk.state)
+        return self.context.view.scored(self.context.state)
 
     def found(self) -> tuple[RolloutView, int, Trace] | None:
         """The rollout, the selected answer's row and its trace."""
-        view, r = self.desk.view, self.rollout
-        lane = view.lane_state(self.desk.state)
+        view, r = self.context.view, self.rollout
+        lane = view.lane_state(self.context.state)
         if r is None or lane is None:
             return None
         row = view.row(r)
@@ -70,7 +70,7 @@ class TraceScreen(Sheet):
     def verdict(self) -> Verdict | None:
         """Of the rollout; None until it is reckoned, which many tokens make a matter of tenths of
         a second and is done beside the screen."""
-        r, lane = self.rollout, self.desk.view.lane_state(self.desk.state)
+        r, lane = self.rollout, self.context.view.lane_state(self.context.state)
         if r is None or lane is None:
             return None
         key = (lane.name, r.step, id(r.tokens))
@@ -90,24 +90,24 @@ class TraceScreen(Sheet):
         self._judged, self._judging = (key, found), None
         self.again()
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         if width >= 118:
             left = width - max(44, round(width * 0.33))
             return {
-                "table": Box(0, 0, left, height),
-                "verdict": Box(left, 0, width - left, height),
+                "table": Rect(0, 0, left, height),
+                "verdict": Rect(left, 0, width - left, height),
             }
         below = min(11, max(6, height * 9 // 20))
         return {
-            "table": Box(0, 0, width, height - below),
-            "verdict": Box(0, height - below, width, below),
+            "table": Rect(0, 0, width, height - below),
+            "verdict": Rect(0, height - below, width, below),
         }
 
     def news(self, events: list[ev.Event]) -> None:
         if any(isinstance(e, ev.Tokens | ev.StepDone | ev.Switched) for e in events):
             self.again()
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return self.parts[1]
 
     def action_token_next(self) -> None:
@@ -135,7 +135,7 @@ class TraceScreen(Sheet):
         self._move("move_prompt", -1)
 
     def _move(self, what: str, by: int) -> None:
-        getattr(self.desk.view, what)(self.desk.state, by)
+        getattr(self.context.view, what)(self.context.state, by)
         self.again()
 
     def action_hold(self) -> None:
@@ -148,5 +148,5 @@ class TraceScreen(Sheet):
 
     def clicked(self, what: str, value: Any) -> None:
         if what == "token":
-            self.desk.view.token = int(value)
+            self.context.view.token = int(value)
             self.again()

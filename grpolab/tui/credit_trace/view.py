@@ -15,7 +15,7 @@ from grpolab.tui import quantities as recorded
 from grpolab.tui.credit_trace.model import Trace, Verdict
 from grpolab.tui.formulas import view as explain_view
 from grpolab.tui.lab.rollouts import window
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import Palette
 from grpolab.tui.widgets.text import Line, clip, directed, fixed, number, signed, wrap
 from grpolab.tui.widgets.token_rows import shown
@@ -27,11 +27,11 @@ Column = tuple[str, Sequence[float], str, str, int]
 """Title, numbers, form (`plain`, `signed`, `zero`: a dot for none, `tiny`), hue, cells."""
 
 
-class TraceTable(Part["TraceScreen"]):
+class TraceTable(Box["TraceScreen"]):
     title = "Credit"
 
     def info(self) -> tuple[str, str]:
-        found = self.sheet.found()
+        found = self.overlay.found()
         if found is None:
             return "", ""
         r, row, t = found
@@ -43,16 +43,16 @@ class TraceTable(Part["TraceScreen"]):
         return f"{r.algorithm.upper()} · {where}", lam if t.critic else ""
 
     def content(self, width: int, height: int) -> list[Line]:
-        note = recorded.lines(self.desk, self.desk.palette, width, 1 if height < 14 else 2)
+        note = recorded.lines(self.context, self.context.palette, width, 1 if height < 14 else 2)
         return note + self._content(width, height - len(note), bool(note))
 
     def _content(self, width: int, height: int, noted: bool) -> list[Line]:
-        sheet: TraceScreen = self.sheet
-        p, found = self.desk.palette, sheet.found()
+        overlay: TraceScreen = self.overlay
+        p, found = self.context.palette, overlay.found()
         if found is None and noted:
             return []
         if found is None:
-            r = sheet.rollout
+            r = overlay.rollout
             told = "the credit appears when a step is finished and its tokens are recorded"
             if r is not None:
                 told = f"the settings of step {r.step} are not known here, so it cannot be told"
@@ -60,7 +60,7 @@ class TraceTable(Part["TraceScreen"]):
         r, row, t = found
         assert r.tokens is not None
         pieces = r.tokens.pieces[row]
-        at = min(self.desk.view.token, len(t.advantage) - 1)
+        at = min(self.context.view.token, len(t.advantage) - 1)
         columns = self._columns(t)
         below = self._recurrence(t, at, width) if height >= 9 else []
         used = 4 + 9 + sum(c[-1] for c in columns)
@@ -106,7 +106,7 @@ class TraceTable(Part["TraceScreen"]):
         return out
 
     def _head(self, t: Trace, columns: list[Column], picture: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line().cell("", 4).cell("token", 9, p.style("dim"))
         for title, *_, wide in columns:
             line.cell(title, wide, p.style("dim"), right=True)
@@ -119,7 +119,7 @@ class TraceTable(Part["TraceScreen"]):
         return line
 
     def _style(self, x: float, hue: str) -> Style:
-        p = self.desk.palette
+        p = self.context.palette
         if not math.isfinite(x):
             return p.style("warn")
         if hue != "sign":
@@ -128,7 +128,7 @@ class TraceTable(Part["TraceScreen"]):
 
     def _picture(self, t: Trace, i: int, mean: float, width: int) -> Line:
         """Where forecast, mean and outcome stand, and the advantage as a bar."""
-        p = self.desk.palette
+        p = self.context.palette
         left = _half(width)
         seen = [*t.outcome, *(t.value if t.critic else []), mean]
         low, high = _ends(seen)
@@ -145,7 +145,7 @@ class TraceTable(Part["TraceScreen"]):
 
     def _recurrence(self, t: Trace, at: int, width: int) -> list[Line]:
         """The selected token's numbers in the formulas that made them."""
-        p = self.desk.palette
+        p = self.context.palette
         out = [Line("─" * width, p.style("line"))]
         last = at + 1 >= len(t.advantage)
         if not t.critic:
@@ -247,22 +247,22 @@ WHY = {
 }
 
 
-class TraceVerdict(Part["TraceScreen"]):
+class TraceVerdict(Box["TraceScreen"]):
     title = "Does the critic beat the group's mean?"
 
     def content(self, width: int, height: int) -> list[Line]:
-        sheet: TraceScreen = self.sheet
-        p, v = self.desk.palette, sheet.verdict()
+        overlay: TraceScreen = self.overlay
+        p, v = self.context.palette, overlay.verdict()
         if v is None:
-            what = "known when a step is finished" if sheet.found() is None else "reckoning…"
+            what = "known when a step is finished" if overlay.found() is None else "reckoning…"
             return [Line(what, p.style("faint"))]
         return self._critic(v, width) if v.critic else self._none(v, width)
 
     def _words(self, text: str, width: int, colour: str = "text") -> list[Line]:
-        return [Line(row, self.desk.palette.style(colour)) for row in wrap(text, width)]
+        return [Line(row, self.context.palette.style(colour)) for row in wrap(text, width)]
 
     def _pair(self, name: str, value: str, width: int, note: str = "") -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         wide = min(26, max(14, width - 10))
         line = Line("  ").cell(name, wide, p.style("dim")).cell(value, 8, p.style("text"), True)
         if note and line.width + 2 + len(note) <= width:
@@ -270,7 +270,7 @@ class TraceVerdict(Part["TraceScreen"]):
         return [line]
 
     def _critic(self, v: Verdict, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         head, hue = HEAD.get(v.word, ("? There is nothing to compare the critic with", "warn"))
         out = [Line(row, p.style(hue, bold=True)) for row in wrap(head, width)]
         spread = f" ± {number(v.error, 2)}" if math.isfinite(v.error) else ""
@@ -300,7 +300,7 @@ class TraceVerdict(Part["TraceScreen"]):
 
     def _side(self, v: Verdict, width: int) -> list[Line]:
         """The same beside one another, where the box is wide and low."""
-        p = self.desk.palette
+        p = self.context.palette
         rows = (
             ("error before token 1", ("V", v.first_critic), ("others' mean", v.first_others),
              ("whole group's", v.first_mean)),
@@ -317,8 +317,8 @@ class TraceVerdict(Part["TraceScreen"]):
         return out
 
     def _none(self, v: Verdict, width: int) -> list[Line]:
-        p, found = self.desk.palette, self.sheet.found()
-        r = self.sheet.rollout
+        p, found = self.context.palette, self.overlay.found()
+        r = self.overlay.rollout
         name = r.algorithm if r is not None else ""
         out = [Line(row, p.style("text", bold=True))
                for row in wrap(f"{name.upper()} has no critic", width)]  # fmt: skip
@@ -352,6 +352,6 @@ class TraceVerdict(Part["TraceScreen"]):
         return out
 
     def _head(self, text: str, width: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line("── ", p.style("line")).add(text[: max(0, width - 4)] + " ", p.style("faint"))
         return line.add("─" * max(0, width - line.width), p.style("line"))

@@ -6,16 +6,16 @@ from __future__ import annotations
 from typing import Any
 
 from grpolab.record import events as ev
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.curves.model import CurveView
 from grpolab.tui.curves.view import Charts, Metrics
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 
 REDRAW = frozenset({"step", "eval", "switch", "set", "lane", "resumed", "run"})
 
 
-class CurvesScreen(Sheet):
+class CurvesScreen(Overlay):
     BINDINGS = bindings("curves")
     key = "curves"
     heading = "Curves"
@@ -33,10 +33,10 @@ class CurvesScreen(Sheet):
         "comparable that take more of one than of the other."
     )
 
-    def __init__(self, desk: Desk, metrics: tuple[str, ...] = ()) -> None:
-        super().__init__(desk)
-        self.view = desk.curves = desk.curves or CurveView()
-        self.view.read(desk.state)
+    def __init__(self, context: AppContext, metrics: tuple[str, ...] = ()) -> None:
+        super().__init__(context)
+        self.view = context.curves = context.curves or CurveView()
+        self.view.read(context.state)
         known = self.view.names()
         if wanted := [m for m in metrics if m in known or not known]:
             self.view.chosen = [
@@ -51,17 +51,17 @@ class CurvesScreen(Sheet):
 
     def news(self, events: list[ev.Event]) -> None:
         if any(e.kind in REDRAW for e in events) or self.view.names() == []:
-            self.view.read(self.desk.state)
+            self.view.read(self.context.state)
             for part in self.parts:
                 part.stale = True
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         listed = width >= 104 if self.listed is None else self.listed
         side = min(34, max(24, width // 5)) if listed else 0
-        out = {"charts": Box(0, 0, width - side, height)}
-        return out | ({"metrics": Box(width - side, 0, side, height)} if side else {})
+        out = {"charts": Rect(0, 0, width - side, height)}
+        return out | ({"metrics": Rect(width - side, 0, side, height)} if side else {})
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return None
 
     # choosing
@@ -110,7 +110,7 @@ class CurvesScreen(Sheet):
     # how it is drawn
 
     def action_curves_axis(self, by: int = 1) -> None:
-        self.view.turn_axis(self.desk.state, by)
+        self.view.turn_axis(self.context.state, by)
         self.again()
 
     def action_curves_smooth(self, by: int = 1) -> None:
@@ -130,27 +130,27 @@ class CurvesScreen(Sheet):
     def action_curves_bands(self) -> None:
         v = self.view
         v.bands = not v.bands
-        if not any(g.several for g in v.grouped(self.desk.state)) and v.bands:
-            self.desk.say("no lanes here are seeds of one configuration", "warn")
+        if not any(g.several for g in v.grouped(self.context.state)) and v.bands:
+            self.context.say("no lanes here are seeds of one configuration", "warn")
         self.again()
 
     def action_curves_lane(self, number: int) -> None:
-        lanes = list(self.desk.state.lanes)
+        lanes = list(self.context.state.lanes)
         if number <= len(lanes):
             self._hide(lanes[number - 1])
 
     def _hide(self, lane: str) -> None:
-        if len(self.desk.state.lanes) < 2:
-            self.desk.say("this run has one lane")
+        if len(self.context.state.lanes) < 2:
+            self.context.say("this run has one lane")
         self.view.hidden ^= {lane}
-        if self.view.hidden >= set(self.desk.state.lanes):
+        if self.view.hidden >= set(self.context.state.lanes):
             self.view.hidden.clear()
         self.again()
 
     # the cursor and the range
 
     def _move(self, columns: int) -> None:
-        self.view.move(self.desk.state, columns, self.charts.canvas[0])
+        self.view.move(self.context.state, columns, self.charts.canvas[0])
         self.again()
 
     def action_curves_cursor(self) -> None:
@@ -166,7 +166,7 @@ class CurvesScreen(Sheet):
         self._move(-10)
 
     def action_curves_first(self) -> None:
-        self.view.cursor = self.view.xlim(self.desk.state)[0]
+        self.view.cursor = self.view.xlim(self.context.state)[0]
         self.again()
 
     def action_curves_last(self) -> None:
@@ -174,13 +174,13 @@ class CurvesScreen(Sheet):
         self.again()
 
     def _x(self, column: int) -> float:
-        low, high = self.view.xlim(self.desk.state)
+        low, high = self.view.xlim(self.context.state)
         return low + (high - low) * column / max(1, self.charts.canvas[0] - 1)
 
     def cursor_to(self, column: int) -> None:
         """A click on a chart."""
         self.view.cursor = self._x(column)
-        self.view.move(self.desk.state, 0, self.charts.canvas[0])
+        self.view.move(self.context.state, 0, self.charts.canvas[0])
         self.again()
 
     def zoom_columns(self, first: int, last: int) -> None:
@@ -189,20 +189,20 @@ class CurvesScreen(Sheet):
         self.again()
 
     def action_curves_range(self) -> None:
-        v, x = self.view, self.view.x(self.desk.state)
+        v, x = self.view, self.view.x(self.context.state)
         if v.marked is None:
             v.marked = x
-            self.desk.say("the range begins here: move the cursor, then r again; esc lets go")
+            self.context.say("the range begins here: move the cursor, then r again; esc lets go")
         else:
             v.zoom(min(v.marked, x), max(v.marked, x))
         self.again()
 
     def action_curves_zoom(self) -> None:
-        self.view.scale(self.desk.state, 0.5)
+        self.view.scale(self.context.state, 0.5)
         self.again()
 
     def action_curves_zoom_back(self) -> None:
-        self.view.scale(self.desk.state, 2.0)
+        self.view.scale(self.context.state, 2.0)
         self.again()
 
     def action_curves_whole(self) -> None:
@@ -223,10 +223,10 @@ class CurvesScreen(Sheet):
 
     def action_curves_go(self) -> None:
         """The lab, at the cursor's step."""
-        desk = self.desk
-        step = self.view.step(desk.state, desk.view.lane)
+        context = self.context
+        step = self.view.step(context.state, context.view.lane)
         if step is None:
-            desk.say("no step was finished there yet", "warn")
+            context.say("no step was finished there yet", "warn")
             self.again()
         else:
             self.dismiss(None)

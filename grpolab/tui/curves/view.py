@@ -8,7 +8,7 @@ from textual import events
 
 from grpolab.analysis.curves import AXIS_WORDS, HINTS
 from grpolab.tui.lab.rollouts import window
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.plot import MARGIN, Chart, Drawn, draw, rows, rule_labels, x_axis
 from grpolab.tui.widgets.text import Hit, Line, beside, clip, flow, number, visible
 
@@ -20,28 +20,28 @@ LEAST = 7
 """Rows of a chart with its title."""
 
 
-class Charts(Part["CurvesScreen"]):
+class Charts(Box["CurvesScreen"]):
     title = "Curves"
     watches = frozenset({"select"})
 
-    def __init__(self, sheet: CurvesScreen, *, id: str) -> None:
-        super().__init__(sheet, id=id)
+    def __init__(self, overlay: CurvesScreen, *, id: str) -> None:
+        super().__init__(overlay, id=id)
         self.canvas = (1, 1)  # columns of one chart's canvas, and of a whole chart
         self._drawn: dict[tuple[str, int, int], tuple[Chart, Drawn]] = {}
         self._down: tuple[int, int] | None = None
 
     def info(self) -> tuple[str, str]:
-        v, state = self.sheet.view, self.desk.state
+        v, state = self.overlay.view, self.context.state
         told = [f"by {v.axis}"]
         told += [f"smoothed {v.smooth:g}"] if v.smooth else []
         told += ["log scale"] if v.log else []
         told += ["range begun: move, then r again"] if v.marked is not None else []
         told += [f"zoomed ×{len(v.zooms)}"] if v.zooms else []
-        step = v.step(state, self.desk.view.lane)
+        step = v.step(state, self.context.view.lane)
         return " · ".join(told), "" if step is None else f"cursor at step {step}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        v, p = self.sheet.view, self.desk.palette
+        v, p = self.overlay.view, self.context.palette
         if not v.names():
             return [Line(), Line("  curves begin with the first evaluation", p.style("faint"))]
         if not v.chosen:
@@ -66,22 +66,24 @@ class Charts(Part["CurvesScreen"]):
                 if i < len(shown):
                     lines += self._one(shown[i], wide, tall)
             lines.append(
-                x_axis(p, v.xlim(self.desk.state), wide, AXIS_WORDS[v.axis], v.axis != "time")
+                x_axis(p, v.xlim(self.context.state), wide, AXIS_WORDS[v.axis], v.axis != "time")
             )
             columns.append(lines)
         return columns[0] if across == 1 else beside(columns[0], columns[1], wide + 2)
 
     def _first(self, fit: int) -> int:
         """The first chart in sight, so that the chosen metric's is."""
-        v = self.sheet.view
+        v = self.overlay.view
         at = v.chosen.index(v.at) if v.at in v.chosen else 0
         return max(0, min(at - at % fit, len(v.chosen) - fit)) if fit < len(v.chosen) else 0
 
     def _chart(self, name: str) -> Chart:
-        return self.sheet.view.chart(self.desk.state, name, self.desk.palette, self.canvas[0])
+        return self.overlay.view.chart(
+            self.context.state, name, self.context.palette, self.canvas[0]
+        )
 
     def _one(self, name: str, width: int, height: int) -> list[Line]:
-        v, p = self.sheet.view, self.desk.palette
+        v, p = self.overlay.view, self.context.palette
         head = self._head(name, width)
         chart, tall = self._chart(name), max(2, height - len(head))
         known = self._drawn.get((name, width, tall))
@@ -98,19 +100,19 @@ class Charts(Part["CurvesScreen"]):
                 head[0] = Line(clip(visible(name), 20), p.style("text", bold=True)).add(
                     clip(told, width - 20), p.style("warn")
                 )
-        return [*head, *rows(p, known[1], v.x(self.desk.state), v.marked)]
+        return [*head, *rows(p, known[1], v.x(self.context.state), v.marked)]
 
     def _head(self, name: str, width: int) -> list[Line]:
         """The metric, and what each line says at the cursor."""
-        v, p = self.sheet.view, self.desk.palette
+        v, p = self.overlay.view, self.context.palette
         here = name == v.at
         title = Line("▸" if here else " ", p.style("accent"))
         title.add(
             visible(name), p.style("accent" if here else "text", bold=True), hit=("chart", name)
         )
-        if broken := v.broken(self.desk.state, name):
+        if broken := v.broken(self.context.state, name):
             title.add(f" {broken} not finite", p.style("warn"))
-        readings = v.readings(self.desk.state, name, p)
+        readings = v.readings(self.context.state, name, p)
         found = self._flow(title, readings, width, len(readings) > 1)
         if len(found) > 2:
             found = self._flow(title, readings, width, False)
@@ -120,7 +122,7 @@ class Charts(Part["CurvesScreen"]):
         return flow([title, *(self._reading(r, named) for r in readings)], width, "  ")
 
     def _reading(self, r: Reading, named: bool) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line(f"{r.glyph} ", p.style(r.colour))
         if named:
             line.add(f"{clip(r.label, 16)} ", p.style("dim"))
@@ -150,30 +152,30 @@ class Charts(Part["CurvesScreen"]):
         if start is None or column is None:
             return
         if abs(column - start[0]) >= 2:
-            self.sheet.zoom_columns(min(column, start[0]), max(column, start[0]))
+            self.overlay.zoom_columns(min(column, start[0]), max(column, start[0]))
         else:
-            self.sheet.cursor_to(column)
+            self.overlay.cursor_to(column)
 
     def elsewhere(self) -> Hit | None:
         return None
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        self.sheet.action_row_next()
+        self.overlay.action_row_next()
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        self.sheet.action_row_previous()
+        self.overlay.action_row_previous()
 
 
-class Metrics(Part["CurvesScreen"]):
+class Metrics(Box["CurvesScreen"]):
     """Everything recorded, what is drawn of it, and what the chosen one means."""
 
     title = "Metrics"
 
     def info(self) -> tuple[str, str]:
-        return "", f"{len(self.sheet.view.chosen)} drawn"
+        return "", f"{len(self.overlay.view.chosen)} drawn"
 
     def content(self, width: int, height: int) -> list[Line]:
-        v, p = self.sheet.view, self.desk.palette
+        v, p = self.overlay.view, self.context.palette
         names = v.names()
         hint = flow(
             [Line(w, p.style("dim")) for w in HINTS.get(v.at, "of this algorithm").split()],
@@ -198,13 +200,13 @@ class Metrics(Part["CurvesScreen"]):
 
     def _lanes(self, width: int) -> list[Line]:
         """The lanes, each with its number; hidden ones hollow."""
-        p, lanes = self.desk.palette, list(self.desk.state.lanes)
+        p, lanes = self.context.palette, list(self.context.state.lanes)
         if len(lanes) < 2:
             return []
         out = []
         for i, name in enumerate(lanes, 1):
-            glyph, colour = self.desk.lane_mark(name)
-            hidden = name in self.sheet.view.hidden
+            glyph, colour = self.context.lane_mark(name)
+            hidden = name in self.overlay.view.hidden
             line = Line(f"{i if i < 10 else ' '} ", p.style("faint"))
             line.add("– " if hidden else f"{glyph} ", p.style("faint" if hidden else colour))
             line.add(

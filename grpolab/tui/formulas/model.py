@@ -15,7 +15,7 @@ from grpolab.tui.widgets.token_rows import shown
 if TYPE_CHECKING:
     from grpolab.algorithms import Algorithm
     from grpolab.algorithms.explain import Branch, Term, TokenFacts
-    from grpolab.tui.context import Desk
+    from grpolab.tui.context import AppContext
 
 FARTHEST = 60.0  # a log-ratio's bound in float32, as the algorithms have it
 
@@ -29,11 +29,11 @@ class Told:
     place: str  # which token, in words
 
 
-def selected(desk: Desk, name: str) -> Told | None:
+def selected(context: AppContext, name: str) -> Told | None:
     """The token selected in the lab, under the algorithm that its step was computed with. None
     where that is not `name`, or nothing is recorded yet."""
-    view, lane = desk.view, desk.view.lane_state(desk.state)
-    r = view.scored(desk.state)
+    view, lane = context.view, context.view.lane_state(context.state)
+    r = view.scored(context.state)
     if lane is None or r is None or r.tokens is None or r.algorithm != name:
         return None
     beta = beta_at(lane, r.step)

@@ -13,11 +13,11 @@ from rich.syntax import Syntax, SyntaxTheme
 from grpolab.record import events as ev
 from grpolab.tui import algorithm_cards
 from grpolab.tui.algorithm_cards import Card
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.formulas import model as token_facts
 from grpolab.tui.formulas.view import FormulaBody, FormulaList
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 from grpolab.tui.widgets.palette import Palette
 from grpolab.tui.widgets.text import Line, clip, visible
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from grpolab.algorithms.explain import Branch, Term
 
 
-class FormulaScreen(Sheet):
+class FormulaScreen(Overlay):
     BINDINGS = bindings("formula")
     key = "formula"
     heading = "Formula"
@@ -41,28 +41,28 @@ class FormulaScreen(Sheet):
         "Settings: of the lane's algorithm those in force, of the others their paper's."
     )
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
         known = algorithm_cards.load()
-        self.lane = desk.view.lane
-        self.own, self.preset, self.settings = desk.view.in_force(desk.state)
+        self.lane = context.view.lane
+        self.own, self.preset, self.settings = context.view.in_force(context.state)
         self.base = self.own if self.own in known else next(iter(known))
         self.at, self.part = self.base, "body"
         self.parts = (FormulaList(self, id="list"), FormulaBody(self, id="body"))
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         left = 26 if width >= 60 else 0
-        body = {"body": Box(left, 0, width - left, height)}
-        return body | ({"list": Box(0, 0, left, height)} if left else {})
+        body = {"body": Rect(left, 0, width - left, height)}
+        return body | ({"list": Rect(0, 0, left, height)} if left else {})
 
     def news(self, events: list[ev.Event]) -> None:
         if any(isinstance(e, ev.Tokens | ev.StepDone) for e in events):
             self.touch(self.parts[1])  # other numbers
         if any(isinstance(e, ev.Switched | ev.SettingChanged) for e in events):
-            self.own, self.preset, self.settings = self.desk.view.in_force(self.desk.state)
+            self.own, self.preset, self.settings = self.context.view.in_force(self.context.state)
             self.again()
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return self.parts[1]
 
     def values(self, card: Card) -> tuple[dict[str, Any], str]:
@@ -76,7 +76,7 @@ class FormulaScreen(Sheet):
         that is selected in the lab."""
         from grpolab.algorithms import ALGORITHMS, explain
 
-        found = token_facts.selected(self.desk, name)
+        found = token_facts.selected(self.context, name)
         if found is None:
             why = "" if name != self.own else "numbers come with the first finished step"
             return explain.terms(ALGORITHMS[name]), None, why
@@ -103,7 +103,7 @@ class FormulaScreen(Sheet):
 
     def action_formula_source(self) -> None:
 
-        self.app.push_screen(SourceScreen(self.desk, self.at))
+        self.app.push_screen(SourceScreen(self.context, self.at))
 
     def action_formula_home(self) -> None:
         self.base = self.own if self.own in algorithm_cards.cards() else self.base
@@ -116,7 +116,7 @@ class FormulaScreen(Sheet):
         self._token(-1)
 
     def _token(self, by: int) -> None:
-        self.desk.view.move_token(self.desk.state, by)
+        self.context.view.move_token(self.context.state, by)
         self.again()
 
     def clicked(self, what: str, value: Any) -> None:
@@ -128,7 +128,7 @@ class FormulaScreen(Sheet):
 # An algorithm's source: the very files that compute it, to read.
 
 
-class SourceScreen(Sheet):
+class SourceScreen(Overlay):
     BINDINGS = bindings("source")
     key = "source"
     heading = "Source"
@@ -142,8 +142,8 @@ class SourceScreen(Sheet):
         "base.py, has the update loop of all. Line numbers are those of the files."
     )
 
-    def __init__(self, desk: Desk, name: str) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext, name: str) -> None:
+        super().__init__(context)
         self.name_ = name
         self.files = files(name)
         self.at = 0
@@ -151,13 +151,13 @@ class SourceScreen(Sheet):
         self.part = "code"
         self.parts = (Code(self, id="code"),)
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
-        return {"code": Box(0, 0, width, height)}
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
+        return {"code": Rect(0, 0, width, height)}
 
     def news(self, events: list[ev.Event]) -> None:
         pass
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return self.parts[0]
 
     def _file(self, at: int) -> None:
@@ -202,15 +202,15 @@ def files(name: str) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-class Code(Part[SourceScreen]):
+class Code(Box[SourceScreen]):
     title = "Source"
 
     def info(self) -> tuple[str, str]:
-        s = self.sheet
+        s = self.overlay
         return s.name_.upper(), f"file {s.at + 1} of {len(s.files)}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         path = s.files[s.at]
         try:
             text = path.read_text(encoding="utf-8")
@@ -220,7 +220,7 @@ class Code(Part[SourceScreen]):
 
     def _names(self, width: int) -> list[Line]:
         """The files, each to click on."""
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         line = Line()
         for i, path in enumerate(s.files):
             here = i == s.at

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from grpolab.analysis.metric_help import METRICS
 from grpolab.tui import algorithm_cards
 from grpolab.tui.algorithm_cards import Card, word
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.lab.rollouts import window
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import Palette
 from grpolab.tui.widgets.text import (
     Line,
@@ -40,10 +40,10 @@ MOST = 64
 """Answers of a group that are listed."""
 
 
-def group(desk: Desk, width: int) -> list[Line]:
+def group(context: AppContext, width: int) -> list[Line]:
     """The group of the selected token: each answer's reward r and advantage Â."""
-    p, view = desk.palette, desk.view
-    r = view.scored(desk.state)
+    p, view = context.palette, context.view
+    r = view.scored(context.state)
     if r is None or r.graded is None or not r.group_size:
         return []
     advantages, here = r.channel("advantage"), view.row(r)
@@ -70,9 +70,9 @@ def group(desk: Desk, width: int) -> list[Line]:
     return [*(Line(x, p.style("dim")) for x in wrap(told, width)), *flow(parts, width, "  ")]
 
 
-def metrics(desk: Desk, width: int) -> list[Line]:
+def metrics(context: AppContext, width: int) -> list[Line]:
     """Every number of the step, and what it means."""
-    p, done = desk.palette, desk.view.done(desk.state)
+    p, done = context.palette, context.view.done(context.state)
     out = []
     for key, value in done.metrics.items() if done is not None else ():
         line = (
@@ -171,13 +171,13 @@ def _slope(p: Palette, what: str, value: float) -> Line:
     return Line(f"{what} ", p.style("dim")).add(directed(value, 4), p.style("text"))
 
 
-class FormulaList(Part["FormulaScreen"]):
+class FormulaList(Box["FormulaScreen"]):
     title = "Algorithms"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         names = list(algorithm_cards.cards())
-        glyph, colour = self.desk.lane_mark(s.lane)
+        glyph, colour = self.context.lane_mark(s.lane)
         out = []
         for i in window(len(names), names.index(s.at), height):
             name = names[i]
@@ -191,43 +191,43 @@ class FormulaList(Part["FormulaScreen"]):
         return out
 
 
-class FormulaBody(Part["FormulaScreen"]):
+class FormulaBody(Box["FormulaScreen"]):
     title = "Formula"
 
     def info(self) -> tuple[str, str]:
-        s = self.sheet
+        s = self.overlay
         if s.at == s.base:
             return s.at.upper(), "the lane's" if s.at == s.own else ""
         return f"− {s.base.upper()}  + {s.at.upper()}", "what differs"
 
     def content(self, width: int, height: int) -> list[Line]:
-        s = self.sheet
+        s = self.overlay
         known = algorithm_cards.cards()
         if s.at == s.base:
             return self._one(known[s.at], width)
         return self._two(known[s.base], known[s.at], width)
 
     def _head(self, text: str, width: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line("── ", p.style("line")).add(f"{text} ", p.style("dim"))
         return line.add("─" * max(0, width - line.width), p.style("line"))
 
     # one algorithm
 
     def _one(self, card: Card, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         out = [Line(row, p.style("text", bold=True)) for row in wrap(card.title, width)]
         out += [Line(row, p.style("faint")) for row in wrap(card.paper, width)]
         out += [Line(), *formula(p, card.formula, width), Line()]
-        terms, one, where = self.sheet.explained(card.name)
+        terms, one, where = self.overlay.explained(card.name)
         out += [Line(row, p.style("faint")) for row in wrap(where, width) if row]
         out += table(p, terms, width, numbers=one is not None)
         if one is not None:
             out += [Line(), *branch(p, one, width)]
-            out += [Line(), *group(self.desk, width)]
+            out += [Line(), *group(self.context, width)]
         out += [Line(), *self._facts(card, width), Line()]
         out += self._lineage(card, width) + self._presets(card, width)
-        if card.name == self.sheet.own and (numbers := metrics(self.desk, width)):
+        if card.name == self.overlay.own and (numbers := metrics(self.context, width)):
             out += [Line(), self._head("the step's numbers", width), *numbers]
         return out
 
@@ -241,14 +241,14 @@ class FormulaBody(Part["FormulaScreen"]):
 
     def _source(self, card: Card) -> Line:
         """Where the file lies, to click on."""
-        p, key = self.desk.palette, self.desk.keymap.shown("formula_source")
+        p, key = self.context.palette, self.context.keymap.shown("formula_source")
         hit = ("run", "formula_source")
         line = Line().cell("source", 9, p.style("dim"))
         line.add(key, p.style("accent", bold=True), hit=hit).add(" ")
         return line.add(f"algorithms/{card.file}", p.style("text"), hit=hit)
 
     def _pair(self, name: str, text: str, width: int, colour: str = "text") -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         rows = wrap(text, max(8, width - 9))
         out = [Line().cell(name, 9, p.style("dim")).add(rows[0], p.style(colour))]
         return out + [Line().to(9).add(row, p.style(colour)) for row in rows[1:]]
@@ -258,7 +258,7 @@ class FormulaBody(Part["FormulaScreen"]):
         from grpolab.algorithms import ALGORITHMS
         from grpolab.algorithms.explain import lineage
 
-        p = self.desk.palette
+        p = self.context.palette
         out = [self._head("lineage", width)]
         for child, ancestor, change in lineage(card.name, ALGORITHMS):
             line = Line(f"{child} ", p.style("accent" if child == card.name else "text"))
@@ -282,7 +282,7 @@ class FormulaBody(Part["FormulaScreen"]):
         from grpolab.algorithms import ALGORITHMS
         from grpolab.algorithms.explain import difference, terms
 
-        p = self.desk.palette
+        p = self.context.palette
         out = []
         for sign, one, hue in (("−", base, "minus"), ("+", card, "plus")):
             line = Line(f"{sign} ", p.style(hue, bold=True))
@@ -299,13 +299,13 @@ class FormulaBody(Part["FormulaScreen"]):
             out += [self._head(f"symbols that {base.name} does not have", width)]
             out += [*table(p, fresh, width, numbers=False), Line()]
         out += [self._head("settings that differ", width)]
-        out += [*_settings(self.sheet, p, base, card, width), Line()]
+        out += [*_settings(self.overlay, p, base, card, width), Line()]
         return out + self._lineage(card, width) + self._presets(card, width)
 
     def _statement(self, d: Difference, width: int) -> list[Line]:
         """One statement: as it is where both have it, else the one and the other, what differs
         in bold between brackets."""
-        p = self.desk.palette
+        p = self.context.palette
         if d.same:
             text = "".join(t for _, t in d.parts)
             return [
@@ -342,9 +342,9 @@ class FormulaBody(Part["FormulaScreen"]):
         return line
 
 
-def _settings(sheet: FormulaScreen, p: Palette, base: Card, card: Card, width: int) -> list[Line]:
+def _settings(overlay: FormulaScreen, p: Palette, base: Card, card: Card, width: int) -> list[Line]:
     """Settings in two columns, those alone that differ."""
-    (ours, here), (theirs, there) = sheet.values(base), sheet.values(card)
+    (ours, here), (theirs, there) = overlay.values(base), overlay.values(card)
     wide = max(10, (width - 22) // 2)
     head = Line().cell("", 20).cell(f"− {base.name} {here}", wide, p.style("minus"))
     out = [head.cell(f"+ {card.name} {there}", wide, p.style("plus"))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grpolab.analysis.metric_help import METRICS
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.glossary.words import WORDS
 from grpolab.tui.widgets.chooser import Chooser
 from grpolab.tui.widgets.text import Line, clip, wrap
@@ -12,8 +12,8 @@ from grpolab.tui.widgets.text import Line, clip, wrap
 class Words(Chooser[None]):
     least = 3
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
         numbers = {k.replace("_", " "): v for k, v in METRICS.items()}
         self.known = WORDS | {k: v for k, v in numbers.items() if k not in WORDS}
 
@@ -39,13 +39,13 @@ class Words(Chooser[None]):
         return super().typing(char) or (char == " " and bool(self.typed))
 
     def entry(self, name: str, here: bool, width: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line("▸ " if here else "  ", p.style("accent"))
         line.cell(name, 21, p.style("accent" if here else "text", bold=True))
         return line.add(clip(self.known[name], max(0, width - line.width)), p.style("dim"))
 
     def about(self, name: str, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         out = [Line(), Line(name, p.style("accent", bold=True))]
         return out + [Line(row, p.style("text")) for row in wrap(self.known[name], width)]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from textual.app import App
 
-    from grpolab.tui.context import Desk
+    from grpolab.tui.context import AppContext
 
 ORDERS = ("as sampled", "reward", "advantage", "length")
 
@@ -145,16 +145,16 @@ def shared(a: str, b: str) -> int:
 # An answer taken along: to the terminal's clipboard, or into a file. Always the exact string.
 
 
-def copy(app: App[Any], desk: Desk, group: Group) -> None:
+def copy(app: App[Any], context: AppContext, group: Group) -> None:
     """To the clipboard, by the terminal's own means (OSC 52), which works over SSH too."""
     text = group.rollout.text[group.row]
     # a lone surrogate can be in a text but in no encoding of it
     app.copy_to_clipboard(text.encode("utf-8", "replace").decode())
-    desk.say(f"copied {len(text):,} characters, if your terminal lets programs copy (OSC 52)",
+    context.say(f"copied {len(text):,} characters, if your terminal lets programs copy (OSC 52)",
              "good")  # fmt: skip
 
 
-def save(desk: Desk, group: Group) -> Path | None:
+def save(context: AppContext, group: Group) -> Path | None:
     """Into the run's `saved/`, or into the working directory where that cannot be written."""
     from pathlib import Path
 
@@ -163,16 +163,16 @@ def save(desk: Desk, group: Group) -> Path | None:
     name += f"-a{group.answer + 1}.txt"
     data = group.rollout.text[group.row].encode("utf-8", "surrogatepass")
     problem = None
-    for folder in (desk.run_dir / "saved", Path.cwd()):
+    for folder in (context.run_dir / "saved", Path.cwd()):
         try:
             folder.mkdir(exist_ok=True)
             (folder / name).write_bytes(data)
         except OSError as error:
             problem = error
         else:
-            desk.say(f"saved to {folder / name}", "good")
+            context.say(f"saved to {folder / name}", "good")
             return folder / name
-    desk.say(f"not saved: {problem}", "bad")
+    context.say(f"not saved: {problem}", "bad")
     return None
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.group.model import Group
 from grpolab.tui.group.screen import OverGroup
 from grpolab.tui.group.view import ReaderFacts, ReaderText
 from grpolab.tui.selection import Opens
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, bindings
 
 
 class Reader(OverGroup):
@@ -30,25 +30,25 @@ class Reader(OverGroup):
         "of its parts."
     )
 
-    def __init__(self, desk: Desk, group: Group, above: tuple[Opens, ...] = ()) -> None:
-        super().__init__(desk, group, above)
+    def __init__(self, context: AppContext, group: Group, above: tuple[Opens, ...] = ()) -> None:
+        super().__init__(context, group, above)
         self.part = "text"
         self.body = ReaderText(self, id="text")
         self.facts = ReaderFacts(self, id="facts")
         self.parts = (self.body, self.facts)
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         if width >= 110:
             right = min(52, width // 3)
             return {
-                "text": Box(0, 0, width - right, height),
-                "facts": Box(width - right, 0, right, height),
+                "text": Rect(0, 0, width - right, height),
+                "facts": Rect(width - right, 0, right, height),
             }
         needed = len(self.facts.content(max(1, width - 4), 9)) + 2
         low = min(needed, max(7, height * 2 // 5))
-        return {"facts": Box(0, 0, width, low), "text": Box(0, low, width, height - low)}
+        return {"facts": Rect(0, 0, width, low), "text": Rect(0, low, width, height - low)}
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return self.body
 
     def action_reader_down(self) -> None:
@@ -81,7 +81,7 @@ class Reader(OverGroup):
         if any(isinstance(screen, GroupScreen) for screen in self.app.screen_stack):
             self.dismiss(None)
         else:
-            self.app.push_screen(GroupScreen(self.desk, self.group))
+            self.app.push_screen(GroupScreen(self.context, self.group))
 
     def action_reader_tokens(self) -> None:
         g = self.group
@@ -90,8 +90,8 @@ class Reader(OverGroup):
             rollout=g.rollout, name="the answer", screens=(*self.above, self.reopened),
         )  # fmt: skip
 
-    def reopened(self, desk: Desk) -> Reader:
-        return Reader(desk, self.group, self.above)
+    def reopened(self, context: AppContext) -> Reader:
+        return Reader(context, self.group, self.above)
 
     def clicked(self, what: str, value: Any) -> None:
         if what == "answer":

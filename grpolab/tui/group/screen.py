@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from grpolab.record import events as ev
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.group import model as group_model
 from grpolab.tui.group.model import Group
 from grpolab.tui.group.view import GroupCards
 from grpolab.tui.selection import Opens
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 
 # --- over_group ---
 # What the screens over one group have in common: moving in it, and keeping one of its answers.
@@ -19,14 +19,14 @@ from grpolab.tui.widgets.overlay import Part, Sheet, bindings
 _OF_A_STEP = frozenset({"rollout", "sampled", "graded", "tokens"})
 
 
-class OverGroup(Sheet):
-    def __init__(self, desk: Desk, group: Group, above: tuple[Opens, ...] = ()) -> None:
-        super().__init__(desk)
+class OverGroup(Overlay):
+    def __init__(self, context: AppContext, group: Group, above: tuple[Opens, ...] = ()) -> None:
+        super().__init__(context)
         self.group = group
         self.above = above  # the screens from which it was opened, to be opened again
 
     def news(self, events: list[ev.Event]) -> None:
-        self.group.renew(self.desk.state)
+        self.group.renew(self.context.state)
         step = self.group.rollout.step
         if any(e.kind in _OF_A_STEP and getattr(e, "step", None) == step for e in events):
             for part in self.parts:
@@ -48,11 +48,11 @@ class OverGroup(Sheet):
         self.again()
 
     def action_answer_copy(self) -> None:
-        group_model.copy(self.app, self.desk, self.group)
+        group_model.copy(self.app, self.context, self.group)
         self.again()
 
     def action_answer_save(self) -> None:
-        group_model.save(self.desk, self.group)
+        group_model.save(self.context, self.group)
         self.again()
 
 
@@ -74,16 +74,16 @@ class GroupScreen(OverGroup):
         "The step stays the one from which the screen was opened; training goes on."
     )
 
-    def __init__(self, desk: Desk, group: Group, above: tuple[Opens, ...] = ()) -> None:
-        super().__init__(desk, group, above)
+    def __init__(self, context: AppContext, group: Group, above: tuple[Opens, ...] = ()) -> None:
+        super().__init__(context, group, above)
         self.part = "cards"
         self.cards = GroupCards(self, id="cards")
         self.parts = (self.cards,)
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
-        return {"cards": Box(0, 0, width, height)}
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
+        return {"cards": Rect(0, 0, width, height)}
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return None
 
     def _across(self) -> int:
@@ -138,11 +138,13 @@ class GroupScreen(OverGroup):
         from grpolab.tui.group.reader import Reader
 
         if self.group.rollout.group_size:
-            self.app.push_screen(Reader(self.desk, self.group, above=(*self.above, self.reopened)))
+            self.app.push_screen(
+                Reader(self.context, self.group, above=(*self.above, self.reopened))
+            )
 
-    def reopened(self, desk: Desk) -> GroupScreen:
+    def reopened(self, context: AppContext) -> GroupScreen:
         """The screen again, as it is now."""
-        return GroupScreen(desk, self.group, self.above)
+        return GroupScreen(context, self.group, self.above)
 
     def clicked(self, what: str, value: Any) -> None:
         if what != "answer":

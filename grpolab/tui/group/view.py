@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grpolab.tui.group import model as group_model
 from grpolab.tui.group.model import ORDERS, graded_span, mark, shared
 from grpolab.tui.lab.rollouts import SHORT, window
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.text import (
     MISSING,
     Line,
@@ -34,12 +34,12 @@ LOWEST = 7
 """Rows of a card."""
 
 
-class GroupCards(Part["GroupScreen"]):
-    sheet: GroupScreen
+class GroupCards(Box["GroupScreen"]):
+    overlay: GroupScreen
     title = "Group"
 
     def info(self) -> tuple[str, str]:
-        g = self.sheet.group
+        g = self.overlay.group
         r = g.rollout
         where = f"step {r.step} · {r.algorithm.upper()} · prompt {g.prompt + 1}/{len(r.prompts)}"
         order = g.order if g.order == ORDERS[0] else f"by {g.order}"
@@ -48,8 +48,8 @@ class GroupCards(Part["GroupScreen"]):
         return where, f"{order} · {at}/{r.group_size}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        g = self.sheet.group
-        r, p = g.rollout, self.desk.palette
+        g = self.overlay.group
+        r, p = g.rollout, self.context.palette
         head = self._head(width)
         if not r.prompts or r.group_size < 1:
             return [*head, Line("no answers", p.style("faint"))]
@@ -70,11 +70,11 @@ class GroupCards(Part["GroupScreen"]):
 
     def scroll(self, by: int) -> None:
         """All texts together."""
-        self.sheet.scroll_texts(by)
+        self.overlay.scroll_texts(by)
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
         """How many cards go side by side, and how high each is."""
-        size = max(1, self.sheet.group.rollout.group_size)
+        size = max(1, self.overlay.group.rollout.group_size)
         across = max(1, min(size, (width + 1) // (NARROWEST + 1)))
         lines = -(-size // across)
         across = -(-size // lines)  # the last row as full as the others
@@ -84,14 +84,14 @@ class GroupCards(Part["GroupScreen"]):
 
     def _longest(self, width: int) -> int:
         """About how many rows the longest of the texts takes."""
-        g = self.sheet.group
+        g = self.overlay.group
         texts = (g.rollout.text[i][:4000] for i in g.rows)
         rows = (t.count("\n") + -(-len(t) * 4 // (3 * max(1, width))) for t in texts)
         return max(rows, default=0)
 
     def _head(self, width: int) -> list[Line]:
         """The prompt, and the group as a whole."""
-        g, p = self.sheet.group, self.desk.palette
+        g, p = self.overlay.group, self.context.palette
         r = g.rollout
         text = visible(r.prompts[g.prompt]) if g.prompt < len(r.prompts) else ""
         level = visible(r.difficulty[g.prompt]) if g.prompt < len(r.difficulty) else ""
@@ -120,7 +120,7 @@ class GroupCards(Part["GroupScreen"]):
         return out
 
     def _card(self, answer: int, width: int, tall: int) -> list[Line]:
-        g, p = self.sheet.group, self.desk.palette
+        g, p = self.overlay.group, self.context.palette
         here = answer == g.answer
         r, row = g.rollout, g.prompt * g.rollout.group_size + answer
         glyph, colour, word = mark(r, row)
@@ -147,7 +147,7 @@ class GroupCards(Part["GroupScreen"]):
 
     def _facts(self, r: RolloutView, row: int, width: int) -> list[Line]:
         """Reward with its parts, advantage, length."""
-        p, g = self.desk.palette, r.graded
+        p, g = self.context.palette, r.graded
         line = Line()
         if g is None:
             return [Line(f"{len(r.text[row])} characters so far", p.style("dim"))]
@@ -171,7 +171,7 @@ class GroupCards(Part["GroupScreen"]):
 
     def _text(self, row: int, width: int, height: int) -> list[Line]:
         """Some rows of the answer, from where the texts are scrolled to."""
-        g, p = self.sheet.group, self.desk.palette
+        g, p = self.overlay.group, self.context.palette
         r = g.rollout
         text = r.text[row]
         if not text:
@@ -210,22 +210,22 @@ def _cut(line: Line, width: int) -> Line:
 # One answer to be read: its text, plain or rendered, and what is known about it.
 
 
-class ReaderText(Part["Reader"]):
+class ReaderText(Box["Reader"]):
     title = "Answer"
     period = 0.2
 
-    def __init__(self, sheet: Reader, *, id: str) -> None:
-        super().__init__(sheet, id=id)
+    def __init__(self, overlay: Reader, *, id: str) -> None:
+        super().__init__(overlay, id=id)
         self._cache: tuple[object, list[Line]] = ((), [])
 
     def info(self) -> tuple[str, str]:
-        g = self.sheet.group
+        g = self.overlay.group
         text = g.rollout.text[g.row] if g.rollout.text else ""
         how = "rendered" if g.rendered else "the exact string"
         return f"{g.answer + 1} of {g.rollout.group_size} · {how}", f"{len(text):,} characters"
 
     def content(self, width: int, height: int) -> list[Line]:
-        g, p = self.sheet.group, self.desk.palette
+        g, p = self.overlay.group, self.context.palette
         r = g.rollout
         text = r.text[g.row] if g.row < len(r.text) else ""
         key = (id(r), g.row, len(text), r.graded is None, g.rendered, width, p.name)
@@ -238,28 +238,28 @@ class ReaderText(Part["Reader"]):
         return self._cache[1]
 
     def scroll(self, by: int) -> None:
-        self.sheet.group.top = max(0, self.sheet.group.top + by)
+        self.overlay.group.top = max(0, self.overlay.group.top + by)
         self.paint()
 
     def lines(self, width: int, height: int) -> list[Line]:
-        self.top = self.sheet.group.top
+        self.top = self.overlay.group.top
         out = super().lines(width, height)
-        self.sheet.group.top = self.top
+        self.overlay.group.top = self.top
         return out
 
 
-class ReaderFacts(Part["Reader"]):
+class ReaderFacts(Box["Reader"]):
     title = "About it"
 
     def info(self) -> tuple[str, str]:
-        g = self.sheet.group
+        g = self.overlay.group
         r = g.rollout
         level = visible(r.difficulty[g.prompt]) if g.prompt < len(r.difficulty) else ""
         where = f"prompt {g.prompt + 1}/{len(r.prompts)} · step {r.step} · {r.algorithm.upper()}"
         return where + (f" · {level}" if level else ""), visible(g.lane)
 
     def content(self, width: int, height: int) -> list[Line]:
-        g, p = self.sheet.group, self.desk.palette
+        g, p = self.overlay.group, self.context.palette
         r = g.rollout
         asked = visible(r.prompts[g.prompt], newline="⏎\n") if g.prompt < len(r.prompts) else ""
         out: list[Line] = []
@@ -274,7 +274,7 @@ class ReaderFacts(Part["Reader"]):
 
     def _others(self, width: int, height: int) -> list[Line]:
         """The answers of the group in their order, where there is room for some."""
-        g, p = self.sheet.group, self.desk.palette
+        g, p = self.overlay.group, self.context.palette
         r = g.rollout
         if height < 5:
             return []
@@ -298,12 +298,12 @@ class ReaderFacts(Part["Reader"]):
         return out
 
     def _growing(self) -> list[Line]:
-        g, p = self.sheet.group, self.desk.palette
+        g, p = self.overlay.group, self.context.palette
         glyph, colour, word = mark(g.rollout, g.row)
         return [Line(f"{glyph} {word}; not graded yet", p.style(colour))]
 
     def _graded(self, width: int) -> list[Line]:
-        g, p = self.sheet.group, self.desk.palette
+        g, p = self.overlay.group, self.context.palette
         r, row = g.rollout, g.row
         graded = r.graded
         assert graded is not None
@@ -335,7 +335,7 @@ class ReaderFacts(Part["Reader"]):
         return out
 
     def _advantage(self, width: int) -> list[Line]:
-        g, p = self.sheet.group, self.desk.palette
+        g, p = self.overlay.group, self.context.palette
         advantage = g.rollout.advantage(g.row)
         line = Line("advantage ", p.style("dim"))
         if advantage is None:

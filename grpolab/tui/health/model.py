@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from grpolab.analysis import health
 from grpolab.analysis.health import LEVELS, Verdict
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 
 COLOURS = {"bad": "bad", "warn": "warn", "note": "dim"}
 
 
-def known(desk: Desk) -> list[Verdict]:
+def known(context: AppContext) -> list[Verdict]:
     """As they were last worked out: a key does not wait for them."""
-    return [] if desk.ailing is None else desk.ailing[1]
+    return [] if context.health_cache is None else context.health_cache[1]
 
 
-def found(desk: Desk) -> list[Verdict]:
+def found(context: AppContext) -> list[Verdict]:
     """Of all lanes, the worst first, as it stood at the step that is looked at. Nothing new while
     much of the run is still being found."""
-    if desk.source.behind:
-        return known(desk)
-    held = desk.view.held.step if desk.view.held else None
-    lanes = desk.state.lanes
+    if context.source.behind:
+        return known(context)
+    held = context.view.held.step if context.view.held else None
+    lanes = context.state.lanes
     key = (
         held,
         tuple((id(x), len(x.steps), len(x.evals), len(x.changes), len(x.switches))
               for x in lanes.values()),
     )  # fmt: skip
-    if desk.ailing is None or desk.ailing[0] != key:
-        made = [v for lane in lanes.values() for v in health.verdicts(desk.state, lane, held)]
-        desk.ailing = key, sorted(made, key=lambda v: LEVELS.index(v.level))
-    return desk.ailing[1]
+    if context.health_cache is None or context.health_cache[0] != key:
+        made = [v for lane in lanes.values() for v in health.verdicts(context.state, lane, held)]
+        context.health_cache = key, sorted(made, key=lambda v: LEVELS.index(v.level))
+    return context.health_cache[1]

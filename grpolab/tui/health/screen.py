@@ -6,16 +6,16 @@ from typing import Any
 
 from grpolab.analysis.health import Verdict
 from grpolab.record import events as ev
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.health import model as health_model
 from grpolab.tui.health.view import LossCard, Verdicts
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Overlay, bindings
 
 RENEWS = frozenset({"step", "eval", "switch", "set", "lane", "resumed", "run"})
 
 
-class HealthScreen(Sheet):
+class HealthScreen(Overlay):
     BINDINGS = bindings("health")
     key = "health"
     heading = "Health"
@@ -34,21 +34,21 @@ class HealthScreen(Sheet):
         "It is a rule of thumb with fixed thresholds; it may be wrong about your run."
     )
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
         self.at = 0
         self.part = "verdicts"
         self.parts = (Verdicts(self, id="verdicts"), LossCard(self, id="loss"))
 
     def found(self) -> list[Verdict]:
         """All verdicts; the chosen one stays within."""
-        found = health_model.found(self.desk)
+        found = health_model.found(self.context)
         self.at = max(0, min(self.at, len(found) - 1))
         return found
 
     def step(self) -> int | None:
         """The step that is looked at."""
-        done = self.desk.view.done(self.desk.state)
+        done = self.context.view.done(self.context.state)
         return done.step if done else None
 
     def news(self, events: list[ev.Event]) -> None:
@@ -56,12 +56,15 @@ class HealthScreen(Sheet):
             for part in self.parts:
                 part.stale = True
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         if width >= 104:
             left = width // 2
-            return {"verdicts": Box(0, 0, left, height), "loss": Box(left, 0, width - left, height)}
+            return {
+                "verdicts": Rect(0, 0, left, height),
+                "loss": Rect(left, 0, width - left, height),
+            }
         top = height * 3 // 5 if self.part == "verdicts" else height * 2 // 5
-        return {"verdicts": Box(0, 0, width, top), "loss": Box(0, top, width, height - top)}
+        return {"verdicts": Rect(0, 0, width, top), "loss": Rect(0, top, width, height - top)}
 
     def _go(self, by: int) -> None:
         found = self.found()
@@ -87,21 +90,21 @@ class HealthScreen(Sheet):
 
         found = self.found()
         metric = found[self.at].metric if found and self.part == "verdicts" else "loss"
-        self.app.push_screen(CurvesScreen(self.desk, (metric,)))
+        self.app.push_screen(CurvesScreen(self.context, (metric,)))
 
     def action_health_try(self, number: int) -> None:
         """Set what a verdict suggests, on its lane."""
         found = self.found()
         tries = found[self.at].tries if found else ()
         if not 1 <= number <= len(tries):
-            self.desk.say("there is no such suggestion here", "warn")
+            self.context.say("there is no such suggestion here", "warn")
         elif not tries[number - 1].live:
             key = tries[number - 1].key
-            self.desk.say(f"{key} is settled when a run starts: --set {key}=…", "warn")
+            self.context.say(f"{key} is settled when a run starts: --set {key}=…", "warn")
         else:
             t, lane = tries[number - 1], found[self.at].lane
             command = {"do": "set", "key": t.key, "value": t.value}
-            several = len(self.desk.state.lanes) > 1
+            several = len(self.context.state.lanes) > 1
             self.lab.send(command | ({"lane": lane} if several else {}), f"setting {t.key}…")
         self.again()
 

@@ -10,7 +10,7 @@ from grpolab.analysis.health import SIGNS, Record, Verdict
 from grpolab.analysis.health_suggestions import Try
 from grpolab.tui.algorithm_cards import word
 from grpolab.tui.health import model as health_model
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.text import Line, clip, directed, number, visible, wrap
 
 if TYPE_CHECKING:
@@ -24,24 +24,24 @@ WHAT_IS_WATCHED = (
 )
 
 
-class Verdicts(Part["HealthScreen"]):
+class Verdicts(Box["HealthScreen"]):
     title = "What is wrong"
-    sheet: HealthScreen
+    overlay: HealthScreen
 
     def info(self) -> tuple[str, str]:
-        step = self.sheet.step()
+        step = self.overlay.step()
         return "" if step is None else f"after step {step}", ""
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, found = self.desk.palette, self.sheet.found()
+        p, found = self.context.palette, self.overlay.found()
         if not found:
-            enough = (self.sheet.step() or 0) >= 3
+            enough = (self.overlay.step() or 0) >= 3
             told = "✓ nothing stands out" if enough else "too few steps to say anything yet"
             out = [Line(), Line(told, p.style("good" if enough else "dim", bold=True)), Line()]
             return [*out, *(Line(row, p.style("dim")) for row in wrap(WHAT_IS_WATCHED, width))]
         out: list[Line] = []
         for i, v in enumerate(found):
-            here = i == self.sheet.at
+            here = i == self.overlay.at
             if here and i:
                 out.append(Line())
             out.append(self._title(v, here).whole(("verdict", i), width))
@@ -50,20 +50,20 @@ class Verdicts(Part["HealthScreen"]):
         return out
 
     def _title(self, v: Verdict, here: bool) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line("▸" if here else " ", p.style("accent"))
         line.add(f"{SIGNS[v.level]} ", p.style(health_model.COLOURS[v.level], bold=True))
-        if len(self.desk.state.lanes) > 1:
-            glyph, colour = self.desk.lane_mark(v.lane)
+        if len(self.context.state.lanes) > 1:
+            glyph, colour = self.context.lane_mark(v.lane)
             line.add(f"{glyph} {clip(visible(v.lane), 12)} ", p.style(colour))
         return line.add(v.title, p.style("text", bold=here))
 
     def _details(self, v: Verdict, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         inner = max(1, width - 4)
         out = [Line("    ").add(row, p.style("text")) for row in wrap(v.cause, inner)]
         told = ", ".join(f"{name} {number(value)}" for name, value in v.evidence)
-        step = self.sheet.step()
+        step = self.overlay.step()
         seen = "seen" if step in (None, v.step) else f"last seen at step {v.step}"
         out += [Line("    ").add(row, p.style("dim")) for row in wrap(f"{seen}: {told}", inner)]
         for i, t in enumerate(v.tries, 1):
@@ -71,7 +71,7 @@ class Verdicts(Part["HealthScreen"]):
         return [*out, Line()]
 
     def _try(self, number_: int, t: Try, inner: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         hit = ("try", number_)
         line = Line("    ").add(f"{number_} ", p.style("accent", bold=True), hit=hit)
         line.add("try ", p.style("dim"), hit=hit)
@@ -85,20 +85,20 @@ class Verdicts(Part["HealthScreen"]):
         return [line, *(Line("      ").add(r, p.style("faint")) for r in wrap(why_, inner - 2))]
 
 
-class LossCard(Part["HealthScreen"]):
+class LossCard(Box["HealthScreen"]):
     title = "Why the loss is what it is"
-    sheet: HealthScreen
+    overlay: HealthScreen
 
     def info(self) -> tuple[str, str]:
-        lane = self.desk.view.lane_state(self.desk.state)
-        several = len(self.desk.state.lanes) > 1
+        lane = self.context.view.lane_state(self.context.state)
+        several = len(self.context.state.lanes) > 1
         return (visible(lane.name) if lane and several else ""), ""
 
     def content(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
-        lane = self.desk.view.lane_state(self.desk.state)
-        held = self.desk.view.held
-        record = Record(self.desk.state, lane, held.step if held else None) if lane else None
+        p = self.context.palette
+        lane = self.context.view.lane_state(self.context.state)
+        held = self.context.view.held
+        record = Record(self.context.state, lane, held.step if held else None) if lane else None
         if record is None or record.last is None:
             return [Line(), Line("  from the first finished step on", p.style("faint"))]
         m = record.metrics
@@ -115,7 +115,7 @@ class LossCard(Part["HealthScreen"]):
 
     def _terms(self, m: dict[str, float], width: int, roomy: bool) -> list[Line]:
         """The loss and its addends, each with a bar to the left or right of 0."""
-        p, found = self.desk.palette, loss_report.terms(m)
+        p, found = self.context.palette, loss_report.terms(m)
         loss = m.get("loss")
         head = Line("loss ", p.style("text", bold=True)).add(directed(loss, 4), p.style("text"))
         head.add("  of the last update =", p.style("dim"))
@@ -137,7 +137,7 @@ class LossCard(Part["HealthScreen"]):
         return out
 
     def _row(self, name: str, value: str, meaning: str, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line("  ").cell(value, 9, p.style("text", bold=True), right=True).add("  ")
         rows = wrap(meaning, max(8, width - line.width))
         line.add(rows[0], p.style("dim")).whole(("metric", name), width)

@@ -6,14 +6,14 @@ import time
 from typing import Any
 
 from grpolab.record import events as ev
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.kl_bench.view import BenchHistory, BenchTable
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 from grpolab.tui.widgets.text import visible
 
 
-class KlBenchScreen(Sheet):
+class KlBenchScreen(Overlay):
     BINDINGS = bindings("kl-bench")
     key = "kl-bench"
     heading = "KL bench"
@@ -33,22 +33,24 @@ class KlBenchScreen(Sheet):
         "Which states the policy visits counts as given."
     )
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
-        self.lane = desk.view.lane
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
+        self.lane = context.view.lane
         self.back = 0  # how many measurements before the newest
         self.problem = ""
         self.part = "history"
         self.parts = (BenchTable(self, id="table"), BenchHistory(self, id="history"))
 
     def opened(self) -> None:
-        if self.desk.commands and not any(b.step == self.desk.state.step for b in self.benches):
+        if self.context.commands and not any(
+            b.step == self.context.state.step for b in self.benches
+        ):
             self.ask()
 
     @property
     def benches(self) -> list[ev.KlBenched]:
         """This lane's measurements, the newest first."""
-        lane = self.desk.state.lanes.get(self.lane)
+        lane = self.context.state.lanes.get(self.lane)
         return list(reversed(lane.benches)) if lane else []
 
     @property
@@ -59,9 +61,9 @@ class KlBenchScreen(Sheet):
     def ask(self) -> None:
         """Have the engine measure, once its step is done."""
         self.problem = ""
-        waiting = ("kl-bench", self.lane) in self.desk.asked
+        waiting = ("kl-bench", self.lane) in self.context.asked
         if not waiting and self.lab.send({"do": "kl-bench", "lane": self.lane}):
-            self.desk.asked["kl-bench", self.lane] = time.monotonic()
+            self.context.asked["kl-bench", self.lane] = time.monotonic()
         self.again()
 
     def news(self, events: list[ev.Event]) -> None:
@@ -72,8 +74,8 @@ class KlBenchScreen(Sheet):
             elif isinstance(event, ev.Refused) and event.command.get("do") == "kl-bench":
                 self.problem = event.reason
                 self.again()
-        if ("kl-bench", self.lane) in self.desk.asked and not self.desk.commands:
-            del self.desk.asked["kl-bench", self.lane]
+        if ("kl-bench", self.lane) in self.context.asked and not self.context.commands:
+            del self.context.asked["kl-bench", self.lane]
             self.problem = "the engine ended before it could measure"
             self.again()
         if self.status() is not None:
@@ -81,27 +83,27 @@ class KlBenchScreen(Sheet):
 
     def status(self) -> tuple[str, str] | None:
         """What is under way, or went wrong, with its colour."""
-        since = self.desk.asked.get(("kl-bench", self.lane))
+        since = self.context.asked.get(("kl-bench", self.lane))
         if since is not None:
-            spin = self.desk.spin
+            spin = self.context.spin
             waited = f"{time.monotonic() - since:.0f} s"
             return f"{spin} asked: the engine measures after this step… {waited}", "accent"
         return (f"✗ {visible(self.problem)}", "bad") if self.problem else None
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         if width >= 150:
             left = round(width * 0.62)
             return {
-                "table": Box(0, 0, left, height),
-                "history": Box(left, 0, width - left, height),
+                "table": Rect(0, 0, left, height),
+                "history": Rect(left, 0, width - left, height),
             }
         below = min(max(4, len(self.benches) + 3), max(4, height // 3))
         return {
-            "table": Box(0, 0, width, height - below),
-            "history": Box(0, height - below, width, below),
+            "table": Rect(0, 0, width, height - below),
+            "history": Rect(0, height - below, width, below),
         }
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return self.parts[0]
 
     def _go(self, back: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from grpolab.record.events import KlBenched, KlEstimate
 from grpolab.tui.lab.rollouts import window
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.text import Line, clip, directed, number, signed, visible, wrap
 
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ READ = {
 NEAR = "The policy is where the reference is: every KL and every gradient is 0. Train some steps."
 
 
-class BenchTable(Part["KlBenchScreen"]):
+class BenchTable(Box["KlBenchScreen"]):
     title = "KL to the reference"
 
     def info(self) -> tuple[str, str]:
-        b = self.sheet.shown
+        b = self.overlay.shown
         if b is None:
             return "", ""
         return f"step {b.step} · {b.tokens} tokens", f"exact {b.exact:.4g} nats a token"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, b = self.desk.palette, self.sheet.shown
-        told = self.sheet.status()
+        p, b = self.context.palette, self.overlay.shown
+        told = self.overlay.status()
         out = [Line(row, p.style(told[1])) for row in wrap(told[0], width)] if told else []
         if b is None:
             return [Line(), *out, *([] if told else self._how(width))]
@@ -63,21 +63,21 @@ class BenchTable(Part["KlBenchScreen"]):
 
     def _how(self, width: int) -> list[Line]:
         """How to come by a measurement."""
-        p, key = self.desk.palette, self.desk.keymap.shown("kl_bench")
-        sheet: KlBenchScreen = self.sheet
-        if sheet.desk.commands:
+        p, key = self.context.palette, self.context.keymap.shown("kl_bench")
+        overlay: KlBenchScreen = self.overlay
+        if overlay.context.commands:
             told = f"There is no measurement yet: {key} asks the engine for one."
         else:
             told = f"Nothing was measured in this run. In a live lab {key} measures; in a scenario "
             told += "a cue does, for example"
         out = [Line(row, p.style("text")) for row in wrap(told, width)]
-        if not self.desk.commands:
+        if not self.context.commands:
             out += [Line("cues:", p.style("accent")),
                     Line("  - {at: 20, do: kl-bench}", p.style("accent"))]  # fmt: skip
         return out
 
     def _heads(self, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         faint = p.style("faint")
         gap = _gap(width)
         first = Line().to(45 + 3 * gap)
@@ -92,7 +92,7 @@ class BenchTable(Part["KlBenchScreen"]):
         return [first, line]
 
     def _row(self, e: KlEstimate, width: int) -> Line:
-        p, gap = self.desk.palette, _gap(width)
+        p, gap = self.context.palette, _gap(width)
         line = Line().cell(visible(e.estimator), 10, p.style("accent", bold=True))
         line.cell(number(e.value), 8, p.style("text"), right=True)
         sure = abs(e.bias) > 2 * e.bias_se if math.isfinite(e.bias) else False
@@ -107,7 +107,7 @@ class BenchTable(Part["KlBenchScreen"]):
         return line
 
     def _readings(self, b: KlBenched, width: int) -> list[Line]:
-        p, out = self.desk.palette, []
+        p, out = self.context.palette, []
         for e in b.estimates:
             rows = wrap(READ.get(e.estimator, ""), max(8, width - 10))
             for i, row in enumerate(rows):
@@ -116,11 +116,11 @@ class BenchTable(Part["KlBenchScreen"]):
         return out
 
 
-class BenchHistory(Part["KlBenchScreen"]):
+class BenchHistory(Box["KlBenchScreen"]):
     title = "Measurements of this run"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         found = s.benches
         if not found:
             return [Line("none yet", p.style("faint"))]

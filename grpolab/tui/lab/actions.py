@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from grpolab.analysis.metric_help import METRICS
 from grpolab.tui import preferences
-from grpolab.tui.lab.navigation import Going
-from grpolab.tui.lab.time_travel import Travel
+from grpolab.tui.lab.navigation import Navigation
+from grpolab.tui.lab.time_travel import TimeTravel
 from grpolab.tui.widgets.layout import LAYOUTS, PANES
 
 if TYPE_CHECKING:
     from grpolab.tui.widgets.canvas import Pane
 
 
-class Actions(Going, Travel):
+class Actions(Navigation, TimeTravel):
     """The actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
@@ -27,10 +27,10 @@ class Actions(Going, Travel):
     # looking
 
     def action_hold(self) -> None:
-        view, state = self.desk.view, self.desk.state
+        view, state = self.context.view, self.context.state
         if view.held is not None:
             view.browse_to(state, None)
-            self.desk.trail.clear()
+            self.context.back_stack.clear()
         else:
             view.hold(state)
         self.moved()
@@ -75,22 +75,22 @@ class Actions(Going, Travel):
         if move == "move_token" and self.on_curve:
             self.move_cursor(by)
             return
-        getattr(self.desk.view, move)(self.desk.state, by)
+        getattr(self.context.view, move)(self.context.state, by)
         self.moved()
 
     def action_lane(self) -> None:
-        held = self.desk.view.held
-        if not self.desk.view.next_lane(self.desk.state):
-            self.desk.say("this run has one lane")
-        elif held is not None and self.desk.view.held is None:
-            self.hold_at(self.desk.view.lane, held.step)
+        held = self.context.view.held
+        if not self.context.view.next_lane(self.context.state):
+            self.context.say("this run has one lane")
+        elif held is not None and self.context.view.held is None:
+            self.hold_at(self.context.view.lane, held.step)
         self.mark({"lane"})
         self.moved()
 
     def select(self, what: str, value: object, again: bool = False) -> None:
         """A click on a prompt, an answer, a token, a channel or a metric. `again`: in the pane
         that was spoken to already; there, a click on what is selected opens it."""
-        view = self.desk.view
+        view = self.context.view
         if again and what == "prompt" and value == view.prompt:
             self.action_group()
         elif again and what == "answer" and value == view.answer:
@@ -106,7 +106,7 @@ class Actions(Going, Travel):
         elif what == "curve" and isinstance(value, float):
             self.put_cursor(value)
         elif what == "metric":
-            self.desk.say(f"{value}: {METRICS.get(str(value), '')}", "text")
+            self.context.say(f"{value}: {METRICS.get(str(value), '')}", "text")
         self.moved()
 
     # screens over the lab
@@ -115,61 +115,61 @@ class Actions(Going, Travel):
         if self._lane_known():
             from grpolab.tui.lens.screen import LensScreen
 
-            self.app.push_screen(LensScreen(self.desk))
+            self.app.push_screen(LensScreen(self.context))
 
     def action_formula(self) -> None:
         if self._lane_known():
             from grpolab.tui.formulas.screen import FormulaScreen
 
-            self.app.push_screen(FormulaScreen(self.desk))
+            self.app.push_screen(FormulaScreen(self.context))
 
     def action_chat(self) -> None:
         if self._lane_known():
             from grpolab.tui.chat.screen import ChatScreen
 
-            self.app.push_screen(ChatScreen(self.desk))
+            self.app.push_screen(ChatScreen(self.context))
 
     def action_kl_bench(self) -> None:
         if self._lane_known():
             from grpolab.tui.kl_bench.screen import KlBenchScreen
 
-            self.app.push_screen(KlBenchScreen(self.desk))
+            self.app.push_screen(KlBenchScreen(self.context))
 
     def action_curves(self) -> None:
         if self._lane_known():
             from grpolab.tui.curves.screen import CurvesScreen
 
             here = {"kl": ("kl_ref", "kl_old"), "learning": ("reward", "held-out accuracy")}
-            self.app.push_screen(CurvesScreen(self.desk, here.get(self.desk.current, ())))
+            self.app.push_screen(CurvesScreen(self.context, here.get(self.context.current, ())))
 
     def action_health(self) -> None:
         if self._lane_known():
             from grpolab.tui.health.screen import HealthScreen
 
-            self.app.push_screen(HealthScreen(self.desk))
+            self.app.push_screen(HealthScreen(self.context))
 
     def action_memory_screen(self) -> None:
         if self._lane_known():
             from grpolab.tui.memory.screen import MemoryScreen
 
-            self.app.push_screen(MemoryScreen(self.desk))
+            self.app.push_screen(MemoryScreen(self.context))
 
     def action_trace(self) -> None:
         if self._lane_known():
             from grpolab.tui.credit_trace.screen import TraceScreen
 
-            self.app.push_screen(TraceScreen(self.desk))
+            self.app.push_screen(TraceScreen(self.context))
 
     def action_slow(self) -> None:
         if self._lane_known():
             from grpolab.tui.slow_motion.screen import SlowScreen
 
-            self.app.push_screen(SlowScreen(self.desk))
+            self.app.push_screen(SlowScreen(self.context))
 
     def _lane_known(self) -> bool:
-        if self.desk.view.lane_state(self.desk.state) is not None:
+        if self.context.view.lane_state(self.context.state) is not None:
             return True
-        self.desk.say("there is no lane yet", "warn")
+        self.context.say("there is no lane yet", "warn")
         self.moved()
         return False
 
@@ -177,51 +177,51 @@ class Actions(Going, Travel):
 
     def action_pane(self, name: str) -> None:
         if name in PANES and self.panes:
-            self.desk.current = name
+            self.context.current = name
             self.relayout()
             self.moved()
 
     def action_pane_next(self) -> None:
-        self.action_pane(PANES[(PANES.index(self.desk.current) + 1) % len(PANES)])
+        self.action_pane(PANES[(PANES.index(self.context.current) + 1) % len(PANES)])
 
     def action_pane_previous(self) -> None:
-        self.action_pane(PANES[(PANES.index(self.desk.current) - 1) % len(PANES)])
+        self.action_pane(PANES[(PANES.index(self.context.current) - 1) % len(PANES)])
 
     def action_zoom(self) -> None:
-        self.desk.zoom = not self.desk.zoom
+        self.context.zoom = not self.context.zoom
         self.relayout()
         self.moved()
 
     def action_page_down(self) -> None:
-        if pane := self.panes.get(self.desk.current):
+        if pane := self.panes.get(self.context.current):
             pane.scroll(max(1, pane.size.height - 4))
 
     def action_page_up(self) -> None:
-        if pane := self.panes.get(self.desk.current):
+        if pane := self.panes.get(self.context.current):
             pane.scroll(-max(1, pane.size.height - 4))
 
     # lab
 
     def action_theme(self) -> None:
-        self.app.theme = preferences.next_theme(self.desk.palette)
+        self.app.theme = preferences.next_theme(self.context.palette)
 
     def action_layout(self) -> None:
         """How the panes share the screen: the next way."""
         names = list(LAYOUTS)
-        self.set_layout(names[(names.index(self.desk.layout) + 1) % len(names)])
+        self.set_layout(names[(names.index(self.context.layout) + 1) % len(names)])
 
     def set_layout(self, name: str) -> None:
-        self.desk.layout, self.desk.zoom = name, False
-        self.desk.say(f"layout {name}: {LAYOUTS[name]}", "text")
+        self.context.layout, self.context.zoom = name, False
+        self.context.say(f"layout {name}: {LAYOUTS[name]}", "text")
         self.app.remember(layout=name)
         self.relayout()
         self.moved()
 
     def action_motion(self) -> None:
-        how = preferences.next_motion(self.desk)
+        how = preferences.next_motion(self.context)
         self.app.remember(motion=how)
         self.app.animation_level = "full" if how == "full" else "none"
-        self.desk.say(preferences.MOTIONS[how], "text")
+        self.context.say(preferences.MOTIONS[how], "text")
         self.moved()
 
     def action_picture(self) -> None:
@@ -231,47 +231,47 @@ class Actions(Going, Travel):
     def action_tour(self) -> None:
         from grpolab.tui.tour.screen import Tour
 
-        self.app.push_screen(Tour(self.desk))
+        self.app.push_screen(Tour(self.context))
 
     def action_glossary(self) -> None:
         from grpolab.tui.glossary.screen import Words
 
-        self.app.push_screen(Words(self.desk))
+        self.app.push_screen(Words(self.context))
 
     def action_explain(self) -> None:
         from grpolab.tui.lab.dialogs.help import Help
 
-        pane = self.panes.get(self.desk.current)
+        pane = self.panes.get(self.context.current)
         about = (pane.title, pane.explains) if pane else ("", "")
-        self.app.push_screen(Help(self.desk, *about))
+        self.app.push_screen(Help(self.context, *about))
 
     def action_commands(self) -> None:
         self.app.action_command_palette()
 
     def action_back(self) -> None:
-        trail = self.desk.trail
-        if trail and not (self.desk.zoom and not trail[-1].zoomed):
+        back_stack = self.context.back_stack
+        if back_stack and not (self.context.zoom and not back_stack[-1].zoomed):
             self.go_back()
-        elif self.desk.zoom:
+        elif self.context.zoom:
             self.action_zoom()
-        elif self.desk.current in ("learning", "kl") and self.desk.view.cursor is not None:
-            self.desk.view.cursor = None
+        elif self.context.current in ("learning", "kl") and self.context.view.cursor is not None:
+            self.context.view.cursor = None
             self.moved()
-        elif self.desk.view.held is not None:
+        elif self.context.view.held is not None:
             self.action_hold()
 
     def action_quit(self) -> None:
         """Leave. A live engine finishes its step first; asked twice, it is ended at once."""
-        desk = self.desk
-        if desk.engine is None or desk.engine.exit_code is not None:
+        context = self.context
+        if context.engine is None or context.engine.exit_code is not None:
             self.app.exit(0)
-        elif desk.leaving is None:
-            desk.leaving = time.monotonic()
-            desk.engine.stop()
+        elif context.leaving is None:
+            context.leaving = time.monotonic()
+            context.engine.stop()
             from grpolab.tui.lab.dialogs.failure import Leaving
 
-            self.app.push_screen(Leaving(desk))
+            self.app.push_screen(Leaving(context))
             self.moved()
         else:
-            desk.engine.kill()
+            context.engine.kill()
             self.app.exit(0)

@@ -60,20 +60,20 @@ class Algorithm(Pane):
     )
 
     def info(self) -> tuple[str, str]:
-        lane = self.desk.view.lane_state(self.desk.state)
-        done = self.desk.view.done(self.desk.state)
+        lane = self.context.view.lane_state(self.context.state)
+        done = self.context.view.done(self.context.state)
         if lane is None:
             return "", ""
-        name, preset, _ = self.desk.view.in_force(self.desk.state)
+        name, preset, _ = self.context.view.in_force(self.context.state)
         preset = f" · {visible(preset)}" if preset and preset != "paper" else ""
         return f"{visible(name).upper()}{preset}", f"step {done.step}" if done else ""
 
     def content(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
-        lane = self.desk.view.lane_state(self.desk.state)
+        p = self.context.palette
+        lane = self.context.view.lane_state(self.context.state)
         if lane is None:
             return [Line(), Line("  known when the lane opens", p.style("faint"))]
-        card = cards().get(self.desk.view.in_force(self.desk.state)[0])
+        card = cards().get(self.context.view.in_force(self.context.state)[0])
         out = self._formula(card, width, height)
         token = self._token(card, width, height)
         late = height < 20  # then what the step and the switch did stands first
@@ -83,7 +83,7 @@ class Algorithm(Pane):
         return out + self._settings(lane, card, width, height - len(out) - 1)
 
     def _formula(self, card: Card | None, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         if card is None:
             return []
         out = []
@@ -98,11 +98,11 @@ class Algorithm(Pane):
     def _token(self, card: Card | None, width: int, height: int) -> list[Line]:
         """The formula's symbols with the numbers of the token selected in the tokens pane, and its
         branch."""
-        p = self.desk.palette
-        found = token_facts.selected(self.desk, card.name) if card else None
+        p = self.context.palette
+        found = token_facts.selected(self.context, card.name) if card else None
         if card is None or found is None:
             return []
-        tall = self.desk.zoom and height >= 44
+        tall = self.context.zoom and height >= 44
         head = Line("── ", p.style("line"))
         head.add(clip(f"for {found.place} ", max(0, width - 6)), p.style("faint"))
         head.add("─" * max(0, width - head.width), p.style("line"))
@@ -116,8 +116,8 @@ class Algorithm(Pane):
         return [*out, end.add("─" * max(0, width - end.width), p.style("line"))]
 
     def _numbers(self, lane: LaneState, width: int) -> list[Line]:
-        p = self.desk.palette
-        done = self.desk.view.done(self.desk.state)
+        p = self.context.palette
+        done = self.context.view.done(self.context.state)
         if done is None:
             return [Line("numbers come with the first finished step", p.style("faint"))]
         known = [(key, label) for key, label in NUMBERS if key in done.metrics]
@@ -147,11 +147,11 @@ class Algorithm(Pane):
         return out
 
     def _critic(self, lane: LaneState, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         critic = lane.critic
         if critic is None or critic.state == "gone":
             return []
-        done = self.desk.view.done(self.desk.state)
+        done = self.context.view.done(self.context.state)
         variance = done.metrics.get("explained_variance") if done else critic.explained_variance
         cold = critic.state == "cold"
         line = Line("critic ", p.style("dim")).add(
@@ -161,7 +161,7 @@ class Algorithm(Pane):
         return [line]
 
     def _switch(self, lane: LaneState, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         if not lane.switches:
             return []
         last = lane.switches[-1]
@@ -184,7 +184,7 @@ class Algorithm(Pane):
 
     def _times(self, width: int) -> list[Line]:
         """Where a step's time went."""
-        p, done = self.desk.palette, self.desk.view.done(self.desk.state)
+        p, done = self.context.palette, self.context.view.done(self.context.state)
         total = sum(done.seconds.values()) if done else 0.0
         if done is None or not total > 0:
             return []
@@ -203,15 +203,15 @@ class Algorithm(Pane):
         return flow([head, *parts, updates], width, "  ")
 
     def _settings(self, lane: LaneState, card: Card | None, width: int, room: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         known = {s.name: s for s in card.settings} if card else {}
         head = Line("── ", p.style("line")).add("settings ", p.style("faint"))
-        key = self.desk.keymap.shown("setting")
-        if self.desk.mode == "live" and width >= 30:
+        key = self.context.keymap.shown("setting")
+        if self.context.mode == "live" and width >= 30:
             head.add(f"{key} to change ", p.style("faint"), hit=("run", "setting"))
         out = [head.add("─" * max(0, width - head.width), p.style("line"))]
         changed = {c.key for c in lane.changes}
-        shown = dict(self.desk.view.in_force(self.desk.state)[2]) | {
+        shown = dict(self.context.view.in_force(self.context.state)[2]) | {
             c.key: c.after for c in lane.changes if "." in c.key
         }
         shown = _own_first(shown, known)

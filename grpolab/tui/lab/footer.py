@@ -128,15 +128,19 @@ class Footer(Canvas):
         for name in LAST:
             last.join(self._key(name))
         line = self._back()
-        offered = {"live": LIVE, "watch": WATCH, "replay": REPLAY}[self.desk.mode]
-        if self.desk.mode == "live" and self.desk.over:
+        offered = {"live": LIVE, "watch": WATCH, "replay": REPLAY}[self.context.mode]
+        if self.context.mode == "live" and self.context.over:
             offered = WATCH  # nobody is left to steer
-            if self.desk.restartable:
+            if self.context.restartable:
                 offered = ("rewind", *offered)
-        if self.desk.current in ("learning", "kl"):
-            offered = ("token", *(("open",) if self.desk.view.cursor is not None else ()), *offered)
+        if self.context.current in ("learning", "kl"):
+            offered = (
+                "token",
+                *(("open",) if self.context.view.cursor is not None else ()),
+                *offered,
+            )
         for name in dict.fromkeys(offered):
-            if name == "lane" and len(self.desk.state.lanes) < 2:
+            if name == "lane" and len(self.context.state.lanes) < 2:
                 continue
             part = self._key(name)
             if line.width + part.width + last.width > width:
@@ -146,30 +150,30 @@ class Footer(Canvas):
 
     def _back(self) -> Line:
         """Where Esc leads, for who came down from somewhere."""
-        p, trail = self.desk.palette, self.desk.trail
+        p, back_stack = self.context.palette, self.context.back_stack
         line = Line(" ")
-        if trail and trail[-1].name:
-            key = self.desk.keymap.shown("back")
+        if back_stack and back_stack[-1].name:
+            key = self.context.keymap.shown("back")
             line.add(key, p.style("accent", bold=True), hit=("run", "back"))
-            line.add(f" back to {trail[-1].name}  ", p.style("text"), hit=("run", "back"))
+            line.add(f" back to {back_stack[-1].name}  ", p.style("text"), hit=("run", "back"))
         return line
 
     def _key(self, name: str) -> Line:
-        p, keymap = self.desk.palette, self.desk.keymap
+        p, keymap = self.context.palette, self.context.keymap
         key, label = p.style("accent", bold=True), p.style("dim")
         if name in PAIRS:
             one, two, word = PAIRS[name]
-            if name == "token" and self.desk.current in ("learning", "kl"):
+            if name == "token" and self.context.current in ("learning", "kl"):
                 word = "step on the curve"
             line = Line().add(keymap.shown(one), key, hit=("run", one)).add("/", label)
             line.add(keymap.shown(two), key, hit=("run", two))
             return line.add(f" {word}  ", label, hit=("run", one))
         word = BY_NAME[name].label
-        if name == "pause" and self.desk.state.paused:
+        if name == "pause" and self.context.state.paused:
             word = "continue"
         if name == "open":
             word = "go to this step"
-        if name == "hold" and self.desk.view.held is not None:
+        if name == "hold" and self.context.view.held is not None:
             word = "follow"
         return (
             Line()

@@ -50,8 +50,8 @@ class Header(Canvas):
 
     def _first(self, width: int) -> Line:
         """Where the bar has no room, the rest folds: first what can be read elsewhere."""
-        p, s = self.desk.palette, self.desk.state
-        lane = self.desk.view.lane_state(s)
+        p, s = self.context.palette, self.context.state
+        lane = self.context.view.lane_state(s)
         step = lane.last.step if lane and lane.last else s.step
         middle = Line(f"step {step}/{s.steps} ", p.style("text", bold=True))
         fold = 0
@@ -71,9 +71,9 @@ class Header(Canvas):
 
     def _left(self, width: int, fold: int) -> Line:
         """The run's name and what it is about; from the second fold on less of it."""
-        p, s = self.desk.palette, self.desk.state
+        p, s = self.context.palette, self.context.state
         line = Line(" ◆ ", p.style("accent")).add("grpolab ", p.style("text", bold=True))
-        name = visible(str(s.run.scenario.get("name", ""))) if s.run else self.desk.run_dir.name
+        name = visible(str(s.run.scenario.get("name", ""))) if s.run else self.context.run_dir.name
         wide = width >= 100
         line.add(f" {clip(name, 28 if wide else 15)} ", p.style("text"))
         if wide and s.run:
@@ -87,45 +87,47 @@ class Header(Canvas):
         return line
 
     def _model(self) -> str:
-        m = self.desk.state.model
+        m = self.context.state.model
         if m is None:
             return ""
         quantized = f" {m.quantize}" if m.quantize not in ("", "none") else ""
         return f"{clip(m.name.rstrip('/').rpartition('/')[2], 20)} {count(m.parameters)}{quantized}"
 
     def _right(self, width: int, fold: int) -> Line:
-        p, s = self.desk.palette, self.desk.state
-        lane = self.desk.view.lane_state(s)
+        p, s = self.context.palette, self.context.state
+        lane = self.context.view.lane_state(s)
         right = self._ailing(width >= 110 and fold < 1)
         if lane and lane.last and width >= 90 and fold < FOLDS:
             speed = lane.last.metrics.get("tokens_per_second")
             right.add(f"{count(speed)} tok/s  ", p.style("dim"))
-        source = self.desk.source
+        source = self.context.source
         if isinstance(source, Playing):
             told = f"{clock(source.clock)}/{clock(source.length)}"
         else:
-            told = clock(s.time if self.desk.over else max(s.time, self.desk.waited))
+            told = clock(s.time if self.context.over else max(s.time, self.context.waited))
         return right.add(told + " ", p.style("text"))
 
     def _ailing(self, words: bool) -> Line:
         """How many things are wrong, with the sign of the worst; a click shows them."""
-        found = health.wrong(health_model.known(self.desk))
+        found = health.wrong(health_model.known(self.context))
         if not found:
             return Line()
-        p, level = self.desk.palette, found[0].level
+        p, level = self.context.palette, found[0].level
         many = f"{len(found)} thing{'s' * (len(found) > 1)} wrong:" if words else len(found)
-        told = f" {health.SIGNS[level]} {many} {self.desk.keymap.shown('health')} "
+        told = f" {health.SIGNS[level]} {many} {self.context.keymap.shown('health')} "
         style = p.style("ground", health_model.COLOURS[level], bold=True)
         return Line().add(told, style, hit=("run", "health")).add("  ")
 
     def _second(self, width: int) -> Line:
-        p, s, view = self.desk.palette, self.desk.state, self.desk.view
+        p, s, view = self.context.palette, self.context.state, self.context.view
         line = Line(" ")
         lane = view.lane_state(s)
         if lane:
-            glyph, colour = self.desk.lane_mark(lane.name)
+            glyph, colour = self.context.lane_mark(lane.name)
             if len(s.lanes) > 1:
-                told = f"{glyph} {clip(visible(lane.name), 12)} {self.desk.keymap.shown('lane')} "
+                told = (
+                    f"{glyph} {clip(visible(lane.name), 12)} {self.context.keymap.shown('lane')} "
+                )
                 line.add(told, p.style(colour), hit=("run", "lane"))
             line.add(
                 f" {lane.algorithm.upper()} ",
@@ -135,7 +137,7 @@ class Header(Canvas):
             line.add("  ")
         for text, colour in self._chips():
             line.add(f" {text} ", p.style("ground", colour, bold=True)).add(" ")
-        phase, right = Line() if self.desk.over else self._phase(), Line()
+        phase, right = Line() if self.context.over else self._phase(), Line()
         if lane and lane.evals:
             e = lane.evals[-1]
             right.add("held-out ", p.style("dim")).add(
@@ -147,7 +149,7 @@ class Header(Canvas):
             if width >= 100:
                 right.add(f"  greedy {percent(e.greedy_accuracy)}", p.style("dim"))
             right.add(" ")
-        notice, colour = self.desk.notice
+        notice, colour = self.context.notice
         if notice:  # what it lacks is taken from what can be read again a moment later
             lacks = line.width + phase.width + right.width + cell_len(notice) + 4 - width
             if lacks > 0:
@@ -161,7 +163,7 @@ class Header(Canvas):
 
     def _chips(self) -> list[tuple[str, str]]:
         """What must not be mistaken: the training's state and the view's, in words."""
-        d, s = self.desk, self.desk.state
+        d, s = self.context, self.context.state
         chips = []
         if d.starting:
             chips.append(("ENGINE STARTS AGAIN…", "warn"))
@@ -197,15 +199,15 @@ class Header(Canvas):
         return chips
 
     def _phase(self) -> Line:
-        p, s = self.desk.palette, self.desk.state
+        p, s = self.context.palette, self.context.state
         if s.phase is None:
             return Line("starting", p.style("dim"))
         moving = not s.paused and s.phase.phase != "waiting"
-        if isinstance(self.desk.source, Playing):
-            moving = moving and self.desk.source.playing
-        sign = self.desk.spin if moving else "·"
+        if isinstance(self.context.source, Playing):
+            moving = moving and self.context.source.playing
+        sign = self.context.spin if moving else "·"
         line = Line(f"{sign} ", p.style("accent")).add(visible(s.phase.phase), p.style("text"))
-        lane = self.desk.view.lane_state(s)
+        lane = self.context.view.lane_state(s)
         newest = lane.rollout if lane else None
         if s.phase.phase == "sampling" and newest is not None:
             line.add(f" {newest.position}/{newest.max_tokens}", p.style("dim"))
@@ -220,15 +222,15 @@ class Tabs(Canvas):
     watches = frozenset({"select"})
 
     def lines(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line(" ")
         for i, name in enumerate(PANES, 1):
-            here = name == self.desk.current
+            here = name == self.context.current
             style = p.style("ground", "accent", bold=True) if here else p.style("dim")
             title = TITLES[name] if width >= 70 else TITLES[name][:5]
             line.add(f" {i} {title} ", style, hit=("pane", name)).add(" ")
-        if self.desk.zoom:
-            told = f"{self.desk.keymap.shown('zoom')} share the screen "
+        if self.context.zoom:
+            told = f"{self.context.keymap.shown('zoom')} share the screen "
             if width - line.width > len(told):
                 line.to(width - len(told)).add(told, p.style("faint"), hit=("run", "zoom"))
         return [line]

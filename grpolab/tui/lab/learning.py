@@ -10,7 +10,7 @@ from grpolab.charts.downsample import span
 from grpolab.charts.model import Chart, Mark, Series, limits
 from grpolab.charts.terminal import Ink, Picture, Row, legend, line_chart, load_ahead
 from grpolab.record.lane_state import LaneState
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.widgets.canvas import Pane
 from grpolab.tui.widgets.palette import Palette
 from grpolab.tui.widgets.text import Line, beside, clip, flow, number, percent, visible
@@ -40,25 +40,25 @@ class CurvePane(Pane):
     WAITING: ClassVar[str] = ""
     """What stands there until there is something to draw."""
 
-    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
-        super().__init__(desk, id=id)
+    def __init__(self, context: AppContext, *, id: str | None = None) -> None:
+        super().__init__(context, id=id)
         self._lines: dict[Hashable, tuple[Picture, list[Line]]] = {}
 
     def waiting(self, lane: LaneState | None) -> list[Line]:
         if lane is not None:  # an engine is there: the first frame was shown, a curve comes soon
             load_ahead()
-        return [Line(), Line(f"  {self.WAITING}", self.desk.palette.style("faint"))]
+        return [Line(), Line(f"  {self.WAITING}", self.context.palette.style("faint"))]
 
     def limit(self, lane: LaneState) -> float:
         """The last step on the axis: some way ahead of the newest, at most the run's last."""
         newest = max([*lane.axis("step")[-1:]] + [e.step for e in lane.evals[-1:]] + [1])
-        total = self.desk.state.steps
+        total = self.context.state.steps
         ahead = float(max(10, -(-newest * 5 // 4 // 10) * 10))
         return min(ahead, float(total)) if total >= newest else float(newest)
 
     def marks(self, lane: LaneState, height: int) -> list[Mark]:
         """Switches, the step that the view is held at, and the cursor."""
-        p, view = self.desk.palette, self.desk.view
+        p, view = self.context.palette, self.context.view
         found = [
             Mark(x=s.step, label=f"→{s.after.upper()}", short="→", colour=p.text)
             for s in lane.switches
@@ -86,7 +86,7 @@ class CurvePane(Pane):
         percent: bool = False,
     ) -> list[Line]:
         """`height` lines: labels of switches, the canvas with its y axis, the x axis."""
-        view, last = self.desk.view, self.limit(lane)
+        view, last = self.context.view, self.limit(lane)
         ends = tuple((len(s.x), s.x[-1], s.y[-1], s.scale) for s in series if len(s.x))
         version = (
             self.id, key, lane.name, ends, len(lane.switches), last, marks,
@@ -107,7 +107,7 @@ class CurvePane(Pane):
         left: int = 0, bare: bool = False,
     ) -> list[Line]:  # fmt: skip
         """A chart as lines whose cells can be clicked; the same lines where nothing changed."""
-        p = self.desk.palette
+        p = self.context.palette
         picture = line_chart(chart, width, height, ink(p), version=version, left=left, bare=bare)
         known = self._lines.get(key)
         if known is not None and known[0] is picture:
@@ -145,12 +145,12 @@ class Learning(CurvePane):
     )
 
     def info(self) -> tuple[str, str]:
-        lane = self.desk.view.lane_state(self.desk.state)
-        cursor = self.desk.view.cursor
+        lane = self.context.view.lane_state(self.context.state)
+        cursor = self.context.view.cursor
         if lane is not None and cursor is not None:
             steps, rewards = lane.series("reward")
             found = next((y for x, y in zip(steps, rewards, strict=True) if x == cursor), None)
-            key = self.desk.keymap.shown("open")
+            key = self.context.keymap.shown("open")
             return f"▽ step {cursor} · reward {number(found)}", f"{key} goes there"
         if lane is None or not lane.evals:
             return "", ""
@@ -162,8 +162,8 @@ class Learning(CurvePane):
         )
 
     def content(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
-        lane = self.desk.view.lane_state(self.desk.state)
+        p = self.context.palette
+        lane = self.context.view.lane_state(self.context.state)
         if lane is None or not (lane.steps or lane.evals):
             return self.waiting(lane)
         series = self._series(lane)
@@ -184,7 +184,7 @@ class Learning(CurvePane):
         if height >= 20:
             told = clip(f"reward: {METRICS['reward']}", width)
             top.append(Line(told, p.style("faint")).whole(("metric", "reward"), width))
-            more = f"{self.desk.keymap.shown('curves')} every recorded number as a curve"
+            more = f"{self.context.keymap.shown('curves')} every recorded number as a curve"
             line = Line(clip(more, width), p.style("dim"))
             top.append(line.whole(("run", "curves"), width))
         shown = any(s.scale is None and len(s.y) for s in series)
@@ -195,11 +195,11 @@ class Learning(CurvePane):
 
     def _series(self, lane: LaneState) -> list[Series]:
         """Test accuracy of every lane, the chosen one's thick; its greedy accuracy and reward."""
-        p, lanes = self.desk.palette, self.desk.state.lanes
+        p, lanes = self.context.palette, self.context.state.lanes
         several = len(lanes) > 1
         out: list[Series] = []
         for name, other in lanes.items():
-            glyph, colour = self.desk.lane_mark(name)
+            glyph, colour = self.context.lane_mark(name)
             x, y = [e.step for e in other.evals], [e.accuracy for e in other.evals]
             told = visible(name) if several else "test accuracy"
             look = "bold" if other is lane else "line"
@@ -246,15 +246,15 @@ class Kl(CurvePane):
     )
 
     def info(self) -> tuple[str, str]:
-        done = self.desk.view.done(self.desk.state)
+        done = self.context.view.done(self.context.state)
         if done is None:
             return "", ""
         ref, move = (number(done.metrics.get(key), 2) for key, _, _ in KINDS)
         return f"to reference {ref}", f"per step {move}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
-        lane = self.desk.view.lane_state(self.desk.state)
+        p = self.context.palette
+        lane = self.context.view.lane_state(self.context.state)
         if lane is None or not lane.steps:
             return self.waiting(lane)
         found = [(label, lane.series(key), p._hex(colour)) for key, label, colour in KINDS]
@@ -288,7 +288,7 @@ class Kl(CurvePane):
 
     def _label(self, s: Series, width: int) -> Line:
         """The curve's name and newest value, and where there is room what it measures."""
-        p = self.desk.palette
+        p = self.context.palette
         key = next(key for key, name, _ in KINDS if name == s.name)
         line = Line("⣀⠤⠒ ", p.style(s.colour)).add(f"{s.name} ", p.style("dim"))
         line.add(number(s.y[-1], 2), p.style("text"))
@@ -299,7 +299,7 @@ class Kl(CurvePane):
 
     def _bare(self, lane: LaneState, series: list[Series], width: int, height: int) -> list[Line]:
         """Curves without axes, one or a few rows each, where there is no room for a plot."""
-        p = self.desk.palette
+        p = self.context.palette
         out: list[Line] = []
         tall, room = max(1, height // len(series)), width - NAME - 8
         for s in series[:height]:

@@ -17,7 +17,7 @@ class Loading(Canvas):
     period = 0.1
 
     def lines(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         body = [Line(row, p.style("accent", bold=True)) for row in LOGO]
         body += [
             Line(),
@@ -34,9 +34,9 @@ class Loading(Canvas):
 
     def _stages(self) -> list[Line]:
         """What is through, what is under way, what is still to come."""
-        s = self.desk.state
+        s = self.context.state
         lane = next(iter(s.lanes.values()), None)
-        replay = self.desk.mode == "replay"
+        replay = self.context.mode == "replay"
         model = ""
         if s.model:
             m = s.model
@@ -48,7 +48,7 @@ class Loading(Canvas):
             ("first evaluation", bool(lane and lane.evals), ""),
             ("first rollout", bool(lane and lane.rollouts), ""),
         ]
-        p, out, under_way = self.desk.palette, [], True
+        p, out, under_way = self.context.palette, [], True
         for name, through, told in stages:
             if through:
                 line = (
@@ -58,20 +58,20 @@ class Loading(Canvas):
                 )
             elif under_way:
                 under_way = False
-                sign = self.desk.spin
+                sign = self.context.spin
                 line = Line(f"  {sign} ", p.style("accent")).cell(
                     name, 20, p.style("text", bold=True)
                 )
                 detail = s.phase.detail if s.phase else ""
                 line.add(clip(visible(detail), 30) + " " if detail else "", p.style("dim"))
-                line.add(f"{self.desk.waited:.1f} s", p.style("dim"))
+                line.add(f"{self.context.waited:.1f} s", p.style("dim"))
             else:
                 line = Line("  ○ ", p.style("faint")).cell(name, 20, p.style("faint"))
             out.append(line)
         return out
 
     def _hints(self) -> list[Line]:
-        p, keymap = self.desk.palette, self.desk.keymap
+        p, keymap = self.context.palette, self.context.keymap
         line = Line("  ")
         for name, word in (
             ("algorithm", "switch the algorithm"),

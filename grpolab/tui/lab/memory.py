@@ -35,7 +35,7 @@ class Memory(Pane):
     )
 
     def info(self) -> tuple[str, str]:
-        done = self.desk.view.done(self.desk.state)
+        done = self.context.view.done(self.context.state)
         told = f"predicted {size(_total(self._predicted()))}" if self._predicted() else ""
         if done is None:
             return "", told
@@ -43,9 +43,9 @@ class Memory(Pane):
         return size(sum(done.memory.values())), f"{peak}, {told}" if told else peak
 
     def content(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
-        lane = self.desk.view.lane_state(self.desk.state)
-        done = self.desk.view.done(self.desk.state)
+        p = self.context.palette
+        lane = self.context.view.lane_state(self.context.state)
+        done = self.context.view.done(self.context.state)
         if lane is None or done is None:
             return self._before(width)
         owners, phases = self._owners(lane.steps), self._phases(lane.steps, done)
@@ -70,11 +70,11 @@ class Memory(Pane):
         return [*past, stack, *([Line()] if len(rows) + 2 <= height else []), *rows]
 
     def _predicted(self) -> Phases:
-        return self.desk.state.predicted_memory
+        return self.context.state.predicted_memory
 
     def _before(self, width: int) -> list[Line]:
         """No step is done yet: the prediction, where there is one."""
-        p = self.desk.palette
+        p = self.context.palette
         waiting = Line("  measured with each step", p.style("faint"))
         if not self._predicted():
             return [Line(), waiting]
@@ -100,17 +100,17 @@ class Memory(Pane):
         return {name: seen[name] for name in MEMORY_PHASES if name in seen and name != "load"}
 
     def _colour(self, owner: str) -> str:
-        return self.desk.palette.owners.get(owner, "dim")
+        return self.context.palette.owners.get(owner, "dim")
 
     def _bar(self, held: dict[str, int], top: int, width: int, *, named: bool = False) -> Line:
         """Owners side by side; `top` bytes would fill the width."""
-        return bar(self.desk.palette, held, top, width, named=named)
+        return bar(self.context.palette, held, top, width, named=named)
 
     def _entries(self, held: dict[str, int], owners: list[str], width: int) -> list[Line]:
         return flow([self._entry(held, o) for o in owners], width, "  ")
 
     def _entry(self, held: dict[str, int], owner: str) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         n = held.get(owner, 0)
         line = Line(letter(owner), ink(p, owner, strong=True)).add(" ")
         line.add(f"{NAMES.get(owner, owner)} ", p.style("dim"))
@@ -120,13 +120,13 @@ class Memory(Pane):
         return flow([self._phase_entry(phases, name) for name in phases], width, "  ")
 
     def _phase_entry(self, phases: Phases, name: str) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line(f"{name} ", p.style("dim"))
         highest = name == _highest(phases)
         return line.add(_short(sum(phases[name].values())) + "▲" * highest, p.style("text"))
 
     def _row(self, steps: Steps, done: StepDone, owner: str, width: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         n, total = done.memory.get(owner, 0), sum(done.memory.values()) or 1
         line = Line(letter(owner), ink(p, owner, strong=True)).add(" ")
         line.cell(NAMES.get(owner, owner), 14, p.style("text" if n else "faint"))
@@ -140,7 +140,7 @@ class Memory(Pane):
 
     def _phase_row(self, phases: Phases, name: str, width: int) -> Line:
         """A phase's peak, stacked by owner on the scale of the highest."""
-        p = self.desk.palette
+        p = self.context.palette
         highest = name == _highest(phases)
         line = Line("▲ " if highest else "  ", p.style("accent"))
         line.cell(name, 14, p.style("text"))
@@ -162,15 +162,15 @@ class Memory(Pane):
         if not most:
             return Line()
         marks = "".join(level_mark(n / most) if n else "·" for n in shown)
-        return Line(marks, self.desk.palette.style(self._colour(owner)))
+        return Line(marks, self.context.palette.style(self._colour(owner)))
 
     def _past(self, lane: LaneState, width: int, height: int) -> list[Line]:
         """Stacked columns over the steps, a letter an owner."""
-        p, rows = self.desk.palette, Rows(lane)
+        p, rows = self.context.palette, Rows(lane)
         if not len(rows):
             return []
         made = stack(rows, PEAK, width)
-        key = self.desk.keymap.shown("memory_screen")
+        key = self.context.keymap.shown("memory_screen")
         label = f"step {rows.number(0)} to {made.steps[-1]}, top {size(made.top)}; "
         last = Line(label, p.style("faint")).add(
             f"{key} more", p.style("dim"), hit=("run", "memory_screen")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grpolab.record.lane_state import RolloutView
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.group import model as group_model
 from grpolab.tui.group.model import Group
 from grpolab.tui.selection import Opens, Place, leave
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from grpolab.tui.app import LabApp
 
 
-class Going:
+class Navigation:
     """These actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
-        desk: Desk
+        context: AppContext
         app: LabApp
 
         def moved(self) -> None: ...
@@ -30,10 +30,10 @@ class Going:
 
     def action_open(self) -> None:
         """One level down from where the user stands: a step, its group; else zoom."""
-        if self.desk.current == "rollouts":
+        if self.context.current == "rollouts":
             self.action_group()
-        elif self.on_curve and self.desk.view.cursor is not None:
-            view = self.desk.view
+        elif self.on_curve and self.context.view.cursor is not None:
+            view = self.context.view
             self.visit(view.lane, view.cursor or 0, 0, 0, pane="rollouts", name="the curve")
         else:
             self.action_zoom()
@@ -43,46 +43,46 @@ class Going:
         if group is not None:
             from grpolab.tui.group.screen import GroupScreen
 
-            self.app.push_screen(GroupScreen(self.desk, group))
+            self.app.push_screen(GroupScreen(self.context, group))
 
     def action_read(self) -> None:
         group = self.selected()
         if group is not None:
             from grpolab.tui.group.reader import Reader
 
-            self.app.push_screen(Reader(self.desk, group))
+            self.app.push_screen(Reader(self.context, group))
 
     def action_answers(self) -> None:
-        if self.desk.view.lane_state(self.desk.state) is None:
-            self.desk.say("there are no answers yet", "warn")
+        if self.context.view.lane_state(self.context.state) is None:
+            self.context.say("there are no answers yet", "warn")
             self.moved()
             return
         from grpolab.tui.search.screen import AnswersScreen
 
-        self.app.push_screen(AnswersScreen(self.desk))
+        self.app.push_screen(AnswersScreen(self.context))
 
     def action_answer_copy(self) -> None:
         group = self.selected()
         if group is not None:
-            group_model.copy(self.app, self.desk, group)
+            group_model.copy(self.app, self.context, group)
             self.moved()
 
     def action_answer_save(self) -> None:
         group = self.selected()
         if group is not None:
-            group_model.save(self.desk, group)
+            group_model.save(self.context, group)
             self.moved()
 
     def selected(self) -> Group | None:
         """The group and the answer that the lab looks at; a word where there is none yet."""
-        desk = self.desk
-        rollout = desk.view.rollout(desk.state)
+        context = self.context
+        rollout = context.view.rollout(context.state)
         if rollout is None or not rollout.prompts or not rollout.group_size:
-            desk.say("there is no rollout yet", "warn")
+            context.say("there is no rollout yet", "warn")
             self.moved()
             return None
-        prompt, answer = divmod(desk.view.row(rollout), rollout.group_size)
-        return Group(desk.view.lane, rollout, prompt, answer)
+        prompt, answer = divmod(context.view.row(rollout), rollout.group_size)
+        return Group(context.view.lane, rollout, prompt, answer)
 
     # to a place, and back
 
@@ -104,12 +104,12 @@ class Going:
         rollout = rollout or self.rollout_at(lane, step)
         if rollout is None:
             return
-        desk, view = self.desk, self.desk.view
-        leave(desk, name, screens, zoom)
-        desk.rolling = None
+        context, view = self.context, self.context.view
+        leave(context, name, screens, zoom)
+        context.rolling = None
         view.lane, view.held = lane, rollout
         view.prompt, view.answer, view.token = prompt, answer, 0
-        desk.current, desk.zoom = pane, zoom
+        context.current, context.zoom = pane, zoom
         self._alone()
         self.mark({"lane", "select"})
         self.relayout()
@@ -118,13 +118,13 @@ class Going:
     def rollout_at(self, lane: str, step: int) -> RolloutView | None:
         """A step's rollout, from memory or from the run file, also one that comes later than the
         clock of a replay; a word where there is none."""
-        state, past = self.desk.state.lanes.get(lane), self.desk.source.past
+        state, past = self.context.state.lanes.get(lane), self.context.source.past
         found = state.rollout_at(step) if state else None
         if found is None and past is not None:
             found = past.rollout(lane, step, ahead=True)
         if found is not None and found.prompts:
             return found
-        self.desk.say(
+        self.context.say(
             f"the run file has no step {step} of {lane}"
             if found is None
             else f"step {step} of {lane} cannot be read from the run file", "bad",
@@ -139,20 +139,20 @@ class Going:
 
     def go_back(self) -> None:
         """To where the user came from, exactly as it was."""
-        place: Place = self.desk.trail.pop()
-        self.desk.rolling = None
-        place.restore(self.desk)
+        place: Place = self.context.back_stack.pop()
+        self.context.rolling = None
+        place.restore(self.context)
         self.mark({"lane", "select"})
         self.relayout()
         self.moved()
         for opens in place.screens:
-            self.app.push_screen(opens(self.desk))
+            self.app.push_screen(opens(self.context))
 
     def hold_at(self, lane: str, step: int) -> None:
         """Hold the view at any step of a lane; what is selected stays selected."""
         rollout = self.rollout_at(lane, step)
         if rollout is not None:
-            self.desk.view.held = rollout
+            self.context.view.held = rollout
             self.mark({"lane", "select"})
             self.moved()
 
@@ -161,15 +161,15 @@ class Going:
     @property
     def on_curve(self) -> bool:
         """Whether the token keys move along the curves."""
-        return self.desk.current in ("learning", "kl")
+        return self.context.current in ("learning", "kl")
 
     def move_cursor(self, by: int) -> None:
         """So many finished steps on or back; first to the step that is looked at."""
-        view = self.desk.view
-        lane = view.lane_state(self.desk.state)
+        view = self.context.view
+        lane = view.lane_state(self.context.state)
         steps = list(lane.series("reward")[0]) if lane else []
         if not steps:
-            self.desk.say("no step is finished yet", "warn")
+            self.context.say("no step is finished yet", "warn")
         elif view.cursor is None:
             view.cursor = view.held.step if view.held else steps[-1]
         else:
@@ -179,8 +179,8 @@ class Going:
 
     def put_cursor(self, x: float) -> None:
         """To the finished step nearest to x; on the one it stands at already: go to that step."""
-        view = self.desk.view
-        lane = view.lane_state(self.desk.state)
+        view = self.context.view
+        lane = view.lane_state(self.context.state)
         steps = list(lane.series("reward")[0]) if lane else []
         if steps:
             nearest = min(steps, key=lambda s: abs(s - x))

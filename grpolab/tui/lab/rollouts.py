@@ -41,22 +41,22 @@ class Rollouts(Pane):
     )
 
     def info(self) -> tuple[str, str]:
-        r = self.desk.view.rollout(self.desk.state)
+        r = self.context.view.rollout(self.context.state)
         if r is None:
             return "", ""
         what = "graded" if r.graded else f"sampling {r.position}/{r.max_tokens}"
-        held = " · VIEW HELD" if self.desk.view.held else ""
+        held = " · VIEW HELD" if self.context.view.held else ""
         return (
             f"step {r.step} · {r.algorithm.upper()} · {what}{held}",
             f"{len(r.prompts)} × {r.group_size}",
         )
 
     def content(self, width: int, height: int) -> list[Line]:
-        r = self.desk.view.rollout(self.desk.state)
+        r = self.context.view.rollout(self.context.state)
         if r is None or not r.prompts or not r.group_size:
-            return [Line(), Line("  no rollout yet", self.desk.palette.style("faint"))]
+            return [Line(), Line("  no rollout yet", self.context.palette.style("faint"))]
         prompts, answers, detail = shares(height, len(r.prompts), r.group_size)
-        row = self.desk.view.row(r)
+        row = self.context.view.row(r)
         at = row // r.group_size
         out = [self._prompt(r, i, i == at, width) for i in window(len(r.prompts), at, prompts)]
         if answers:
@@ -70,7 +70,7 @@ class Rollouts(Pane):
         return out
 
     def _prompt(self, r: RolloutView, i: int, here: bool, width: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         hit = ("prompt", i)
         line = Line("▸ " if here else "  ", p.style("accent"))
         line.add(f"{i + 1:>2} ", p.style("dim"))
@@ -93,7 +93,7 @@ class Rollouts(Pane):
 
     def _dots(self, r: RolloutView, i: int, most: int) -> Line:
         """The spread of a group: one mark an answer, or two counts where there are too many."""
-        p = self.desk.palette
+        p = self.context.palette
         marks = [self._mark(r, k) for k in r.rows(i)]
         line = Line()
         if len(marks) <= most:
@@ -122,7 +122,7 @@ class Rollouts(Pane):
         return names[: max(0, (width - 44) // 5)]
 
     def _head(self, r: RolloutView, width: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         faint = p.style("faint")
         line = Line("  # ", faint).cell("reward", 7, faint, right=True)
         for name in self._parts(r, width):
@@ -140,7 +140,7 @@ class Rollouts(Pane):
     def _answer(
         self, r: RolloutView, row: int, i: int, here: bool, width: int, most: float
     ) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         g = r.graded
         glyph, colour = self._mark(r, row)
         line = Line("▸" if here else " ", p.style("accent")).add(f"{i + 1:>2} ", p.style("dim"))
@@ -168,7 +168,7 @@ class Rollouts(Pane):
 
     def _text(self, r: RolloutView, row: int, width: int) -> Line:
         """The answer on one row: its end while it grows, its beginning once it is graded."""
-        p = self.desk.palette
+        p = self.context.palette
         if r.graded is None and row not in r.ended:
             shown = tail(visible(r.text[row][-width - 40 :]), max(1, width - 1))
             return self._paint_text(shown)[0].add("▌", p.style("accent"))
@@ -180,7 +180,7 @@ class Rollouts(Pane):
         """Tags stand back, thoughts are quieter than the answer; goes on in `colour`, gives the
         next one.
         """
-        p = self.desk.palette
+        p = self.context.palette
         line = Line()
         for part in _TAGS.split(text):
             if _TAGS.fullmatch(part):
@@ -191,7 +191,7 @@ class Rollouts(Pane):
         return line, colour
 
     def _detail(self, r: RolloutView, row: int, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         g = r.graded
         i = row % r.group_size
         line = Line("── ", p.style("line")).add(f"answer {i + 1} ", p.style("text"))

@@ -8,7 +8,7 @@ from itertools import groupby
 from grpolab.record.lane_state import RolloutView
 from grpolab.tui import algorithm_cards, quantities
 from grpolab.tui import quantities as recorded
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.formulas import model as token_facts
 from grpolab.tui.quantities import HINTS
 from grpolab.tui.widgets.canvas import Pane
@@ -37,38 +37,38 @@ class Tokens(Pane):
         + "\nChannels that the algorithm does not have (value without a critic) are not offered."
     )
 
-    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
-        super().__init__(desk, id=id)
+    def __init__(self, context: AppContext, *, id: str | None = None) -> None:
+        super().__init__(context, id=id)
         self._kept: tuple[tuple[object, ...], dict[str, list[float]]] = ((), {})
 
     def info(self) -> tuple[str, str]:
-        r = self.desk.view.scored(self.desk.state)
+        r = self.context.view.scored(self.context.state)
         if r is None:
             return "", ""
-        row = self.desk.view.row(r)
+        row = self.context.view.row(r)
         where = (
             f"step {r.step} · prompt {row // r.group_size + 1} · answer {row % r.group_size + 1}"
         )
-        offered = self.desk.view.channels(self.desk.state)
+        offered = self.context.view.channels(self.context.state)
         name, second = self._channel(r), self._second(r)
         both = f"{name} + {second}" if second else name
         return where, f"{both} {offered.index(name) + 1}/{len(offered)}"
 
     def _channel(self, r: RolloutView) -> str:
         """The chosen channel, or the first one where this step does not have it."""
-        offered = self.desk.view.channels(self.desk.state)
-        chosen = self.desk.view.channel
+        offered = self.context.view.channels(self.context.state)
+        chosen = self.context.view.channel
         return chosen if chosen in offered else offered[0]
 
     def _second(self, r: RolloutView) -> str:
         """The channel beside it, where this step has it; else none."""
-        chosen = self.desk.view.second
-        there = chosen in self.desk.view.channels(self.desk.state)
+        chosen = self.context.view.second
+        there = chosen in self.context.view.channels(self.context.state)
         return chosen if there and chosen != self._channel(r) else ""
 
     def _values(self, r: RolloutView, name: str, row: int) -> list[float]:
         """One channel of the answer, kept while the answer is the same."""
-        lane = self.desk.view.lane_state(self.desk.state)
+        lane = self.context.view.lane_state(self.context.state)
         of = (lane.name if lane else "", r.step, id(r.tokens), id(r.after), row)
         if self._kept[0] != of:
             self._kept = (of, {})
@@ -77,12 +77,12 @@ class Tokens(Pane):
         return self._kept[1][name]
 
     def content(self, width: int, height: int) -> list[Line]:
-        note = recorded.lines(self.desk, self.desk.palette, width, 1 if height < 13 else 2)
+        note = recorded.lines(self.context, self.context.palette, width, 1 if height < 13 else 2)
         return note + self._content(width, height - len(note), bool(note))
 
     def _content(self, width: int, height: int, noted: bool) -> list[Line]:
-        p, view = self.desk.palette, self.desk.view
-        r = view.scored(self.desk.state)
+        p, view = self.context.palette, self.context.view
+        r = view.scored(self.context.state)
         if r is None and noted:
             return []
         if r is None or r.tokens is None:
@@ -129,18 +129,18 @@ class Tokens(Pane):
         which bound, and for which sign of the advantage."""
         if not algorithm_cards.cards():  # the algorithms are imported behind the first frame
             return []
-        r = self.desk.view.scored(self.desk.state)
-        found = token_facts.selected(self.desk, r.algorithm) if r is not None else None
+        r = self.context.view.scored(self.context.state)
+        found = token_facts.selected(self.context, r.algorithm) if r is not None else None
         if found is None:
             return []
-        p, b = self.desk.palette, found.branch
+        p, b = self.context.palette, found.branch
         sign = "✂ " if b.clipped else ""
         style = p.style("warn" if b.clipped else "dim")
         return [Line(row, style) for row in wrap(sign + b.why, width)]
 
     def _legend(self, name: str, scale: Scale, width: int, mark: str = "") -> Line:
         """The scale of a channel. `mark`: which of two rows of marks is its own."""
-        p = self.desk.palette
+        p = self.context.palette
         line = Line(mark, p.style("accent")).add(f"{name} ", p.style("text", bold=True))
         middle = SIGNED.get(name)
         if name in LABEL:
@@ -166,11 +166,11 @@ class Tokens(Pane):
         self, r: RolloutView, row: int, at: int, piece: str, total: int, width: int
     ) -> list[Line]:
         """The selected token in all channels."""
-        p = self.desk.palette
+        p = self.context.palette
         head = Line(f"token {at + 1}/{total} ", p.style("dim"))
         head.add(f"«{clip(shown(piece), 20)}»", p.style("text", bold=True))
         parts = [head]
-        offered = self.desk.view.channels(self.desk.state)
+        offered = self.context.view.channels(self.context.state)
         chosen = (self._channel(r), self._second(r))
         for name in offered:
             values = self._values(r, name, row)
@@ -196,8 +196,8 @@ class Tokens(Pane):
 
     def _every(self, r: RolloutView, row: int, at: int, width: int) -> list[Line]:
         """All channels along the answer, one cell a token, around the selected one."""
-        p = self.desk.palette
-        offered = self.desk.view.channels(self.desk.state)
+        p = self.context.palette
+        offered = self.context.view.channels(self.context.state)
         room = width - 11
         out = [Line("── ", p.style("line")).add("all channels, token by token ", p.style("faint"))]
         out[0].add("─" * max(0, width - out[0].width), p.style("line"))

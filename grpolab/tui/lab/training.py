@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from grpolab.errors import RequestError
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.source import Engine, Playing
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class Training:
     """These actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
-        desk: Desk
+        context: AppContext
         app: LabApp
 
         def moved(self) -> None: ...
@@ -26,23 +26,23 @@ class Training:
 
     def send(self, command: dict[str, Any], told: str = "") -> bool:
         """A command to the engine, or a word on why there is none to take it."""
-        desk = self.desk
-        if desk.engine is None:
+        context = self.context
+        if context.engine is None:
             words = {
                 "replay": "a replay computes nothing",
                 "watch": "watching only: somebody else runs this",
             }
-            desk.say(words.get(desk.mode, "no engine"), "warn")
-        elif desk.over or desk.leaving is not None:
-            desk.say(
-                "the engine has ended" if desk.over else "the engine is finishing its last step",
+            context.say(words.get(context.mode, "no engine"), "warn")
+        elif context.over or context.leaving is not None:
+            context.say(
+                "the engine has ended" if context.over else "the engine is finishing its last step",
                 "warn",
             )
-        elif desk.engine.send(command) is False:
-            desk.say("the engine does not listen any more", "bad")
+        elif context.engine.send(command) is False:
+            context.say("the engine does not listen any more", "bad")
         else:
             if told:
-                desk.say(told)
+                context.say(told)
             self.moved()
             return True
         self.moved()
@@ -50,11 +50,11 @@ class Training:
 
     def for_lane(self, command: dict[str, Any]) -> dict[str, Any]:
         """The command, with its lane named where there are several."""
-        several = len(self.desk.state.lanes) > 1
-        return command | {"lane": self.desk.view.lane} if several else command
+        several = len(self.context.state.lanes) > 1
+        return command | {"lane": self.context.view.lane} if several else command
 
     def action_algorithm(self) -> None:
-        if self.desk.engine is None or self.desk.over:
+        if self.context.engine is None or self.context.over:
             self.send({"do": "switch"})
             return
         from grpolab.tui.lab.dialogs.picker import Picker
@@ -64,7 +64,7 @@ class Training:
                 told = f"switching to {section['name'].upper()} after this step…"
                 self.send(self.for_lane({"do": "switch", "algorithm": section}), told)
 
-        self.app.push_screen(Picker(self.desk), chosen)
+        self.app.push_screen(Picker(self.context), chosen)
 
     def action_setting(self) -> None:
         """All settings; in a replay and in a watched run to look at."""
@@ -75,19 +75,19 @@ class Training:
             command = {"do": "set", "key": key, "value": value}
             return self.send(command if lab_wide(key) else self.for_lane(command))
 
-        if self.desk.view.lane_state(self.desk.state) is None:
-            self.desk.say("there is no lane yet", "warn")
+        if self.context.view.lane_state(self.context.state) is None:
+            self.context.say("there is no lane yet", "warn")
             self.moved()
         else:
-            self.app.push_screen(SettingDialog(self.desk, send))
+            self.app.push_screen(SettingDialog(self.context, send))
 
     def action_pause(self) -> None:
-        if isinstance(self.desk.source, Playing):
+        if isinstance(self.context.source, Playing):
             self.action_play()
-        elif self.desk.state.paused:
+        elif self.context.state.paused:
             self.send({"do": "continue"})
         elif self.send({"do": "pause"}):
-            self.desk.pausing = True
+            self.context.pausing = True
             self.moved()
 
     def action_single(self) -> None:
@@ -105,7 +105,7 @@ class Training:
 # checkpoint.
 
 
-class Starting(Training):
+class Restart(Training):
     """These actions, apart from the screen that they act on."""
 
     told_failure: bool
@@ -117,19 +117,19 @@ class Starting(Training):
     def start_again(self, to: int, *commands: dict[str, Any]) -> None:
         """Go back to a checkpoint in a new engine. It waits there, paused: who goes back wants to
         change something first. `commands` are carried out before."""
-        desk = self.desk
-        if desk.restart is None or not desk.restartable:
+        context = self.context
+        if context.restart is None or not context.restartable:
             self.send({"do": "rewind"})  # says why nobody does it
             return
-        former = desk.engine, desk.exit_code
-        if desk.engine is not None and desk.engine.exit_code is None:
-            desk.say("the engine is still ending; once more in a moment", "warn")
+        former = context.engine, context.exit_code
+        if context.engine is not None and context.engine.exit_code is None:
+            context.say("the engine is still ending; once more in a moment", "warn")
         else:
-            engine = desk.restart(to)
-            desk.engine, desk.exit_code, desk.starting = engine, None, True
+            engine = context.restart(to)
+            context.engine, context.exit_code, context.starting = engine, None, True
             for command in ({"do": "pause"}, *commands):
                 engine.send(command)
-            desk.say("the engine starts again, which takes some seconds…")
+            context.say("the engine starts again, which takes some seconds…")
             self.app.run_worker(
                 lambda: self._await(engine, former), thread=True, exit_on_error=False
             )
@@ -142,26 +142,26 @@ class Starting(Training):
             self.app.call_from_thread(self._refused, f"{error}".split("\n")[0], former)
 
     def _refused(self, why: str, former: tuple[Engine | None, int | None]) -> None:
-        self.desk.starting = False
-        self.desk.engine, self.desk.exit_code = former
-        self.desk.say(f"the engine does not start again: {why}", "bad")
+        self.context.starting = False
+        self.context.engine, self.context.exit_code = former
+        self.context.say(f"the engine does not start again: {why}", "bad")
         self.mark({"end"})
         self.moved()
 
     def started_again(self, step: int) -> None:
         """It has come to where it was sent."""
-        self.desk.starting = self.told_failure = False
+        self.context.starting = self.told_failure = False
         place = f"step {step}" if step else "the start"
-        key = self.desk.keymap.shown("pause")
+        key = self.context.keymap.shown("pause")
         told = f"back at {place}: change what you like; {key} lets the training go on"
-        self.desk.say(told, "warn")
+        self.context.say(told, "warn")
 
 
 # --- going_back ---
 # What the keys do with the training's past: the way back, forks, and the session as a file.
 
 
-class GoingBack(Starting):
+class Rewind(Restart):
     """These actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class GoingBack(Starting):
 
     def action_rewind(self) -> None:
         """Choose among the checkpoints."""
-        if self.desk.commands or self.desk.restartable:
+        if self.context.commands or self.context.restartable:
             self.action_time("checkpoint")
         else:
             self.send({"do": "rewind"})
@@ -179,34 +179,34 @@ class GoingBack(Starting):
     def ask_rewind(self, to: int) -> None:
         from grpolab.tui.lab.dialogs.failure import Rewinding
 
-        if not (self.desk.commands or self.desk.restartable):
+        if not (self.context.commands or self.context.restartable):
             self.send({"do": "rewind"})
             return
 
         def decided(yes: bool | None) -> None:
-            if yes and self.desk.restartable:
+            if yes and self.context.restartable:
                 self.start_again(to)
             elif yes:
                 self.send({"do": "rewind", "to": to}, f"rewinding to step {to} after this step…")
 
-        self.app.push_screen(Rewinding(self.desk, to), decided)
+        self.app.push_screen(Rewinding(self.context, to), decided)
 
     def action_fork(self) -> None:
         self.ask_fork(None)
 
     def ask_fork(self, checkpoint: int | None) -> None:
         """Choose the algorithm, then the name, of a copy of the lane in view."""
-        again = self.desk.restartable and checkpoint is not None
-        if not (self.desk.commands or again):
+        again = self.context.restartable and checkpoint is not None
+        if not (self.context.commands or again):
             self.send({"do": "fork"})
             return
         from grpolab.tui.lab.dialogs.picker import ForkPicker
 
-        state, lane = self.desk.state, self.desk.view.lane_state(self.desk.state)
+        state, lane = self.context.state, self.context.view.lane_state(self.context.state)
         at = checkpoint if checkpoint is not None else state.step
         if lane is None or (checkpoint is not None and lane.new_since(at, state.saved.get(at))):
             name = lane.name if lane else "that"
-            self.desk.say(f"at step {at} there was no lane {name} yet; look at another", "warn")
+            self.context.say(f"at step {at} there was no lane {name} yet; look at another", "warn")
             self.moved()
             return
 
@@ -214,15 +214,15 @@ class GoingBack(Starting):
             if section:
                 self._name_fork(section, checkpoint)
 
-        self.app.push_screen(ForkPicker(self.desk, checkpoint), chosen)
+        self.app.push_screen(ForkPicker(self.context, checkpoint), chosen)
 
     def _name_fork(self, section: dict[str, Any], checkpoint: int | None) -> None:
         from grpolab.tui.lab.dialogs.failure import warning
         from grpolab.tui.timeline import model as timeline
         from grpolab.tui.widgets.dialog import Entry
 
-        desk, lane = self.desk, self.desk.view.lane
-        names = set(desk.state.lanes)
+        context, lane = self.context, self.context.view.lane
+        names = set(context.state.lanes)
 
         def check(text: str) -> None:
             if not re.fullmatch(r"[\w.+-]{1,24}", text):
@@ -233,7 +233,7 @@ class GoingBack(Starting):
         def named(text: str | None) -> None:
             if text:
                 command = {"do": "fork", "name": text, "algorithm": section, "lane": lane}
-                if checkpoint is not None and desk.restartable:
+                if checkpoint is not None and context.restartable:
                     self.start_again(checkpoint, command)
                     return
                 if checkpoint is not None:
@@ -241,10 +241,10 @@ class GoingBack(Starting):
                 self.send(command, f"forking {lane} into {text} after this step…")
 
         told = [(f"A copy of lane {lane} under {section['name'].upper()}; its name:", "text")]
-        if checkpoint is not None and timeline.undone(desk.state, checkpoint):
-            told = [*warning(desk, checkpoint), ("", "text"), *told]
+        if checkpoint is not None and timeline.undone(context.state, checkpoint):
+            told = [*warning(context, checkpoint), ("", "text"), *told]
         entry = Entry(
-            desk, "Fork a lane", told, value=free_name(section["name"], names), keys="↵ fork",
+            context, "Fork a lane", told, value=free_name(section["name"], names), keys="↵ fork",
             check=check,
         )  # fmt: skip
         self.app.push_screen(entry, named)
@@ -256,33 +256,35 @@ class GoingBack(Starting):
         from grpolab.scenario import export
 
         try:
-            path, count = export.save(self.desk.run_dir)
+            path, count = export.save(self.context.run_dir)
         except (RequestError, OSError) as error:
-            self.desk.say(f"no scenario: {error}", "bad")
+            self.context.say(f"no scenario: {error}", "bad")
         else:
             changes = f"{count} change{'s' * (count != 1)} by hand"
-            beside = path.parent == self.desk.run_dir
+            beside = path.parent == self.context.run_dir
             place = f"{path.name} beside the run" if beside else str(path)
-            self.desk.say(f"{place}: the session as a scenario, {changes}", "good")
+            self.context.say(f"{place}: the session as a scenario, {changes}", "good")
         self.moved()
 
     def rewound(self, event: ev.Resumed) -> None:
         """The training went back: let go of what is no more."""
-        desk = self.desk
-        if desk.view.held is not None and desk.view.held.step > event.step:
-            desk.view.browse_to(desk.state, None)
-        desk.trail = [
-            p for p in desk.trail if p.view.held is None or p.view.held.step <= event.step
+        context = self.context
+        if context.view.held is not None and context.view.held.step > event.step:
+            context.view.browse_to(context.state, None)
+        context.back_stack = [
+            p for p in context.back_stack if p.view.held is None or p.view.held.step <= event.step
         ]
-        if desk.view.cursor is not None and desk.view.cursor > event.step:
-            desk.view.cursor = None
+        if context.view.cursor is not None and context.view.cursor > event.step:
+            context.view.cursor = None
         self.mark({"select"})
-        desk.lenses = {key: lens for key, lens in desk.lenses.items() if key[1] <= event.step}
-        if event.origin == "rewind" and desk.starting:
+        context.lenses = {key: lens for key, lens in context.lenses.items() if key[1] <= event.step}
+        if event.origin == "rewind" and context.starting:
             self.started_again(event.step)
         elif event.origin == "rewind":
             place = f"step {event.step}" if event.step else "the start"
-            desk.say(f"rewound from step {event.before} to {place}; it goes on from there", "warn")
+            context.say(
+                f"rewound from step {event.before} to {place}; it goes on from there", "warn"
+            )
 
 
 def free_name(algorithm: str, taken: set[str]) -> str:

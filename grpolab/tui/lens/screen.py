@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from grpolab.record import events as ev
 from grpolab.record.lane_state import RolloutView
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.formulas import model as token_facts
 from grpolab.tui.lens import model as lens_process
 from grpolab.tui.lens.model import Apart, Lens, Look, load, parse
 from grpolab.tui.lens.view import LensApart, LensExplained, LensTable, LensTokens
 from grpolab.tui.source import Playing
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 from grpolab.tui.widgets.text import visible
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class LensKeys:
 
     if TYPE_CHECKING:
         app: LabApp
-        desk: Desk
+        context: AppContext
         rollout: RolloutView | None
         lens: Lens | None
         at: str
@@ -53,7 +53,7 @@ class LensKeys:
         def size(self) -> Size: ...
         @property
         def apart(self) -> list[Apart]: ...
-        def boxes(self, width: int, height: int) -> dict[str, Box]: ...
+        def boxes(self, width: int, height: int) -> dict[str, Rect]: ...
         def look(self, *, again: bool = False, parameters: bool = False) -> None: ...
         def again(self) -> None: ...
         def moved(self) -> None: ...
@@ -162,13 +162,13 @@ class LensKeys:
 
     def action_lens_what_if(self) -> None:
         if self.lens is None:
-            self.desk.say("the lens has nothing to change yet", "warn")
+            self.context.say("the lens has nothing to change yet", "warn")
             self.again()
             return
         from grpolab.tui.whatif.screen import WhatIfScreen
 
         place = (self.group, self.answer)
-        self.app.push_screen(WhatIfScreen(self.desk, self.lens, self.rollout, place))
+        self.app.push_screen(WhatIfScreen(self.context, self.lens, self.rollout, place))
 
     def action_close(self) -> None:
         """Back by one: from the details to the table, from there to the lab."""
@@ -194,7 +194,7 @@ class LensKeys:
             self.relayout()
 
 
-class LensScreen(LensKeys, Sheet):
+class LensScreen(LensKeys, Overlay):
     BINDINGS = bindings("lens")
     key = "lens"
     heading = "Lens"
@@ -217,15 +217,19 @@ class LensScreen(LensKeys, Sheet):
         "run file; log-probabilities are recorded with 11 bits."
     )
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
-        self.lane = desk.view.lane
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
+        self.lane = context.view.lane
         self.lens: Lens | None = None
         self.rollout: RolloutView | None = None  # the step's own events
         self.problem = ""
         self.working = 0.0  # since when a file is read or a process computes
         self.at = self.second = ""  # the selected algorithm, and the marked one
-        self.group, self.answer, self.token = desk.view.prompt, desk.view.answer, desk.view.token
+        self.group, self.answer, self.token = (
+            context.view.prompt,
+            context.view.answer,
+            context.view.token,
+        )
         self.part, self.chosen = "table", 0
         self.detail = False  # on a small screen: tokens instead of the table
         self.parts = (
@@ -241,20 +245,20 @@ class LensScreen(LensKeys, Sheet):
     def look(self, *, again: bool = False, parameters: bool = False) -> None:
         """Show the lens on what the lab looks at: the engine's, a recorded one, or computed now."""
         self.problem = ""
-        lane = self.desk.state.lanes.get(self.lane)
+        lane = self.context.state.lanes.get(self.lane)
         if lane is None:
             return
-        scored = self.desk.view.scored(self.desk.state)
-        if parameters and not self.desk.commands:
+        scored = self.context.view.scored(self.context.state)
+        if parameters and not self.context.commands:
             self.lab.send({"do": "lens"})  # says why nobody answers
-        live = self.desk.commands and (self.desk.view.held is None or parameters)
+        live = self.context.commands and (self.context.view.held is None or parameters)
         newest = max(lane.lenses, default=0)
-        if live and ("lens", self.lane) not in self.desk.asked:
+        if live and ("lens", self.lane) not in self.context.asked:
             fresh = scored is not None and newest == scored.step
             if again or parameters or not fresh:
                 also = {"parameters": True} if parameters else {}
                 if self.lab.send({"do": "lens", "lane": self.lane} | also):
-                    self.desk.asked["lens", self.lane] = time.monotonic()
+                    self.context.asked["lens", self.lane] = time.monotonic()
         if live and newest:
             self._get(newest)  # in the meantime
         elif live:
@@ -267,10 +271,10 @@ class LensScreen(LensKeys, Sheet):
 
     def _get(self, step: int) -> None:
         """The lens of a step: remembered, from its file, or computed."""
-        lane = self.desk.state.lanes[self.lane]
-        made, known = lane.lenses.get(step), self.desk.lenses.get((self.lane, step))
-        if made is None and isinstance(self.desk.source, Playing):
-            made = self.desk.source.lens(self.lane, step)
+        lane = self.context.state.lanes[self.lane]
+        made, known = lane.lenses.get(step), self.context.lenses.get((self.lane, step))
+        if made is None and isinstance(self.context.source, Playing):
+            made = self.context.source.lens(self.lane, step)
         if known is not None and not (made and made.parameters and known.parameters is None):
             self.show(known)
         else:
@@ -285,12 +289,12 @@ class LensScreen(LensKeys, Sheet):
         try:
             if path:
                 try:
-                    place = (self.desk.run_dir, path, step, self.lane, current)
+                    place = (self.context.run_dir, path, step, self.lane, current)
                     lens = await asyncio.to_thread(load, *place)
                 except FileNotFoundError:  # only the events were kept
                     lens = None
             if lens is None:
-                out = await lens_process.compute(self.desk.run_dir, step, self.lane)
+                out = await lens_process.compute(self.context.run_dir, step, self.lane)
                 lens = await asyncio.to_thread(parse, out, step, self.lane, current)
         except (OSError, ValueError) as error:
             self.problem = str(error)
@@ -301,10 +305,10 @@ class LensScreen(LensKeys, Sheet):
 
     def show(self, lens: Lens) -> None:
         first, self.lens, self.problem = self.lens is None, lens, ""
-        self.desk.keep(lens)
-        lane = self.desk.state.lanes.get(lens.lane)
+        self.context.keep(lens)
+        lane = self.context.state.lanes.get(lens.lane)
         self.rollout = lane.rollouts.get(lens.step) if lane else None
-        held = self.desk.view.held
+        held = self.context.view.held
         if self.rollout is None and held is not None and held.step == lens.step:
             self.rollout = held  # read from the run file
         if self.at not in lens.names:
@@ -317,25 +321,25 @@ class LensScreen(LensKeys, Sheet):
 
     def news(self, events: list[ev.Event]) -> None:
         for event in events:
-            if isinstance(event, ev.LensMade) and event.lane == self.lane and self.desk.engine:
-                self.desk.lenses.pop((self.lane, event.step), None)
+            if isinstance(event, ev.LensMade) and event.lane == self.lane and self.context.engine:
+                self.context.lenses.pop((self.lane, event.step), None)
                 self._get(event.step)
             elif isinstance(event, ev.Refused) and event.command.get("do") == "lens":
                 self.problem = event.reason
                 self.again()
-        if ("lens", self.lane) in self.desk.asked and not self.desk.commands:
-            del self.desk.asked["lens", self.lane]  # nobody will answer any more
+        if ("lens", self.lane) in self.context.asked and not self.context.commands:
+            del self.context.asked["lens", self.lane]  # nobody will answer any more
             self.look()
         if self.status() is not None:
             self.touch(self.parts[0])
 
     def status(self) -> tuple[str, str] | None:
         """What is under way, or went wrong: in one line, with its colour."""
-        spin = self.desk.spin
+        spin = self.context.spin
         if self.working:
             since = time.monotonic() - self.working
             return f"{spin} every algorithm looks at the recorded step… {since:.0f} s", "accent"
-        since = self.desk.asked.get(("lens", self.lane))
+        since = self.context.asked.get(("lens", self.lane))
         if since is not None:
             waited = f"{time.monotonic() - since:.0f} s"
             told = f"{spin} asked: the engine answers after this step… {waited}"
@@ -389,7 +393,7 @@ class LensScreen(LensKeys, Sheet):
         terms = token_facts.terms(algorithm, token, self.rollout)
         return algorithm.formula, terms, algorithm.branch(token)
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         explained = self.parts[2]
         return explained if explained.display else super().scrolled()
 
@@ -399,17 +403,17 @@ class LensScreen(LensKeys, Sheet):
             part.top = 0
         self.again()
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         if self.lens is None:
-            return {"table": Box(0, 0, width, height)}
+            return {"table": Rect(0, 0, width, height)}
         if width < 104 or height < 24:
             if not self.detail:
-                return {"table": Box(0, 0, width, height)}
+                return {"table": Rect(0, 0, width, height)}
             above = max(6, min(10, height // 2 - 1))
             below = "apart" if self.part == "apart" else "explained"
             return {
-                "tokens": Box(0, 0, width, above),
-                below: Box(0, above, width, height - above),
+                "tokens": Rect(0, 0, width, above),
+                below: Rect(0, above, width, height - above),
             }
         left = 62 if width < 130 else round(width * 0.52)
         if height >= 48:
@@ -417,19 +421,19 @@ class LensScreen(LensKeys, Sheet):
         right, apart = width - left, min(15, max(8, round(height * 0.27)))
         above = min(round(height * 0.35), 24)
         return {
-            "table": Box(0, 0, left, height),
-            "tokens": Box(left, 0, right, above),
-            "explained": Box(left, above, right, height - above - apart),
-            "apart": Box(left, height - apart, right, apart),
+            "table": Rect(0, 0, left, height),
+            "tokens": Rect(left, 0, right, above),
+            "explained": Rect(left, above, right, height - above - apart),
+            "apart": Rect(left, height - apart, right, apart),
         }
 
-    def _tall(self, left: int, right: int, height: int) -> dict[str, Box]:
+    def _tall(self, left: int, right: int, height: int) -> dict[str, Rect]:
         """Room to spare: the list goes under the table."""
         table = min(len(self.lens.names) + 8 if self.lens else height, height - 15)
         above = round(height * 0.4)
         return {
-            "table": Box(0, 0, left, table),
-            "apart": Box(0, table, left, height - table),
-            "tokens": Box(left, 0, right, above),
-            "explained": Box(left, above, right, height - above),
+            "table": Rect(0, 0, left, table),
+            "apart": Rect(0, table, left, height - table),
+            "tokens": Rect(left, 0, right, above),
+            "explained": Rect(left, above, right, height - above),
         }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from grpolab.tui.formulas import view as explain_view
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.lens.model import Lens, Look
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.text import (
     MISSING,
     Line,
@@ -38,27 +38,27 @@ NO_GRADIENT = (
 BAR = 9
 
 
-class LensTable(Part["LensScreen"]):
+class LensTable(Box["LensScreen"]):
     title = "Algorithms"
 
     def info(self) -> tuple[str, str]:
-        lens = self.sheet.lens
+        lens = self.overlay.lens
         if lens is None:
             return "", ""
         many = f"step {lens.step} · {len(lens.looks)} of {len(lens.names)} look at it"
         return many, f"computed under {visible(lens.current).upper()}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, lens = self.desk.palette, self.sheet.lens
-        told = self.sheet.status()
+        p, lens = self.context.palette, self.overlay.lens
+        told = self.overlay.status()
         status = [Line(row, p.style(told[1])) for row in wrap(told[0], width)] if told else []
         if lens is None:
-            about = wrap(self.sheet.explains.replace("\n", "\n\n"), width)
+            about = wrap(self.overlay.explains.replace("\n", "\n\n"), width)
             return [Line(), *status, Line(), *(Line(row, p.style("faint")) for row in about)]
         foot = status + self._foot(lens, width)
         foot = foot[: max(2, height - 6)]
         room = max(1, height - 1 - len(foot))
-        at = lens.names.index(self.sheet.at)
+        at = lens.names.index(self.overlay.at)
         rows = [self._row(lens, lens.names[i], width) for i in window(len(lens.names), at, room)]
         if len(rows) + 1 + len(foot) < height:
             rows.append(Line())
@@ -79,7 +79,7 @@ class LensTable(Part["LensScreen"]):
         return names, terms, bar, second
 
     def _head(self, lens: Lens, width: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         faint = p.style("faint")
         names, terms, bars, second = self._shape(lens, width)
         line = Line("    ").cell("algorithm", names, faint).cell("loss", 8, faint, right=True)
@@ -93,13 +93,13 @@ class LensTable(Part["LensScreen"]):
         return line
 
     def _row(self, lens: Lens, name: str, width: int) -> Line:
-        p = self.desk.palette
-        here, look = name == self.sheet.at, lens.looks.get(name)
+        p = self.context.palette
+        here, look = name == self.overlay.at, lens.looks.get(name)
         line = Line("▸" if here else " ", p.style("accent"))
         if name == lens.current:
-            glyph, colour = self.desk.lane_mark(lens.lane)
+            glyph, colour = self.context.lane_mark(lens.lane)
             line.add(glyph, p.style(colour))
-        line.to(2).add("◆ " if name == self.sheet.second else "  ", p.style("warn"))
+        line.to(2).add("◆ " if name == self.overlay.second else "  ", p.style("warn"))
         names, terms, bars, second = self._shape(lens, width)
         if look is None:
             line.cell(visible(name), names, p.style("dim" if here else "faint"))
@@ -122,14 +122,14 @@ class LensTable(Part["LensScreen"]):
         return line.on(p.style("", "raised")) if here else line
 
     def _cosine(self, value: float | None, bar: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         hue = "dim" if value is None else "plus" if value >= 0 else "minus"
         line = Line().cell(signed(value), 6, p.style("text"), right=True)
         return line.add(cosine_bar(value, bar), p.style(hue)) if bar else line
 
     def _foot(self, lens: Lens, width: int) -> list[Line]:
         """What the selected one's loss is made of, and what must be known about all."""
-        p, name = self.desk.palette, self.sheet.at
+        p, name = self.context.palette, self.overlay.at
         look = lens.looks.get(name)
         out: list[Line] = []
         if look is None:
@@ -137,7 +137,7 @@ class LensTable(Part["LensScreen"]):
             out += [Line(row, p.style("warn")) for row in wrap(told, width)]
         else:
             out += flow(self._terms(look), width, "  ")
-            told = _otherwise(self.sheet, lens, look)
+            told = _otherwise(self.overlay, lens, look)
             out += [Line(row, p.style("dim")) for row in wrap(told, width) if row]
         if lens.no_gradient:
             out += [Line(row, p.style("warn")) for row in wrap(NO_GRADIENT, width)]
@@ -146,7 +146,7 @@ class LensTable(Part["LensScreen"]):
         return out
 
     def _terms(self, look: Look) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         head = Line(f"{visible(look.name)} ", p.style("accent", bold=True))
         parts = [head.add(f"loss {_loss(look.loss)}", p.style("text"))]
         for i, (term, value) in enumerate((k, v) for k, v in look.terms.items() if v):
@@ -157,9 +157,9 @@ class LensTable(Part["LensScreen"]):
         return parts
 
 
-def _otherwise(sheet: LensScreen, lens: Lens, look: Look) -> str:
+def _otherwise(overlay: LensScreen, lens: Lens, look: Look) -> str:
     """Whether the lane's algorithm runs with other settings than those that it looks with."""
-    lane = sheet.desk.state.lanes.get(lens.lane)
+    lane = overlay.context.state.lanes.get(lens.lane)
     if look.name != lens.current or lane is None:
         return ""
     name, _, settings = lane.in_force(lens.step)
@@ -195,11 +195,11 @@ def _of(table: dict[str, dict[str, float]], a: str, b: str) -> float | None:
 # the selected token explained.
 
 
-class LensTokens(Part["LensScreen"]):
+class LensTokens(Box["LensScreen"]):
     title = "Tokens"
 
     def info(self) -> tuple[str, str]:
-        s, lens = self.sheet, self.sheet.lens
+        s, lens = self.overlay, self.overlay.lens
         if lens is None:
             return "", ""
         where = f"prompt {s.group + 1}/{len(lens.prompts)} · "
@@ -210,7 +210,7 @@ class LensTokens(Part["LensScreen"]):
         return where, f"{'● right' if correct else '○ wrong'} · reward {fixed(reward)}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s, lens = self.desk.palette, self.sheet, self.sheet.lens
+        p, s, lens = self.context.palette, self.overlay, self.overlay.lens
         if lens is None:
             return []
         pieces = lens.pieces[s.group][s.answer]
@@ -237,7 +237,7 @@ class LensTokens(Part["LensScreen"]):
     def _foot(
         self, lens: Lens, ours: list[float], theirs: list[float] | None, width: int
     ) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         piece = lens.pieces[s.group][s.answer][s.token]
         head = Line(f"token {s.token + 1}/{len(lens.pieces[s.group][s.answer])} ", p.style("dim"))
         head.add(f"«{clip(shown(piece), 16)}»", p.style("text", bold=True))
@@ -252,17 +252,17 @@ class LensTokens(Part["LensScreen"]):
         return [*flow(parts, width), Line(clip(legend, width), p.style("faint"))]
 
 
-class LensExplained(Part["LensScreen"]):
+class LensExplained(Box["LensScreen"]):
     title = "Explained"
 
     def info(self) -> tuple[str, str]:
-        s, lens = self.sheet, self.sheet.lens
+        s, lens = self.overlay, self.overlay.lens
         if lens is None or s.at not in lens.looks:
             return "", ""
         return visible(s.at).upper(), f"token {s.token + 1}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s, lens = self.desk.palette, self.sheet, self.sheet.lens
+        p, s, lens = self.context.palette, self.overlay, self.overlay.lens
         if lens is None:
             return []
         look = lens.looks.get(s.at)
@@ -287,7 +287,7 @@ class LensExplained(Part["LensScreen"]):
 
     def _every(self, lens: Lens, width: int) -> list[Line]:
         """The token under all algorithms, so that they can be compared."""
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         head = Line("── ", p.style("line")).add("this token under all, ", p.style("dim"))
         head.add("each gradient divided by its norm ", p.style("faint"))
         head.add("─" * max(0, width - head.width), p.style("line"))
@@ -308,11 +308,11 @@ class LensExplained(Part["LensScreen"]):
         return out
 
 
-class LensApart(Part["LensScreen"]):
+class LensApart(Box["LensScreen"]):
     title = "Where they disagree"
 
     def info(self) -> tuple[str, str]:
-        s, lens = self.sheet, self.sheet.lens
+        s, lens = self.overlay, self.overlay.lens
         if lens is None or s.pair is None:
             return "", ""
         a, b = s.pair
@@ -322,11 +322,11 @@ class LensApart(Part["LensScreen"]):
         )
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s, lens = self.desk.palette, self.sheet, self.sheet.lens
+        p, s, lens = self.context.palette, self.overlay, self.overlay.lens
         if lens is None:
             return []
         if s.pair is None:
-            key = self.desk.keymap.shown("lens_mark")
+            key = self.context.keymap.shown("lens_mark")
             why = f"Choose another algorithm, or mark one with {key}: here are then the tokens on "
             why += "which the two disagree most."
             return [Line(row, p.style("faint")) for row in wrap(why, width)]
@@ -346,7 +346,7 @@ class LensApart(Part["LensScreen"]):
         return [head, *rows, Line(clip(legend, width), faint)]
 
     def _row(self, lens: Lens, i: int, x: Apart, width: int, wide: int) -> Line:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         here = self.here and i == s.chosen
         there = (x.group, x.answer, x.token) == (s.group, s.answer, s.token)
         line = Line("▸" if here else " ", p.style("accent")).add(f"{(i + 1) % 10} ", p.style("dim"))
@@ -367,9 +367,9 @@ class LensApart(Part["LensScreen"]):
         return line.on(p.style("", "raised")) if here else line
 
 
-def _push(part: Part[LensScreen], value: float | None, width: int = 0) -> Line:
+def _push(part: Box[LensScreen], value: float | None, width: int = 0) -> Line:
     """A push with its sign in a glyph and in the number."""
-    p = part.desk.palette
+    p = part.context.palette
     if value is None:
         return Line().cell("left out", width or 8, p.style("faint"), right=True)
     mark, hue = ("·", "dim") if value == 0 else ("▲", "plus") if value > 0 else ("▼", "minus")

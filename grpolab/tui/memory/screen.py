@@ -7,15 +7,15 @@ from typing import Any
 from grpolab.record import events as ev
 from grpolab.record.events import at_the_peak
 from grpolab.record.lane_state import LaneState
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.lab.memory import Memory
 from grpolab.tui.memory.model import PEAK, Held, Rows, Stack
 from grpolab.tui.memory.view import FOREIGN, UPDATE, OverSteps, Owners, Phases
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 
 
-class MemoryScreen(Sheet):
+class MemoryScreen(Overlay):
     BINDINGS = bindings("memory")
     key = "memory"
     heading = "Memory"
@@ -29,8 +29,8 @@ class MemoryScreen(Sheet):
         + Memory.explains.partition("\nBelow")[0]
     )
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
         self.phase, self.shares = PEAK, False
         self.foreign = True  # whether what is not torch's counts
         self.at: int | None = None  # the cursor's step; None: the newest
@@ -43,7 +43,7 @@ class MemoryScreen(Sheet):
     # what is shown
 
     def lane(self) -> LaneState | None:
-        return self.desk.view.lane_state(self.desk.state)
+        return self.context.view.lane_state(self.context.state)
 
     def rows(self) -> Rows:
         return Rows(self.lane())
@@ -59,7 +59,7 @@ class MemoryScreen(Sheet):
 
     def predicted(self) -> Held:
         """Bytes by owner as predicted for the chosen phase."""
-        told = self.desk.state.predicted_memory
+        told = self.context.state.predicted_memory
         if self.phase == PEAK:
             return self.kept(at_the_peak(told) if told else {})
         return self.kept(told.get("update" if self.phase in UPDATE else self.phase, {}))
@@ -72,19 +72,19 @@ class MemoryScreen(Sheet):
             for part in self.parts:
                 part.stale = True
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         top = max(8, round(height * 0.45))
         rest = height - top
         if width >= 112:
             left = max(68, width * 2 // 5)
             return {
-                "over": Box(0, 0, width, top),
-                "owners": Box(0, top, left, rest),
-                "phases": Box(left, top, width - left, rest),
+                "over": Rect(0, 0, width, top),
+                "owners": Rect(0, top, left, rest),
+                "phases": Rect(left, top, width - left, rest),
             }
-        return {"over": Box(0, 0, width, top), self.part: Box(0, top, width, rest)}
+        return {"over": Rect(0, 0, width, top), self.part: Rect(0, top, width, rest)}
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return self.parts[1] if self.part == "owners" else self.parts[2]
 
     # what the keys do

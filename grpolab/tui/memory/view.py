@@ -19,7 +19,7 @@ from grpolab.tui.memory.model import (
     letter,
     stack,
 )
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.plot import MARGIN
 from grpolab.tui.widgets.text import Line, clip, size, visible
 
@@ -33,12 +33,12 @@ UPDATE = ("forward", "backward")
 """Parts of the update that are measured apart but predicted together."""
 
 
-class OverSteps(Part["MemoryScreen"]):
+class OverSteps(Box["MemoryScreen"]):
     title = "Memory over the steps"
-    sheet: MemoryScreen
+    overlay: MemoryScreen
 
     def info(self) -> tuple[str, str]:
-        s = self.sheet
+        s = self.overlay
         row = s.row()
         what = "each step's peak" if s.phase == PEAK else f"phase {visible(s.phase)}"
         told = f"{what}, as shares" if s.shares else what
@@ -46,7 +46,7 @@ class OverSteps(Part["MemoryScreen"]):
         return told, "" if row < 0 else f"cursor at step {s.rows().number(row)}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         rows, row = s.rows(), s.row()
         wide = width - MARGIN
         if row < 0:
@@ -59,7 +59,7 @@ class OverSteps(Part["MemoryScreen"]):
         within = not s.shares and predicted <= 1.5 * made.top
         if within:
             made = replace(made, top=max(made.top, predicted))
-        self.sheet.columns = made
+        self.overlay.columns = made
         cursor = made.column(rows.number(row))
         lines = draw(
             p, made, height - 2, line_at=predicted if within else 0, cursor=cursor, shares=s.shares
@@ -68,7 +68,7 @@ class OverSteps(Part["MemoryScreen"]):
 
     def _marks(self, made: Stack, wide: int, cursor: int | None) -> Line:
         """Over their columns: switches, and the cursor."""
-        p, lane = self.desk.palette, self.sheet.lane()
+        p, lane = self.context.palette, self.overlay.lane()
         marks = [(made.column(x.step), f"→{visible(x.after).upper()}", "text")
                  for x in (lane.switches if lane else [])]  # fmt: skip
         marks += [(cursor, "▼", "accent")] if cursor is not None else []
@@ -80,10 +80,10 @@ class OverSteps(Part["MemoryScreen"]):
         return line
 
     def _axis(self, made: Stack, wide: int, predicted: int, within: bool) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         first, last = f"{made.steps[0]}", f"{made.steps[-1]} steps"
         line = Line(" " * (MARGIN - 1)).add("└", p.style("line")).add(first, p.style("faint"))
-        if predicted and not self.sheet.shares:
+        if predicted and not self.overlay.shares:
             told = f" {'╌ ' if within else ''}predicted {size(predicted)} "
             told += "" if within else "(above this scale) "
             line.add("──", p.style("line")).add(told, p.style("warn"))
@@ -91,28 +91,28 @@ class OverSteps(Part["MemoryScreen"]):
         return line.add("─" * max(0, room), p.style("line")).add(last, p.style("faint"))
 
     def on_mouse_up(self, event: events.MouseUp) -> None:
-        column, made = event.x - 2 - MARGIN, self.sheet.columns
+        column, made = event.x - 2 - MARGIN, self.overlay.columns
         if made is not None and 0 <= column < len(made.steps):
-            self.sheet.to_step(made.steps[column])
+            self.overlay.to_step(made.steps[column])
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        self.sheet.action_row_next()
+        self.overlay.action_row_next()
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        self.sheet.action_row_previous()
+        self.overlay.action_row_previous()
 
 
-class Owners(Part["MemoryScreen"]):
+class Owners(Box["MemoryScreen"]):
     title = "By owner"
-    sheet: MemoryScreen
+    overlay: MemoryScreen
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         rows, row = s.rows(), s.row()
         if row < 0:
             return [Line(), Line("  nothing measured yet", p.style("faint"))]
         held, told = s.kept(rows.held(row, s.phase)), s.predicted()
-        drawn = [held, *(self.sheet.columns.held if self.sheet.columns else ())]
+        drawn = [held, *(self.overlay.columns.held if self.overlay.columns else ())]
         most = {o: max(h.get(o, 0) for h in drawn) for o in {o for h in drawn for o in h}}
         owners = in_order({o for o, n in most.items() if n} | {o for o, n in told.items() if n})
         head = Line().cell("", 17).cell("now", 9, p.style("faint"), right=True)
@@ -136,7 +136,7 @@ class Owners(Part["MemoryScreen"]):
         return [*out, total, Line(), self._hint(width)]
 
     def _row(self, o: str, n: int, whole: int, told: Held, most: int) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line().add(f" {letter(o)} ", ink(p, o, strong=True)).add(" ")
         line.cell(visible(NAMES.get(o, o)), 13, p.style("text" if n else "faint"))
         line.cell(size(n) if n else "none", 9, p.style("text" if n else "faint"), right=True)
@@ -148,15 +148,15 @@ class Owners(Part["MemoryScreen"]):
 
     def _hint(self, width: int) -> Line:
         told = "? explains every owner"
-        return Line(clip(told, width), self.desk.palette.style("faint"))
+        return Line(clip(told, width), self.context.palette.style("faint"))
 
 
-class Phases(Part["MemoryScreen"]):
+class Phases(Box["MemoryScreen"]):
     title = "By phase"
-    sheet: MemoryScreen
+    overlay: MemoryScreen
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         rows, row = s.rows(), s.row()
         if row < 0:
             return [Line(), Line("  nothing measured yet", p.style("faint"))]
@@ -164,7 +164,7 @@ class Phases(Part["MemoryScreen"]):
         if not names:
             return [Line(), Line("  this run was recorded without phases", p.style("faint"))]
         found = {n: s.kept(rows.held(row, n)) for n in names}
-        told = {n: s.kept(h) for n, h in self.desk.state.predicted_memory.items()}
+        told = {n: s.kept(h) for n, h in self.context.state.predicted_memory.items()}
         top = max([1, *(sum(h.values()) for h in found.values()),
                    *(sum(h.values()) for h in told.values())])  # fmt: skip
         out = [self._peak()]
@@ -184,7 +184,7 @@ class Phases(Part["MemoryScreen"]):
         return out
 
     def _peak(self) -> Line:
-        p, here = self.desk.palette, self.sheet.phase == PEAK
+        p, here = self.context.palette, self.overlay.phase == PEAK
         line = Line("▸" if here else " ", p.style("accent"))
         line.add("peak", p.style("accent" if here else "text", bold=here))
         line.add("  of each step, whichever phase it is in", p.style("faint"))

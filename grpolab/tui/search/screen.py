@@ -14,15 +14,15 @@ from grpolab.record.index import RunLog
 from grpolab.record.lane_state import RolloutView
 from grpolab.record.search import ORDERS, Found, Results, Wanted, search
 from grpolab.record.seek import Recall
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.group import model as group_model
 from grpolab.tui.group.model import Group
 from grpolab.tui.lab.header import Header
 from grpolab.tui.search.model import Finding, cycle, in_a_process
 from grpolab.tui.search.view import AnswersFilter, AnswersList, AnswersPreview
 from grpolab.tui.widgets.canvas import Body
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Keys, Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Keys, Overlay, bindings
 
 # --- answers_keys ---
 # What the keys of the search do: the list, the answer, and the filter that is typed.
@@ -37,7 +37,7 @@ HINTS = {
 }
 
 
-class AnswersKeys(Sheet):
+class AnswersKeys(Overlay):
     """These actions, apart from the search that they steer."""
 
     finding: Finding
@@ -54,7 +54,7 @@ class AnswersKeys(Sheet):
         def start(self) -> None: ...
         def preview(self) -> None: ...
         def group_here(self) -> Group | None: ...
-        def reopened(self, desk: Any) -> Any: ...
+        def reopened(self, context: Any) -> Any: ...
 
     # the list
 
@@ -65,7 +65,7 @@ class AnswersKeys(Sheet):
             self.preview()
         self.again()
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return self.parts[2]
 
     def action_row_next(self) -> None:
@@ -104,7 +104,7 @@ class AnswersKeys(Sheet):
         return self.group_here()
 
     def _nothing(self) -> None:
-        self.desk.say(self.nothing(), "warn")
+        self.context.say(self.nothing(), "warn")
         self.again()
 
     def nothing(self) -> str:
@@ -119,32 +119,32 @@ class AnswersKeys(Sheet):
         return f"no answer is graded yet: {self._key('answers_again')} searches again"
 
     def _key(self, action: str) -> str:
-        return self.desk.keymap.shown(next(a for a in self.actions if a.name == action))
+        return self.context.keymap.shown(next(a for a in self.actions if a.name == action))
 
     def action_read(self) -> None:
         group = self._chosen()
         if group is not None:
             from grpolab.tui.group.reader import Reader
 
-            self.app.push_screen(Reader(self.desk, group, above=(self.reopened,)))
+            self.app.push_screen(Reader(self.context, group, above=(self.reopened,)))
 
     def action_group(self) -> None:
         group = self._chosen()
         if group is not None:
             from grpolab.tui.group.screen import GroupScreen
 
-            self.app.push_screen(GroupScreen(self.desk, group, above=(self.reopened,)))
+            self.app.push_screen(GroupScreen(self.context, group, above=(self.reopened,)))
 
     def action_answer_copy(self) -> None:
         group = self._chosen()
         if group is not None:
-            group_model.copy(self.app, self.desk, group)
+            group_model.copy(self.app, self.context, group)
             self.again()
 
     def action_answer_save(self) -> None:
         group = self._chosen()
         if group is not None:
-            group_model.save(self.desk, group)
+            group_model.save(self.context, group)
             self.again()
 
     def action_answers_again(self) -> None:
@@ -175,18 +175,18 @@ class AnswersKeys(Sheet):
         self._cycle("order", list(ORDERS))
 
     def action_answers_lane(self) -> None:
-        self._cycle("lane", ["any", *self.desk.state.lanes])
+        self._cycle("lane", ["any", *self.context.state.lanes])
 
     def action_answers_level(self) -> None:
         levels = set(self.finding.levels)
-        for lane in self.desk.state.lanes.values():
+        for lane in self.context.state.lanes.values():
             for rollout in lane.rollouts.values():
                 levels.update(x for x in rollout.difficulty if x)
         self._cycle("level", ["any", *sorted(levels)])
 
     def action_answers_clear(self) -> None:
         fresh = Finding(order=self.finding.order, levels=self.finding.levels)
-        self.finding = self.desk.finding = fresh
+        self.finding = self.context.finding = fresh
         self.start()
 
     def _cycle(self, name: str, choices: list[str]) -> None:
@@ -259,9 +259,9 @@ class AnswersScreen(AnswersKeys):
         "Enter holds the lab's view at the answer's step; Esc leads from there back to here."
     )
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
-        self.finding = desk.finding = desk.finding or Finding()
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
+        self.finding = context.finding = context.finding or Finding()
         self.rows: list[Found] = []
         self.rollout: RolloutView | None = None  # of the selected answer
         self.editing = ""  # the field that is typed
@@ -277,7 +277,7 @@ class AnswersScreen(AnswersKeys):
         self.entry.display = False
         body = Body(*self.parts, self.entry)
         self.place(body, self.app.size.width, self.app.size.height)
-        yield from (Header(self.desk), body, Keys(self))
+        yield from (Header(self.context), body, Keys(self))
 
     def opened(self) -> None:
         if self.finding.results.done:
@@ -285,21 +285,21 @@ class AnswersScreen(AnswersKeys):
         else:
             self.start(self.finding.at)
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         top = min(len(self.filter.fields(max(1, width - 4))) + 3, max(4, height // 3))
         typed = 1 if self.editing else 0
-        out = {"filter": Box(0, 0, width, top)}
+        out = {"filter": Rect(0, 0, width, top)}
         if typed:
-            out["entry"] = Box(0, top, width, 1)
+            out["entry"] = Rect(0, top, width, 1)
         y = top + typed
         if width >= 120:
             left = round(width * 0.56)
-            out["list"] = Box(0, y, left, height - y)
-            out["preview"] = Box(left, y, width - left, height - y)
+            out["list"] = Rect(0, y, left, height - y)
+            out["preview"] = Rect(left, y, width - left, height - y)
         else:
             low = max(4, (height - y) * 2 // 5)
-            out["list"] = Box(0, y, width, height - y - low)
-            out["preview"] = Box(0, height - low, width, low)
+            out["list"] = Rect(0, y, width, height - y - low)
+            out["preview"] = Rect(0, height - low, width, low)
         return out
 
     # searching
@@ -316,7 +316,7 @@ class AnswersScreen(AnswersKeys):
             f.problem, f.running = str(error), False
             self.again()
             return
-        past = self.desk.source.past
+        past = self.context.source.past
         if past is None:
             f.problem, f.running = "the run has no file yet", False
             self.again()
@@ -338,7 +338,7 @@ class AnswersScreen(AnswersKeys):
 
         problem = ""
         try:
-            search(log, wanted, results, stop, rest=1.0 if self.desk.commands else 0.3)
+            search(log, wanted, results, stop, rest=1.0 if self.context.commands else 0.3)
         except OSError as error:
             problem = f"the run file cannot be read: {error}"
         if not stop():
@@ -386,12 +386,12 @@ class AnswersScreen(AnswersKeys):
         self.rollout, found = None, self.found
         if found is None:
             return
-        lane = self.desk.state.lanes.get(found.lane)
+        lane = self.context.state.lanes.get(found.lane)
         known = lane.rollouts.get(found.step) if lane else None
         if known is not None and known.graded is not None:
             self.rollout = known
             return
-        if (past := self.desk.source.past) is not None:
+        if (past := self.context.source.past) is not None:
             work = partial(self._load, past, found)
             self.run_worker(work, thread=True, group="preview", exclusive=True)
 
@@ -416,6 +416,6 @@ class AnswersScreen(AnswersKeys):
     def on_screen_resume(self) -> None:
         self.again()
 
-    def reopened(self, desk: Desk) -> AnswersScreen:
+    def reopened(self, context: AppContext) -> AnswersScreen:
         """The screen again, as it is now."""
-        return AnswersScreen(desk)
+        return AnswersScreen(context)

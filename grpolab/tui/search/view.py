@@ -9,7 +9,7 @@ from grpolab.record.search import MOST, Found, indexing
 from grpolab.tui.group import model as group_model
 from grpolab.tui.group.model import mark
 from grpolab.tui.lab.rollouts import window
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import SPINNER
 from grpolab.tui.widgets.text import Line, clip, fixed, flow, visible
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from grpolab.tui.search.screen import AnswersScreen
 
 
-class AnswersFilter(Part["AnswersScreen"]):
-    sheet: AnswersScreen
+class AnswersFilter(Box["AnswersScreen"]):
+    overlay: AnswersScreen
     title = "Search all answers"
     watches = frozenset({"select", "clock"})
 
     def info(self) -> tuple[str, str]:
-        f = self.sheet.finding
+        f = self.overlay.finding
         r = f.results
         if f.problem or not (r.seen or r.done or f.running):
             return "", ""
@@ -35,8 +35,8 @@ class AnswersFilter(Part["AnswersScreen"]):
 
     def fields(self, width: int) -> list[Line]:
         """The filter: each of its fields with its key and its value."""
-        f = self.sheet.finding
-        several = len(self.desk.state.lanes) > 1 or f.lane != "any"
+        f = self.overlay.finding
+        several = len(self.context.state.lanes) > 1 or f.lane != "any"
         fields = [
             self._field("answers_text", "regex" if f.regex else "text", f.text, "anything"),
             self._field("answers_regex", "pattern", "regular expression" if f.regex else "plain"),
@@ -52,54 +52,54 @@ class AnswersFilter(Part["AnswersScreen"]):
 
     def _field(self, action: str, label: str, value: str, nothing: str = "any") -> Line:
         """A key, what it changes, and its value; a click does what the key does."""
-        p = self.desk.palette
-        found = next(a for a in self.sheet.actions if a.name == action)
+        p = self.context.palette
+        found = next(a for a in self.overlay.actions if a.name == action)
         hit = ("run", found.call)
-        line = Line().add(self.desk.keymap.shown(found), p.style("accent", bold=True), hit)
+        line = Line().add(self.context.keymap.shown(found), p.style("accent", bold=True), hit)
         line.add(f" {label} ", p.style("dim"), hit)
         chosen = value not in ("", "any", "plain")
         told = clip(visible(value), 40) if value else nothing
         return line.add(told, p.style("text" if chosen else "faint", bold=chosen), hit)
 
     def _state(self, width: int) -> Line:
-        p, f = self.desk.palette, self.sheet.finding
+        p, f = self.context.palette, self.overlay.finding
         r = f.results
         if f.problem:
             return Line(clip(f"✗ {visible(f.problem)}", width), p.style("bad"))
         if f.running:
             spin = SPINNER[int(time.monotonic() * 8) % len(SPINNER)]
-            past = self.desk.source.past
+            past = self.context.source.past
             if past is not None and indexing(past.log):
                 size = past.log.end + past.log.behind()
                 told = f"reading the run file… {100 * past.log.end // size}%"
             else:
                 told = f"step {r.steps:,} of {r.total:,}…"
             return Line(f"{spin} {told}", p.style("accent"))
-        new = self.sheet.newer
+        new = self.overlay.newer
         if new:
-            key = self.desk.keymap.shown("answers_again")
+            key = self.context.keymap.shown("answers_again")
             told = f"{new} steps were graded since; {key} searches again"
             return Line(clip(told, width), p.style("dim"))
         return Line()
 
 
-class AnswersList(Part["AnswersScreen"]):
+class AnswersList(Box["AnswersScreen"]):
     title = "Found"
 
     def info(self) -> tuple[str, str]:
-        f = self.sheet.finding
-        n = len(self.sheet.rows)
+        f = self.overlay.finding
+        n = len(self.overlay.rows)
         return f"by {f.order}" if f.order not in ("newest", "oldest") else f"{f.order} first", (
             f"{min(f.at, n - 1) + 1}/{n}" if n else ""
         )
 
     def content(self, width: int, height: int) -> list[Line]:
-        f, p, rows = self.sheet.finding, self.desk.palette, self.sheet.rows
+        f, p, rows = self.overlay.finding, self.context.palette, self.overlay.rows
         if not rows:
-            told = self.sheet.nothing() if f.results.done and not f.problem else ""
+            told = self.overlay.nothing() if f.results.done and not f.problem else ""
             return [Line(), Line(clip("  " + told, width), p.style("dim"))] if told else []
         at = min(f.at, len(rows) - 1)
-        several = len(self.desk.state.lanes) > 1
+        several = len(self.context.state.lanes) > 1
         digits = max(4, len(str(max(row.step for row in rows))))
         head = Line("  ").cell("step", digits, p.style("faint"), right=True)
         head.cell(
@@ -116,13 +116,13 @@ class AnswersList(Part["AnswersScreen"]):
     def _row(
         self, found: Found, i: int, here: bool, width: int, digits: int, several: bool
     ) -> Line:
-        p = self.desk.palette
+        p = self.context.palette
         line = Line("▸ " if here else "  ", p.style("accent"))
         line.cell(str(found.step), digits, p.style("text", bold=here), right=True)
         prompt, answer = found.place
         line.cell(f" {prompt + 1}·{answer + 1}", 14 if width >= 70 else 8, p.style("dim"))
         if several and width >= 60:
-            glyph, colour = self.desk.lane_mark(found.lane)
+            glyph, colour = self.context.lane_mark(found.lane)
             line.add(f" {glyph} ", p.style(colour)).cell(visible(found.lane), 7, p.style(colour))
         glyph, colour = (
             ("✂", "warn") if not found.finished
@@ -137,7 +137,7 @@ class AnswersList(Part["AnswersScreen"]):
 
     def _excerpt(self, line: Line, found: Found, width: int) -> None:
         """Some of the answer, what matched underlined; the match stays in sight."""
-        p, text, (a, b) = self.desk.palette, found.excerpt, found.hit
+        p, text, (a, b) = self.context.palette, found.excerpt, found.hit
         if not text:
             line.add("(empty)", p.style("faint"))
             return
@@ -151,22 +151,22 @@ class AnswersList(Part["AnswersScreen"]):
             line.add(clip(part, max(0, width - line.width)), style)
 
 
-class AnswersPreview(Part["AnswersScreen"]):
+class AnswersPreview(Box["AnswersScreen"]):
     title = "Answer"
 
-    def __init__(self, sheet: AnswersScreen, *, id: str) -> None:
-        super().__init__(sheet, id=id)
+    def __init__(self, overlay: AnswersScreen, *, id: str) -> None:
+        super().__init__(overlay, id=id)
         self._cache: tuple[object, list[Line]] = ((), [])
 
     def info(self) -> tuple[str, str]:
-        found = self.sheet.found
+        found = self.overlay.found
         if found is None:
             return "", ""
         prompt, answer = found.place
         return f"step {found.step} · prompt {prompt + 1} · answer {answer + 1}", found.difficulty
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, found, r = self.desk.palette, self.sheet.found, self.sheet.rollout
+        p, found, r = self.context.palette, self.overlay.found, self.overlay.rollout
         if found is None:
             return []
         out = [Line(clip(visible(found.prompt), width), p.style("text", bold=True))]

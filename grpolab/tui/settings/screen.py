@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 from grpolab.record import events as ev
 from grpolab.tui.algorithm_cards import word
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.settings import model as settings_model
 from grpolab.tui.settings.model import Row
@@ -34,23 +34,23 @@ class SettingDialog(Chooser[None]):
 
     AUTO_FOCUS = ""  # not the field: it would swallow what is typed into the filter
 
-    def __init__(self, desk: Desk, send: Callable[[str, Any], object]) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext, send: Callable[[str, Any], object]) -> None:
+        super().__init__(context)
         self.send = send
         self.canvases: list[Canvas] = []
         self.problem, self.told = "", ""
         self._read()
 
     def _read(self) -> None:
-        lane = self.desk.view.lane_state(self.desk.state)
+        lane = self.context.view.lane_state(self.context.state)
         self.algorithm, self.lane = (lane.algorithm, lane.name) if lane else ("", "")
-        self.found = {row.name: row for row in settings_model.rows(self.desk.state, lane)}
+        self.found = {row.name: row for row in settings_model.rows(self.context.state, lane)}
 
     def compose(self) -> ComposeResult:
         yield Card(self)
         entry = Input(id="value", compact=True)
         entry.display = False
-        entry.cursor_blink = not (self.desk.reduced_motion or self.desk.ssh)
+        entry.cursor_blink = not (self.context.reduced_motion or self.context.ssh)
         yield entry
 
     def on_mount(self) -> None:
@@ -78,13 +78,15 @@ class SettingDialog(Chooser[None]):
             self.again()
 
     def title_text(self) -> str:
-        lane = f" of lane {visible(self.lane)}" if len(self.desk.state.lanes) > 1 else ""
+        lane = f" of lane {visible(self.lane)}" if len(self.context.state.lanes) > 1 else ""
         return f"Settings of {self.algorithm.upper()}{lane} and of the run"
 
     def keys_text(self) -> str:
         if self.editing:
             return "↵ send · esc back"
-        return "↑↓ choose · ↵ change · esc close" if self.desk.commands else "↑↓ choose · esc close"
+        return (
+            "↑↓ choose · ↵ change · esc close" if self.context.commands else "↑↓ choose · esc close"
+        )
 
     @property
     def entry_field(self) -> Input:
@@ -102,7 +104,7 @@ class SettingDialog(Chooser[None]):
 
     def rows(self, width: int) -> list[Line]:
         """The list with a heading over each section, and more about the chosen row."""
-        p, left, here = self.desk.palette, self.left, self.name_here
+        p, left, here = self.context.palette, self.left, self.name_here
         more = self.about(here, width) if here is not None else []
         listed: list[Line] = []
         section, at = "", 0
@@ -122,12 +124,12 @@ class SettingDialog(Chooser[None]):
         return out + more
 
     def _heads(self, width: int) -> Line:
-        faint = self.desk.palette.style("faint")
+        faint = self.context.palette.style("faint")
         line = Line("  ").cell("setting", NAME, faint).cell("now", VALUE, faint)
         return line.cell("at the start", 14, faint).add("✎ not the default", faint)
 
     def entry(self, name: str, here: bool, width: int) -> Line:
-        p, row = self.desk.palette, self.found[name]
+        p, row = self.context.palette, self.found[name]
         line = Line("▸" if here else " ", p.style("accent"))
         mark = "·" if row.fixed else "✎" if row.value != row.setting.default else " "
         line.add(mark, p.style("faint" if row.fixed else "warn"))
@@ -139,7 +141,7 @@ class SettingDialog(Chooser[None]):
         return line.add(clip(about, max(0, width - line.width)), p.style("dim"))
 
     def about(self, name: str, width: int) -> list[Line]:
-        p, row = self.desk.palette, self.found[name]
+        p, row = self.context.palette, self.found[name]
         s = row.setting
         told = [("", "dim")]
         if row.fixed:
@@ -151,8 +153,8 @@ class SettingDialog(Chooser[None]):
             step = f"after step {change.step}" if change.step else "before the first step"
             was = f"{word(change.before)} → {word(change.after)}"
             told.append((visible(f"✎ {was} {step}, by {change.origin}"), "warn"))
-        if not self.desk.commands:
-            told.append((READ_ONLY[self.desk.mode], "dim"))
+        if not self.context.commands:
+            told.append((READ_ONLY[self.context.mode], "dim"))
         told += [(visible(self.problem), "bad"), (visible(self.told), "good")]
         first, *rest = told
         rows = [(row, colour) for text, colour in rest if text for row in wrap(text, width)]
@@ -174,11 +176,11 @@ class SettingDialog(Chooser[None]):
             return
         row = self.found[self.name_here]
         self.problem = self.told = ""
-        if self.desk.commands and not row.fixed:
+        if self.context.commands and not row.fixed:
             self.entry_field.display = True
             self.entry_field.value = word(row.value)
             self.entry_field.focus()
-        elif self.desk.commands:
+        elif self.context.commands:
             self.problem = "this cannot change while it runs"
         self.again()
 
@@ -198,7 +200,7 @@ class SettingDialog(Chooser[None]):
         if self.name_here is None:
             return
         row: Row = self.found[self.name_here]
-        run = self.desk.state.run
+        run = self.context.state.run
         task = str(run.scenario.get("task", {}).get("name", "")) if run else ""
         beside = list(self.found.values())
         try:

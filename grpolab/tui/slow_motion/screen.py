@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from grpolab.record import events as ev
 from grpolab.record.lane_state import RolloutView
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.slow_motion.model import STAGES, Beat, Story, first_of, tell
 from grpolab.tui.slow_motion.view import SlowStage, SlowWords
 from grpolab.tui.source import Playing
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 from grpolab.tui.widgets.text import visible
 
 # --- slow_keys ---
@@ -27,7 +27,7 @@ SLOWEST, FASTEST = 0.25, 8.0
 class SlowKeys:
     """These actions, apart from the screen that they act on."""
 
-    desk: Desk
+    context: AppContext
     story: Story | None
     at: int
     playing: bool
@@ -99,7 +99,7 @@ class SlowKeys:
     def action_slow_again(self) -> None:
         """The newest step, from the start."""
         self.playing = True
-        self.desk.view.browse_to(self.desk.state, None)
+        self.context.view.browse_to(self.context.state, None)
         self.choose()
 
     def action_prompt_next(self) -> None:
@@ -111,7 +111,7 @@ class SlowKeys:
     def _prompt(self, by: int) -> None:
         if self.story is not None and self.story.r.prompts:
             to = (self.story.prompt + by) % len(self.story.r.prompts)
-            self.desk.view.prompt, self.answer = to, None
+            self.context.view.prompt, self.answer = to, None
             self.begin(self.story.r, to)
 
     def action_answer_next(self) -> None:
@@ -131,7 +131,7 @@ class SlowKeys:
 FRAME = 1 / 20
 
 
-class SlowScreen(SlowKeys, Sheet):
+class SlowScreen(SlowKeys, Overlay):
     BINDINGS = bindings("slow")
     key = "slow"
     heading = "Slow motion"
@@ -151,9 +151,9 @@ class SlowScreen(SlowKeys, Sheet):
         "it was asked for, or where the setting record.after was on."
     )
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
-        self.lane = desk.view.lane
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
+        self.lane = context.view.lane
         self.story: Story | None = None
         self.at = 0
         self.playing = True
@@ -176,7 +176,7 @@ class SlowScreen(SlowKeys, Sheet):
     def choose(self) -> None:
         """Tell what the lab looks at; of the newest step of a live run, have it measured first."""
         r = self._chosen()
-        if self.desk.commands and self._newest(r) and (r is None or r.after is None):
+        if self.context.commands and self._newest(r) and (r is None or r.after is None):
             self._ask()
         elif r is not None:
             self.begin(r)
@@ -191,17 +191,17 @@ class SlowScreen(SlowKeys, Sheet):
 
     def _chosen(self) -> RolloutView | None:
         """What the lab looks at, as far as it is finished."""
-        return self.desk.view.scored(self.desk.state)
+        return self.context.view.scored(self.context.state)
 
     def _newest(self, r: RolloutView | None) -> bool:
         """Whether the engine can still measure it: a step held while others were made is past."""
-        held, lane = self.desk.view.held, self.desk.state.lanes.get(self.lane)
+        held, lane = self.context.view.held, self.context.state.lanes.get(self.lane)
         last = lane.last.step if lane is not None and lane.last is not None else 0
-        return held is None or (r is not None and self.desk.state.paused and r.step == last)
+        return held is None or (r is not None and self.context.state.paused and r.step == last)
 
     def _ask(self) -> None:
         """Have the engine measure the next finished step's tokens; that step is then told."""
-        self.story, self.problem, asked = None, "", self.desk.asked
+        self.story, self.problem, asked = None, "", self.context.asked
         key = ("after", self.lane)
         if key not in asked and self.lab.send({"do": "after", "lane": self.lane}):
             asked[key] = time.monotonic()
@@ -213,25 +213,25 @@ class SlowScreen(SlowKeys, Sheet):
 
     def begin(self, r: RolloutView, prompt: int | None = None) -> None:
         """Tell this rollout from its first beat."""
-        lane = self.desk.state.lanes.get(self.lane)
+        lane = self.context.state.lanes.get(self.lane)
         if lane is None or r.tokens is None:
             return
         # a copy: what the lab keeps may be let go and read again meanwhile
         r = RolloutView(**{f.name: getattr(r, f.name) for f in fields(RolloutView)})
-        source = self.desk.source
+        source = self.context.source
         if r.after is None and isinstance(source, Playing):
             r.after = source.after(self.lane, r.step)
         chosen = self._worth(r) if prompt is None else prompt
         chosen = min(chosen, max(0, len(r.prompts) - 1))
         answer = None if self.answer is None else r.rows(chosen)[self.answer % r.group_size]
-        still = self.desk.reduced_motion or self.desk.ssh
+        still = self.context.reduced_motion or self.context.ssh
         self.story = tell(lane, r, chosen, answer, still=still)
         self.go(0)
 
     def _worth(self, r: RolloutView) -> int:
         """The prompt chosen in the lab; where that is the first one and its answers are all alike,
         the one whose rewards differ most: there is more to see."""
-        chosen = self.desk.view.prompt
+        chosen = self.context.view.prompt
         if chosen or r.graded is None:
             return chosen
         rewards = [[r.graded.reward[i] for i in r.rows(k)] for k in range(len(r.prompts))]
@@ -242,16 +242,16 @@ class SlowScreen(SlowKeys, Sheet):
         for event in events:
             if isinstance(event, ev.After) and event.lane == self.lane and self.waiting:
                 self.since = None
-                lane = self.desk.state.lanes.get(self.lane)
+                lane = self.context.state.lanes.get(self.lane)
                 found = lane.rollouts.get(event.step) if lane is not None else None
                 if found is not None:
                     self.begin(found)
             elif isinstance(event, ev.Refused) and event.command.get("do") == "after":
                 self._without(event.reason)
-        if self.waiting and ("after", self.lane) not in self.desk.asked:
+        if self.waiting and ("after", self.lane) not in self.context.asked:
             self.unasked()  # the answer was in what was not read one by one
-        if self.waiting and not self.desk.commands:
-            self.desk.answered("after", self.lane)
+        if self.waiting and not self.context.commands:
+            self.context.answered("after", self.lane)
             self._without("the engine ended before it could measure")
         if self.story is None and not self.waiting and (r := self._chosen()) is not None:
             self.begin(r)
@@ -299,7 +299,7 @@ class SlowScreen(SlowKeys, Sheet):
     def waits(self) -> str:
         """What is said while there is nothing to tell."""
         if self.waiting:
-            key = self.desk.keymap.shown("slow_next")
+            key = self.context.keymap.shown("slow_next")
             return (
                 "The engine finishes its step first, then measures its tokens once more. Slow "
                 f"motion follows that step, so that it can show before and after. {key} does not "
@@ -309,38 +309,38 @@ class SlowScreen(SlowKeys, Sheet):
 
     def status(self) -> list[tuple[str, str]]:
         """Playing or paused, how fast, and what the training does meanwhile."""
-        desk, keys = self.desk, self.desk.keymap
+        context, keys = self.context, self.context.keymap
         if self.waiting:
             since = time.monotonic() - (self.since or 0.0)
-            return [(f"{desk.spin} waiting {since:.0f} s", "accent")]
+            return [(f"{context.spin} waiting {since:.0f} s", "accent")]
         last = self.story is not None and self.at + 1 >= len(self.story.beats)
         how = "▶ playing" if self.playing else "■ the end" if last else "‖ paused"
         out = [(f"{how} ×{self.speed:g}", "accent")]
         pause = keys.shown("pause")
-        if desk.over:
+        if context.over:
             out.append(("  the run has ended", "dim"))
-        elif desk.mode == "replay":
+        elif context.mode == "replay":
             out.append(("  a recorded run: nothing is computed", "dim"))
-        elif desk.state.paused:
+        elif context.state.paused:
             out.append(("  training is paused", "warn"))
-            out.append((f": {pause} continues it" if desk.mode == "live" else "", "dim"))
+            out.append((f": {pause} continues it" if context.mode == "live" else "", "dim"))
         else:
-            out.append((f"  the training goes on, {desk.state.step} steps done", "good"))
-            out.append((f"; {pause} pauses it" if desk.mode == "live" else "", "dim"))
+            out.append((f"  the training goes on, {context.state.step} steps done", "good"))
+            out.append((f"; {pause} pauses it" if context.mode == "live" else "", "dim"))
         if self.problem:
             out.append((f"  ✗ not measured: {visible(self.problem)}", "bad"))
         return out
 
     # screen and keys
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         below = 7
         return {
-            "stage": Box(0, 0, width, height - below),
-            "words": Box(0, height - below, width, below),
+            "stage": Rect(0, 0, width, height - below),
+            "words": Rect(0, height - below, width, below),
         }
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return self.parts[0]
 
     def follow(self, answer: int) -> None:
@@ -348,7 +348,7 @@ class SlowScreen(SlowKeys, Sheet):
         story, beat = self.story, self.beat
         if story is None or beat is None:
             return
-        self.answer = self.desk.view.answer = answer
+        self.answer = self.context.view.answer = answer
         at = self.at
         self.begin(story.r, story.prompt)
         beats = story.beats if self.story is None else self.story.beats

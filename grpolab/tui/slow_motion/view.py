@@ -12,7 +12,7 @@ from grpolab.tui import algorithm_cards
 from grpolab.tui.formulas import view as explain_view
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.slow_motion.model import STAGES, Beat, Story, shown_of
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import Palette
 from grpolab.tui.widgets.text import Line, clip, number, signed, visible, wrap
 from grpolab.tui.widgets.token_rows import Row, Scale, around, layout, shown
@@ -79,26 +79,26 @@ TITLES = {
 NUMBERS = "①②③④⑤⑥"
 
 
-class SlowStage(Part["SlowScreen"]):
+class SlowStage(Box["SlowScreen"]):
     """The picture."""
 
     title = "Slow motion"
 
     def info(self) -> tuple[str, str]:
-        sheet: SlowScreen = self.sheet
-        story = sheet.story
+        overlay: SlowScreen = self.overlay
+        story = overlay.story
         if story is None:
             return "", ""
         where = f"step {story.r.step} · {visible(story.r.algorithm).upper()}"
         where += f" · prompt {story.prompt + 1} of {max(1, len(story.r.prompts))}"
-        return where, TITLES[sheet.beat.stage] if sheet.beat else ""
+        return where, TITLES[overlay.beat.stage] if overlay.beat else ""
 
     def content(self, width: int, height: int) -> list[Line]:
-        sheet: SlowScreen = self.sheet
-        story, beat = sheet.story, sheet.beat
-        p = self.desk.palette
+        overlay: SlowScreen = self.overlay
+        story, beat = overlay.story, overlay.beat
+        p = self.context.palette
         if story is None or beat is None:
-            return [Line(), *(Line(row, p.style("dim")) for row in wrap(sheet.waits(), width))]
+            return [Line(), *(Line(row, p.style("dim")) for row in wrap(overlay.waits(), width))]
         if beat.stage == "objective":
             return self._objective(story, beat, width, height)
         if beat.stage == "update" and story.changes:
@@ -110,7 +110,7 @@ class SlowStage(Part["SlowScreen"]):
     def _group(self, story: Story, beat: Beat, width: int, height: int) -> list[Line]:
         rows = list(story.pieces)
         if not rows:
-            return [Line("(no tokens)", self.desk.palette.style("faint"))]
+            return [Line("(no tokens)", self.context.palette.style("faint"))]
         followed = rows.index(story.answer) if story.answer in rows else 0
         right = 0 if width < 50 else 12 if width < 96 else max(15, 6 * len(story.parts()) + 9)
         room = width - 4 - right
@@ -127,7 +127,7 @@ class SlowStage(Part["SlowScreen"]):
     def _answer(
         self, story: Story, beat: Beat, row: int, room: int, right: int, tall: int, longest: int
     ) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         pieces = story.pieces[row]
         texts = tuple(shown(x) for x in pieces)
         lines = layout(texts, max(8, room))
@@ -172,7 +172,7 @@ class SlowStage(Part["SlowScreen"]):
         values: list[float] | None, scale: Scale | None, held: set[int],
     ) -> None:  # fmt: skip
         """The tokens of one row that are there already, those that are lit on their colour."""
-        p = self.desk.palette
+        p = self.context.palette
         for i, piece in cells:
             if i >= kept:
                 break
@@ -187,7 +187,7 @@ class SlowStage(Part["SlowScreen"]):
 
     def _aside(self, story: Story, beat: Beat, row: int, width: int) -> Line:
         """What stands to the right of an answer."""
-        p, g = self.desk.palette, story.r.graded
+        p, g = self.context.palette, story.r.graded
         line = Line()
         if g is None or beat.stage == "tokens":
             ended = g is not None and g.finished[row] and beat.share == 1.0
@@ -212,7 +212,7 @@ class SlowStage(Part["SlowScreen"]):
     # one token under the formula
 
     def _objective(self, story: Story, beat: Beat, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         if not story.focus:
             return [Line("(no tokens)", p.style("faint"))]
         row, at = story.focus[beat.focus]
@@ -242,7 +242,7 @@ class SlowStage(Part["SlowScreen"]):
         return out
 
     def _lit(self) -> Style:
-        return self.desk.palette.style("ground", "text", bold=True)
+        return self.context.palette.style("ground", "text", bold=True)
 
 
 def _ending(texts: Sequence[str], head: int, room: int) -> Row:
@@ -263,15 +263,15 @@ def _ending(texts: Sequence[str], head: int, room: int) -> Row:
     return cells
 
 
-class SlowWords(Part["SlowScreen"]):
+class SlowWords(Box["SlowScreen"]):
     """The caption, and how the telling goes."""
 
     title = "What happens"
 
     def info(self) -> tuple[str, str]:
-        sheet: SlowScreen = self.sheet
-        beat = sheet.beat
-        if beat is None or sheet.story is None:
+        overlay: SlowScreen = self.overlay
+        beat = overlay.beat
+        if beat is None or overlay.story is None:
             return "", ""
         wide = self.size.width >= 100
         parts = []
@@ -279,18 +279,18 @@ class SlowWords(Part["SlowScreen"]):
             here = stage == beat.stage
             parts.append(f"[{NUMBERS[i]} {stage}]" if here else
                          f"{NUMBERS[i]} {stage}" if wide else NUMBERS[i])  # fmt: skip
-        return " ".join(parts), f"{sheet.at + 1}/{len(sheet.story.beats)}"
+        return " ".join(parts), f"{overlay.at + 1}/{len(overlay.story.beats)}"
 
     def content(self, width: int, height: int) -> list[Line]:
-        sheet: SlowScreen = self.sheet
-        p = self.desk.palette
-        beat = sheet.beat
-        caption = beat.caption if beat is not None else sheet.waits()
+        overlay: SlowScreen = self.overlay
+        p = self.context.palette
+        beat = overlay.beat
+        caption = beat.caption if beat is not None else overlay.waits()
         rows = wrap(caption, width)[: max(1, height - 1)]
         out = [Line(row, p.style("text", bold=True)) for row in rows]
         while len(out) < height - 1:
             out.append(Line())
         status = Line()
-        for text, hue in sheet.status():
+        for text, hue in overlay.status():
             status.add(text, p.style(hue))
         return [*out, status]

@@ -12,7 +12,7 @@ from grpolab.record import directory
 from grpolab.record.bookmarks import Bookmark
 from grpolab.record.state import LabState
 from grpolab.tui.algorithm_cards import word
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.source import Playing
 
 KINDS = {
@@ -42,9 +42,9 @@ class Moment:
     kept: bool = False  # a checkpoint that is there, or the start: the training can go back to it
 
 
-def moments(desk: Desk) -> list[Moment]:
+def moments(context: AppContext) -> list[Moment]:
     """All of the run, by step; in a replay also those that are still to come."""
-    state, last = whole(desk)
+    state, last = whole(context)
     several = len(state.lanes) > 1
     found = [Moment(0, "start", "the policy as it was loaded", kept=True)]
     for lane in state.lanes.values():
@@ -64,25 +64,25 @@ def moments(desk: Desk) -> list[Moment]:
         for r in state.rewinds
     ]
     told = "the training can go back to it"
-    if desk.mode != "live":
+    if context.mode != "live":
         told = "the policy, its optimizer and its random state"
-    elif not desk.commands:
+    elif not context.commands:
         told = "the training can start again from it"
-    found += [Moment(step, "checkpoint", told, kept=True) for step in kept(desk, last)]
-    for b in desk.bookmarks.all:
+    found += [Moment(step, "checkpoint", told, kept=True) for step in kept(context, last)]
+    for b in context.bookmarks.all:
         at = f"{b.lane}: " if several and b.lane in state.lanes else ""
         found.append(Moment(b.step, "bookmark", at + (b.note or "bookmark"), b.lane, b))
     words = {"live": "the newest step", "watch": "the newest step", "replay": "the last step"}
-    found.append(Moment(last, "now", words[desk.mode]))
+    found.append(Moment(last, "now", words[context.mode]))
     order = {kind: i for i, kind in enumerate(KINDS)}
     return sorted(found, key=lambda m: (m.step, order[m.kind]))
 
 
-def whole(desk: Desk) -> tuple[LabState, int]:
+def whole(context: AppContext) -> tuple[LabState, int]:
     """A state that knows the run's changes, in a replay those to come too, and the last step."""
-    source = desk.source
+    source = context.source
     if not isinstance(source, Playing):
-        return desk.state, desk.state.step
+        return context.state, context.state.step
     known = source.log.lines
     if source.whole is None or source.whole[0] != known:
         state = LabState()
@@ -94,9 +94,9 @@ def whole(desk: Desk) -> tuple[LabState, int]:
     return source.whole[1], max((max(lane.step, default=0) for lane in lanes), default=0)
 
 
-def kept(desk: Desk, last: int) -> list[int]:
+def kept(context: AppContext, last: int) -> list[int]:
     """Steps up to `last` whose checkpoints are in the run directory."""
-    return [step for step, _ in directory.checkpoints(desk.run_dir) if step <= last]
+    return [step for step, _ in directory.checkpoints(context.run_dir) if step <= last]
 
 
 def can_resume(run_dir: Path) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from grpolab.record import events as ev
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.timeline import model as timeline
 from grpolab.tui.timeline.model import Moment
 from grpolab.tui.timeline.view import About, Moments
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Part, Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 
 TELLING = (
     ev.LaneOpened, ev.Switched, ev.SettingChanged, ev.Chatted, ev.Checkpointed, ev.Resumed,
@@ -18,7 +18,7 @@ TELLING = (
 )  # fmt: skip
 
 
-class TimeScreen(Sheet):
+class TimeScreen(Overlay):
     BINDINGS = bindings("time")
     key = "time"
     heading = "Time"
@@ -35,8 +35,8 @@ class TimeScreen(Sheet):
         "there, the copy under another algorithm."
     )
 
-    def __init__(self, desk: Desk, kind: str = "") -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext, kind: str = "") -> None:
+        super().__init__(context)
         self.part = "moments"
         self.parts = (Moments(self, id="moments"), About(self, id="about"))
         self.found: list[Moment] = []
@@ -47,8 +47,8 @@ class TimeScreen(Sheet):
     def _look(self) -> None:
         """List the moments anew; the chosen one stays chosen."""
         chosen = self.found[self.at] if self.found else None
-        self.found = timeline.moments(self.desk)
-        _, self.done = timeline.whole(self.desk)
+        self.found = timeline.moments(self.context)
+        _, self.done = timeline.whole(self.context)
         if chosen in self.found:
             self.at = self.found.index(chosen)
         elif chosen is not None and chosen.kind == "now":
@@ -67,32 +67,32 @@ class TimeScreen(Sheet):
 
     @property
     def view_step(self) -> int:
-        return self.desk.view.step(self.desk.state)
+        return self.context.view.step(self.context.state)
 
     @property
     def length(self) -> int:
         """Steps of the whole line."""
-        return max(self.desk.state.steps, self.done)
+        return max(self.context.state.steps, self.done)
 
     def news(self, events: list[ev.Event]) -> None:
         if any(isinstance(e, TELLING) for e in events):
             self._look()
             self.again()
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         if width >= 110:
             left = max(64, round(width * 0.64))
             return {
-                "moments": Box(0, 0, left, height),
-                "about": Box(left, 0, width - left, height),
+                "moments": Rect(0, 0, left, height),
+                "about": Rect(left, 0, width - left, height),
             }
         below = min(8, height // 2)
         return {
-            "moments": Box(0, 0, width, height - below),
-            "about": Box(0, height - below, width, below),
+            "moments": Rect(0, 0, width, height - below),
+            "about": Rect(0, height - below, width, below),
         }
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         return self.parts[1]
 
     def _go(self, at: int) -> None:
@@ -113,7 +113,7 @@ class TimeScreen(Sheet):
 
     def action_time_go(self) -> None:
         """Show the chosen step in the lab."""
-        if self.chosen.kind == "now" and self.desk.mode != "replay":
+        if self.chosen.kind == "now" and self.context.mode != "replay":
             self.lab.action_last()
         else:
             self.lab.go_to(max(1, self.chosen.step))
@@ -124,15 +124,15 @@ class TimeScreen(Sheet):
 
     def action_bookmark(self) -> None:
         m = self.chosen
-        lane = m.bookmark.lane if m.bookmark else m.lane or self.desk.view.lane
+        lane = m.bookmark.lane if m.bookmark else m.lane or self.context.view.lane
         self.lab.ask_note(m.step, lane, self._changed)
 
     def action_time_delete(self) -> None:
         if (mark := self.chosen.bookmark) is not None:
-            problem = self.desk.bookmarks.remove(mark)
-            self.desk.say(f"not written: {problem}" if problem else "bookmark removed")
+            problem = self.context.bookmarks.remove(mark)
+            self.context.say(f"not written: {problem}" if problem else "bookmark removed")
         else:
-            self.desk.say("this is no bookmark", "warn")
+            self.context.say("this is no bookmark", "warn")
         self._changed()
 
     def _changed(self) -> None:
@@ -152,8 +152,8 @@ class TimeScreen(Sheet):
         self.again()
 
     def _can_go_back(self) -> bool:
-        if (self.desk.commands or self.desk.restartable) and not self.chosen.kept:
-            self.desk.say("choose a checkpoint ◇ that is still there, or the start", "warn")
+        if (self.context.commands or self.context.restartable) and not self.chosen.kept:
+            self.context.say("choose a checkpoint ◇ that is still there, or the start", "warn")
             return False
         return True
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.timeline.model import KINDS, Moment, can_resume
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.text import Line, visible, wrap
 
 if TYPE_CHECKING:
@@ -19,16 +19,16 @@ NONE_YET = (
 )
 
 
-class Moments(Part["TimeScreen"]):
+class Moments(Box["TimeScreen"]):
     title = "Moments of this run"
 
     def info(self) -> tuple[str, str]:
-        found = self.sheet.found
-        return f"{len(found)} · view at step {self.sheet.view_step}", ""
+        found = self.overlay.found
+        return f"{len(found)} · view at step {self.overlay.view_step}", ""
 
     def content(self, width: int, height: int) -> list[Line]:
-        sheet: TimeScreen = self.sheet
-        p, found, at = self.desk.palette, sheet.found, sheet.at
+        overlay: TimeScreen = self.overlay
+        p, found, at = self.context.palette, overlay.found, overlay.at
         out = [*self._strip(width), Line()]
         digits = max(4, len(str(found[-1].step)))
         for i in window(len(found), at, max(1, height - len(out))):
@@ -45,7 +45,7 @@ class Moments(Part["TimeScreen"]):
 
     def _strip(self, width: int) -> list[Line]:
         """The run from left to right: its marks, and where the view stands."""
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         total = max(1, s.length)
         room = max(1, width - 1)
 
@@ -72,11 +72,11 @@ class Moments(Part["TimeScreen"]):
         return [above, below]
 
 
-class About(Part["TimeScreen"]):
+class About(Box["TimeScreen"]):
     title = "From here"
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s, key = self.desk.palette, self.sheet, self.desk.keymap.shown
+        p, s, key = self.context.palette, self.overlay, self.context.keymap.shown
         m = s.chosen
         out = [Line(row, p.style("text")) for row in wrap(visible(m.text), width)]
         for keys, text in self._ways(m):
@@ -94,12 +94,14 @@ class About(Part["TimeScreen"]):
             out.append(("time_delete", "remove the bookmark"))
         else:
             out.append(("bookmark", f"bookmark step {m.step}, with a note"))
-        if self.desk.mode != "live":
+        if self.context.mode != "live":
             return [*out, ("", self._elsewhere(m))]
-        if not (self.desk.commands or self.desk.restartable):
-            ended = "the engine has ended" if not self.desk.starting else "the engine starts again"
+        if not (self.context.commands or self.context.restartable):
+            ended = (
+                "the engine has ended" if not self.context.starting else "the engine starts again"
+            )
             return [*out, ("", f"{ended}: no rewind, no fork")]
-        if not self.desk.commands and m.kind == "now":
+        if not self.context.commands and m.kind == "now":
             return [*out, ("", "the engine has ended: choose a checkpoint ◇ or the start")]
         if m.kept:
             place = f"step {m.step}" if m.step else "the start"
@@ -113,8 +115,8 @@ class About(Part["TimeScreen"]):
 
     def _elsewhere(self, m: Moment) -> str:
         """Where nothing can be asked of an engine: how the training is gone on with from here."""
-        run = self.desk.run_dir
-        if self.desk.mode == "watch" and self.desk.state.ended is None:
+        run = self.context.run_dir
+        if self.context.mode == "watch" and self.context.state.ended is None:
             return "no rewind and no fork: whoever runs this training can go back"
         if not can_resume(run):
             return "no rewind and no fork: this is a recording without checkpoints"

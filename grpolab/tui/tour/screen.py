@@ -12,14 +12,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.glossary.words import WORDS
 from grpolab.tui.keymap import BY_NAME
 from grpolab.tui.keys import ACTIONS, Action
 from grpolab.tui.tour.model import Stop, stops
 from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.dialog import Dialog
-from grpolab.tui.widgets.layout import Box
+from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.text import Line, clip, wrap
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ class Tour(ModalScreen[None]):
         Binding("ctrl+c", "leave", "leave", show=False, priority=True),
     ]
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, context: AppContext) -> None:
         super().__init__()
-        self.desk = desk
-        self.stops = stops(desk.mode)
+        self.context = context
+        self.stops = stops(context.mode)
         self.at = 0
         self.tried = self.began = False
-        self.before = (desk.current, desk.zoom)
+        self.before = (context.current, context.zoom)
 
     @property
     def stop(self) -> Stop:
@@ -70,8 +70,8 @@ class Tour(ModalScreen[None]):
         self.go(self.at)
 
     def on_unmount(self) -> None:
-        self.desk.lit = ""
-        self.desk.current, self.desk.zoom = self.before
+        self.context.lit = ""
+        self.context.current, self.context.zoom = self.before
         lab = next((s for s in self.app.screen_stack if s.id == "lab"), None)
         if lab is not None and lab.is_running:  # it is not, where the whole app ends
             self._give_back()
@@ -85,13 +85,13 @@ class Tour(ModalScreen[None]):
     def go(self, at: int) -> None:
         """To a stop: its pane in sight and lit, the card where it hides none of it."""
         if at != self.at:
-            self.tried, self.desk.zoom = False, False
+            self.tried, self.context.zoom = False, False
         self.at = at
         lab, pane = self.lab, self.stop.pane
         self.began = lab.begun
-        self.desk.lit = pane
+        self.context.lit = pane
         if pane:
-            self.desk.current = pane
+            self.context.current = pane
         card = self.query_one(TourCard)
         width, height = self.app.size.width, self.app.size.height
         lab.reserved = 0
@@ -102,9 +102,9 @@ class Tour(ModalScreen[None]):
             tall = card.tall(min(WIDEST + 14, width))
             lab.reserved = max(0, min(tall, height - 10))
             lab.relayout()
-            place = Box(0, height - 1 - lab.reserved, width, lab.reserved)
+            place = Rect(0, height - 1 - lab.reserved, width, lab.reserved)
             if not lab.begun:
-                place = Box(max(0, (width - WIDEST) // 2), max(0, height - 1 - tall),
+                place = Rect(max(0, (width - WIDEST) // 2), max(0, height - 1 - tall),
                             min(WIDEST, width), tall)  # fmt: skip
         card.styles.width, card.styles.height = place.width, place.height
         card.styles.offset = (place.x, place.y)
@@ -121,14 +121,18 @@ class Tour(ModalScreen[None]):
         self.go(max(0, self.at - 1))
 
     def action_leave(self) -> None:
-        key = self.desk.keymap.shown("tour")
-        self.desk.say(f"{key} starts the tour again, {self.desk.keymap.shown('explain')} is help")
+        key = self.context.keymap.shown("tour")
+        self.context.say(
+            f"{key} starts the tour again, {self.context.keymap.shown('explain')} is help"
+        )
         self._give_back()  # before the card goes: no frame shall show the gap
         self.dismiss(None)
 
     def on_key(self, event: events.Key) -> None:
         """The lab's keys do here what they do there, leaving it aside."""
-        found = next((a for a in ACTIONS if event.key in self.desk.keymap.of(a).split(",")), None)
+        found = next(
+            (a for a in ACTIONS if event.key in self.context.keymap.of(a).split(",")), None
+        )
         if event.key in OWN or found is None or found.name in ("quit", "tour"):
             return
         event.stop()
@@ -136,8 +140,8 @@ class Tour(ModalScreen[None]):
         self.run_lab(found)
 
     def run_lab(self, action: Action) -> None:
-        if self.desk.mode not in action.modes:
-            self.desk.say("not in this kind of run", "warn")
+        if self.context.mode not in action.modes:
+            self.context.say("not in this kind of run", "warn")
         else:
             self.call_later(self._run, action)
         if action.name == self.stop.tries:
@@ -164,7 +168,7 @@ class TourCard(Canvas):
     watches = frozenset({"select"})
 
     def __init__(self, tour: Tour) -> None:
-        super().__init__(tour.desk, id="tour")
+        super().__init__(tour.context, id="tour")
         self.tour = tour
 
     @property
@@ -176,7 +180,7 @@ class TourCard(Canvas):
         return len(self.rows(max(1, width - 4))) + 2
 
     def rows(self, width: int) -> list[Line]:
-        p, stop = self.desk.palette, self.tour.stop
+        p, stop = self.context.palette, self.tour.stop
         out = [Line(row, p.style("text")) for row in wrap(stop.text, width)]
         for word in stop.words:
             told = f"{word}: {WORDS[word]}"
@@ -188,7 +192,7 @@ class TourCard(Canvas):
                     line.add(row, p.style("dim"))
                 out.append(line)
         if stop.tries:
-            key = self.desk.keymap.shown(stop.tries)
+            key = self.context.keymap.shown(stop.tries)
             line = Line("✓ " if self.tour.tried else "▸ ", p.style("good"))
             line.add("tried: " if self.tour.tried else "try ", p.style("text"))
             line.add(f" {key} ", p.style("ground", "accent", bold=True), hit=("try", key))
@@ -196,7 +200,7 @@ class TourCard(Canvas):
         return out
 
     def lines(self, width: int, height: int) -> list[Line]:
-        p, tour = self.desk.palette, self.tour
+        p, tour = self.context.palette, self.tour
         edge = p.style("warn", bold=True)
         title = f" {tour.stop.title} "
         head = Line("┏━", edge).add(clip(title, width - 12), p.style("text", bold=True))
@@ -219,7 +223,7 @@ class TourCard(Canvas):
         return [*out, foot.add("━" * max(0, width - foot.width - 1), edge).add("┛", edge)]
 
 
-def beside(box: Box, width: int, height: int, tall: Callable[[int], int]) -> Box | None:
+def beside(box: Rect, width: int, height: int, tall: Callable[[int], int]) -> Rect | None:
     """A place for a card that hides nothing of `box`, which stands in a body of this size under two
     rows; None where there is too little room. `tall` gives the rows that it takes at a width."""
     rooms = ((0, box.x), (box.x + box.width, width))
@@ -228,7 +232,7 @@ def beside(box: Box, width: int, height: int, tall: Callable[[int], int]) -> Box
         if wide >= 40 and (rows := tall(wide)) <= height:
             x = right - wide - 1 if left == 0 else left + 1
             y = 2 + min(max(0, box.y + (box.height - rows) // 2), height - rows)
-            return Box(x, y, wide, rows)
+            return Rect(x, y, wide, rows)
     return None
 
 
@@ -247,7 +251,7 @@ class TourOffer(Dialog[bool]):
         return "↵ take the tour · esc not now"
 
     def rows(self, width: int) -> list[Line]:
-        p, keymap = self.desk.palette, self.desk.keymap
+        p, keymap = self.context.palette, self.context.keymap
         text = "A tour of two minutes shows what each part of the screen is for, while the lab "
         text += f"goes on behind it. {keymap.shown('tour')} starts it at any time; this question "
         text += "is asked only once."

@@ -15,15 +15,15 @@ from grpolab.record import events as ev
 from grpolab.record.lane_state import RolloutView
 from grpolab.tui import algorithm_cards
 from grpolab.tui.algorithm_cards import word
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.keys import Action
 from grpolab.tui.lens.model import Lens
 from grpolab.tui.settings import model as settings_model
 from grpolab.tui.whatif import model as whatif_model
 from grpolab.tui.whatif.model import Basis, Plan, Scorer
 from grpolab.tui.whatif.view import Answers, Knob, Knobs, Outcome, Pushes, knobs
-from grpolab.tui.widgets.layout import Box
-from grpolab.tui.widgets.overlay import Sheet, bindings
+from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.overlay import Overlay, bindings
 
 if TYPE_CHECKING:
     from grpolab.tui.app import LabApp
@@ -39,7 +39,7 @@ class WhatIfKeys:
     """The actions, apart from the screen that they act on."""
 
     if TYPE_CHECKING:
-        desk: Desk
+        context: AppContext
         app: LabApp
         lens: Lens
         basis: Basis
@@ -89,7 +89,7 @@ class WhatIfKeys:
         try:
             self.take(knob, self.read(knob, word(value)))
         except ValueError as error:
-            self.desk.say(f"{knob.label}: {error}", "warn")
+            self.context.say(f"{knob.label}: {error}", "warn")
             self.again()
 
     def read(self, knob: Knob, text: str) -> Any:
@@ -149,7 +149,7 @@ class WhatIfKeys:
                     card = algorithm_cards.cards()[section["name"]]
                     self.change(self.plan.under(card, section.get("preset", "paper")))
 
-            self.app.push_screen(Picker(self.desk, "What if it were"), picked)
+            self.app.push_screen(Picker(self.context, "What if it were"), picked)
             return
         from grpolab.tui.widgets.dialog import Asking
 
@@ -158,7 +158,7 @@ class WhatIfKeys:
                 self.take(knob, found[0])
 
         about = f"{knob.about}\ntakes {knob.kind}; in force: {knob.shown_before}"
-        dialog = Asking(self.desk, knob.label, about, word(knob.value),
+        dialog = Asking(self.context, knob.label, about, word(knob.value),
                         lambda text: self.read(knob, text))  # fmt: skip
         self.app.push_screen(dialog, typed)
 
@@ -210,16 +210,16 @@ class WhatIfKeys:
         from grpolab.scenario.spec import lab_wide
 
         wanted = whatif_model.commands(self.now(), self.plan)
-        several = len(self.desk.state.lanes) > 1
+        several = len(self.context.state.lanes) > 1
         for command in wanted:
             whole = not several or lab_wide(command.get("key", ""))
             if not self.send(command if whole else command | {"lane": self.lens.lane}):
                 self.again()
                 return
         if wanted:
-            self.desk.say(f"applied from the next step on: {words(wanted)}", "accent")
+            self.context.say(f"applied from the next step on: {words(wanted)}", "accent")
         else:
-            self.desk.say("nothing to apply: the lane runs like this already")
+            self.context.say("nothing to apply: the lane runs like this already")
         self.again()
 
     def clicked(self, what: str, value: Any) -> None:
@@ -249,7 +249,7 @@ def words(wanted: list[dict[str, Any]]) -> str:
     return ", ".join(out)
 
 
-class WhatIfScreen(WhatIfKeys, Sheet):
+class WhatIfScreen(WhatIfKeys, Overlay):
     BINDINGS = bindings("what-if")
     key = "what-if"
     heading = "What if"
@@ -269,12 +269,14 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         "step on; leaving changes nothing."
     )
 
-    def __init__(self, desk: Desk, lens: Lens, rollout: RolloutView | None, place: tuple[int, int]):
-        super().__init__(desk)
+    def __init__(
+        self, context: AppContext, lens: Lens, rollout: RolloutView | None, place: tuple[int, int]
+    ):
+        super().__init__(context)
         self.lens, self.rollout = lens, rollout
         self.group, self.answer = place
         self.token = 0
-        self.basis = basis(desk, lens, rollout)
+        self.basis = basis(context, lens, rollout)
         self.plan = self.basis.plan
         self.before = self.after = whatif_model.known(self.basis, lens.raw)
         self.ready = False  # the process has the rollout
@@ -284,15 +286,15 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         self.page = "outcome"  # beside or under the knobs on a small screen
         self.wanted = self.busy = False
         self._scoring: Worker[None] | None = None
-        made = desk.state.lanes[lens.lane].lenses.get(lens.step) if self._known() else None
-        self.scorer = Scorer(desk.run_dir, lens.step, lens.lane, made.path if made else "")
+        made = context.state.lanes[lens.lane].lenses.get(lens.step) if self._known() else None
+        self.scorer = Scorer(context.run_dir, lens.step, lens.lane, made.path if made else "")
         self.parts = (
             Knobs(self, id="knobs"), Outcome(self, id="outcome"),
             Answers(self, id="answers"), Pushes(self, id="pushes"),
         )  # fmt: skip
 
     def _known(self) -> bool:
-        return self.lens.lane in self.desk.state.lanes
+        return self.lens.lane in self.context.state.lanes
 
     def opened(self) -> None:
         self.score()
@@ -360,12 +362,12 @@ class WhatIfScreen(WhatIfKeys, Sheet):
 
     def now(self) -> Plan:
         """The lane as it runs now, which may be later than the rollout."""
-        lane = self.desk.state.lanes.get(self.lens.lane)
+        lane = self.context.state.lanes.get(self.lens.lane)
         if lane is None:
             return self.basis.plan
         size = lane.rollout.group_size if lane.rollout else self.basis.plan.answers
         whole = _all_settings(lane.algorithm, lane.preset, lane.settings)
-        known = settings_model.weights(self.desk.state, lane)
+        known = settings_model.weights(self.context.state, lane)
         weights = {k: known.get(k, w) for k, w in self.basis.plan.weights.items()}
         return replace(self.basis.plan, algorithm=lane.algorithm, preset=lane.preset or "paper",
                        settings=whole, answers=size, weights=weights)  # fmt: skip
@@ -378,28 +380,28 @@ class WhatIfScreen(WhatIfKeys, Sheet):
         if self.asked:
             self.touch(self.parts[1])  # the seconds that one waits
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         if width < 104 or height < 26:
             above = min(len(self.knobs) + 2, max(7, height // 2 - 1))
             return {
-                "knobs": Box(0, 0, width, above),
-                self.page: Box(0, above, width, height - above),
+                "knobs": Rect(0, 0, width, above),
+                self.page: Rect(0, above, width, height - above),
             }
         left = 46 if width < 150 else 60
         right, tall = width - left, min(20, max(14, round(height * 0.4)))
         rest = height - tall
         answers = min(rest - 8, self.basis.plan.answers + 3) if rest >= 16 else rest // 2
         return {
-            "knobs": Box(0, 0, left, height),
-            "outcome": Box(left, 0, right, tall),
-            "answers": Box(left, tall, right, answers),
-            "pushes": Box(left, tall + answers, right, rest - answers),
+            "knobs": Rect(0, 0, left, height),
+            "outcome": Rect(left, 0, right, tall),
+            "answers": Rect(left, tall, right, answers),
+            "pushes": Rect(left, tall + answers, right, rest - answers),
         }
 
 
-def basis(desk: Desk, lens: Lens, rollout: RolloutView | None) -> Basis:
+def basis(context: AppContext, lens: Lens, rollout: RolloutView | None) -> Basis:
     """What was in force in the lens's step."""
-    lane = desk.state.lanes.get(lens.lane)
+    lane = context.state.lanes.get(lens.lane)
     look = lens.looks.get(lens.anchor)
     name, preset, values = lens.anchor, "paper", dict(look.settings) if look else {}
     leash = 1.0
@@ -416,7 +418,7 @@ def basis(desk: Desk, lens: Lens, rollout: RolloutView | None) -> Basis:
     graded = rollout.graded if rollout is not None else None
     weights: dict[str, float] = {}
     if graded is not None:
-        known = settings_model.weights(desk.state, lane, lens.step)
+        known = settings_model.weights(context.state, lane, lens.step)
         weights = {k: w for k, w in known.items() if any(k in parts for parts in graded.parts)}
     plan = Plan(name, preset or "paper", values, size, weights)
     if graded is None:

@@ -13,7 +13,7 @@ from grpolab.tui.algorithm_cards import word
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.lens.view import cosine_bar
 from grpolab.tui.whatif.model import Plan
-from grpolab.tui.widgets.overlay import Part
+from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.text import (
     MISSING,
     Line,
@@ -49,16 +49,16 @@ SHOWN = (
 )
 
 
-class Outcome(Part["WhatIfScreen"]):
+class Outcome(Box["WhatIfScreen"]):
     title = "Outcome"
 
     def info(self) -> tuple[str, str]:
-        s = self.sheet
+        s = self.overlay
         took = f"{s.took * 1000:.0f} ms" if s.took and not s.asked else ""
         return f"{visible(s.plan.algorithm).upper()} · {visible(s.plan.preset)}", took
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         out: list[Line] = []
         if s.before is None and not s.problem:
             return [Line(x, p.style("accent")) for x in wrap(self._waiting(), width)]
@@ -80,16 +80,17 @@ class Outcome(Part["WhatIfScreen"]):
         return out + self._rows(width, height - len(out))
 
     def _waiting(self) -> str:
-        waited = time.monotonic() - self.sheet.asked if self.sheet.asked else 0.0
-        return f"{self.desk.spin} a process of its own takes up the rollout… {waited:.0f} s"
+        waited = time.monotonic() - self.overlay.asked if self.overlay.asked else 0.0
+        return f"{self.context.spin} a process of its own takes up the rollout… {waited:.0f} s"
 
     def _verdict(self, cosine: float | None, same: bool) -> str:
         if same:
             return "nothing is changed yet: both columns are the same"
-        if self.sheet.after is None:
+        if self.overlay.after is None:
             return ""
-        if (before := self.sheet.before) and (
-            before.gradient == self.sheet.after.gradient and before.loss == self.sheet.after.loss
+        if (before := self.overlay.before) and (
+            before.gradient == self.overlay.after.gradient
+            and before.loss == self.overlay.after.loss
         ):
             return "no difference: nothing in this rollout reaches what is changed"
         if cosine is None:
@@ -99,7 +100,7 @@ class Outcome(Part["WhatIfScreen"]):
         return next((told for least, told in words if cosine >= least), "against what is in force")
 
     def _rows(self, width: int, room: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         faint = p.style("faint")
         head = Line().cell("", 12).cell("in force", 10, faint, right=True)
         out = [head.cell("what if", 10, faint, right=True).cell("change", 11, faint, right=True)]
@@ -140,17 +141,17 @@ def _told(key: str, value: float | None) -> str:
     return "0" if abs(value) < 5e-7 else number(value)
 
 
-class Answers(Part["WhatIfScreen"]):
+class Answers(Box["WhatIfScreen"]):
     title = "Answers"
 
     def info(self) -> tuple[str, str]:
-        s = self.sheet
+        s = self.overlay
         return f"prompt {s.group + 1}/{len(s.lens.prompts)}", clip(
             visible(s.lens.prompts[s.group]), 30
         )
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         faint = p.style("faint")
         head = (
             Line("    ").cell("reward", 8, faint, right=True).cell("what if", 9, faint, right=True)
@@ -162,7 +163,7 @@ class Answers(Part["WhatIfScreen"]):
         return [head, *rows]
 
     def _row(self, i: int, width: int) -> Line:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         here = i == s.answer
         line = Line("▸" if here else " ", p.style("accent")).cell(str(i + 1), 3, p.style("dim"))
         for k, found in enumerate((s.before, s.after)):
@@ -184,17 +185,17 @@ class Answers(Part["WhatIfScreen"]):
         return line.on(p.style("", "raised")) if here else line
 
 
-class Pushes(Part["WhatIfScreen"]):
+class Pushes(Box["WhatIfScreen"]):
     title = "Tokens"
 
     def info(self) -> tuple[str, str]:
         return (
-            f"answer {self.sheet.answer + 1}",
+            f"answer {self.overlay.answer + 1}",
             "marks: as it is, then what if, each by its own largest",
         )
 
     def content(self, width: int, height: int) -> list[Line]:
-        p, s = self.desk.palette, self.sheet
+        p, s = self.context.palette, self.overlay
         pieces = s.lens.pieces[s.group][s.answer]
         if not pieces:
             return [Line("(empty answer)", p.style("faint"))]
@@ -285,23 +286,23 @@ def knobs(base: Plan, plan: Plan) -> list[Knob]:
     return out
 
 
-class Knobs(Part["WhatIfScreen"]):
+class Knobs(Box["WhatIfScreen"]):
     title = "Change"
 
     def info(self) -> tuple[str, str]:
-        changed = sum(k.changed for k in self.sheet.knobs)
-        return f"step {self.sheet.lens.step}", f"✎ {changed} changed" if changed else "as it is"
+        changed = sum(k.changed for k in self.overlay.knobs)
+        return f"step {self.overlay.lens.step}", f"✎ {changed} changed" if changed else "as it is"
 
     def content(self, width: int, height: int) -> list[Line]:
-        found, at = self.sheet.knobs, self.sheet.knob
+        found, at = self.overlay.knobs, self.overlay.knob
         about = self._about(at, width) if height >= 9 else self._about(at, width)[1:2]
         room = max(1, height - len(about))
         rows = [self._row(found[i], width) for i in window(len(found), found.index(at), room)]
         return [*rows, *(Line() for _ in range(room - len(rows))), *about]
 
     def _row(self, knob: Knob, width: int) -> Line:
-        p = self.desk.palette
-        here = knob.key == self.sheet.knob.key
+        p = self.context.palette
+        here = knob.key == self.overlay.knob.key
         line = Line("▸" if here else " ", p.style("accent"))
         line.add("✎ " if knob.changed else "  ", p.style("warn"))
         names = min(24, max(12, width // 2 - 4))
@@ -319,7 +320,7 @@ class Knobs(Part["WhatIfScreen"]):
         return line.on(p.style("", "raised")) if here else line
 
     def _about(self, knob: Knob, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         head = Line("─" * width, p.style("line"))
         text = wrap(visible(knob.about), width)
         takes = "" if knob.section == "algorithm" else f"takes {knob.kind}"

@@ -20,9 +20,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from grpolab.analysis.metric_help import METRICS
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.widgets import repaint
-from grpolab.tui.widgets.layout import Box
+from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.text import Hit, Line, clip
 
 _Look = tuple[int, Style, Sequence[LineFilter], Color | None]
@@ -65,9 +65,9 @@ class Canvas(Widget):
             self.pane = pane
             self.hit = hit
 
-    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
+    def __init__(self, context: AppContext, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.desk = desk
+        self.context = context
         self.stale = True
         self.painted = 0.0
         self.hint: str | None = None  # of the metric under the mouse
@@ -84,7 +84,7 @@ class Canvas(Widget):
         """Whether it is to be painted, though nobody asks for it."""
         rest = max(self.calm, self.period) if calm else self.period
         seen = self.stale and self.is_mounted and self.display
-        return seen and now - self.painted >= rest * self.desk.pace
+        return seen and now - self.painted >= rest * self.context.pace
 
     def paint(self) -> None:
         """Build the lines again, and show what changed."""
@@ -105,7 +105,7 @@ class Canvas(Widget):
     def _build(self) -> None:
         width, height = self.size
         self.stale, self.painted = False, time.monotonic()
-        base = self.desk.palette.style("text", self.ground)
+        base = self.context.palette.style("text", self.ground)
         shown = self.lines(width, height)[:height] if width > 0 and height > 0 else []
         shown += [Line() for _ in range(height - len(shown))]
         # palettes have no terminal colours
@@ -172,8 +172,8 @@ class Pane(Canvas):
     explains: ClassVar[str] = ""
     """What the pane shows, for `?`."""
 
-    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
-        super().__init__(desk, id=id)
+    def __init__(self, context: AppContext, *, id: str | None = None) -> None:
+        super().__init__(context, id=id)
         self.top = 0
         self._framed: list[tuple[Line, Line]] = []  # of what is in sight: without its box, and with
         self._look_of_frame: tuple[int, str, Style] | None = None
@@ -184,7 +184,7 @@ class Pane(Canvas):
     @property
     def here(self) -> bool:
         """Whether keys speak to this pane."""
-        return self.desk.current == self.id
+        return self.context.current == self.id
 
     def info(self) -> tuple[str, str]:
         """What stands in the box's upper edge: after the title, and on the right."""
@@ -193,9 +193,9 @@ class Pane(Canvas):
     def lines(self, width: int, height: int) -> list[Line]:
         if width < 6 or height < 3:
             return [Line(clip(self.title, width))]
-        p = self.desk.palette
+        p = self.context.palette
         here = self.here
-        lit = self.desk.lit == self.id
+        lit = self.context.lit == self.id
         edge = p.style("warn" if lit else "accent" if here else "line", bold=lit)
         wall, corners = ("┃", "┗━┛") if lit else ("│", "╰─╯")
         inner = max(1, width - 4)
@@ -213,9 +213,9 @@ class Pane(Canvas):
             for line, old in zip_longest(shown, known[: len(shown)])
         ]
         out += [row for _, row in self._framed]
-        more = f" ▾ {below} more · {self.desk.keymap.shown('page_down')} " if below > 0 else ""
+        more = f" ▾ {below} more · {self.context.keymap.shown('page_down')} " if below > 0 else ""
         if not more and self.top:
-            more = f" ▴ {self.top} above · {self.desk.keymap.shown('page_up')} "
+            more = f" ▴ {self.top} above · {self.context.keymap.shown('page_up')} "
         room = width - 3 - len(more)
         foot = Line(corners[0], edge).add(corners[1] * max(0, room), edge)
         out.append(
@@ -224,8 +224,8 @@ class Pane(Canvas):
         return out
 
     def _edge(self, width: int, here: bool) -> Line:
-        p = self.desk.palette
-        lit = self.desk.lit == self.id
+        p = self.context.palette
+        lit = self.context.lit == self.id
         edge = p.style("warn" if lit else "accent" if here else "line", bold=lit)
         bar, corners = ("━", "┏━┓") if lit else ("─", "╭─╮")
         info, right = self.info()
@@ -291,10 +291,10 @@ class Boxes(Layout):
     def arrange(
         self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True
     ) -> ArrangeResult:
-        boxes: dict[str, Box] = getattr(parent, "boxes", {})
+        boxes: dict[str, Rect] = getattr(parent, "boxes", {})
         placements = []
         for child in children:
-            box = boxes.get(child.id or "", Box(0, 0, size.width, size.height))
+            box = boxes.get(child.id or "", Rect(0, 0, size.width, size.height))
             placements.append(WidgetPlacement(Region(*box), NULL_OFFSET, NULL_SPACING, child))
         return placements
 
@@ -306,10 +306,10 @@ class Body(Widget):
 
     def __init__(self, *children: Widget) -> None:
         super().__init__(*children, id="body")
-        self.boxes: dict[str, Box] = {}
+        self.boxes: dict[str, Rect] = {}
         self._default_layout = Boxes()
 
-    def put(self, boxes: dict[str, Box]) -> None:
+    def put(self, boxes: dict[str, Rect]) -> None:
         """Panes into these boxes. Textual keeps an arrangement for each size of ours and would not
         ask again."""
         self.boxes = boxes

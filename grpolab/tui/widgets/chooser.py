@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from textual import events
 from textual.binding import Binding, BindingType
 
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.dialog import Dialog
@@ -36,8 +36,8 @@ class Chooser(Dialog[Result], inherit_bindings=False):
     least = 5
     """Rows that the list has at the least, however much there is to say below it."""
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
         self.at = 0  # among the entries that are left
         self.typed = ""
 
@@ -74,7 +74,7 @@ class Chooser(Dialog[Result], inherit_bindings=False):
         return left[min(self.at, len(left) - 1)] if left else None
 
     def rows(self, width: int) -> list[Line]:
-        p, left, here = self.desk.palette, self.left, self.name_here
+        p, left, here = self.context.palette, self.left, self.name_here
         more = self.about(here, width) if here is not None else []
         room = self.app.size.height * 9 // 10 - 5 - len(more)  # as high as a card may be
         tall = min(len(self.names()), max(self.least, room))
@@ -87,7 +87,7 @@ class Chooser(Dialog[Result], inherit_bindings=False):
         return out + more
 
     def _filter(self, left: int, width: int) -> Line:
-        p, total = self.desk.palette, len(self.names())
+        p, total = self.context.palette, len(self.names())
         line = Line("  ")
         if self.typed:
             line.add(self.typed, p.style("accent", bold=True)).add("▌", p.style("accent"))

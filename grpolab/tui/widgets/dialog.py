@@ -11,7 +11,7 @@ from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.text import Line, clip, visible, wrap
 
@@ -24,7 +24,7 @@ class Card(Canvas):
     watches = frozenset({"select"})
 
     def __init__(self, dialog: Dialog[Any]) -> None:
-        super().__init__(dialog.desk, id="card")
+        super().__init__(dialog.context, id="card")
         self.dialog = dialog
         self.top = 0
 
@@ -36,7 +36,7 @@ class Card(Canvas):
         return min(len(self.dialog.rows(max(1, width - 6))) + 4, max(5, viewport.height - 2))
 
     def lines(self, width: int, height: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         edge = p.style("accent")
         rows = [Line(), *self.dialog.rows(max(1, width - 6)), Line()]
         room = height - 2
@@ -75,9 +75,9 @@ class Dialog(ModalScreen[Result]):
     scrolls: ClassVar[str] = "↑↓"
     """The keys that scroll what is too long."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, context: AppContext) -> None:
         super().__init__()
-        self.desk = desk
+        self.context = context
 
     def compose(self) -> ComposeResult:
         yield Card(self)
@@ -125,9 +125,9 @@ class Asking(Dialog[Any]):
     one line on what is wrong."""
 
     def __init__(
-        self, desk: Desk, title: str, about: str, value: str, read: Callable[[str], Any]
+        self, context: AppContext, title: str, about: str, value: str, read: Callable[[str], Any]
     ) -> None:
-        super().__init__(desk)
+        super().__init__(context)
         self.title_, self.about, self.value, self.read = title, about, value, read
         self.problem = ""
 
@@ -137,7 +137,7 @@ class Asking(Dialog[Any]):
 
     def on_mount(self) -> None:
         entry = self.query_one(Input)
-        entry.cursor_blink = not (self.desk.reduced_motion or self.desk.ssh)
+        entry.cursor_blink = not (self.context.reduced_motion or self.context.ssh)
         entry.focus()
 
     def title_text(self) -> str:
@@ -147,7 +147,7 @@ class Asking(Dialog[Any]):
         return "↵ take it · esc leave it"
 
     def rows(self, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         out = [
             Line(x, p.style("text")) for part in self.about.split("\n") for x in wrap(part, width)
         ]
@@ -174,10 +174,10 @@ class Entry(Dialog[str], inherit_bindings=False):
     ]
 
     def __init__(
-        self, desk: Desk, title: str, told: Sequence[tuple[str, str]], *, value: str = "",
+        self, context: AppContext, title: str, told: Sequence[tuple[str, str]], *, value: str = "",
         keys: str = "↵ go", check: Callable[[str], object] = lambda text: None,
     ) -> None:  # fmt: skip
-        super().__init__(desk)
+        super().__init__(context)
         self.heading, self.told, self.value, self.keys, self.check = title, told, value, keys, check
         self.problem = ""
 
@@ -192,7 +192,7 @@ class Entry(Dialog[str], inherit_bindings=False):
         return f"{self.keys} · esc stay"
 
     def rows(self, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         told = [*self.told, *([(self.problem, "bad")] if self.problem else [])]
         return [Line(row, p.style(colour)) for text, colour in told for row in wrap(text, width)]
 

@@ -42,7 +42,7 @@ SYMBOLS: dict[str, str] = {
     # letters and signs
     "infty": "∞", "forall": "∀", "exists": "∃", "nexists": "∄", "emptyset": "∅",
     "varnothing": "∅", "ell": "ℓ", "hbar": "ℏ", "Re": "ℜ", "Im": "ℑ", "aleph": "ℵ", "wp": "℘",
-    "angle": "∠", "triangle": "△", "square": "□", "blacksquare": "■", "Box": "□", "diamond": "⋄",
+    "angle": "∠", "triangle": "△", "square": "□", "blacksquare": "■", "Rect": "□", "diamond": "⋄",
     "checkmark": "✓", "therefore": "∴", "because": "∵", "prime": "′", "degree": "°", "top": "⊤",
     "bot": "⊥", "ldots": "…", "dots": "…", "cdots": "⋯", "dotsc": "…", "dotsb": "⋯", "vdots": "⋮",
     "ddots": "⋱", "S": "§", "P": "¶", "copyright": "©", "pounds": "£", "euro": "€", "clubsuit": "♣",

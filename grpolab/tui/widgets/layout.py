@@ -28,7 +28,7 @@ LAYOUTS = {
 PAIRS = (("rollouts", "tokens"), ("learning", "kl"), ("memory", "algorithm"))
 
 
-class Box(NamedTuple):
+class Rect(NamedTuple):
     x: int
     y: int
     width: int
@@ -37,12 +37,12 @@ class Box(NamedTuple):
 
 def arrange(
     width: int, height: int, current: str, zoom: bool, layout: str = "auto"
-) -> dict[str, Box]:
+) -> dict[str, Rect]:
     """The visible panes' boxes in a body of this size; the others are folded away until they are
     gone to. `layout` is one of LAYOUTS.
     """
     if zoom or layout == "page":
-        return {current: Box(0, 0, width, height)}
+        return {current: Rect(0, 0, width, height)}
     if layout == "all":
         return _three(width, height) if width >= 120 else _two(width, height)
     if layout == "two":
@@ -59,28 +59,28 @@ def folded(width: int, height: int, current: str, zoom: bool, layout: str = "aut
     return len(arrange(width, height, current, zoom, layout)) < len(PANES)
 
 
-def _halves(width: int, height: int, current: str) -> dict[str, Box]:
+def _halves(width: int, height: int, current: str) -> dict[str, Rect]:
     """The current pane and the one that goes with it, side by side."""
     left, right = next((pair for pair in PAIRS if current in pair), (current, ""))
     half = width // 2
-    out = {left: Box(0, 0, half if right else width, height)}
-    return out | ({right: Box(half, 0, width - half, height)} if right else {})
+    out = {left: Rect(0, 0, half if right else width, height)}
+    return out | ({right: Rect(half, 0, width - half, height)} if right else {})
 
 
 def _stack(
     x: int, width: int, height: int, names: tuple[str, ...], weights: tuple[float, ...]
-) -> dict[str, Box]:
+) -> dict[str, Rect]:
     """Boxes from top to bottom by weight, the last taking what is left."""
-    out: dict[str, Box] = {}
+    out: dict[str, Rect] = {}
     y, total = 0, sum(weights)
     for i, (name, weight) in enumerate(zip(names, weights, strict=True)):
         tall = height - y if i == len(names) - 1 else round(height * weight / total)
-        out[name] = Box(x, y, width, tall)
+        out[name] = Rect(x, y, width, tall)
         y += tall
     return out
 
 
-def _three(width: int, height: int) -> dict[str, Box]:
+def _three(width: int, height: int) -> dict[str, Rect]:
     left = round(width * 0.42)
     middle = round(width * 0.29)
     return (
@@ -90,7 +90,7 @@ def _three(width: int, height: int) -> dict[str, Box]:
     )
 
 
-def _two(width: int, height: int) -> dict[str, Box]:
+def _two(width: int, height: int) -> dict[str, Rect]:
     left = round(width * 0.58)
     kl, memory = max(6, height // 6), 7  # as low as they can be and still say it all
     rest = height - kl - memory
@@ -101,14 +101,14 @@ def _two(width: int, height: int) -> dict[str, Box]:
     )
 
 
-def _page(width: int, height: int, current: str) -> dict[str, Box]:
+def _page(width: int, height: int, current: str) -> dict[str, Rect]:
     for pair in PAIRS:
         if current in pair:
             if width >= 130:
                 half = width // 2
                 return {
-                    pair[0]: Box(0, 0, half, height),
-                    pair[1]: Box(half, 0, width - half, height),
+                    pair[0]: Rect(0, 0, half, height),
+                    pair[1]: Rect(half, 0, width - half, height),
                 }
             if height >= 34:
                 return _stack(
@@ -116,4 +116,4 @@ def _page(width: int, height: int, current: str) -> dict[str, Box]:
                 )
     if current in ("learning", "kl") and height >= 14:
         return _stack(0, width, height, ("learning", "kl"), (0.6, 0.4))
-    return {current: Box(0, 0, width, height)}
+    return {current: Rect(0, 0, width, height)}

@@ -10,11 +10,11 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from grpolab.record import events as ev
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.keys import SCREENS, Action
 from grpolab.tui.lab.header import Header
 from grpolab.tui.widgets.canvas import Body, Canvas, Pane
-from grpolab.tui.widgets.layout import Box
+from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.text import Line
 
 if TYPE_CHECKING:
@@ -27,24 +27,24 @@ def bindings(screen: str) -> list[BindingType]:
     return [Binding(a.keys, a.call, a.help, id=a.name, show=False) for a in SCREENS[screen]]
 
 
-Of = TypeVar("Of", bound="Sheet")
+Of = TypeVar("Of", bound="Overlay")
 
 
-class Part(Pane, Generic[Of]):
+class Box(Pane, Generic[Of]):
     """One box of a sheet."""
 
     watches = frozenset({"select"})
 
-    def __init__(self, sheet: Of, *, id: str) -> None:
-        super().__init__(sheet.desk, id=id)
-        self.sheet = sheet
+    def __init__(self, overlay: Of, *, id: str) -> None:
+        super().__init__(overlay.context, id=id)
+        self.overlay = overlay
 
     @property
     def here(self) -> bool:
-        return self.sheet.part == self.id
+        return self.overlay.part == self.id
 
 
-class Sheet(Screen[None]):
+class Overlay(Screen[None]):
     """Base of the screens over the lab. A subclass gives its parts, where they stand, and what its
     keys do."""
 
@@ -54,14 +54,14 @@ class Sheet(Screen[None]):
     explains: ClassVar[str] = ""
     mouse: ClassVar[str] = "click a row, a token, a key below"
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, context: AppContext) -> None:
         super().__init__()
-        self.desk = desk
+        self.context = context
         self.part = ""  # the box that keys speak to
-        self.parts: tuple[Part[Any], ...] = ()
+        self.parts: tuple[Box[Any], ...] = ()
         self.canvases: list[Canvas] = []
 
-    def boxes(self, width: int, height: int) -> dict[str, Box]:
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
         """The parts in sight and where they stand."""
         raise NotImplementedError
 
@@ -75,12 +75,12 @@ class Sheet(Screen[None]):
     @property
     def actions(self) -> tuple[Action, ...]:
         """What its keys do, in this mode."""
-        return tuple(a for a in SCREENS[self.key] if self.desk.mode in a.modes)
+        return tuple(a for a in SCREENS[self.key] if self.context.mode in a.modes)
 
     def compose(self) -> ComposeResult:
         body = Body(*self.parts)
         self.place(body, self.app.size.width, self.app.size.height)
-        yield from (Header(self.desk), body, Keys(self))
+        yield from (Header(self.context), body, Keys(self))
 
     def on_mount(self) -> None:
         self.canvases = list(self.query(Canvas))
@@ -116,7 +116,7 @@ class Sheet(Screen[None]):
         body.put(boxes)
         return True
 
-    def touch(self, part: Part[Any]) -> None:
+    def touch(self, part: Box[Any]) -> None:
         """Something small in one part changed."""
         part.stale = True
         self.lab.repaint()
@@ -140,7 +140,7 @@ class Sheet(Screen[None]):
     def clicked(self, what: str, value: object) -> None:
         """A click on something that means more than a key."""
 
-    def scrolled(self) -> Part[Any] | None:
+    def scrolled(self) -> Box[Any] | None:
         """The part that page keys scroll."""
         shown = [p for p in self.parts if p.display]
         return next((p for p in shown if p.id == self.part), shown[0] if shown else None)
@@ -166,7 +166,9 @@ class Sheet(Screen[None]):
     def action_explain(self) -> None:
         from grpolab.tui.lab.dialogs.help import Help
 
-        self.app.push_screen(Help(self.desk, self.heading, self.explains, self.actions, self.mouse))
+        self.app.push_screen(
+            Help(self.context, self.heading, self.explains, self.actions, self.mouse)
+        )
 
     def action_commands(self) -> None:
         self.app.action_command_palette()
@@ -183,16 +185,16 @@ class Keys(Canvas):
 
     watches = frozenset({"select"})
 
-    def __init__(self, sheet: Sheet) -> None:
-        super().__init__(sheet.desk, id="keys")
-        self.sheet = sheet
+    def __init__(self, overlay: Overlay) -> None:
+        super().__init__(overlay.context, id="keys")
+        self.overlay = overlay
 
     @property
     def ground(self) -> str:
         return "bar"
 
     def lines(self, width: int, height: int) -> list[Line]:
-        actions = self.sheet.actions
+        actions = self.overlay.actions
         last = Line()
         for action in actions:
             if action.name in ("explain", "close"):
@@ -208,7 +210,7 @@ class Keys(Canvas):
         return [line.to(width - last.width).join(last)]
 
     def _key(self, action: Action, back: Action | None) -> Line:
-        p, keymap = self.desk.palette, self.desk.keymap
+        p, keymap = self.context.palette, self.context.keymap
         style = p.style("accent", bold=True)
         line = Line()
         if back is not None:

@@ -119,7 +119,7 @@ OWED = 0.05
 """Seconds by which it may be overdrawn: what one large repaint took is not paid back for ever."""
 
 
-class Thrift:
+class RepaintBudget:
     """An account of computing time: it fills up with the time that passes."""
 
     def __init__(
@@ -139,7 +139,7 @@ class Thrift:
         self._then, self._before = now, spent
         return self._left > 0
 
-    def forgive(self) -> None:
+    def reset(self) -> None:
         """What was computed since the last time, somebody asked for."""
         self._then, self._before = self._now(), self._spent()
         self._left = max(0.0, self._left)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from grpolab.engine.backbone.cpu.loop import F32, Loop, array, once
 
-_add_norm, _add_norm_back = Loop("between.add_norm"), Loop("between.add_norm_back")
-_gate, _gate_back = Loop("between.gate"), Loop("between.gate_back")
+_add_norm, _add_norm_back = Loop("elementwise.add_norm"), Loop("elementwise.add_norm_back")
+_gate, _gate_back = Loop("elementwise.gate"), Loop("elementwise.gate_back")
 
 
 class _AddNorm(torch.autograd.Function):

@@ -182,7 +182,7 @@ def _family(package: str) -> str:
 def _stamp(package: str) -> str:
     """Changes with the sources. (numba's version is llvmlite's: each goes with one only.)"""
     here = Path(__file__).parent
-    sources = [*sorted(here.glob("loops/*.py")), Path(__file__), here / "width.py"]
+    sources = [*sorted(here.glob("loops/*.py")), Path(__file__)]
     if package != LOOPS:
         sources.append(Path(sys.modules[package].__file__ or ""))
     found = hashlib.sha256()

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.timeline import model as timeline
 from grpolab.tui.widgets.dialog import Dialog
 from grpolab.tui.widgets.text import Line, visible, wrap
@@ -23,14 +23,14 @@ class Failure(Dialog[None]):
         return "esc look at what was done · then q leaves"
 
     def rows(self, width: int) -> list[Line]:
-        p, desk = self.desk.palette, self.desk
-        failed = desk.state.failed
+        p, context = self.context.palette, self.context
+        failed = context.state.failed
         out: list[Line] = []
         if failed is not None:
             head = f"✗ The work failed while {failed.where or 'working'}, in step {failed.step}."
             cause = failed.error
         else:
-            code = desk.exit_code
+            code = context.exit_code
             by = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
             head = f"✗ The engine ended without a word ({by})."
             cause = "It was killed, ran out of memory, or crashed in native code."
@@ -38,7 +38,7 @@ class Failure(Dialog[None]):
         out += [
             Line(row, p.style("text")) for row in wrap(visible(cause, newline="\n"), width)[:12]
         ]
-        log = desk.engine.log_tail(40) if desk.engine is not None else ""
+        log = context.engine.log_tail(40) if context.engine is not None else ""
         told = [row for row in log.split("\n") if row.strip()][-8:]
         if told:
             out += [Line(), Line("last lines of engine.log", p.style("dim"))]
@@ -47,8 +47,8 @@ class Failure(Dialog[None]):
                 for row in told
                 for part in wrap(visible(row), width)[:2]
             ]
-        kept = desk.state.checkpoint
-        saved = f"Everything up to step {desk.state.step} is recorded"
+        kept = context.state.checkpoint
+        saved = f"Everything up to step {context.state.step} is recorded"
         saved += (
             f"; the last checkpoint is at step {kept.step}."
             if kept
@@ -56,10 +56,10 @@ class Failure(Dialog[None]):
         )
         out += [Line(), *(Line(row, p.style("text")) for row in wrap(saved, width))]
         out.append(Line("Go on with:", p.style("dim")))
-        command = f"grpolab run --resume {desk.run_dir}"
+        command = f"grpolab run --resume {context.run_dir}"
         out += [Line("  " + row, p.style("accent")) for row in wrap(command, width - 2)]
-        if desk.restartable:
-            told = f"or here: esc, then {desk.keymap.shown('rewind')} goes back to a checkpoint."
+        if context.restartable:
+            told = f"or here: esc, then {context.keymap.shown('rewind')} goes back to a checkpoint."
             out.append(Line(told, p.style("dim")))
         return out
 
@@ -85,8 +85,8 @@ class Leaving(Dialog[None]):
         return "q end at once"
 
     def rows(self, width: int) -> list[Line]:
-        p = self.desk.palette
-        since = time.monotonic() - (self.desk.leaving or 0.0)
+        p = self.context.palette
+        since = time.monotonic() - (self.context.leaving or 0.0)
         return [
             Line("finishing the step and writing a checkpoint… ", p.style("text", bold=True)).add(
                 f"{since:.0f} s", p.style("dim")
@@ -98,8 +98,8 @@ class Leaving(Dialog[None]):
         pass
 
     def action_end(self) -> None:
-        if self.desk.engine is not None:
-            self.desk.engine.kill()
+        if self.context.engine is not None:
+            self.context.engine.kill()
         self.app.exit(0)
 
 
@@ -107,17 +107,17 @@ class Leaving(Dialog[None]):
 # Before the training goes back to a checkpoint: what will be undone, and what stays.
 
 
-def warning(desk: Desk, to: int) -> list[tuple[str, str]]:
+def warning(context: AppContext, to: int) -> list[tuple[str, str]]:
     """What a rewind does, as lines with their colours."""
-    lines = timeline.undone(desk.state, to)
+    lines = timeline.undone(context.state, to)
     place = f"the checkpoint of step {to}" if to else "the start"
     out = [(f"The training goes back to {place}, and on from there.", "text")]
-    if desk.restartable:
+    if context.restartable:
         told = "The engine starts again for it and waits there, paused: change what you like first."
         out.append((told, "text"))
     out.append(("Undone:" if lines else "Nothing that was done since is undone.", "warn"))
     out += [(f"  ↶ {visible(line)}", "text") for line in lines]
-    if gone := [step for step in timeline.kept(desk, desk.state.step) if step > to]:
+    if gone := [step for step in timeline.kept(context, context.state.step) if step > to]:
         steps = ", ".join(map(str, gone))
         out.append((f"  ↶ checkpoints of later steps: {steps}", "text"))
     told = "The run file keeps all of it, marked as undone; a rerun leaves it out. The same prompts"
@@ -132,8 +132,8 @@ class Rewinding(Dialog[bool]):
         Binding("enter", "choose", "rewind", show=False),
     ]
 
-    def __init__(self, desk: Desk, to: int) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext, to: int) -> None:
+        super().__init__(context)
         self.to = to
 
     def title_text(self) -> str:
@@ -143,8 +143,8 @@ class Rewinding(Dialog[bool]):
         return "↵ rewind · esc stay"
 
     def rows(self, width: int) -> list[Line]:
-        p = self.desk.palette
-        told = warning(self.desk, self.to)
+        p = self.context.palette
+        told = warning(self.context, self.to)
         return [Line(row, p.style(colour)) for text, colour in told for row in wrap(text, width)]
 
     def action_choose(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual import events
 
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.keys import ACTIONS, Action
 from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.dialog import Dialog
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 class Help(Dialog[None]):
     def __init__(
         self,
-        desk: Desk,
+        context: AppContext,
         about: str = "",
         explains: str = "",
         actions: Sequence[Action] = ACTIONS,
         mouse: str = "click a prompt, an answer (once more: open it), a token, a channel, "
         "a metric, a curve, a pane, a key below",
     ) -> None:
-        super().__init__(desk)
+        super().__init__(context)
         self.about, self.explains = about, explains
         self.actions, self.mouse = actions, mouse
 
@@ -35,39 +35,39 @@ class Help(Dialog[None]):
         return f"{self.about}: what it shows" if self.about else "Help"
 
     def rows(self, width: int) -> list[Line]:
-        p = self.desk.palette
+        p = self.context.palette
         out: list[Line] = []
         for paragraph in self.explains.split("\n"):
             out += [Line(row, p.style("text")) for row in wrap(paragraph, width)]
         group = ""
         for action in self.actions:
-            if self.desk.mode not in action.modes or not action.help:
+            if self.context.mode not in action.modes or not action.help:
                 continue
             if action.group != group:
                 group = action.group
                 out += [Line(), Line(group, p.style("accent", bold=True))]
             line = Line("  ").cell(
-                self.desk.keymap.shown(action, every=True), 9, p.style("text", bold=True)
+                self.context.keymap.shown(action, every=True), 9, p.style("text", bold=True)
             )
             out.append(line.add(" ").cell(action.help, max(1, width - 12), p.style("dim")))
-        key = self.desk.keymap.shown("glossary")
+        key = self.context.keymap.shown("glossary")
         words = Line("  ").cell(key, 9, p.style("text", bold=True)).add(" ")
         words.add("every word on the screen, explained", p.style("dim"), ("words", 0))
         head = Line("Not clear?", p.style("accent", bold=True))
-        tour = Line("  ").cell(self.desk.keymap.shown("tour"), 9, p.style("text", bold=True))
+        tour = Line("  ").cell(self.context.keymap.shown("tour"), 9, p.style("text", bold=True))
         tour.add(" ").add("a guided tour of the lab", p.style("dim"), ("tour", 0))
         more = [Line(), head, words, tour]
         mouse = [Line(row, p.style("faint")) for row in wrap(f"mouse: {self.mouse}", width)]
         return [*out, *more, Line(), *mouse]
 
     def keys_text(self) -> str:
-        keymap = self.desk.keymap
+        keymap = self.context.keymap
         return f"{keymap.shown('glossary')} words · {keymap.shown('tour')} tour · esc close"
 
     def on_key(self, event: events.Key) -> None:
         """The keys that lead on from here are the lab's."""
         for name in ("glossary", "tour"):
-            if event.key in self.desk.keymap.keys[name].split(","):
+            if event.key in self.context.keymap.keys[name].split(","):
                 event.stop()
                 self._lead(name)
 

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 
 from grpolab.tui import algorithm_cards
 from grpolab.tui.algorithm_cards import Card, word
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.formulas import view as explain_view
 from grpolab.tui.widgets.chooser import Chooser
 from grpolab.tui.widgets.text import Line, clip, flow, wrap
@@ -25,11 +25,11 @@ class Picker(Chooser[dict[str, Any]]):
         *(Binding(str(i), f"pick({i})", show=False) for i in range(1, 10)),
     ]
 
-    def __init__(self, desk: Desk, what: str = "Switch the algorithm") -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext, what: str = "Switch the algorithm") -> None:
+        super().__init__(context)
         self.what = what
         self.cards = algorithm_cards.load()
-        lane = desk.view.lane_state(desk.state)
+        lane = context.view.lane_state(context.state)
         self.now = lane.algorithm if lane else ""
         self.critic = bool(lane and lane.critic and lane.critic.state != "gone")
         names = list(self.cards)
@@ -49,7 +49,7 @@ class Picker(Chooser[dict[str, Any]]):
         return super().typing(char) and not char.isdigit()
 
     def entry(self, name: str, here: bool, width: int) -> Line:
-        p, card = self.desk.palette, self.cards[name]
+        p, card = self.context.palette, self.cards[name]
         number = self.left.index(name) + 1
         line = Line("▸ " if here else "  ", p.style("accent"))
         line.cell(str(number) if number < 10 else "", 3, p.style("dim"))
@@ -59,7 +59,7 @@ class Picker(Chooser[dict[str, Any]]):
         return line.cell("in force" if name == self.now else "", 9, p.style("good"), right=True)
 
     def about(self, name: str, width: int) -> list[Line]:
-        p, card = self.desk.palette, self.cards[name]
+        p, card = self.context.palette, self.cards[name]
         preset = list(card.presets)[self.preset % len(card.presets)]
         line = Line(clip(card.paper, max(0, width - 30)), p.style("faint"))
         out = [Line(), line.add(f"   mean: {card.aggregation}", p.style("faint"))]
@@ -122,13 +122,13 @@ class Picker(Chooser[dict[str, Any]]):
 class ForkPicker(Picker):
     """The algorithm of a new lane: the same list, and what a fork does instead of a switch."""
 
-    def __init__(self, desk: Desk, checkpoint: int | None) -> None:
-        super().__init__(desk)
+    def __init__(self, context: AppContext, checkpoint: int | None) -> None:
+        super().__init__(context)
         self.checkpoint = checkpoint
 
     def title_text(self) -> str:
         place = "here" if self.checkpoint is None else f"at step {self.checkpoint}"
-        return f"Fork lane {self.desk.view.lane} {place}: under which algorithm?"
+        return f"Fork lane {self.context.view.lane} {place}: under which algorithm?"
 
     def keys_text(self) -> str:
         return "↑↓ choose · ←→ preset · ↵ name it · esc stay"
