@@ -194,6 +194,11 @@ def alike(values: Sequence[float], step: float) -> list[tuple[float, str]]:
     return [(v, f"{v + 0.0:.{places}f}".replace("-", "−")) for v in values]
 
 
+def printable(text: str) -> str:
+    """A name out of a run file, without what could steer a terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
 def short(value: float, largest: float = 0.0) -> str:
     """A round value in at most seven cells: 0.05, 250, 20k, 1.5M, 2e−6. `largest`: of those beside
     it, which chooses the unit."""

@@ -7,7 +7,6 @@ lines of marks, bands and the curves' glyphs are set around and over its cells.
 
 from __future__ import annotations
 
-import importlib
 import sys
 import threading
 from collections import OrderedDict
@@ -119,7 +118,14 @@ def line_chart(
 def load_ahead() -> None:
     """Import plotext in a thread, ahead of the first chart: it takes some 80 ms."""
     if "plotext" not in sys.modules:
-        threading.Thread(target=importlib.import_module, args=("plotext._figure",)).start()
+        threading.Thread(target=_figure).start()
+
+
+def _figure() -> Any:
+    """A new figure of plotext's: what is set in one is not seen in another"""
+    from plotext._figure import _figure_class
+
+    return _figure_class()
 
 
 def _draw(c: Chart, width: int, height: int, ink: Ink, label_rows: int, left: int) -> Picture:
@@ -173,7 +179,7 @@ def _canvas(
     far apart as floats go, and it draws every dot of a line that leaves the canvas. Its ticks are
     given so that each stands in the row where a curve of that value is drawn.
     """
-    figure: Any = importlib.import_module("plotext._figure")._figure_class()
+    figure = _figure()
     figure._limit_size(False, False)  # not cut to the terminal's size
     figure.plot_size(left + columns, lines)
     figure.xaxes(False, False)
@@ -301,7 +307,7 @@ def _labels(placed: Sequence[tuple[int, str, str]], width: int, left: int) -> Ro
 def _x_axis(a: Axes, c: Chart, columns: int, left: int, ink: Ink) -> Row:
     """Round numbers on the axis's own row, under their columns; the unit at its end."""
     unit = f" {c.unit}" if cell_len(c.unit) + 9 <= columns else ""
-    room = columns - cell_len(unit)
+    room = columns - cell_len(unit) - len(unit[:1])  # a piece of the line before the unit
     row: list[Run] = [(" " * (left - 1), ""), ("└", ink.line)]
     at = 0
     for value, text in x_ticks(a.x, room, 9, whole=c.unit != "seconds"):
@@ -311,7 +317,7 @@ def _x_axis(a: Axes, c: Chart, columns: int, left: int, ink: Ink) -> Row:
         if (column > at or not at) and column + len(text) <= room:
             row += [("─" * (column - at), ink.line), (text, ink.tick)]
             at = column + len(text)
-    return _joined([*row, ("─" * (room - at), ink.line), (unit, ink.tick)])
+    return _joined([*row, ("─" * (columns - cell_len(unit) - at), ink.line), (unit, ink.tick)])
 
 
 def _joined(row: Sequence[Run]) -> Row:

@@ -27,7 +27,7 @@ from grpolab.analysis.curves import (
     groups,
 )
 from grpolab.charts import svg
-from grpolab.charts.model import GLYPHS, Chart, Mark, Series, short
+from grpolab.charts.model import GLYPHS, Chart, Mark, Series, printable, short
 from grpolab.charts.terminal import Ink, Row, legend, line_chart
 from grpolab.errors import RequestError, closest
 from grpolab.record.codec import decode
@@ -67,6 +67,7 @@ class Lane:
 
     state: LaneState
     tracks: Tracks
+    alone: str  # what it is called where there is no other
 
     @property
     def name(self) -> str:
@@ -142,19 +143,20 @@ def read(runs: Sequence[Path]) -> list[Lane]:
         raise RequestError(f"{one}: nothing is recorded yet")
     out: list[Lane] = []
     for (_, state), called in zip(begun, names_of([run for run, _ in begun]), strict=True):
-        out += lanes_of(state, called if len(begun) > 1 else "")
+        out += lanes_of(state, called if len(begun) > 1 else "", called)
     return out
 
 
-def lanes_of(state: LabState, run: str = "") -> list[Lane]:
-    """A state's lanes; `run` is the run's name among several."""
+def lanes_of(state: LabState, run: str = "", alone: str = "") -> list[Lane]:
+    """A state's lanes; `run` is the run's name among several, `alone` that of a lane without
+    another: by default, its algorithm."""
     out: list[Lane] = []
     for lane in state.lanes.values():
         if run:
             lane.name = run if len(state.lanes) == 1 else f"{run}/{lane.name}"
         tracks = Tracks(state, lane)
         tracks.refresh()
-        out.append(Lane(lane, tracks))
+        out.append(Lane(lane, tracks, alone or lane.algorithm))
     return out
 
 
@@ -187,32 +189,37 @@ def chart(
         curves = [by_name[n].tracks.curve(metric, axis, smooth) for n in group.lanes]
         curves = [c for c in curves if len(c.x)]
         if curves:
-            name = f"{group.name} ×{len(curves)}" if len(curves) > 1 else group.name
+            name = group.name if len(lanes) > 1 else lanes[0].alone
             found.append((group, _series(name, curves, len(found), look)))
     shown = found[:MOST]
-    several = len(lanes) > 1
-    title = metric if several or not shown else f"{metric}: {shown[0][1].name}"
     more = f" (the first {MOST} of {len(found)} curves)" if len(found) > MOST else ""
     smoothed = f", smoothed {smooth:g}" if smooth else ""
     spans = [by_name[n].tracks.span(axis) for g, _ in shown for n in g.lanes]
     xlim = (min(a for a, _ in spans), max(b for _, b in spans)) if spans else None
-    marks = _marks([(by_name[n], s.glyph) for g, s in shown for n in g.lanes], axis, several)
+    marks = _marks([(by_name[n], s.glyph) for g, s in shown for n in g.lanes], axis, len(lanes) > 1)
     return Chart(
         series=[s for _, s in shown], xlim=xlim, log=log, percent=metric in SHARES and not log,
-        marks=marks, unit=AXIS_WORDS[axis], title=f"{title}{smoothed}{more}",
+        marks=marks, unit=AXIS_WORDS[axis], title=f"{printable(metric)}{smoothed}{more}",
         empty="no value above 0 to show on a log scale" if log else "not measured",
     )  # fmt: skip
 
 
 def _series(name: str, curves: Sequence[Curve], index: int, look: str) -> Series:
     """One curve, or the mean of several with a band."""
+    name = printable(name)
     hue, glyph = HUES[index % len(HUES)], GLYPHS[index % len(GLYPHS)]
     if len(curves) == 1:
         one = curves[0]
         return Series(name=name, x=one.x, y=one.smooth, colour=hue, glyph=glyph, look=look)
     b = band(curves)
     return Series(
-        name=name, x=b.x, y=b.mean, colour=hue, glyph=glyph, look=look, band=(b.x, b.low, b.high)
+        name=f"{name} ×{len(curves)}",
+        x=b.x,
+        y=b.mean,
+        colour=hue,
+        glyph=glyph,
+        look=look,
+        band=(b.x, b.low, b.high),
     )
 
 
@@ -222,11 +229,11 @@ def _marks(lanes: Sequence[tuple[Lane, str]], axis: Axis, several: bool) -> list
     found: dict[tuple[float, str], list[str]] = {}
     for lane, glyph in lanes:
         for s in lane.state.switches:
-            key = lane.tracks.at(s.step, axis), f"→{s.after.upper()}"
+            key = lane.tracks.at(s.step, axis), f"→{printable(s.after.upper())}"
             found.setdefault(key, []).append(glyph)
     out = []
     if len(lanes) == 1 and found:
-        first = lanes[0][0].state.switches[0].before.upper()
+        first = printable(lanes[0][0].state.switches[0].before.upper())
         out.append(Mark(x=lanes[0][0].tracks.at(0, axis), label=first, line=False))
     for (x, label), glyphs in found.items():
         who = "".join(dict.fromkeys(glyphs)) if several and len(glyphs) < len(lanes) else ""
