@@ -1,4 +1,5 @@
-"""What the algorithms with a critic share: GAE, the value loss, warm-up and value pretraining."""
+"""What the algorithms with a critic share: their settings, the value loss, critic warm-up and value
+pretraining. Each computes its advantage in its own file."""
 
 from __future__ import annotations
 
@@ -10,15 +11,15 @@ from pydantic import Field
 from grpolab.algorithms.base import (
     Algorithm,
     Batch,
+    BatchTotals,
     Credit,
     Forward,
     Loss,
     Policy,
     Report,
     Settings,
-    Whole,
 )
-from grpolab.algorithms.functional import aggregate, gae, reward_to_go, whiten
+from grpolab.algorithms.functional import aggregate, reward_to_go
 from grpolab.algorithms.settings import Aggregation, Gamma
 
 if TYPE_CHECKING:
@@ -32,20 +33,23 @@ class ActorCriticSettings(Settings):
         True, description="scale advantages to mean 0 and variance 1 over the batch"
     )
     ddof: Literal[0, 1] = Field(1, description="of that variance: 0 population, 1 sample")
-    clip_value: float = Field(1.0, gt=0, description="how far a new value may leave the old one")
+    clip_value: float = Field(
+        1.0, gt=0, description="ε_v: how far a value counts as moved from the old one"
+    )
     value_weight: float = Field(1.0, ge=0, description="weight of the value loss")
     critic_warmup: int = Field(
-        0, ge=0, description="steps in which a new critic learns and the policy waits"
+        0, ge=0, description="first steps of a new critic, in which only the critic is trained"
     )
     value_pretraining: int = Field(
-        0, ge=0, description="rollouts that a new critic learns from before the first step"
+        0, ge=0, description="rollouts that a new critic is trained on before the first step"
     )
     aggregation: Aggregation = "token-mean"
 
 
 class ActorCritic(Algorithm):
-    """Â = GAE(γ, λ), whitened over the batch; value loss ½ max((V−R)², (V_clip−R)²) with
-    V_clip = clip(V, V_old − ε_v, V_old + ε_v)."""
+    """Adds the value loss L_V = ½ mean_t max((V−R)², (V_clip−R)²), with
+    V_clip = clip(V, V_old − ε_v, V_old + ε_v), to the loss of a subclass whose `advantage` returns
+    a Credit with R."""
 
     @property
     def needs_critic(self) -> bool:
@@ -55,70 +59,54 @@ class ActorCritic(Algorithm):
     def value_pretraining(self) -> int:
         return self.settings.value_pretraining
 
-    def policy_lambda(self, batch: Batch) -> float | Tensor:
-        """λ of the advantages: one number, or one a row [N]."""
-        return self.settings.gae_lambda
-
-    @property
-    def critic_lambda(self) -> float | None:
-        """λ of the critic's targets; None: that of the advantages."""
-        return None
-
-    def advantage(self, batch: Batch) -> Tensor | Credit:
-        s = self.settings
-        assert batch.value is not None and batch.token_reward is not None
-        reward, value, mask = batch.token_reward, batch.value, batch.mask
-        advantage, returns = gae(reward, value, mask, s.gamma, self.policy_lambda(batch))
-        if self.critic_lambda is not None:
-            _, returns = gae(reward, value, mask, s.gamma, self.critic_lambda)
-        return Credit(whiten(advantage, mask, s.ddof) if s.whiten else advantage, returns)
-
-    def waits(self, batch: Batch) -> bool:
+    def in_critic_warmup(self, batch: Batch) -> bool:
         return self.needs_critic and batch.critic_age < self.settings.critic_warmup
 
     def observe(self, batch: Batch, report: Report) -> None:
-        if not self.waits(batch):  # what has not moved says nothing about β
+        if not self.in_critic_warmup(batch):  # the policy has not moved, so β stays too
             super().observe(batch, report)
 
-    def loss(self, batch: Batch, credit: Credit, now: Forward, whole: Whole) -> Loss:
-        if self.waits(batch):
-            return self.value_only(batch, credit, now, whole)
-        return super().loss(batch, credit, now, whole)
+    def loss(self, batch: Batch, credit: Credit, now: Forward, totals: BatchTotals) -> Loss:
+        if self.in_critic_warmup(batch):
+            return self.value_only(batch, credit, now, totals)
+        return super().loss(batch, credit, now, totals)
 
     def other_terms(
-        self, batch: Batch, credit: Credit, now: Forward, whole: Whole
+        self, batch: Batch, credit: Credit, now: Forward, totals: BatchTotals
     ) -> dict[str, Tensor]:
-        return {"value": self.value_loss(batch, credit, now, whole)}
+        return {"value": self.value_loss(batch, credit, now, totals)}
 
-    def value_loss(self, batch: Batch, credit: Credit, now: Forward, whole: Whole) -> Tensor:
-        """½ max((V−R)², (V_clip−R)²), 1707.06347 eq. 9 with the clip of its authors' code. []."""
-        s = self.settings
-        assert now.value is not None and batch.value is not None and credit.returns is not None
-        near = batch.value + (now.value - batch.value).clamp(-s.clip_value, s.clip_value)
-        error = ((now.value - credit.returns) ** 2).maximum((near - credit.returns) ** 2)
-        return s.value_weight * aggregate(0.5 * error, batch.mask, "token-mean", whole)
+    def value_loss(self, batch: Batch, credit: Credit, now: Forward, totals: BatchTotals) -> Tensor:
+        """½ mean_t max((V−R)², (V_clip−R)²): 1707.06347 eq. 9 and its authors' code. []"""
+        cfg, V, V_old, R = self.settings, now.value, batch.value, credit.returns
+        assert V is not None and V_old is not None and R is not None
+        V_clip = V_old + (V - V_old).clamp(-cfg.clip_value, cfg.clip_value)
+        error = 0.5 * ((V - R) ** 2).maximum((V_clip - R) ** 2)
+        return cfg.value_weight * aggregate(error, batch.mask, "token-mean", totals)
 
-    def value_only(self, batch: Batch, credit: Credit, now: Forward, whole: Whole) -> Loss:
-        """The loss of a step in which the policy waits."""
+    def value_only(self, batch: Batch, credit: Credit, now: Forward, totals: BatchTotals) -> Loss:
+        """The loss of a step in which only the critic is trained."""
         ones = now.logp.detach() * 0 + 1
-        return Loss({"value": self.value_loss(batch, credit, now, whole)}, ones)
+        return Loss({"value": self.value_loss(batch, credit, now, totals)}, ones)
 
     def pretrain_critic(self, policy: Policy, batch: Batch, epochs: int) -> Credit:
-        """Fit the critic to whole returns (λ = 1) of a rollout and leave the policy alone
-        (2503.01491, §3.1). The credit holds those returns."""
+        """Fit the critic to a rollout's Monte Carlo returns (λ = 1), the policy unchanged
+        (2503.01491, §3.1). The credit returned has those returns as R."""
         shaped = self.shape(batch)
         assert shaped.token_reward is not None
         returns = reward_to_go(shaped.token_reward, batch.mask, self.settings.gamma)
         credit = Credit(returns * 0, returns)
         for epoch in range(epochs):
-            for pieces in policy.minibatches(epoch):
-                whole = Whole.of(batch, pieces)
+            for microbatches in policy.minibatches(epoch):
+                totals = BatchTotals.of(batch, microbatches)
 
-                def loss(rows: Tensor, width: int, now: Forward, whole: Whole = whole) -> Loss:
+                def loss(
+                    rows: Tensor, width: int, now: Forward, totals: BatchTotals = totals
+                ) -> Loss:
                     assert now.value is not None
-                    near = replace(batch.rows(rows, width), value=now.value.detach())
-                    return self.value_only(near, credit.rows(rows, width), now, whole)
+                    part = replace(batch.rows(rows, width), value=now.value.detach())
+                    return self.value_only(part, credit.rows(rows, width), now, totals)
 
-                policy.accumulate(pieces, loss, critic_only=True)
+                policy.accumulate(microbatches, loss, critic_only=True)
                 policy.step()
         return credit

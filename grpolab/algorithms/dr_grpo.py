@@ -1,19 +1,27 @@
-"""Dr. GRPO: GRPO done right, without its two biases: no division by the std, none by the length.
+"""Dr. GRPO: GRPO without its two biases: no division by the std, none by the answer's length.
 
 Paper    Liu et al. 2025, Understanding R1-Zero-Like Training, arXiv 2503.20783, §3.1
-Formula  Â_i = r_i − mean r
+Formula  Â_i = r_i − m                                     m: mean of r over the group
          J = 1/G Σ_i 1/L_max Σ_t min(ρ_t Â, clip(ρ_t, 1−ε, 1+ε) Â)
-Differs  nothing: the paper's code divides by the longest answer allowed, a constant, and so does
-         this.
+Differs  nothing. As in the paper's code, L_max is a constant, the longest answer allowed.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from grpolab.algorithms.base import Batch, Settings
-from grpolab.algorithms.clipped import TokenClipped
-from grpolab.algorithms.functional import centred
+from grpolab.algorithms.base import (
+    Algorithm,
+    Batch,
+    Branch,
+    Credit,
+    Forward,
+    Objective,
+    Settings,
+    TokenFacts,
+)
+from grpolab.algorithms.explain import clipped_branch
+from grpolab.algorithms.functional import centred, clipped_surrogate, token_ratio
 from grpolab.algorithms.settings import Aggregation, ClipHigh, ClipLow, DualClip
 
 if TYPE_CHECKING:
@@ -27,7 +35,7 @@ class DrGrpoSettings(Settings):
     aggregation: Aggregation = "seq-mean-token-sum-norm"
 
 
-class DrGrpo(TokenClipped):
+class DrGrpo(Algorithm):
     name = "dr-grpo"
     title = "GRPO done right"
     paper = "arXiv 2503.20783, §3.1"
@@ -46,4 +54,16 @@ class DrGrpo(TokenClipped):
     }
 
     def advantage(self, batch: Batch) -> Tensor:
-        return centred(batch.reward, batch.group)
+        return centred(batch.reward, batch.group)  # Â = r − m
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        cfg, advantage = self.settings, credit.advantage
+        rho = token_ratio(batch, now)  # ρ_t = π / π_old
+        surrogate, clipped = clipped_surrogate(  # min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)
+            rho, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
+        )
+        return Objective(surrogate, rho, clipped)
+
+    def branch(self, token: TokenFacts) -> Branch:
+        cfg = self.settings
+        return clipped_branch(token, token.ratio, cfg.clip_low, cfg.clip_high, cfg.dual_clip)

@@ -1,8 +1,8 @@
-"""Explanations as data: what each symbol of a formula means, the live numbers of one token, which
-branch of an objective it is on and why, the lineage, and the difference of two formulas.
+"""Explanations as data: what each symbol of a formula means, the numbers of one token, which branch
+of min() its objective is on and why, the lineage, and the difference of two formulas.
 
 Plain floats and strings, no torch: the command line, the lens and the screen show the same data,
-live or from a recorded run.
+from a live or a recorded run.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grpolab.algorithms.functional import FARTHEST
+from grpolab.algorithms.functional import MAX_LOG_RATIO
 
 if TYPE_CHECKING:
     from grpolab.algorithms.base import Algorithm
 
 
-def _held(log_ratio: float) -> float:
-    return min(max(log_ratio, -FARTHEST), FARTHEST)
+def _bounded(log_ratio: float) -> float:
+    return min(max(log_ratio, -MAX_LOG_RATIO), MAX_LOG_RATIO)
 
 
 def total(x: Iterable[float]) -> float:
-    """Their exact sum, or what is left of it where some are infinite or beyond all measure."""
+    """Their exact sum; where some are not finite or it overflows, the ordinary sum."""
     values = list(x)
     try:
         return math.fsum(values)
@@ -35,7 +35,7 @@ def total(x: Iterable[float]) -> float:
 
 @dataclass(frozen=True)
 class TokenFacts:
-    """All that is known about one sampled token and its answer, in plain numbers."""
+    """One sampled token and its answer, in plain numbers."""
 
     reward: float  # r of the answer
     group: tuple[float, ...]  # rewards of all answers to the same prompt
@@ -51,11 +51,11 @@ class TokenFacts:
     value: float | None = None
     returns: float | None = None
     entropy: float | None = None
-    mean_clipped_log_ratio: float | None = None  # of the answer, as gmpo clips it
+    mean_clipped_log_ratio: float | None = None  # of the answer, clipped as in gmpo
 
     @property
     def log_ratio(self) -> float:
-        return _held(self.logp - self.old_logp)
+        return _bounded(self.logp - self.old_logp)
 
     @property
     def ratio(self) -> float:
@@ -65,12 +65,12 @@ class TokenFacts:
     @property
     def sequence_ratio(self) -> float:
         """ρ_seq, the geometric mean of the answer's token ratios"""
-        return math.exp(_held(self.answer_log_ratio / max(self.length, 1)))
+        return math.exp(_bounded(self.answer_log_ratio / max(self.length, 1)))
 
     @property
     def answer_ratio(self) -> float:
         """The product of the answer's token ratios"""
-        return math.exp(_held(self.answer_log_ratio))
+        return math.exp(_bounded(self.answer_log_ratio))
 
     @property
     def mean(self) -> float:
@@ -85,10 +85,10 @@ class TokenFacts:
 
 @dataclass(frozen=True)
 class Branch:
-    """The objective of one token (or of its answer): its value, how the value was chosen, and the
-    slope by which the token is pushed."""
+    """The objective of one token (or of its answer): its value, its derivative, and which of the
+    candidates min() chose."""
 
-    gain: float  # the objective's value
+    gain: float  # the surrogate's value
     slope: float  # ∂gain/∂log π of this token
     why: str  # one sentence
     clipped: bool = False
@@ -96,7 +96,7 @@ class Branch:
 
     @property
     def push(self) -> str:
-        """Which way the token is pushed, in a word."""
+        """Which way its probability moves: up, down or nowhere."""
         return "up" if self.slope > 0 else "down" if self.slope < 0 else "nowhere"
 
 
@@ -117,11 +117,11 @@ SYMBOLS: dict[str, str] = {
     "G": "answers in the group",
     "Â": "advantage: how much better than expected",
     "V": "the critic's value of the state before the token",
-    "GAE": "surprises r_t + γ V_next − V from this token on, weighted with (γ λ)^k",
+    "GAE": "TD errors r_t + γ V_next − V from this token on, weighted with (γ λ)^k",
     "whiten_batch": "shifted and scaled to mean 0 and variance 1 over all tokens of the batch",
     "L_V": "loss of the critic",
-    "V_clip": "V, held within clip_value of what it was when the answer was sampled",
-    "δ": "surprise of the critic at this token: r_t + γ V_next − V",
+    "V_clip": "V, clipped to within clip_value of what it was when the answer was sampled",
+    "δ": "TD error of the critic at this token: r_t + γ V_next − V",
     "π": "probability of the token under the policy now",
     "ρ": "ratio: probability now / probability when sampled",
     "π_ref": "the reference policy: where the KL is measured from",
@@ -188,7 +188,7 @@ def token_terms(algorithm: Algorithm, token: TokenFacts) -> list[Term]:
         "β": algorithm.beta,
         "k1": None if d is None else -d,
         "k2": None if d is None else d * d / 2,
-        "k3": None if d is None else math.exp(_held(d)) - 1 - _held(d),
+        "k3": None if d is None else math.exp(_bounded(d)) - 1 - _bounded(d),
         "KL": math.exp(token.log_ratio) - 1 - token.log_ratio,
         "|o|": token.length,
         "L_max": token.max_tokens,
@@ -209,7 +209,7 @@ def token_terms(algorithm: Algorithm, token: TokenFacts) -> list[Term]:
 
 
 def _policy_lambda(settings: Any, token: TokenFacts) -> float | None:
-    """Of this answer: the setting, or what the answer's length makes of it."""
+    """Of this answer: the setting, or 1 − 1/(α |o|), at least 0."""
     fixed, alpha = getattr(settings, "gae_lambda", None), getattr(settings, "length_alpha", None)
     if fixed is not None or alpha is None:
         return fixed
@@ -217,7 +217,7 @@ def _policy_lambda(settings: Any, token: TokenFacts) -> float | None:
 
 
 def _tau(settings: Any, token: TokenFacts) -> float | None:
-    """The one of τ₊ and τ₋ that this token's advantage chooses, or the only one there is."""
+    """τ₊ or τ₋ by the sign of this token's advantage, or τ where there is only one."""
     if token.advantage > 0 and hasattr(settings, "tau_positive"):
         return settings.tau_positive
     return getattr(settings, "tau_negative", getattr(settings, "tau", None))
@@ -229,7 +229,7 @@ def _tau(settings: Any, token: TokenFacts) -> float | None:
 def weighted(weight: float, token: TokenFacts, why: str, *, clipped: bool = False) -> Branch:
     """Â · w · log π with a constant weight."""
     slope = weight * token.advantage
-    return Branch(slope * token.logp, slope, why, clipped)
+    return Branch(gain=slope * token.logp, slope=slope, why=why, clipped=clipped)
 
 
 def clipped_branch(
@@ -242,40 +242,39 @@ def clipped_branch(
     share: float = 1.0,
     symbol: str = "ρ",
 ) -> Branch:
-    """min(ρÂ, clip(ρ)Â) with its reason. `share` is ∂log ratio/∂log π of this token."""
+    """min(ρ Â, clip(ρ) Â) with its reason. `share` is ∂log ratio/∂log π of this token."""
     a = token.advantage
     low = 0.0 if clip_low is None else 1 - clip_low
     high = math.inf if clip_high is None else 1 + clip_high
-    free, bounded = ratio * a, min(max(ratio, low), high)
-    held = bounded * a
-    candidates: tuple[tuple[str, float], ...] = ((f"{symbol}·Â", free), (f"clip({symbol})·Â", held))
-    if symbol == "ρ" and abs(token.logp - token.old_logp) > FARTHEST:
-        share = 0.0  # held at e^±60, and so without a slope
-    gain, slope, clipped = free, free * share, False
+    unclipped, bound = ratio * a, min(max(ratio, low), high) * a
+    candidates: tuple[tuple[str, float], ...] = (
+        (f"{symbol}·Â", unclipped), (f"clip({symbol})·Â", bound),
+    )  # fmt: skip
+    interval = f"[{low:.4g}, {high:.4g}]".replace("inf", "∞")
+    if symbol == "ρ" and abs(token.logp - token.old_logp) > MAX_LOG_RATIO:
+        share = 0.0  # log ρ is at its bound, so its derivative is 0
+    gain, slope, clipped = unclipped, unclipped * share, False
     if a == 0:
-        why = "Â is 0: this token is neither praised nor blamed"
+        why = "Â is 0: the token gets no gradient"
     elif clip_low is None and clip_high is None:
         why, candidates = f"{symbol} is not clipped: it weights Â as it is", candidates[:1]
-    elif held < free:
-        gain, slope, clipped = held, 0.0, True
-        bound, side = (high, "above") if ratio > high else (low, "below")
-        word = "praised" if a > 0 else "blamed"
+    elif bound < unclipped:
+        gain, slope, clipped = bound, 0.0, True
+        side = f"above {high:.4g} and Â > 0" if ratio > high else f"below {low:.4g} and Â < 0"
+        which = "upper" if ratio > high else "lower"
+        why = f"clipped ({which}): {symbol} = {ratio:.4g} is {side}, so the token gets no gradient"
+    elif bound > unclipped:
         why = (
-            f"clipped: a {word} token whose {symbol} = {ratio:.4g} is {side} {bound:.4g} "
-            "has moved far enough and is not pushed further"
-        )
-    elif held > free:
-        why = (
-            f"free: {symbol} = {ratio:.4g} left the range against its advantage, "
-            "so min() keeps the worse branch and pushes it back"
+            f"not clipped: {symbol} = {ratio:.4g} is outside {interval}, but min() chooses "
+            f"{symbol}·Â, so the gradient moves {symbol} back"
         )
     else:
-        why = f"free: {symbol} = {ratio:.4g} is between {low:.4g} and {high:.4g}"
+        why = f"not clipped: {symbol} = {ratio:.4g} in {interval}"
     if dual_clip is not None and a < 0 and gain < dual_clip * a:
         gain, slope, clipped = dual_clip * a, 0.0, True
         candidates += (("c·Â", gain),)
-        why = f"dual clip: {symbol} = {ratio:.4g} is above c = {dual_clip:.4g} for a blamed token"
-    return Branch(gain, slope, why, clipped, candidates)
+        why = f"clipped (dual clip): {symbol} = {ratio:.4g} is above c = {dual_clip:.4g} and Â < 0"
+    return Branch(gain=gain, slope=slope, why=why, clipped=clipped, candidates=candidates)
 
 
 # --- lineage and differences ---

@@ -1,11 +1,14 @@
-"""GRPO with outcome rewards: a group of answers is its own baseline.
+"""GRPO with outcome rewards: the mean reward of a group of answers replaces the critic.
 
 Paper    Shao et al. 2024, DeepSeekMath, arXiv 2402.03300, §4.1.2, eq. 3 and 4
-Formula  Â_i,t = (r_i − mean r) / std r                        over the G answers to one prompt
+Formula  Â_i,t = (r_i − m) / s            m, s: mean and std of r over the G answers to one prompt
          J = 1/G Σ_i 1/|o_i| Σ_t { min(ρ_t Â, clip(ρ_t, 1−ε, 1+ε) Â) − β·k3(π‖π_ref) }
-Differs  the paper leaves the std's ddof open: population std (ddof 0) here. Others add an ε to the
-         std, `std_epsilon`: see the presets `trl-1.16`, `verl` and `openrlhf` (the last without
-         its default KL, which it adds to the advantage). ε may differ below and above 1.
+         `objective` below is the min(…); the settings `aggregation` and `beta`, `kl_place`,
+         `kl_estimator` name the mean and the KL term
+Differs  the paper does not say which std: population std (ddof 0) here. Other implementations add
+         a constant to the std, `std_epsilon`: see the presets `trl-1.16`, `verl` and `openrlhf`
+         (the last without its default KL, which it adds to the advantage). The clip range may
+         differ below and above 1.
 """
 
 from __future__ import annotations
@@ -14,18 +17,40 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from grpolab.algorithms.base import Batch
-from grpolab.algorithms.clipped import TokenClipped
-from grpolab.algorithms.functional import centred
-from grpolab.algorithms.group_normed import GroupNormed, GroupNormedSettings
-from grpolab.algorithms.settings import Aggregation, Beta, ClipHigh, ClipLow, DualClip
+from grpolab.algorithms.base import (
+    Algorithm,
+    Batch,
+    Branch,
+    Credit,
+    Forward,
+    Objective,
+    Settings,
+    TokenFacts,
+)
+from grpolab.algorithms.explain import clipped_branch
+from grpolab.algorithms.functional import centred, clipped_surrogate, standardised, token_ratio
+from grpolab.algorithms.settings import (
+    Aggregation,
+    Beta,
+    ClipHigh,
+    ClipLow,
+    Ddof,
+    DualClip,
+    KlEstimator,
+    KlPlace,
+    StdEpsilon,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class GrpoSettings(GroupNormedSettings):
+class GrpoSettings(Settings):
     beta: Beta = 0.04
+    kl_place: KlPlace = "loss"
+    kl_estimator: KlEstimator = "k3"
+    ddof: Ddof = 0
+    std_epsilon: StdEpsilon = 0.0
     clip_low: ClipLow = 0.2
     clip_high: ClipHigh = 0.2
     dual_clip: DualClip = None
@@ -35,7 +60,7 @@ class GrpoSettings(GroupNormedSettings):
     aggregation: Aggregation = "seq-mean-token-mean"
 
 
-class Grpo(TokenClipped, GroupNormed):
+class Grpo(Algorithm):
     name = "grpo"
     title = "Group relative policy optimization"
     paper = "arXiv 2402.03300, §4.1.2"
@@ -63,6 +88,19 @@ class Grpo(TokenClipped, GroupNormed):
     }  # fmt: skip
 
     def advantage(self, batch: Batch) -> Tensor:
-        if self.settings.scale == "none":
-            return centred(batch.reward, batch.group)
-        return super().advantage(batch)
+        cfg, r = self.settings, batch.reward
+        if cfg.scale == "none":
+            return centred(r, batch.group)  # Â = r − m
+        return standardised(r, batch.group, cfg.ddof, cfg.std_epsilon)  # Â = (r − m) / (s + ε)
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        cfg, advantage = self.settings, credit.advantage
+        rho = token_ratio(batch, now)  # ρ_t = π / π_old
+        surrogate, clipped = clipped_surrogate(  # min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)
+            rho, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
+        )
+        return Objective(surrogate, rho, clipped)
+
+    def branch(self, token: TokenFacts) -> Branch:
+        cfg = self.settings
+        return clipped_branch(token, token.ratio, cfg.clip_low, cfg.clip_high, cfg.dual_clip)

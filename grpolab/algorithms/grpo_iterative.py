@@ -1,9 +1,10 @@
-"""Iterative GRPO: every so often the reference becomes the policy, and the leash moves on.
+"""Iterative GRPO: at regular intervals the reference is replaced by the current policy.
 
 Paper    Shao et al. 2024, DeepSeekMath, arXiv 2402.03300, §4.1.4 and Algorithm 1
-Formula  as GRPO, with π_ref ← π after every `iteration_steps` steps
-Differs  the paper's outer loop also continues to train the reward model with 10 % replay; rewards
-         here are rules, so there is none to train.
+Formula  Â and J unchanged from GRPO, so both are inherited; π_ref ← π after every
+         `iteration_steps` steps
+Differs  the paper's outer loop also goes on training the reward model with 10 % replay; rewards
+         here are computed by rules, so there is none to train.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class GrpoIterative(Grpo):
     title = "Iterative GRPO"
     paper = "arXiv 2402.03300, §4.1.4, Algorithm 1"
     formula = Grpo.formula + "\nπ_ref = π, every few steps"
-    lineage = (("grpo", "the reference is renewed, so the KL measures the way since then"),)
+    lineage = (("grpo", "the reference is renewed, so the KL is measured from there"),)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}  # nobody else has it
     Settings = GrpoIterativeSettings
 

@@ -1,30 +1,43 @@
-"""GSPO: the whole answer has one ratio, and is clipped as one.
+"""GSPO: one importance ratio and one clip for the whole answer.
 
 Paper    Zheng et al. 2025, GSPO, arXiv 2507.18071, §4.1, eq. 5 to 7
-Formula  Â_i = (r_i − mean r) / std r
-         s_i = (π(answer)/π_old(answer))^(1/|o_i|)  =  exp(mean_t log ρ_t)
-         J = 1/G Σ_i min(s_i Â_i, clip(s_i, 1−ε_low, 1+ε_high) Â_i)
-Differs  nothing. The clip is narrow because s hardly leaves 1.
+Formula  Â_i = (r_i − m) / s                       m, s: mean and std of r over the group
+         ρ_seq = (π(answer)/π_old(answer))^(1/|o_i|) = exp(1/|o_i| Σ_t log ρ_t)     s_i in the paper
+         J = 1/G Σ_i min(ρ_seq Â_i, clip(ρ_seq, 1−ε_low, 1+ε_high) Â_i)
+Differs  nothing. The clip range is narrow because a geometric mean stays close to 1.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, TokenFacts
+from grpolab.algorithms.base import (
+    Algorithm,
+    Batch,
+    Branch,
+    Credit,
+    Forward,
+    Objective,
+    Settings,
+    TokenFacts,
+)
 from grpolab.algorithms.explain import clipped_branch
-from grpolab.algorithms.functional import clipped_surrogate, sequence_ratio
-from grpolab.algorithms.group_normed import GroupNormed, GroupNormedSettings
-from grpolab.algorithms.settings import ClipHigh, ClipLow, DualClip
+from grpolab.algorithms.functional import clipped_surrogate, sequence_ratio, standardised
+from grpolab.algorithms.settings import ClipHigh, ClipLow, Ddof, DualClip, StdEpsilon
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class GspoSettings(GroupNormedSettings):
+class GspoSettings(Settings):
+    ddof: Ddof = 0
+    std_epsilon: StdEpsilon = 0.0
     clip_low: ClipLow = 3e-4
     clip_high: ClipHigh = 4e-4
     dual_clip: DualClip = None
 
 
-class Gspo(GroupNormed):
+class Gspo(Algorithm):
     name = "gspo"
     title = "Group sequence policy optimization"
     paper = "arXiv 2507.18071, §4.1"
@@ -43,17 +56,21 @@ class Gspo(GroupNormed):
         "openrlhf": {"ddof": 1, "std_epsilon": 1e-9},
     }
 
+    def advantage(self, batch: Batch) -> Tensor:
+        cfg, r = self.settings, batch.reward
+        return standardised(r, batch.group, cfg.ddof, cfg.std_epsilon)  # Â = (r − m) / (s + ε)
+
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        s = self.settings
-        ratio = sequence_ratio(batch, now)
-        gain, clipped = clipped_surrogate(
-            ratio, credit.advantage[:, :1], s.clip_low, s.clip_high, s.dual_clip
+        cfg, advantage = self.settings, credit.advantage[:, :1]  # one per answer
+        rho_seq = sequence_ratio(batch, now)
+        surrogate, clipped = clipped_surrogate(  # min(ρ_seq Â, clip(ρ_seq, 1−ε_low, 1+ε_high) Â)
+            rho_seq, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
         )
-        return Objective(gain, ratio, clipped)
+        return Objective(surrogate, rho_seq, clipped)
 
     def branch(self, token: TokenFacts) -> Branch:
-        s, share = self.settings, 1 / max(token.length, 1)
+        cfg, share = self.settings, 1 / max(token.length, 1)  # ∂log ρ_seq/∂log π of one token
         return clipped_branch(
-            token, token.sequence_ratio, s.clip_low, s.clip_high, s.dual_clip,
+            token, token.sequence_ratio, cfg.clip_low, cfg.clip_high, cfg.dual_clip,
             share=share, symbol="ρ_seq",
         )  # fmt: skip

@@ -1,26 +1,40 @@
-"""GSPO-token: the answer's ratio decides about clipping, each token keeps its own advantage.
+"""GSPO-token: the ratio of the whole answer with an advantage per token.
 
 Paper    Zheng et al. 2025, GSPO, arXiv 2507.18071, §4.3, eq. 13 and 14
-Formula  s_i,t = sg(s_i) · π(token)/sg(π(token))       value s_i, gradient of the token
-         J = 1/G Σ_i 1/|o_i| Σ_t min(s_i,t Â_i,t, clip(s_i,t, 1−ε_low, 1+ε_high) Â_i,t)
-Differs  nothing. With one advantage for a whole answer it equals GSPO, value and gradient.
+Formula  Â_i,t = (r_i − m) / s                    m, s: mean and std of r over the group
+         ρ′_t = sg(ρ_seq) · π(token)/sg(π(token))        value of ρ_seq, gradient of the token;
+         sg: stop-gradient; s_i,t in the paper
+         J = 1/G Σ_i 1/|o_i| Σ_t min(ρ′_t Â_i,t, clip(ρ′_t, 1−ε_low, 1+ε_high) Â_i,t)
+Differs  nothing. With one advantage per answer, as here, it equals GSPO in value and gradient.
 """
 
 from __future__ import annotations
 
-from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, TokenFacts
+from typing import TYPE_CHECKING
+
+from grpolab.algorithms.base import (
+    Algorithm,
+    Batch,
+    Branch,
+    Credit,
+    Forward,
+    Objective,
+    TokenFacts,
+)
 from grpolab.algorithms.explain import clipped_branch
-from grpolab.algorithms.functional import clipped_surrogate, sequence_ratio
-from grpolab.algorithms.group_normed import GroupNormed
+from grpolab.algorithms.functional import clipped_surrogate, sequence_ratio, standardised
 from grpolab.algorithms.gspo import GspoSettings
 from grpolab.algorithms.settings import Aggregation
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class GspoTokenSettings(GspoSettings):
     aggregation: Aggregation = "seq-mean-token-mean"
 
 
-class GspoToken(GroupNormed):
+class GspoToken(Algorithm):
     name = "gspo-token"
     title = "GSPO with advantages per token"
     paper = "arXiv 2507.18071, §4.3"
@@ -33,17 +47,21 @@ class GspoToken(GroupNormed):
     lineage = (("gspo", "advantages may differ from token to token"),)
     Settings = GspoTokenSettings
 
+    def advantage(self, batch: Batch) -> Tensor:
+        cfg, r = self.settings, batch.reward
+        return standardised(r, batch.group, cfg.ddof, cfg.std_epsilon)  # Â = (r − m) / (s + ε)
+
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        s = self.settings
-        own = ((now.logp - now.logp.detach()) * batch.mask).exp()  # 1, with the token's gradient
-        ratio = sequence_ratio(batch, now).detach() * own
-        gain, clipped = clipped_surrogate(
-            ratio, credit.advantage, s.clip_low, s.clip_high, s.dual_clip
+        cfg, advantage = self.settings, credit.advantage
+        own = ((now.logp - now.logp.detach()) * batch.mask).exp()  # π/sg(π): 1, with a gradient
+        rho = sequence_ratio(batch, now).detach() * own  # ρ′ = sg(ρ_seq) · π/sg(π)
+        surrogate, clipped = clipped_surrogate(  # min(ρ′ Â, clip(ρ′, 1−ε_low, 1+ε_high) Â)
+            rho, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
         )
-        return Objective(gain, ratio, clipped)
+        return Objective(surrogate, rho, clipped)
 
     def branch(self, token: TokenFacts) -> Branch:
-        s = self.settings
+        cfg = self.settings
         return clipped_branch(
-            token, token.sequence_ratio, s.clip_low, s.clip_high, s.dual_clip, symbol="ρ_seq"
+            token, token.sequence_ratio, cfg.clip_low, cfg.clip_high, cfg.dual_clip, symbol="ρ_seq"
         )

@@ -1,10 +1,11 @@
-"""Kimi's online mirror descent: no clip, a square holds the answer's log-ratio near 0.
+"""Kimi's online mirror descent: a penalty on the squared log-ratio of an answer instead of a clip.
 
 Paper    Kimi Team 2025, Kimi k1.5, arXiv 2501.12599, §2.3.2, eq. 3
-Formula  Â_i = r_i − mean r
+Formula  Â_i = r_i − m                                     m: mean of r over the group
          ∇J = 1/G Σ_i { Â_i ∇log π(answer) − τ/2 ∇(log π(answer)/π_old(answer))² }
-Differs  the gradient is the paper's, the value that is shown is Â log π − τ/2 (log ρ)²; π_old is
-         the rollout policy. τ is not printed in the paper; .1 here.
+         `objective` is the first term, `kl_terms` the second
+Differs  the gradient is the paper's; the value that is reported is Â log π − τ/2 (log ρ_ans)².
+         π_old is the rollout policy. The paper does not print τ; .1 here.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from pydantic import Field
 from grpolab.algorithms.base import (
     Algorithm,
     Batch,
+    BatchTotals,
     Branch,
     Credit,
     Forward,
     Objective,
     Settings,
     TokenFacts,
-    Whole,
 )
 from grpolab.algorithms.explain import weighted
 from grpolab.algorithms.functional import centred, token_ratio
@@ -43,7 +44,7 @@ class KimiMd(Algorithm):
         "m = mean of r over the group\nÂ = r − m\nL = −mean_rows (Â Σ_t log π − τ/2 (Σ_t log ρ)²)"
     )
     lineage = (
-        ("reinforce", "the group's mean as baseline, a squared log-ratio as leash"),
+        ("reinforce", "the group's mean as baseline, a penalty on the squared log-ratio"),
         ("ppo-kl", "the penalty is a square of the answer's log-ratio"),
     )
     aggregation = "sequence-mean"
@@ -52,19 +53,22 @@ class KimiMd(Algorithm):
     Settings = KimiMdSettings
 
     def advantage(self, batch: Batch) -> Tensor:
-        return centred(batch.reward, batch.group)
+        return centred(batch.reward, batch.group)  # Â = r − m
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        answer = (now.logp * batch.mask).sum(1, keepdim=True)
-        return Objective(credit.advantage[:, :1] * answer, token_ratio(batch, now))
+        advantage = credit.advantage[:, :1]  # one per answer
+        logp_answer = (now.logp * batch.mask).sum(1, keepdim=True)  # Σ_t log π
+        return Objective(advantage * logp_answer, token_ratio(batch, now))
 
-    def leash_terms(self, batch: Batch, now: Forward, whole: Whole, how: str) -> dict[str, Tensor]:
-        rho = ((now.logp - batch.old_logp) * batch.mask).sum(1)
-        square = self.settings.tau / 2 * (rho**2).sum() / whole.rows
-        return {"kl": square + super().leash_terms(batch, now, whole, how).get("kl", 0.0)}
+    def kl_terms(
+        self, batch: Batch, now: Forward, totals: BatchTotals, how: str
+    ) -> dict[str, Tensor]:
+        log_rho = ((now.logp - batch.old_logp) * batch.mask).sum(1)  # log ρ_ans = Σ_t log ρ_t
+        square = self.settings.tau / 2 * (log_rho**2).sum() / totals.rows
+        return {"kl": square + super().kl_terms(batch, now, totals, how).get("kl", 0.0)}
 
     def branch(self, token: TokenFacts) -> Branch:
         pull = self.settings.tau * token.answer_log_ratio
         return weighted(
-            1.0, token, f"log π is weighted with Â; the square pulls it back by {pull:.4g}"
+            1.0, token, f"log π is weighted with Â; the squared log-ratio subtracts {pull:.4g}"
         )

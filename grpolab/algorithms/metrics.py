@@ -29,8 +29,8 @@ def step_metrics(
         out["entropy"] = float(masked_mean(report.entropy, mask))
     if report.clipped is not None:
         out["clip_fraction"] = float(masked_mean(report.clipped.to(mask.dtype), mask))
-        praised = credit.advantage > 0
-        out["clip_fraction_high"] = float(masked_mean((report.clipped & praised) * 1.0, mask))
+        positive = credit.advantage > 0
+        out["clip_fraction_high"] = float(masked_mean((report.clipped & positive) * 1.0, mask))
         out["clip_fraction_low"] = out["clip_fraction"] - out["clip_fraction_high"]
     if batch.ref_logp is not None:
         out["kl_ref"] = float(masked_mean(kl_estimate(batch.old_logp, batch.ref_logp, "k3"), mask))

@@ -1,8 +1,9 @@
-"""OPO: exact on-policy REINFORCE with the baseline of least variance.
+"""OPO: exactly on-policy REINFORCE with the baseline of least variance.
 
 Paper    Hao et al. 2025, On-Policy RL with Optimal Reward Baseline, arXiv 2505.23585, eq. 7
-Formula  b = Σ_i |o_i| r_i / Σ_i |o_i|          over the group: a longer answer weighs more
-         L = −1/N Σ_i Σ_t (r_i − b) log π(token)
+Formula  b = Σ_i |o_i| r_i / Σ_i |o_i|          over the group, each answer weighted by its length
+         Â_i = r_i − b
+         L = −1/N Σ_i Σ_t Â_i log π(token)
 Differs  the paper makes one update per rollout; more are allowed here, without a ratio.
 """
 
@@ -21,7 +22,7 @@ from grpolab.algorithms.base import (
     TokenFacts,
 )
 from grpolab.algorithms.explain import weighted
-from grpolab.algorithms.functional import above_worst, group_sum, token_ratio
+from grpolab.algorithms.functional import above_min, group_sum, token_ratio
 from grpolab.algorithms.settings import Aggregation
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ class Opo(Algorithm):
     Settings = OpoSettings
 
     def advantage(self, batch: Batch) -> Tensor:
-        above, length = above_worst(batch.reward, batch.group), batch.mask.sum(1)
-        return above - group_sum(length * above, batch.group) / group_sum(length, batch.group)
+        group, length = batch.group, batch.mask.sum(1)  # |o|
+        r = above_min(batch.reward, group)  # a constant offset per group leaves r − b as it is
+        b = group_sum(length * r, group) / group_sum(length, group)
+        return r - b
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        return Objective(credit.advantage * now.logp, token_ratio(batch, now))
+        return Objective(credit.advantage * now.logp, token_ratio(batch, now))  # Â log π
 
     def branch(self, token: TokenFacts) -> Branch:
         return weighted(1.0, token, "log π is weighted with Â alone; the ratio plays no part")

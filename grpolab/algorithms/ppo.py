@@ -1,14 +1,14 @@
-"""PPO as RLHF uses it: a learned critic, GAE, and two clips.
+"""PPO as RLHF uses it: a learned critic, GAE, a clipped ratio and a clipped value.
 
 Paper    Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9; as applied by
          Ouyang et al. 2022, arXiv 2203.02155; adaptive β: Ziegler et al. 2019, 1909.08593, §2.2
 Formula  r_t = −β·k1_t, plus the answer's reward at its last token
-         Â = GAE(γ, λ) of r and V, whitened over the batch;  R = GAE + V before whitening
-         L = −mean_t min(ρÂ, clip(ρ, 1−ε, 1+ε)Â) + mean_t ½ max((V−R)², (V_clip−R)²)
-         V_clip = clip(V, V_old − ε_v, V_old + ε_v)
+         Â = GAE(γ, λ) of r and V, R = Â + V; then Â is whitened over the batch
+         L = −mean_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) + ½ mean_t max((V−R)², (V_clip−R)²)
+         V_clip = clip(V, V_old − ε_v, V_old + ε_v)      the value loss is in actor_critic.py
 Differs  no entropy bonus unless `entropy_bonus` is set. The critic is an adapter of its own with a
-         head that starts at 0, so its loss needs no weight, and ε_v is 1: with .2 a new critic
-         would need six steps just to reach the mean reward.
+         head that starts at 0, so its loss needs no weight. ε_v is 1: with .2 a new critic would
+         need six steps just to reach the mean reward.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from grpolab.algorithms.actor_critic import ActorCritic, ActorCriticSettings
-from grpolab.algorithms.clipped import TokenClipped
+from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, TokenFacts
+from grpolab.algorithms.explain import clipped_branch
+from grpolab.algorithms.functional import clipped_surrogate, gae, token_ratio, whiten
 from grpolab.algorithms.settings import Beta, ClipHigh, ClipLow, DualClip, KlEstimator, KlPlace
 
 
@@ -29,7 +31,7 @@ class PpoSettings(ActorCriticSettings):
     dual_clip: DualClip = None
 
 
-class Ppo(TokenClipped, ActorCritic):
+class Ppo(ActorCritic):
     name = "ppo"
     title = "Proximal policy optimization with a critic"
     paper = "arXiv 1707.06347, 2203.02155"
@@ -50,3 +52,24 @@ class Ppo(TokenClipped, ActorCritic):
         "verl": {"beta": 0.0, "gae_lambda": 1.0, "dual_clip": 3.0, "clip_value": 0.5},
         "openrlhf": {"gae_lambda": 1.0, "ddof": 0, "clip_value": 0.5},
     }
+
+    def advantage(self, batch: Batch) -> Credit:
+        cfg, mask = self.settings, batch.mask
+        r, V = batch.token_reward, batch.value
+        assert r is not None and V is not None
+        advantage, R = gae(r, V, mask, cfg.gamma, cfg.gae_lambda)  # Â = GAE(γ, λ), R = Â + V
+        if cfg.whiten:
+            advantage = whiten(advantage, mask, cfg.ddof)
+        return Credit(advantage, R)
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        cfg, advantage = self.settings, credit.advantage
+        rho = token_ratio(batch, now)  # ρ_t = π / π_old
+        surrogate, clipped = clipped_surrogate(  # min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)
+            rho, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
+        )
+        return Objective(surrogate, rho, clipped)
+
+    def branch(self, token: TokenFacts) -> Branch:
+        cfg = self.settings
+        return clipped_branch(token, token.ratio, cfg.clip_low, cfg.clip_high, cfg.dual_clip)

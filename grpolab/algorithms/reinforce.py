@@ -1,21 +1,26 @@
-"""REINFORCE: push up what did better than a baseline.
+"""REINFORCE: raise the log-probability of answers that did better than a baseline.
 
 Paper    Williams 1992, Simple statistical gradient-following algorithms, §4 and §5
 Formula  Â_i = r_i − b              b: the batch mean, a moving average of past rewards, or 0
          L = −1/N Σ_i Σ_t Â_i log π(token)
-Differs  several updates from one rollout are allowed; `importance` then weights each token by ρ_t,
-         which is `is-pg`.
+Differs  several updates per rollout are allowed. With `importance`, ρ_t replaces log π(token), as
+         in `is-pg`.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from grpolab.algorithms.base import Batch, Branch, Credit, Forward, Objective, Settings, TokenFacts
 from grpolab.algorithms.baseline import Baselined
 from grpolab.algorithms.explain import clipped_branch, weighted
-from grpolab.algorithms.functional import token_ratio
+from grpolab.algorithms.functional import batch_centred, token_ratio
 from grpolab.algorithms.settings import Aggregation, Baseline, Decay
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ReinforceSettings(Settings):
@@ -32,13 +37,22 @@ class Reinforce(Baselined):
     title = "REINFORCE with a baseline"
     paper = "Williams 1992"
     formula = "Â = r − b\nL = −mean_rows Σ_t Â log π"
-    learning_rate = 8e-4  # nothing holds its second update back, so it takes smaller ones
+    learning_rate = 8e-4  # its second update has no clip and no ratio: smaller steps
     Settings = ReinforceSettings
 
+    def advantage(self, batch: Batch) -> Tensor:
+        r, b = batch.reward, self.settings.baseline
+        if b == "none":
+            return r
+        if b == "moving" and self.moving is not None:
+            return r - self.moving  # Â = r − b, b the moving average
+        return batch_centred(r)  # Â = r − b, b = mean r; also before a moving average exists
+
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        ratio = token_ratio(batch, now)
-        weight = ratio if self.settings.importance else now.logp
-        return Objective(credit.advantage * weight, ratio)
+        advantage, rho = credit.advantage, token_ratio(batch, now)
+        if self.settings.importance:
+            return Objective(advantage * rho, rho)
+        return Objective(advantage * now.logp, rho)  # Â log π
 
     def branch(self, token: TokenFacts) -> Branch:
         if self.settings.importance:

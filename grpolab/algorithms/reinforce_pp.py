@@ -1,11 +1,12 @@
-"""REINFORCE++: the KL in the reward, and returns whitened over the whole batch instead of a critic.
+"""REINFORCE++: KL in the reward, and returns whitened over the whole batch instead of a critic.
 
 Paper    Hu 2025, REINFORCE++, arXiv 2501.03262, §3
 Formula  r_t = −β·k1_t, plus the answer's reward at its last token
-         Â_t = whiten(Σ_{u ≥ t} γ^(u−t) r_u)         over all tokens of the batch
-         L = −mean_t min(ρÂ, clip(ρ, 1−ε, 1+ε)Â)
-Differs  the paper does not say how the std is taken; ddof 1 and 1e-8 under the root here, as in
-         verl; OpenRLHF takes ddof 0 (preset).
+         R_t = Σ_{u ≥ t} γ^(u−t) r_u
+         Â_t = (R_t − mean R) / std R                over all tokens of the batch
+         L = −mean_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)
+Differs  the paper does not say which std; ddof 1 and 1e-8 added to the variance here, as in verl;
+         OpenRLHF takes ddof 0 (preset).
 """
 
 from __future__ import annotations
@@ -14,9 +15,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from grpolab.algorithms.base import Batch, Settings
-from grpolab.algorithms.clipped import TokenClipped
-from grpolab.algorithms.functional import reward_to_go, whiten
+from grpolab.algorithms.base import (
+    Algorithm,
+    Batch,
+    Branch,
+    Credit,
+    Forward,
+    Objective,
+    Settings,
+    TokenFacts,
+)
+from grpolab.algorithms.explain import clipped_branch
+from grpolab.algorithms.functional import clipped_surrogate, reward_to_go, token_ratio, whiten
 from grpolab.algorithms.settings import (
     Aggregation,
     Beta,
@@ -46,7 +56,7 @@ class ReinforcePpSettings(Settings):
     aggregation: Aggregation = "token-mean"
 
 
-class ReinforcePp(TokenClipped):
+class ReinforcePp(Algorithm):
     name = "reinforce++"
     title = "REINFORCE++"
     paper = "arXiv 2501.03262, §3"
@@ -68,7 +78,19 @@ class ReinforcePp(TokenClipped):
     }
 
     def advantage(self, batch: Batch) -> Tensor:
-        s = self.settings
-        assert batch.token_reward is not None
-        returns = reward_to_go(batch.token_reward, batch.mask, s.gamma)
-        return whiten(returns, batch.mask, s.ddof, s.std_epsilon)
+        cfg, r, mask = self.settings, batch.token_reward, batch.mask
+        assert r is not None
+        returns = reward_to_go(r, mask, cfg.gamma)  # R_t = Σ_{u ≥ t} γ^(u−t) r_u
+        return whiten(returns, mask, cfg.ddof, cfg.std_epsilon)
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        cfg, advantage = self.settings, credit.advantage
+        rho = token_ratio(batch, now)  # ρ_t = π / π_old
+        surrogate, clipped = clipped_surrogate(  # min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)
+            rho, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
+        )
+        return Objective(surrogate, rho, clipped)
+
+    def branch(self, token: TokenFacts) -> Branch:
+        cfg = self.settings
+        return clipped_branch(token, token.ratio, cfg.clip_low, cfg.clip_high, cfg.dual_clip)

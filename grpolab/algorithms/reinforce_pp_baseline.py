@@ -1,18 +1,27 @@
 """REINFORCE++ with the group mean as baseline: rewards centred by group, scaled by the batch.
 
 Paper    Hu 2025, REINFORCE++, arXiv 2501.03262, §3 (the w/ baseline variant)
-Formula  Â_i = whiten(r_i − mean r)      mean over the group, whitened over all tokens of the batch
-         L = −mean_t min(ρÂ, clip(ρ, 1−ε, 1+ε)Â) + β mean_t k2
-Differs  how the std is taken: see reinforce++.
+Formula  A_i = r_i − m                     m: mean of r over the group
+         Â_i = (A_i − mean A) / std A      over all tokens of the batch
+         L = −mean_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) + β mean_t k2
+Differs  which std is taken: see reinforce++.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from grpolab.algorithms.base import Batch
-from grpolab.algorithms.clipped import TokenClipped
-from grpolab.algorithms.functional import centred, whiten
+from grpolab.algorithms.base import (
+    Algorithm,
+    Batch,
+    Branch,
+    Credit,
+    Forward,
+    Objective,
+    TokenFacts,
+)
+from grpolab.algorithms.explain import clipped_branch
+from grpolab.algorithms.functional import centred, clipped_surrogate, token_ratio, whiten
 from grpolab.algorithms.reinforce_pp import ReinforcePpSettings
 from grpolab.algorithms.settings import KlEstimator, KlPlace
 
@@ -25,7 +34,7 @@ class ReinforcePpBaselineSettings(ReinforcePpSettings):
     kl_estimator: KlEstimator = "k2"
 
 
-class ReinforcePpBaseline(TokenClipped):
+class ReinforcePpBaseline(Algorithm):
     name = "reinforce++-baseline"
     title = "REINFORCE++ with a group baseline"
     paper = "arXiv 2501.03262, §3"
@@ -46,6 +55,18 @@ class ReinforcePpBaseline(TokenClipped):
     }
 
     def advantage(self, batch: Batch) -> Tensor:
-        s = self.settings
-        above = centred(batch.reward, batch.group)[:, None] * batch.mask
-        return whiten(above, batch.mask, s.ddof, s.std_epsilon)
+        cfg, r, mask = self.settings, batch.reward, batch.mask
+        above = centred(r, batch.group)[:, None] * mask  # r − m, of every token
+        return whiten(above, mask, cfg.ddof, cfg.std_epsilon)
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        cfg, advantage = self.settings, credit.advantage
+        rho = token_ratio(batch, now)  # ρ_t = π / π_old
+        surrogate, clipped = clipped_surrogate(  # min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)
+            rho, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
+        )
+        return Objective(surrogate, rho, clipped)
+
+    def branch(self, token: TokenFacts) -> Branch:
+        cfg = self.settings
+        return clipped_branch(token, token.ratio, cfg.clip_low, cfg.clip_high, cfg.dual_clip)

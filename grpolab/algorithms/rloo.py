@@ -1,11 +1,11 @@
 """RLOO: each answer is compared with the mean of the other answers to its prompt.
 
 Paper    Ahmadian et al. 2024, Back to Basics, arXiv 2402.14740, §2.2 and eq. 8
-Formula  R_i = r_i − β Σ_t k1_t                    KL against the reference, in the reward
+Formula  R_i = r_i − β Σ_t k1_t                    `batch.reward`: the KL is subtracted already
          Â_i = R_i − 1/(G−1) Σ_{j≠i} R_j  =  G/(G−1) · (R_i − mean R)
-         L = −1/N Σ_i ρ_i Â_i                      ρ_i = π(answer)/π_old(answer), the whole answer
-Differs  the paper makes one update per rollout, where ρ = 1 and the gradient is Â ∇log π(answer);
-         for more, the answer's ratio is the importance weight, clipped if `clip_low` and
+         L = −1/N Σ_i ρ_ans Â_i                    ρ_ans = π(answer)/π_old(answer)
+Differs  the paper makes one update per rollout, where ρ_ans = 1 and the gradient is
+         Â ∇log π(answer). For more, ρ_ans is the importance weight, clipped if `clip_low` and
          `clip_high` are set (TRL clips at .2).
 """
 
@@ -24,13 +24,7 @@ from grpolab.algorithms.base import (
     TokenFacts,
 )
 from grpolab.algorithms.explain import clipped_branch
-from grpolab.algorithms.functional import (
-    above_worst,
-    answer_ratio,
-    clipped_surrogate,
-    group_size,
-    group_sum,
-)
+from grpolab.algorithms.functional import answer_ratio, clipped_surrogate, leave_one_out
 from grpolab.algorithms.settings import ClipHigh, ClipLow, DualClip, KlEstimator, KlPlace
 
 if TYPE_CHECKING:
@@ -59,19 +53,18 @@ class Rloo(Algorithm):
     }
 
     def advantage(self, batch: Batch) -> Tensor:
-        above, size = above_worst(batch.reward, batch.group), group_size(batch.reward, batch.group)
-        others = (group_sum(above, batch.group) - above) / (size - 1).clamp(min=1)
-        return (above - others) * (size > 1)  # alone there is nobody to compare with
+        return leave_one_out(batch.reward, batch.group)  # Â_i = R_i − 1/(G−1) Σ_{j≠i} R_j
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        s = self.settings
-        ratio = answer_ratio(batch, now)
-        advantage = credit.advantage[:, :1]
-        gain, clipped = clipped_surrogate(ratio, advantage, s.clip_low, s.clip_high, s.dual_clip)
-        return Objective(gain, ratio, clipped)
+        cfg, advantage = self.settings, credit.advantage[:, :1]  # one per answer
+        rho_ans = answer_ratio(batch, now)
+        surrogate, clipped = clipped_surrogate(  # ρ_ans Â; clipped only if the settings say so
+            rho_ans, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
+        )
+        return Objective(surrogate, rho_ans, clipped)
 
     def branch(self, token: TokenFacts) -> Branch:
-        s = self.settings
+        cfg = self.settings
         return clipped_branch(
-            token, token.answer_ratio, s.clip_low, s.clip_high, s.dual_clip, symbol="ρ_ans"
+            token, token.answer_ratio, cfg.clip_low, cfg.clip_high, cfg.dual_clip, symbol="ρ_ans"
         )

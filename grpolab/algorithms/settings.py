@@ -1,5 +1,5 @@
-"""Settings that algorithms share: each is named, described and bounded once, and an algorithm only
-states its own default. Those of `Settings` combine with every algorithm."""
+"""Settings that several algorithms have: each is named, described and bounded here once, and an
+algorithm states its own default. Those of `Settings` combine with every algorithm."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ClipHigh = Annotated[
 ]
 DualClip = Annotated[
     float | None,
-    Field(gt=1, description="c: a blamed token's objective is not below c·Â; none: no such bound"),
+    Field(gt=1, description="c: where Â < 0 the surrogate is at least c·Â; none: no such bound"),
 ]
 Aggregation = Annotated[
     Literal["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"],
@@ -63,12 +63,19 @@ class Settings(BaseModel):
         0.0, ge=0, description="weight of the policy's entropy in the objective"
     )
     top_entropy: float = Field(
-        1.0, gt=0, le=1, description="only this share of the tokens, the least certain, is learned"
+        1.0,
+        gt=0,
+        le=1,
+        description="share of tokens, highest entropy first, that get a gradient",
     )
     tis_cap: float | None = Field(
-        None, gt=0, description="largest weight for the gap between trainer and sampler; none: off"
+        None,
+        gt=0,
+        description="cap of the weight π_trainer/π_sampler of a token; none: off",
     )
     overlong_buffer: float = Field(
-        0.0, ge=0, le=1, description="share of max_tokens in which a longer answer costs more"
+        0.0, ge=0, le=1, description="last share of max_tokens, over which the length penalty rises"
     )
-    overlong_penalty: float = Field(1.0, ge=0, description="what an answer of max_tokens costs")
+    overlong_penalty: float = Field(
+        1.0, ge=0, description="length penalty of an answer of max_tokens"
+    )

@@ -1,5 +1,8 @@
-"""What passes between a lane and its algorithm: the scored rollout, the credit, a forward pass, a
-loss, and the protocol through which an algorithm moves the policy."""
+"""The records that a lane and its algorithm exchange: scored rollout, credit, forward pass, loss,
+report, and the protocol through which an algorithm moves the policy.
+
+N rows of the rollout, n rows of a microbatch, T answer tokens, G groups of rows, P parameters.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ class Batch:
     entropy: Tensor | None = None  # [N, T] of the rollout policy's next-token distribution
     sampler_logp: Tensor | None = None  # [N, T] as the sampler gave them, where `old_logp` is not
     token_reward: Tensor | None = None  # [N, T] set by `Algorithm.credit`: `reward` spread out
-    critic_age: int = 0  # rollouts the critic has learned from
+    critic_age: int = 0  # rollouts that the critic was trained on
 
     def rows(self, index: Tensor, width: int) -> Batch:
         """The rows `index` [n], cut to `width` tokens."""
@@ -59,7 +62,7 @@ class Batch:
             ref_logp=cut(self.ref_logp),
             value=cut(self.value),
             greedy_reward=None if self.greedy_reward is None else self.greedy_reward[index],
-            steps=None,  # spent: they became credit
+            steps=None,  # they are in the credit already
             entropy=cut(self.entropy),
             sampler_logp=cut(self.sampler_logp),
             token_reward=cut(self.token_reward),
@@ -68,19 +71,24 @@ class Batch:
 
 @dataclass(frozen=True)
 class Credit:
-    """What the rollout says about each token: how much better it did than expected."""
+    """What the rollout says about each token: its advantage, and what the critic should learn."""
 
     advantage: Tensor  # [N, T], 0 on padding
     returns: Tensor | None = None  # [N, T] targets for the critic
-    focus: Tensor | None = None  # [N, T] bool: the only tokens that the policy learns from
-    imitation: Tensor | None = None  # [N, T] weights of a plain likelihood term
+    token_mask: Tensor | None = None  # [N, T] bool: tokens that get a policy gradient; None: all
+    imitation: Tensor | None = None  # [N, T] weights of an extra log-likelihood term
 
     def rows(self, index: Tensor, width: int) -> Credit:
+        """The rows `index` [n], cut to `width` tokens."""
+
         def cut(x: Tensor | None) -> Tensor | None:
             return None if x is None else x[index, :width]
 
         return Credit(
-            self.advantage[index, :width], cut(self.returns), cut(self.focus), cut(self.imitation)
+            advantage=self.advantage[index, :width],
+            returns=cut(self.returns),
+            token_mask=cut(self.token_mask),
+            imitation=cut(self.imitation),
         )
 
 
@@ -94,39 +102,41 @@ class Forward:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """Totals of the minibatch that one optimizer step is made from: what a mean divides by."""
+class BatchTotals:
+    """Totals of one minibatch, that is of one optimizer step: what a mean divides by, whatever
+    microbatches it is split into."""
 
     rows: int
     tokens: int
     max_tokens: int
 
     @staticmethod
-    def of(batch: Batch, pieces: Sequence[Tensor]) -> Whole:
-        """The totals of these microbatches."""
+    def of(batch: Batch, microbatches: Sequence[Tensor]) -> BatchTotals:
+        """The totals of these microbatches, each a tensor of row indices."""
         lengths = batch.mask.sum(1)
-        tokens = sum(lengths[rows].sum() for rows in pieces)
-        return Whole(sum(len(rows) for rows in pieces), int(tokens), batch.max_tokens)
+        rows = sum(len(index) for index in microbatches)
+        tokens = sum(lengths[index].sum() for index in microbatches)
+        return BatchTotals(rows, int(tokens), batch.max_tokens)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What the policy is to maximise, before it becomes one number."""
+    """What the policy is to maximise, before it is averaged to one number."""
 
-    gain: Tensor  # [n, T], or [n, 1] where a whole answer is one thing
-    ratio: Tensor  # [n, T] or [n, 1]: the ratio that the surrogate uses
-    clipped: Tensor | None = None  # same shape, bool: the clipped branch won here
-    judged: Tensor | None = None  # log of what the clip looked at, where that is not `ratio`
+    surrogate: Tensor  # [n, T], or [n, 1] where a whole answer has one
+    ratio: Tensor  # [n, T] or [n, 1]: ρ as the surrogate uses it
+    clipped: Tensor | None = None  # same shape, bool: min() chose the clipped branch
+    clip_log_ratio: Tensor | None = None  # log of the ratio that is clipped, if not `ratio`
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A piece's share of the loss: shares of all pieces add up to the minibatch's loss."""
+    """A microbatch's part of the loss; the parts of all microbatches add up to the minibatch's."""
 
-    terms: dict[str, Tensor]  # signed addends: "policy", "kl", "value"; their sum is the loss
+    terms: dict[str, Tensor]  # signed addends: "policy", "kl", "value", …; their sum is the loss
     ratio: Tensor  # [n, T] or [n, 1]
     clipped: Tensor | None = None
-    judged: Tensor | None = None  # as in Objective
+    clip_log_ratio: Tensor | None = None  # as in Objective
 
     @property
     def total(self) -> Tensor:
@@ -134,22 +144,22 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One microbatch after its forward and backward; tensors are detached."""
+class Microbatch:
+    """One microbatch after its forward and backward pass; tensors are detached."""
 
     rows: Tensor  # [n]
     now: Forward
     loss: Loss
-    slope: Tensor | None = None  # [n, T] ∂loss/∂log π; None where the policy was not run
+    grad_logp: Tensor | None = None  # [n, T] ∂loss/∂log π; None where the policy was not run
 
 
 LossOf = Callable[["Tensor", int, "Forward"], "Loss"]
-"""Given row indices [n], their width and the forward of those rows: the loss."""
+"""From row indices [n], their width and the forward pass of those rows to the loss."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The policy as it is now against the policy that sampled, over the whole rollout."""
+    """The policy as it is now, and how far it is from the policy that sampled the rollout."""
 
     logp: Tensor  # [N, T]
     entropy: Tensor  # [N, T]
@@ -160,18 +170,18 @@ class Policy(Protocol):
     """All that an algorithm may do with a lane."""
 
     @property
-    def share(self) -> float:
-        """The share of a step's full size that the schedule leaves now."""
+    def lr_scale(self) -> float:
+        """The factor of the learning rate schedule at this step, 0 to 1."""
         ...
 
     def minibatches(self, epoch: int) -> Iterator[Sequence[Tensor]]:
-        """For each optimizer step of one pass: its microbatches, as row indices."""
+        """For each optimizer step of one epoch: its microbatches, as row indices [n]."""
         ...
 
     def accumulate(
-        self, pieces: Sequence[Tensor], loss: LossOf, *, critic_only: bool = False
-    ) -> list[Piece]:
-        """Forward and backward of each microbatch; gradients add up in the order of the pieces.
+        self, microbatches: Sequence[Tensor], loss: LossOf, *, critic_only: bool = False
+    ) -> list[Microbatch]:
+        """Forward and backward pass of each microbatch; gradients are summed in their order.
         `critic_only`: the policy is not run, and `Forward.logp` is the sampler's."""
         ...
 
@@ -181,7 +191,7 @@ class Policy(Protocol):
         ...
 
     def measure(self) -> Measured:
-        """Where the policy stands now; no gradient."""
+        """Log-probs of the whole rollout under the policy as it is now; no gradient."""
         ...
 
     def take_gradient(self) -> Tensor:
@@ -204,8 +214,8 @@ class Policy(Protocol):
 
 @dataclass
 class Report:
-    """What the updates of one step did. Per-token tensors [N, T] are what each row's newest update
-    saw."""
+    """What the updates of one step did. Per-token tensors [N, T] hold, for each row, the values of
+    the newest update that it was part of."""
 
     updates: int = 0
     grad_norm: float = 0.0
@@ -216,35 +226,31 @@ class Report:
     ratio: Tensor | None = None
     entropy: Tensor | None = None
     clipped: Tensor | None = None
-    side: Tensor | None = None  # of a clip: +1 held at the upper bound, −1 at the lower, 0 free
-    slope: Tensor | None = None  # ∂loss/∂log π: what really pushed each token
+    side: Tensor | None = None  # +1 clipped at the upper bound, −1 at the lower, 0 not clipped
+    grad_logp: Tensor | None = None  # ∂loss/∂log π: the weight of each token's gradient
 
-    def take(self, batch: Batch, done: Sequence[Piece]) -> None:
+    def take(self, batch: Batch, done: Sequence[Microbatch]) -> None:
         """Note one optimizer step's microbatches."""
         zeros = batch.old_logp.new_zeros(batch.old_logp.shape)
         if self.logp is None:
-            self.logp, self.entropy, self.ratio, self.clipped = (
-                zeros,
-                zeros.clone(),
-                zeros + 1,
-                zeros.bool(),
-            )
+            self.logp, self.entropy = zeros, zeros.clone()
+            self.ratio, self.clipped = zeros + 1, zeros.bool()
         assert self.entropy is not None and self.ratio is not None and self.clipped is not None
         self.terms = {}
-        for piece in done:
-            rows, width = piece.rows, piece.now.logp.shape[1]
-            self.logp[rows, :width] = piece.now.logp
-            self.entropy[rows, :width] = piece.now.entropy
-            self.ratio[rows, :width] = piece.loss.ratio.expand(len(rows), width)
-            if (clipped := piece.loss.clipped) is not None:
+        for micro in done:
+            rows, width = micro.rows, micro.now.logp.shape[1]
+            self.logp[rows, :width] = micro.now.logp
+            self.entropy[rows, :width] = micro.now.entropy
+            self.ratio[rows, :width] = micro.loss.ratio.expand(len(rows), width)
+            if (clipped := micro.loss.clipped) is not None:
                 self.clipped[rows, :width] = clipped.expand(len(rows), width)
                 self.side = zeros.clone() if self.side is None else self.side
-                judged = piece.loss.judged
-                away = piece.loss.ratio - 1 if judged is None else judged
-                self.side[rows, :width] = (clipped * away.sign()).expand(len(rows), width)
-            if piece.slope is not None:
-                self.slope = zeros.clone() if self.slope is None else self.slope
-                self.slope[rows, :width] = piece.slope
-            for name, term in piece.loss.terms.items():
+                log_rho = micro.loss.clip_log_ratio
+                above_one = micro.loss.ratio - 1 if log_rho is None else log_rho
+                self.side[rows, :width] = (clipped * above_one.sign()).expand(len(rows), width)
+            if micro.grad_logp is not None:
+                self.grad_logp = zeros.clone() if self.grad_logp is None else self.grad_logp
+                self.grad_logp[rows, :width] = micro.grad_logp
+            for name, term in micro.loss.terms.items():
                 self.terms[name] = self.terms.get(name, 0.0) + float(term)
         self.first = self.first or dict(self.terms)

@@ -1,10 +1,13 @@
-"""VAPO: VC-PPO with a λ that fits the answer's length, clip-higher, and imitation of right answers.
+"""VAPO: VC-PPO with a λ that depends on the answer's length, a higher upper clip, and a
+log-likelihood term on right answers.
 
 Paper    Yue et al. 2025, VAPO, arXiv 2504.05118, §4
 Formula  λ_policy = 1 − 1/(α·|o|)  for each answer, λ_critic = 1
-         L = −mean_t min(ρÂ, clip(ρ, 1−ε_low, 1+ε_high)Â) − μ · mean_right log π
-Differs  an answer is right if its reward reaches `positive_at`. The imitation term is scaled to the
-         right answers of the whole rollout, also where a pass has several minibatches. λ of a
+         Â = GAE(γ, λ_policy), whitened over the batch;  R = GAE(γ, λ_critic) + V
+         L = −mean_t min(ρ Â, clip(ρ, 1−ε_low, 1+ε_high) Â) − μ mean_right log π + L_V
+         mean_right: over the tokens of right answers; L_V: value loss, as in PPO
+Differs  an answer is right if its reward is at least `positive_at`. mean_right divides by the right
+         answers' tokens of the whole rollout, also where there are several minibatches. λ of a
          short answer (α·|o| < 1) is 0, where the formula would be negative.
 """
 
@@ -15,7 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from grpolab.algorithms.base import Batch, Credit, Forward, Whole
+from grpolab.algorithms.base import Batch, BatchTotals, Credit, Forward, Objective
+from grpolab.algorithms.functional import clipped_surrogate, gae, token_ratio, whiten
 from grpolab.algorithms.settings import ClipHigh
 from grpolab.algorithms.vc_ppo import VcPpo, VcPpoSettings
 
@@ -48,16 +52,31 @@ class Vapo(VcPpo):
         ("vc-ppo", "λ follows the answer's length; right answers are imitated too"),
         ("dapo", "takes its higher upper clip and token mean"),
     )
-    learning_rate = 8e-4  # short answers have a small λ, and lean on a critic that knows little
+    learning_rate = 8e-4  # short answers have a small λ, so Â depends on an untrained critic
     metrics = ("imitation_loss",)
     Settings = VapoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 
-    def policy_lambda(self, batch: Batch) -> float | Tensor:
-        s = self.settings
-        if s.gae_lambda is not None:
-            return s.gae_lambda
-        return (1 - 1 / (s.length_alpha * batch.mask.sum(1).clamp(min=1))).clamp(min=0)
+    def advantage(self, batch: Batch) -> Credit:
+        cfg, mask = self.settings, batch.mask
+        r, V, length = batch.token_reward, batch.value, batch.mask.sum(1).clamp(min=1)
+        assert r is not None and V is not None
+        lam = cfg.gae_lambda
+        if lam is None:
+            lam = (1 - 1 / (cfg.length_alpha * length)).clamp(min=0)  # λ_policy = 1 − 1/(α |o|) [N]
+        advantage, _ = gae(r, V, mask, cfg.gamma, lam)  # Â = GAE(γ, λ_policy)
+        _, R = gae(r, V, mask, cfg.gamma, cfg.critic_lambda)  # R = GAE(γ, λ_critic) + V
+        if cfg.whiten:
+            advantage = whiten(advantage, mask, cfg.ddof)
+        return Credit(advantage, R)
+
+    def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
+        cfg, advantage = self.settings, credit.advantage
+        rho = token_ratio(batch, now)  # ρ_t = π / π_old
+        surrogate, clipped = clipped_surrogate(  # min(ρ Â, clip(ρ, 1−ε_low, 1+ε_high) Â)
+            rho, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
+        )
+        return Objective(surrogate, rho, clipped)
 
     def credit(self, batch: Batch) -> Credit:
         credit = super().credit(batch)
@@ -65,9 +84,9 @@ class Vapo(VcPpo):
         return replace(credit, imitation=right * batch.mask.sum() / right.sum().clamp(min=1))
 
     def other_terms(
-        self, batch: Batch, credit: Credit, now: Forward, whole: Whole
+        self, batch: Batch, credit: Credit, now: Forward, totals: BatchTotals
     ) -> dict[str, Tensor]:
         assert credit.imitation is not None
-        likelihood = (credit.imitation * now.logp).sum() / max(whole.tokens, 1)
-        imitation = -self.settings.imitation_weight * likelihood
-        return super().other_terms(batch, credit, now, whole) | {"imitation": imitation}
+        likelihood = (credit.imitation * now.logp).sum() / max(totals.tokens, 1)  # mean_right log π
+        imitation = -self.settings.imitation_weight * likelihood  # −μ mean_right log π
+        return super().other_terms(batch, credit, now, totals) | {"imitation": imitation}

@@ -28,7 +28,7 @@ from grpolab.engine.probes import after_update
 from grpolab.engine.record import channels
 from grpolab.engine.rollout import (
     Gathered,
-    Held,
+    LastStep,
     answer_metrics,
     gather,
     graded_steps,
@@ -212,10 +212,17 @@ class Lab:
             report = lane.update(rollout, batch, credit, number)
         self.clock.add("update", now)
 
-        lane.held = Held(
-            number, self.task, lane.rollout.temperature, judge, lane.preset, gathered, batch,
-            credit, report,
-        )  # fmt: skip
+        lane.held = LastStep(
+            step=number,
+            task=self.task,
+            temperature=lane.rollout.temperature,
+            algorithm=judge,
+            preset=lane.preset,
+            gathered=gathered,
+            batch=batch,
+            credit=credit,
+            report=report,
+        )
         lane.digest = lab_checkpoint.chain(
             lane.digest, gathered.ids, batch.reward, credit.advantage
         )

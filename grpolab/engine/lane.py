@@ -33,7 +33,7 @@ from grpolab.scenario.spec import (
 )
 
 if TYPE_CHECKING:
-    from grpolab.engine.rollout import Held
+    from grpolab.engine.rollout import LastStep
 
 Listener = Callable[[Tensor, Tensor, Tensor, int], None]
 """Told (rows [n], tokens [n, T], lengths [n], position) while rows are sampled."""
@@ -62,7 +62,7 @@ class Lane:
         self.model_shape = microbatches.shape_of(scenario.model.path)
         self.relief = Relief(backbone.give_up, lambda what: None, self._forget_ahead)
         self.digest = ""
-        self.held: Held | None = None
+        self.held: LastStep | None = None
         self.match_critic()
 
     # --- the parts of a step, in their order ---
@@ -180,7 +180,7 @@ class Lane:
 
     def update(self, rollout: Rollout, batch: Batch, credit: Credit, step: int) -> Report:
         """The algorithm's updates on this rollout."""
-        if self.algorithm.measures:
+        if self.algorithm.needs_kl_to_rollout:
             self.copies.take_snapshot()
         learner = Learner(self, rollout, step)
         report = self.algorithm.update(learner, batch, credit, self.train.updates_per_rollout)
@@ -242,7 +242,7 @@ class Lane:
         self.algorithm, self.preset = make_algorithm(section), section.preset
         self.optimizer = AdamW(self.optimizer.tensors)
         self.match_critic()
-        if not self.algorithm.measures:
+        if not self.algorithm.needs_kl_to_rollout:
             self.copies.drop_snapshot()
         if self.copies.reference is not None:
             self.copies.first_reference()

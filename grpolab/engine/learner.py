@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from grpolab.algorithms.types import Forward, LossOf, Measured, Piece
+from grpolab.algorithms.types import Forward, LossOf, Measured, Microbatch
 from grpolab.engine.backbone.sample import Rollout
 from grpolab.engine.microbatches import few, room, rows_at_once, scored
 from grpolab.engine.optimizer import AdamW
@@ -42,7 +42,7 @@ class Learner:
         self._start = self._versions()
 
     @property
-    def share(self) -> float:
+    def lr_scale(self) -> float:
         return scheduled(self.lane.train, self.step_number)
 
     # --- first order ---
@@ -73,13 +73,13 @@ class Learner:
         return pieces if sum(map(len, pieces)) == len(self.rollout.group) else None
 
     def accumulate(
-        self, pieces: Sequence[Tensor], loss: LossOf, *, critic_only: bool = False
-    ) -> list[Piece]:
+        self, microbatches: Sequence[Tensor], loss: LossOf, *, critic_only: bool = False
+    ) -> list[Microbatch]:
         lane = self.lane
         tensors = [*self.policy.values(), *self.critic.values()]
         bonus = lane.algorithm.settings.entropy_bonus > 0
 
-        def work(rows: Tensor) -> tuple[Piece, tuple[Tensor | None, ...]]:
+        def work(rows: Tensor) -> tuple[Microbatch, tuple[Tensor | None, ...]]:
             piece, width = part(self.rollout, rows)
             if critic_only:
                 logp, entropy = piece.logp, torch.zeros_like(piece.logp)
@@ -93,38 +93,39 @@ class Learner:
                 value = critic.recall(rows)
                 value = critic.values(piece) if value is None else value
             now = Forward(logp, entropy, value)
-            share = loss(rows, width, now)
+            found = loss(rows, width, now)
             # the log-probs lie on the way of the gradient: theirs costs nothing
             ends = tensors if critic_only else [*tensors, logp]
-            grads = torch.autograd.grad(share.total, ends, allow_unused=True)
-            terms = {k: v.detach() for k, v in share.terms.items()}
-            judged = None if share.judged is None else share.judged.detach()
-            done = replace(share, terms=terms, ratio=share.ratio.detach(), judged=judged)
+            grads = torch.autograd.grad(found.total, ends, allow_unused=True)
+            terms = {k: v.detach() for k, v in found.terms.items()}
+            log_rho = None if found.clip_log_ratio is None else found.clip_log_ratio.detach()
+            ratio = found.ratio.detach()
+            done = replace(found, terms=terms, ratio=ratio, clip_log_ratio=log_rho)
             seen = Forward(logp.detach(), entropy.detach(), None)
-            slope = None if critic_only else grads[-1]
-            return Piece(rows, seen, done, slope), grads[: len(tensors)]
+            grad_logp = None if critic_only else grads[-1]
+            return Microbatch(rows, seen, done, grad_logp), grads[: len(tensors)]
 
-        found: list[Piece] = []
+        made: list[Microbatch] = []
         squares: list[Tensor] = []
         # as they come, so that on a GPU no more than two sets of gradients are held
-        for some in lane.workers.each(lambda rows: lane.relief.run(work, rows), pieces):
+        for some in lane.workers.each(lambda rows: lane.relief.run(work, rows), microbatches):
             while some:
                 piece, grads = some.pop(0)
-                if found and not critic_only:  # before they are added up, in the first one's place
+                if made and not critic_only:  # before they are added up, in the first one's place
                     if not squares:
                         squares.append(_square([t.grad for t in self.policy.values()]))
                     squares.append(_square(grads[: len(self.policy)]))
-                found.append(piece)
+                made.append(piece)
                 _add(tensors, grads)
                 del grads  # or they would stay beside the next ones
         if len(squares) > 1:
             whole = float(_square([t.grad for t in self.policy.values()]))
             self.agreement = _agreement([float(s) for s in squares], whole)
         if self.gap is None and not critic_only:  # the policy has not moved yet
-            self.gap = self._gap(found)
-        return found
+            self.gap = self._gap(made)
+        return made
 
-    def _gap(self, pieces: Sequence[Piece]) -> float:
+    def _gap(self, pieces: Sequence[Microbatch]) -> float:
         apart = tokens = self.rollout.mask.new_zeros(())
         for piece in pieces:
             mask, sampled = (
@@ -137,12 +138,11 @@ class Learner:
 
     def step(self) -> float:
         train, lane = self.lane.train, self.lane
-        share = self.share
-        rate = share * lane.learning_rate * _warm(lane.optimizer, train)
+        rate = self.lr_scale * lane.learning_rate * _warm(lane.optimizer, train)
         with lane.memory.phase("step", lane.doing):
             norm = lane.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
             if (critic := lane.critic) is not None:
-                rate = share * train.critic_learning_rate * _warm(critic.optimizer, train)
+                rate = self.lr_scale * train.critic_learning_rate * _warm(critic.optimizer, train)
                 critic.forget()
                 critic.optimizer.step(rate, train.max_grad_norm, train.weight_decay)
         self.norms.append(norm)

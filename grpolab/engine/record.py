@@ -65,7 +65,7 @@ def channels(batch: Batch, credit: Credit, report: Report) -> dict[str, str]:
         "return": credit.returns,
         "clip": report.side,
         # times all tokens: 1 is what Â = 1 makes of a token in a plain mean over the tokens
-        "push": None if report.slope is None else -report.slope * batch.mask.sum(),
+        "push": None if report.grad_logp is None else -report.grad_logp * batch.mask.sum(),
         "log_ratio": None if report.logp is None else report.logp - batch.old_logp,
         "ref_gap": None if batch.ref_logp is None else batch.old_logp - batch.ref_logp,
         "kl": None if batch.ref_logp is None else kl_estimate(batch.old_logp, batch.ref_logp, "k3"),

@@ -205,17 +205,17 @@ def answer_metrics(
 
 
 # --- held ---
-# What a lane keeps of its newest step for whoever looks at it again.
+# What a lane keeps of its newest step, for the probes and the lens.
 
 
 @dataclass(frozen=True)
-class Held:
-    """The newest step, as it was judged."""
+class LastStep:
+    """The newest step, with its algorithm as it was when it scored the rollout."""
 
     step: int
     task: Task
     temperature: float
-    algorithm: Algorithm  # as it was when it judged the rollout
+    algorithm: Algorithm  # a copy from before the update
     preset: str
     gathered: Gathered
     batch: Batch

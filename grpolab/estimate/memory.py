@@ -144,7 +144,7 @@ def _loads(
                 learned_in=_learned_in(scenario, config),
                 critic=model.critic if any(a.needs_critic for a in made) else None,
                 minibatches=scenario.train.minibatches,
-                remembers=int(any(a.measures for a in made))
+                remembers=int(any(a.needs_kl_to_rollout for a in made))
                 + any(s.name == "grpo-iterative" for s in sections),
                 frugal=model.frugal, evaluated=scenario.evaluate.prompts, panel=_panel(),
             )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from grpolab.algorithms import ALGORITHMS, explain
-from grpolab.algorithms.base import Algorithm, Batch, Credit, Forward, Loss, Whole
+from grpolab.algorithms.base import Algorithm, Batch, BatchTotals, Credit, Forward, Loss
 from grpolab.algorithms.explain import TokenFacts
 from grpolab.algorithms.functional import explained_variance, kl_estimate, masked_mean, reward_to_go
 from grpolab.algorithms.types import Steps
@@ -40,23 +40,24 @@ def look(batch: Batch, now: Forward, algorithms: Mapping[str, Algorithm]) -> dic
 
     `now` is detached first; it may come from anywhere. An entropy bonus has no gradient here.
     """
-    whole = Whole(len(batch.mask), int(batch.mask.sum().item()), batch.max_tokens)
-    return {name: _look(batch, now, whole, algorithm) for name, algorithm in algorithms.items()}
+    totals = BatchTotals(len(batch.mask), int(batch.mask.sum().item()), batch.max_tokens)
+    return {name: _look(batch, now, totals, algorithm) for name, algorithm in algorithms.items()}
 
 
-def _look(batch: Batch, now: Forward, whole: Whole, algorithm: Algorithm) -> Look:
+def _look(batch: Batch, now: Forward, totals: BatchTotals, algorithm: Algorithm) -> Look:
     with torch.no_grad():
         credit = algorithm.credit(batch)
     with torch.enable_grad():
         logp = now.logp.detach().requires_grad_()
         still = replace(now, logp=logp, entropy=now.entropy.detach(), value=_detached(now.value))
-        loss = algorithm.loss(batch, credit, still, whole)
+        loss = algorithm.loss(batch, credit, still, totals)
         gradient = None
         if loss.total.requires_grad:
             (gradient,) = torch.autograd.grad(loss.total, [logp], allow_unused=True)
     gradient = torch.zeros_like(batch.mask) if gradient is None else gradient * batch.mask
     terms = {name: term.detach() for name, term in loss.terms.items()}
-    return Look(credit, Loss(terms, loss.ratio.detach(), _detached(loss.clipped)), gradient)
+    detached = Loss(terms, loss.ratio.detach(), _detached(loss.clipped))
+    return Look(credit, detached, gradient)
 
 
 def _detached(x: Tensor | None) -> Tensor | None:
@@ -190,15 +191,16 @@ def _returns(algorithm: Algorithm, shaped: Batch) -> Tensor:
 def _mean_clipped(
     algorithm: Algorithm, found: Look, rho: Tensor, row: int, length: int
 ) -> float | None:
-    """The answer's mean log ρ, each bounded on the side that Â pushes it to, as GMPO does."""
+    """The answer's mean log ρ, each token's clipped on the side that the sign of Â names, as GMPO
+    does."""
     s = algorithm.settings
     if not {"clip_low", "clip_high"} <= set(type(s).model_fields):
         return None
-    praised = found.credit.advantage[row] > 0
+    positive = found.credit.advantage[row] > 0
     high = math.inf if s.clip_high is None else s.clip_high
     low = math.inf if s.clip_low is None else s.clip_low
-    held = rho.clamp(max=high).where(praised, rho.clamp(min=-low))
-    return float(held.sum()) / max(length, 1)
+    clipped = rho.clamp(max=high).where(positive, rho.clamp(min=-low))
+    return float(clipped.sum()) / max(length, 1)
 
 
 OVERFLOWS = "cannot be computed: with these numbers and settings it overflows float64"

@@ -4,8 +4,10 @@
 "step": N, "lane": NAME, "file": "lens/…json" or ""}`; the file is what the engine wrote for its own
 lens and has exact numbers, without it the run file is read. Every other line is a request,
 
-{"id": 1, "base": true, "algorithm": NAME, "preset": NAME, "settings": {…}, "leash": 1.0,
+{"id": 1, "base": true, "algorithm": NAME, "preset": NAME, "settings": {…}, "kl_scale": 1.0,
  "answers": G or null, "rewards": [of every row] or null}
+
+(`leash` is what older requests call `kl_scale`, the factor of an adaptive controller on β)
 
 and is answered by one line with the same id: {"id", "error": LINE} or {"id", "loss", "terms",
 "metrics", "settings", "aggregation", "groups": [{"samples": [{"advantages", "returns", "gradient",
@@ -86,7 +88,7 @@ class Session:
             raise RequestError(f"there is no algorithm {name!r} here")
         preset = preset if preset in ALGORITHMS[name].presets else "paper"
         made = choose([name], preset, settings)[0][name]
-        made.leash = float(request.get("leash") or 1.0)
+        made.kl_scale = float(request.get("kl_scale") or request.get("leash") or 1.0)
         if made.needs_greedy and request.get("rewards") is not None:
             notes.append(GREEDY)
         if made.needs_steps and request.get("rewards") is not None:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from grpolab.algorithms import ALGORITHMS
-from grpolab.algorithms.base import Algorithm, Batch, Credit, Forward, Whole
-from grpolab.algorithms.types import LossOf, Measured, Piece, Steps
+from grpolab.algorithms.base import Algorithm, Batch, BatchTotals, Credit, Forward
+from grpolab.algorithms.types import LossOf, Measured, Microbatch, Steps
 
 NAMES = list(ALGORITHMS)
 MAX_TOKENS = 16
@@ -102,8 +102,8 @@ def current(batch: Batch, *, drift: float = 0.0, seed: int = 1) -> Forward:
     )
 
 
-def whole_of(batch: Batch) -> Whole:
-    return Whole(len(batch.mask), int(batch.mask.sum()), batch.max_tokens)
+def whole_of(batch: Batch) -> BatchTotals:
+    return BatchTotals(len(batch.mask), int(batch.mask.sum()), batch.max_tokens)
 
 
 def make(name: str, **settings: Any) -> Algorithm:
@@ -194,7 +194,7 @@ class Tape:
 
     def accumulate(
         self, pieces: Sequence[Tensor], loss: LossOf, *, critic_only: bool = False
-    ) -> list[Piece]:
+    ) -> list[Microbatch]:
         done = []
         assert self.now.value is not None
         for rows in pieces:
@@ -211,7 +211,9 @@ class Tape:
                     into[rows, :width] += slope
             terms = {name: term.detach() for name, term in found.terms.items()}
             seen = Forward(leaves[0].detach(), leaves[1].detach(), None)
-            done.append(Piece(rows, seen, replace(found, terms=terms, ratio=found.ratio.detach())))
+            done.append(
+                Microbatch(rows, seen, replace(found, terms=terms, ratio=found.ratio.detach()))
+            )
         return done
 
     def step(self) -> float:

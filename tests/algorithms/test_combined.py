@@ -96,8 +96,8 @@ def test_top_entropy_lets_exactly_the_least_certain_tokens_learn(name):
     kept = batch.entropy >= entropies.sort(descending=True).values[6]  # ⌈0.25 · 27⌉ = 7
     now = current(batch, drift=0.1)
     masked, free = (make(name, beta=0.0, top_entropy=p) for p in (0.25, 1.0))
-    focus = masked.credit(batch).focus
-    assert focus is not None and torch.equal(focus, kept) and int(focus.sum()) == 7
+    mask = masked.credit(batch).token_mask
+    assert mask is not None and torch.equal(mask, kept) and int(mask.sum()) == 7
     parts = []
     for algorithm in (masked, free):
         loss = algorithm.loss(batch, algorithm.credit(batch), now, whole_of(batch))

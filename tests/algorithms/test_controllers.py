@@ -56,13 +56,26 @@ def test_the_moved_beta_is_what_counts():
     for place in ("loss", "reward"):
         how = {"beta": 0.1, "kl_place": place, "kl_estimator": "k1"}
         steered, fixed = make("grpo", **how), make("grpo", **(how | {"beta": 0.25}))
-        steered.load_state({"leash": 2.5})
+        steered.load_state({"kl_scale": 2.5})
         a, b = steered.credit(batch), fixed.credit(batch)
         torch.testing.assert_close(a.advantage, b.advantage)
         now = current(batch, drift=0.2)
         both = [x.loss(batch, a, now, whole_of(batch)).total.item() for x in (steered, fixed)]
         assert both[0] == pytest.approx(both[1])
         assert step_metrics(steered, batch, a, NOTHING)["beta"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scale_of_beta_is_read_from_old_and_new_checkpoints(name):
+    """Checkpoints call it `kl_scale`, those of earlier versions `leash`."""
+    for key in ("kl_scale", "leash"):
+        algorithm = make(name, beta=0.1)
+        algorithm.load_state({key: 2.5})
+        assert algorithm.kl_scale == 2.5 and algorithm.beta == pytest.approx(0.25)
+        assert algorithm.state()["kl_scale"] == 2.5 and "leash" not in algorithm.state()
+    both = make(name, beta=0.1)
+    both.load_state({"kl_scale": 2.0, "leash": 3.0})
+    assert both.kl_scale == 2.0
 
 
 @pytest.mark.parametrize(
@@ -87,7 +100,7 @@ def test_ppo_1_doubles_and_halves_beta(kls, beta):
 def test_ppo_1_measures_the_kl_itself_and_waits_in_the_critic_s_warm_up():
     batch = make_batch([4, 2], [0, 0], [1.0, 0.0])
     algorithm = make("ppo-adaptive-kl", critic_warmup=1)
-    assert algorithm.measures
+    assert algorithm.needs_kl_to_rollout
     told = [{}, {"kl_step": 0.0, "beta": 1.0}]  # nothing while it waits; then β of these updates
     for age, beta in ((0, 1.0), (1, 0.5)):
         old = replace(batch, critic_age=age)
@@ -123,7 +136,7 @@ def test_baselines_by_hand(name):
     moving = make(name, baseline="moving", decay=0.75)
     assert advantage(moving, batch) == [0.25, -0.25]  # starts at the first rollout's mean
     moving.observe(batch, NOTHING)
-    assert moving.state() == {"leash": 1.0, "moving": 0.75}
+    assert moving.state() == {"kl_scale": 1.0, "moving": 0.75}
     moving.observe(make_batch([1, 1], [0, 0], [0.0, 0.0]), NOTHING)
     assert moving.state()["moving"] == 0.5625
     assert advantage(moving, batch) == [0.4375, -0.0625]

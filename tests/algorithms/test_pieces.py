@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab.algorithms.base import Whole
+from grpolab.algorithms.base import BatchTotals
 from grpolab.algorithms.functional import (
-    above_worst,
+    above_min,
     aggregate,
     centred,
     clipped_surrogate,
@@ -50,7 +50,7 @@ def test_group_statistics_against_direct_sums(rewards):
 def test_equal_rewards_are_centred_to_exactly_zero(reward, size, ddof):
     x = torch.full((size,), reward, dtype=torch.float64)
     group = torch.zeros(size, dtype=torch.long)
-    for found in (above_worst(x, group), centred(x, group), group_std(x, group, ddof)):
+    for found in (above_min(x, group), centred(x, group), group_std(x, group, ddof)):
         assert found.abs().max() == 0
     assert standardised(x, group, ddof, 0.0).abs().max() == 0  # and 0/0 is no NaN
 
@@ -139,6 +139,6 @@ def test_the_clipped_surrogate_by_hand(ratio, advantage, low, high, dual, gain, 
 def test_aggregations_by_hand(how, expected):
     x = torch.tensor([[1.0, 2, 3], [10, 99, 99]], dtype=torch.float64)
     mask = torch.tensor([[1.0, 1, 1], [1, 0, 0]], dtype=torch.float64)
-    assert aggregate(x, mask, how, Whole(2, 4, 8)).item() == pytest.approx(expected, abs=TINY)
+    assert aggregate(x, mask, how, BatchTotals(2, 4, 8)).item() == pytest.approx(expected, abs=TINY)
     one_a_row = torch.tensor([[6.0], [10.0]], dtype=torch.float64)
-    assert aggregate(one_a_row, mask, "sequence-mean", Whole(2, 4, 8)).item() == 8
+    assert aggregate(one_a_row, mask, "sequence-mean", BatchTotals(2, 4, 8)).item() == 8

@@ -155,7 +155,7 @@ def test_the_schedule_shortens_the_step():
     ends = []
     for share in (1.0, 0.25):
         toy, batch = toy_problem(1, states=4, actions=4, rows=9)
-        start, toy.share = toy.position(), share
+        start, toy.lr_scale = toy.position(), share
         report, _ = step(toy, batch, max_kl=1e-5, **EXACT)
         ends.append((toy.position() - start) / report.extra["line_search"])
     torch.testing.assert_close(ends[1], ends[0] * 0.25)

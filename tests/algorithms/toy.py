@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grpolab.algorithms.base import Batch, Forward
-from grpolab.algorithms.types import LossOf, Measured, Piece
+from grpolab.algorithms.types import LossOf, Measured, Microbatch
 
 
 class Toy:
@@ -27,7 +27,7 @@ class Toy:
         self.value = torch.zeros(len(theta), dtype=torch.float64)
         self.states, self.actions, self.mask, self.pieces = states, actions, mask, pieces
         self.old = self.distribution(self.theta).detach()  # [S, A]
-        self.share = 1.0  # of a step's full size
+        self.lr_scale = 1.0  # of a step's full size
         self.gradient = torch.zeros_like(theta)
         self.value_gradient = torch.zeros_like(self.value)
         self.products = 0  # Fisher products asked for
@@ -70,7 +70,7 @@ class Toy:
 
     def accumulate(
         self, pieces: Sequence[Tensor], loss: LossOf, *, critic_only: bool = False
-    ) -> list[Piece]:
+    ) -> list[Microbatch]:
         done = []
         for rows in pieces:
             width = int(self.mask[rows].sum(1).max())
@@ -87,7 +87,7 @@ class Toy:
             self.value_gradient += slopes[1]
             terms = {name: term.detach() for name, term in found.terms.items()}
             found = replace(found, terms=terms, ratio=found.ratio.detach())
-            done.append(Piece(rows, Forward(logp.detach(), entropy.detach(), None), found))
+            done.append(Microbatch(rows, Forward(logp.detach(), entropy.detach(), None), found))
         return done
 
     def step(self) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grpolab.algorithms.types import Credit, Forward, Loss, Whole
+from grpolab.algorithms.types import BatchTotals, Credit, Forward, Loss
 from grpolab.engine import apply_cue
 from grpolab.engine.backbone.sample import Rollout
 from grpolab.engine.host import Writer
@@ -182,9 +182,9 @@ class Ours:
         lane, batch, credit = self.lane(), self.batch, self.credit
         learner = Learner(lane, self._rollout(), 1)
         for pieces in learner.minibatches(0):
-            whole = Whole.of(batch, pieces)
+            whole = BatchTotals.of(batch, pieces)
 
-            def loss(rows: Tensor, width: int, now: Forward, whole: Whole = whole) -> Loss:
+            def loss(rows: Tensor, width: int, now: Forward, whole: BatchTotals = whole) -> Loss:
                 if watch is not None:
                     watch(rows, now)
                 return lane.algorithm.loss(

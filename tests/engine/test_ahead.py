@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grpolab.algorithms.base import Forward, Loss, Report, Whole
+from grpolab.algorithms.base import BatchTotals, Forward, Loss, Report
 from grpolab.engine import learner as learner_module
 from grpolab.engine.critic import Critic
 from grpolab.engine.lab import Lab
@@ -93,7 +93,7 @@ def test_the_gradient_is_that_of_a_forward_of_its_own(
     batch = lane.score(rollout, torch.linspace(0, 1, 8, device=device))
     assert lane.critic.kept()
     credit = lane.algorithm.credit(batch)
-    whole = Whole(8, int(batch.mask.sum()), batch.max_tokens)
+    whole = BatchTotals(8, int(batch.mask.sum()), batch.max_tokens)
 
     def loss(rows: Tensor, width: int, now: Forward) -> Loss:
         return lane.algorithm.loss(batch.rows(rows, width), credit.rows(rows, width), now, whole)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from grpolab.algorithms import ALGORITHMS
-from grpolab.algorithms.base import Batch, Forward, Loss, Whole
+from grpolab.algorithms.base import Batch, BatchTotals, Forward, Loss
 from grpolab.analysis.metric_help import METRICS
 from grpolab.engine import apply_cue, checkpoint, lab_checkpoint, value_pretraining
 from grpolab.engine import lane as lane_module
@@ -354,7 +354,7 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
     lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "a", 3))
     restored = again.lanes["main"]
     assert restored.copies.reference is not None and restored.algorithm.state() == {
-        "leash": 1.0, "since": 1.0,
+        "kl_scale": 1.0, "since": 1.0,
     }  # fmt: skip
     assert bytes_of(again.backbone.adapter(restored.copies.reference)) == references[0]
     assert finish(again) == finish(lab)
@@ -538,8 +538,8 @@ def mean_entropy(lane: Lane, rollout: Rollout) -> Tensor:
     return each.sum() / rollout.mask.sum()
 
 
-def whole_of(batch: Batch) -> Whole:
-    return Whole(len(batch.mask), int(batch.mask.sum()), batch.max_tokens)
+def whole_of(batch: Batch) -> BatchTotals:
+    return BatchTotals(len(batch.mask), int(batch.mask.sum()), batch.max_tokens)
 
 
 def gradient_of(lane: Lane, learner: Learner, batch: Batch) -> Tensor:
@@ -587,9 +587,9 @@ def test_the_trainer_scores_the_rollout_again_where_it_must(
     metrics = only(seen, ev.StepDone)[0].metrics
     assert 0 <= metrics["sampler_gap"] < 1e-3
     if "top_entropy" in settings:
-        assert lane.held is not None and lane.held.credit.focus is not None
+        assert lane.held is not None and lane.held.credit.token_mask is not None
         tokens = int(lane.held.batch.mask.sum())
-        assert int(lane.held.credit.focus.sum()) == math.ceil(0.3 * tokens - 1e-9)
+        assert int(lane.held.credit.token_mask.sum()) == math.ceil(0.3 * tokens - 1e-9)
 
 
 # ---------------------------------------------------------------- the KL bench

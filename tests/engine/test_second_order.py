@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grpolab.algorithms.base import Whole
+from grpolab.algorithms.base import BatchTotals
 from grpolab.engine.backbone.sample import Rollout
 from grpolab.engine.lab import Lab
 from grpolab.engine.lane import Lane
@@ -185,7 +185,7 @@ def test_the_gradient_is_taken_once_and_the_critic_keeps_its_own(open_small: Ope
     assert lane.critic is not None
     batch = lane.score(b.rollout, torch.linspace(0, 1, 8))
     credit = lane.algorithm.credit(batch)
-    whole = Whole(8, int(batch.mask.sum()), batch.max_tokens)
+    whole = BatchTotals(8, int(batch.mask.sum()), batch.max_tokens)
 
     def loss(rows, width, now):
         return lane.algorithm.loss(batch.rows(rows, width), credit.rows(rows, width), now, whole)

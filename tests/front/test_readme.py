@@ -32,14 +32,16 @@ PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in (
         "README.md", "scenarios/README.md", "grpolab/tui/README.md", "grpolab/engine/README.md",
-        "grpolab/lens/README.md", "tests/benchmarks/README.md",
+        "grpolab/lens/README.md", "grpolab/algorithms/README.md",
+        "tests/benchmarks/README.md",
     )
 }  # fmt: skip
 SCREEN = PAGES["grpolab/tui/README.md"]
+ALGORITHMS = PAGES["grpolab/algorithms/README.md"]
 
 
-def block(language: str, containing: str) -> str:
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def block(language: str, containing: str, page: str = README) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", page, re.S)
     return next(b for b in blocks if containing in b)
 
 
@@ -226,33 +228,33 @@ def test_the_batch_example_is_read_by_every_algorithm() -> None:
 
 
 @pytest.fixture
-def praise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The worked example, put into a file and into the table as the README says."""
-    file = tmp_path / "praise.py"
-    file.write_text(block("python", "class Praise"), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("praise", file)
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The worked example, put into a file and into the table as the algorithms' README says."""
+    file = tmp_path / "positive_only.py"
+    file.write_text(block("python", "class PositiveOnly", ALGORITHMS), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("positive_only", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "praise", module)
+    monkeypatch.setitem(sys.modules, "positive_only", module)
     spec.loader.exec_module(module)
-    monkeypatch.setitem(algorithms.ALGORITHMS, "praise", module.Praise)
-    return "praise"
+    monkeypatch.setitem(algorithms.ALGORITHMS, "positive-only", module.PositiveOnly)
+    return "positive-only"
 
 
-def test_the_worked_example_of_an_algorithm_computes_what_it_says(praise: str) -> None:
+def test_the_worked_example_of_an_algorithm_computes_what_it_says(example: str) -> None:
     from grpolab.lens.compute import lens
 
     sample = {"logprobs": [-1.0] * 3, "old_logprobs": [-1.0] * 3}
     samples = [sample | {"reward": 1.0}, sample | {"reward": 0.0}]
     batch = {"format": "grpolab.batch/1", "max_tokens": 3, "groups": [{"samples": samples}]}
-    found = lens(batch, [praise])["algorithms"][praise]
+    found = lens(batch, [example])["algorithms"][example]
     right, wrong = found["groups"][0]["samples"]
     assert right["advantages"] == [0.5] * 3 and wrong["advantages"] == [0.0] * 3
     assert right["gradient"] == [-0.25] * 3 and wrong["gradient"] == [0.0] * 3
     assert found["loss"] == pytest.approx(0.75)  # 0.5 · 3 tokens · 1 nat / 2 rows
 
 
-def test_the_worked_example_of_an_algorithm_trains(praise: str, tmp_path: Path) -> None:
+def test_the_worked_example_of_an_algorithm_trains(example: str, tmp_path: Path) -> None:
     import torch
 
     from grpolab.engine.lab import Lab
@@ -260,7 +262,7 @@ def test_the_worked_example_of_an_algorithm_trains(praise: str, tmp_path: Path) 
 
     plan = build(
         {
-            "algorithm": praise, "rollout": {"prompts": 2, "group_size": 4},
+            "algorithm": example, "rollout": {"prompts": 2, "group_size": 4},
             "train": {"steps": 2}, "evaluate": {"prompts": 2},
         }
     )  # fmt: skip
@@ -273,7 +275,7 @@ def test_the_worked_example_of_an_algorithm_trains(praise: str, tmp_path: Path) 
     after = lab.lanes["main"].optimizer.tensors.values()
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     steps = [e for e in seen if isinstance(e, ev.StepDone)]
-    assert [e.algorithm for e in steps] == ["praise", "praise"]
+    assert [e.algorithm for e in steps] == ["positive-only", "positive-only"]
 
 
 @pytest.fixture(scope="module")
@@ -291,16 +293,18 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / kept, root / kept, ignore=unfinished)
     for folder in ("assets", "scenarios"):
         (root / folder).symlink_to(ROOT / folder)
-    file = root / "grpolab/algorithms/praise.py"
-    file.write_text(block("python", "class Praise"), encoding="utf-8")
+    file = root / "grpolab/algorithms/positive_only.py"
+    file.write_text(block("python", "class PositiveOnly", ALGORITHMS), encoding="utf-8")
     table = root / "grpolab/algorithms/__init__.py"
-    line = re.search(r"^from .* import Praise$", block("python", "MaxRl, Praise)"), re.M)
+    line = re.search(
+        r"^from .* import PositiveOnly$", block("python", "MaxRl, PositiveOnly)", ALGORITHMS), re.M
+    )
     assert line is not None
     text = table.read_text(encoding="utf-8")
     before = "from grpolab.algorithms.raft import Raft"
     assert text.count(before) == 1 and text.count("    MaxRl,\n)") == 1
     text = text.replace(before, f"{line[0]}\n{before}")
-    text = text.replace("    MaxRl,\n)", "    MaxRl, Praise,\n)")
+    text = text.replace("    MaxRl,\n)", "    MaxRl, PositiveOnly,\n)")
     table.write_text(text, encoding="utf-8")
     return root
 
@@ -316,30 +320,30 @@ def grpolab(root: Path, *arguments: str) -> dict[str, Any]:
 
 
 def test_with_the_worked_example_every_command_knows_it(checkout: Path) -> None:
-    (card,) = grpolab(checkout, "algorithms", "praise", "--json")["algorithms"]
-    assert card["lineage"][0]["change"] == "no answer is blamed"
-    assert Path(card["source"]) == checkout / "grpolab/algorithms/praise.py"
+    (card,) = grpolab(checkout, "algorithms", "positive-only", "--json")["algorithms"]
+    assert card["lineage"][0]["change"] == "negative advantages become 0"
+    assert Path(card["source"]) == checkout / "grpolab/algorithms/positive_only.py"
     assert [t["symbol"] for t in card["terms"]] == ["m", "r", "Â", "π"]
     schema = json.dumps(grpolab(checkout, "check", "default", "--schema"))
-    assert '"praise"' in schema
+    assert '"positive-only"' in schema
     sample = {"logprobs": [-1.0], "old_logprobs": [-1.0]}
     samples = [sample | {"reward": 1.0}, sample | {"reward": 0.0}]
     batch = {"format": "grpolab.batch/1", "max_tokens": 1, "groups": [{"samples": samples}]}
     (checkout / "batch.json").write_text(json.dumps(batch))
     answer = grpolab(checkout, "lens", "batch.json", "--explain", "0,0,0", "--json")
-    assert answer["algorithms"]["praise"]["loss"] == 0.25
-    assert answer["algorithms"]["praise"]["explain"]["push"] == "up"
-    assert "dr-grpo" in answer["cosine"]["praise"]
+    assert answer["algorithms"]["positive-only"]["loss"] == 0.25
+    assert answer["algorithms"]["positive-only"]["explain"]["push"] == "up"
+    assert "dr-grpo" in answer["cosine"]["positive-only"]
 
 
 def test_with_the_worked_example_it_runs_by_name(checkout: Path) -> None:
     small = ["rollout.prompts=2", "rollout.group_size=2", "rollout.max_tokens=8"]
     small += ["evaluate.prompts=2", "train.updates_per_rollout=1"]
     told = grpolab(
-        checkout, "run", "default", "--algorithm", "praise", "--steps", "1", "--headless",
+        checkout, "run", "default", "--algorithm", "positive-only", "--steps", "1", "--headless",
         "--json", "--out", str(checkout / "run"), *(x for s in small for x in ("--set", s)),
     )  # fmt: skip
-    assert (told["algorithm"], told["steps"], told["updates"]) == ("praise", 1, 1)
+    assert (told["algorithm"], told["steps"], told["updates"]) == ("positive-only", 1, 1)
 
 
 def told_keys() -> tuple[set[str], set[str]]:

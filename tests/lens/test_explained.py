@@ -40,14 +40,14 @@ def check(algorithm: Algorithm, data: dict, tolerance: float = 1e-12) -> set[boo
     found = look(batch, now, {"it": algorithm})["it"]
     logp = now.logp.clone().requires_grad_()
     aim = algorithm.objective(batch, found.credit, type(now)(logp, now.entropy, now.value))
-    (slopes,) = torch.autograd.grad(aim.gain.sum(), [logp])
-    gains = aim.gain.detach().expand(logp.shape)
+    (slopes,) = torch.autograd.grad(aim.surrogate.sum(), [logp])
+    gains = aim.surrogate.detach().expand(logp.shape)
     clipped = torch.zeros(logp.shape, dtype=torch.bool)
     if aim.clipped is not None:
         clipped = aim.clipped.expand(logp.shape)
     if algorithm.name in SUMS:  # a token's branch is its share
         gains = found.credit.advantage * now.logp
-        assert torch.allclose((gains * batch.mask).sum(1, keepdim=True), aim.gain.detach())
+        assert torch.allclose((gains * batch.mask).sum(1, keepdim=True), aim.surrogate.detach())
     seen: set[bool] = set()
     for i, t in batch.mask.nonzero().tolist():
         facts = token_facts(algorithm, found, batch, now, i, t)

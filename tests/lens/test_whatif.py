@@ -75,9 +75,10 @@ def test_it_is_the_lens_under_these_settings() -> None:
     assert -1 <= found["cosine"] < 0.9999999
 
 
-def test_a_leash_stands_for_a_moved_beta() -> None:
+@pytest.mark.parametrize("key", ["kl_scale", "leash"])  # the second is of earlier versions
+def test_the_scale_of_beta_is_applied(key: str) -> None:
     session = Session(batch())
-    moved = session.score(request(settings={"beta": 0.04}, leash=2.0))
+    moved = session.score(request(settings={"beta": 0.04}) | {key: 2.0})
     straight = session.score(request(settings={"beta": 0.08}))
     assert moved["terms"]["kl"] == pytest.approx(straight["terms"]["kl"])
     assert moved["terms"]["kl"] > 0

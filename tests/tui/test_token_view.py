@@ -140,9 +140,9 @@ async def test_why_a_clip_holds_the_token_is_said(live: Live) -> None:
         live.app.lab.moved()
         await press(live.app, pilot, "2", "z")
         seen = text(live.app)
-        praised = advantage[row][at] > 0
-        assert f"✂ clipped: a {'praised' if praised else 'blamed'} token" in seen
-        assert ("above 1.2" if praised else "below 0.8") in seen
+        positive = advantage[row][at] > 0
+        assert f"✂ clipped ({'upper' if positive else 'lower'}): ρ = " in seen
+        assert ("above 1.2 and Â > 0" if positive else "below 0.8 and Â < 0") in seen
 
 
 async def press(app: LabApp, pilot: Pilot[int], *keys: str) -> None:

@@ -100,7 +100,7 @@ def test_rewards_under_other_weights() -> None:
     assert asked["rewards"] == pytest.approx([2.0, 0.0])
     hidden = replace(basis, plan=plan(weights={"accuracy": 1.0, "format": 0.0}))
     assert hidden.request(plan(weights={"accuracy": 1.0, "format": 9.0}))["rewards"] == [1.2, 0.2]
-    assert replace(basis, leash=2.0).request(plan(algorithm="ppo"))["leash"] == 1.0
+    assert replace(basis, kl_scale=2.0).request(plan(algorithm="ppo"))["kl_scale"] == 1.0
 
 
 def test_what_the_lens_has_is_what_the_process_would_say() -> None:

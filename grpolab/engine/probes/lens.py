@@ -11,7 +11,7 @@ from torch import Tensor
 
 from grpolab.engine.lane import Lane
 from grpolab.engine.microbatches import rows_at_once
-from grpolab.engine.rollout import Held, graded_steps, greedy_rewards
+from grpolab.engine.rollout import LastStep, graded_steps, greedy_rewards
 from grpolab.engine.score import part, score
 from grpolab.lens.compute import cosine, lens
 from grpolab.record import events as ev
@@ -46,7 +46,7 @@ def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
     )  # fmt: skip
 
 
-def as_batch(lab: Lab, lane: Lane, held: Held) -> dict[str, Any]:
+def as_batch(lab: Lab, lane: Lane, held: LastStep) -> dict[str, Any]:
     """The held step as a lens batch, with the greedy answers and the graded steps that some
     algorithms need."""
     gathered, batch, now = held.gathered, held.batch, held.report.logp
@@ -93,7 +93,9 @@ def as_batch(lab: Lab, lane: Lane, held: Held) -> dict[str, Any]:
     }
 
 
-def _on_parameters(lane: Lane, held: Held, found: dict[str, Any]) -> dict[str, dict[str, float]]:
+def _on_parameters(
+    lane: Lane, held: LastStep, found: dict[str, Any]
+) -> dict[str, dict[str, float]]:
     """Cosine of every two algorithms' gradients with respect to the adapter. Each is the token
     gradient pulled back through the log-probs; terms of a critic are not in it."""
     tensors = list(lane.optimizer.tensors.values())

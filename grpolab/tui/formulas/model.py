@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grpolab.algorithms.explain import Branch, Term, TokenFacts
     from grpolab.tui.context import AppContext
 
-FARTHEST = 60.0  # a log-ratio's bound in float32, as the algorithms have it
+MAX_LOG_RATIO_SHORT = 60.0  # bound of log-ratios in float32, as in the algorithms
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def algorithm(
     except ValidationError:
         return None
     if beta is not None and math.isfinite(beta) and made.settings.beta > 0:
-        made.leash = beta / made.settings.beta
+        made.kl_scale = beta / made.settings.beta
     return made
 
 
@@ -159,7 +159,11 @@ def _moved(r: RolloutView, row: int) -> list[float] | None:
     found = row_of(r, "log_ratio", row)
     if found is None and (ratios := row_of(r, "ratio", row)) is not None:
         found = [math.log(max(x, 1e-8)) for x in ratios]
-    return None if found is None else [min(max(x, -FARTHEST), FARTHEST) for x in found]
+    return None if found is None else [_bounded(x) for x in found]
+
+
+def _bounded(log_ratio: float) -> float:
+    return min(max(log_ratio, -MAX_LOG_RATIO_SHORT), MAX_LOG_RATIO_SHORT)
 
 
 def reward(algorithm: Algorithm, r: RolloutView, row: int, whole: bool) -> float:
@@ -181,7 +185,7 @@ def prices(algorithm: Algorithm, r: RolloutView, row: int) -> list[float]:
     if s.kl_place != "reward" or s.beta <= 0 or gap is None:
         return []
     kl = {"k1": lambda d: -d, "k2": lambda d: d * d / 2}
-    k3 = kl.get(s.kl_estimator, lambda d: math.exp(min(max(d, -FARTHEST), FARTHEST)) - 1 - d)
+    k3 = kl.get(s.kl_estimator, lambda d: math.exp(_bounded(d)) - 1 - d)
     return [algorithm.beta * k3(-g) for g in gap]
 
 

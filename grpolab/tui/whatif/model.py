@@ -44,7 +44,7 @@ class Basis:
     """What is in force, and what the rollout tells about its rewards."""
 
     plan: Plan
-    leash: float = 1.0  # what an adaptive controller has made of β
+    kl_scale: float = 1.0  # factor of an adaptive controller on β
     rewards: list[float] = field(default_factory=list)  # by row
     parts: list[dict[str, float]] = field(default_factory=list)  # by row, weights applied
 
@@ -53,7 +53,7 @@ class Basis:
         same = (plan.algorithm, plan.preset) == (self.plan.algorithm, self.plan.preset)
         return {
             "base": plan == self.plan, "algorithm": plan.algorithm, "preset": plan.preset,
-            "settings": plan.settings, "leash": self.leash if same else 1.0,
+            "settings": plan.settings, "kl_scale": self.kl_scale if same else 1.0,
             "answers": None if plan.answers == self.plan.answers else plan.answers,
             "rewards": self._reweighted(plan),
         }  # fmt: skip

@@ -404,7 +404,7 @@ def basis(context: AppContext, lens: Lens, rollout: RolloutView | None) -> Basis
     lane = context.state.lanes.get(lens.lane)
     look = lens.looks.get(lens.anchor)
     name, preset, values = lens.anchor, "paper", dict(look.settings) if look else {}
-    leash = 1.0
+    kl_scale = 1.0
     if lane is not None:
         known = lane.in_force(lens.step)
         if known[0] == lens.current and known[0] in algorithm_cards.load():
@@ -412,7 +412,7 @@ def basis(context: AppContext, lens: Lens, rollout: RolloutView | None) -> Basis
         done = next((s for s in reversed(lane.steps) if s.step == lens.step), None)
         beta, mine = done.metrics.get("beta") if done else None, values.get("beta")
         if isinstance(beta, float) and isinstance(mine, float) and mine > 0 and beta > 0:
-            leash = beta / mine
+            kl_scale = beta / mine
     values = _all_settings(name, preset, values)
     size = max((len(group) for group in lens.pieces), default=1)
     graded = rollout.graded if rollout is not None else None
@@ -422,8 +422,8 @@ def basis(context: AppContext, lens: Lens, rollout: RolloutView | None) -> Basis
         weights = {k: w for k, w in known.items() if any(k in parts for parts in graded.parts)}
     plan = Plan(name, preset or "paper", values, size, weights)
     if graded is None:
-        return Basis(plan, leash)
-    return Basis(plan, leash, list(graded.reward), list(graded.parts))
+        return Basis(plan, kl_scale)
+    return Basis(plan, kl_scale, list(graded.reward), list(graded.parts))
 
 
 def _all_settings(name: str, preset: str, settings: dict[str, Any]) -> dict[str, Any]:
