@@ -5,8 +5,8 @@ plotext draws the curves and the y axis. The x axis (one row, where plotext take
 lines of marks, bands and the curves' glyphs are set around and over its cells. Points are thinned
 first, to the lowest and the highest of each column: one for each of its two columns of dots.
 
-Two screens keep a canvas of their own, by `python -m tests.benchmarks.charts` on one core of a
-shared Xeon (milliseconds of one redraw):
+Two screens keep a canvas of their own, by `python -m tests.benchmarks.charts` on a
+shared AMD EPYC (milliseconds of one redraw):
 - The curves screen (`tui/widgets/plot.py`): three lanes, as measured and smoothed, take plotext 60
   in 120×20 cells and 170 in 190×50, the canvas 7 and 16. A key that moves its cursor redraws there,
   up to six charts at a time. Nor has plotext dashes, by which lanes differ without colour.
