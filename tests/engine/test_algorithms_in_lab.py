@@ -360,6 +360,28 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
     assert finish(again) == finish(lab)
 
 
+@pytest.mark.parametrize("key", ["kl_scale", "leash"])  # the second is of earlier versions
+def test_an_adaptive_beta_is_restored_from_old_and_new_checkpoints(
+    key: str, open_small: OpenLab, tmp_path: Path
+):
+    algorithm = {"name": "grpo", "kl_controller": "adaptive", "kl_target": 0.1}
+    how = {"train": {"steps": 3, "checkpoint_every": 1}, "rollout": {"max_tokens": 6}}
+    lab, _ = open_small(algorithm, folder=tmp_path / "a", **how)
+    lab.advance()
+    lab.advance()
+    scale = lab.lanes["main"].algorithm.kl_scale
+    assert scale != 1
+    file = checkpoint.folder(tmp_path / "a", 2) / "state.json"
+    state = json.loads(file.read_text())
+    assert state["lanes"][0]["memory"] == {"kl_scale": scale}
+    state["lanes"][0]["memory"] = {key: scale}
+    file.write_text(json.dumps(state))
+    again, _ = open_small(algorithm, folder=tmp_path / "b", **how)
+    lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "a", 2))
+    assert again.lanes["main"].algorithm.kl_scale == scale
+    assert finish(again) == finish(lab)
+
+
 def _only_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
