@@ -121,10 +121,11 @@ def _svg_file(name: str | None) -> Path | None:
 
 
 def _metric(name: str, known: Sequence[str]) -> str:
-    """A recorded metric by its name; case, spaces, - and _ make no difference."""
+    """A recorded metric by its name; case, spaces, - and _ make no difference, nor whether the
+    prompts that training never draws are called test or held-out."""
 
     def plain(text: str) -> str:
-        return re.sub(r"[\s_-]+", " ", text.strip().lower())
+        return re.sub(r"[\s_-]+", " ", text.strip().lower()).replace("held out ", "test ")
 
     for one in known:
         if plain(one) == plain(name):

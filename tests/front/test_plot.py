@@ -86,6 +86,11 @@ def test_metrics_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["test accuracy", "held-out accuracy", "Test_Accuracy"])
+def test_test_accuracy_by_either_name(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert told(capsys, QLORA, "--metric", name).startswith(plot.ACCURACY)
+
+
 def test_an_unknown_metric_is_named_with_the_nearest_and_all_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
