@@ -404,7 +404,7 @@ def test_a_failed_run_is_left_out_and_the_others_go_on(
 def test_an_interruption_stops_the_engines_and_says_how_to_go_on(tmp_path: Path) -> None:
     program = (
         "import sys, pytest; from pathlib import Path; from dataclasses import replace\n"
-        "from front.test_compare import fake_engines, plan; from grpolab import compare\n"
+        "from front.test_compare import fake_engines, plan; from grpolab.headless import compare\n"
         "fake_engines(pytest.MonkeyPatch(), grpo='slow', ppo='slow')\n"
         "ask = plan('--algorithms', 'grpo,ppo', '--seeds', '2', '--jobs', '2')\n"
         "sys.exit(compare.run(replace(ask, out=Path(sys.argv[1])), as_json=True))"

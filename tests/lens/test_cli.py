@@ -20,7 +20,7 @@ from tests.algorithms.lens_batches import make_batch, random_batch
 from tests.lens.test_recorded import step_of
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("ask", "batch_file", "choose", "differences", "recorded", "show")
+PARTS = ("ask", "batch_file", "show")
 
 
 @pytest.fixture
