@@ -43,7 +43,7 @@ EVALS: dict[str, tuple[str, Callable[[Evaluated], float]]] = {
         "share of right answers to prompts that are never trained on, sampled as in the rollout",
         lambda e: e.accuracy,
     ),
-    "test accuracy, greedy": ("the same with greedy decoding", lambda e: e.greedy_accuracy),
+    "test greedy accuracy": ("the same with greedy decoding", lambda e: e.greedy_accuracy),
     "test reward": ("mean reward on these prompts, sampled", lambda e: e.reward),
     "test length": ("mean length of these answers in tokens", lambda e: e.length),
 }

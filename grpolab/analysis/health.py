@@ -156,7 +156,7 @@ def lasting(state: LabState, lane: LaneState, at: int) -> list[tuple[int, Findin
     switched = max((s.step for s in lane.switches if s.step < at), default=0)
     out = []
     for which in range(len(RULES)):
-        level = next((level for level in LEVELS if _holds(back(), which, level)), None)
+        level: Level | None = next((x for x in LEVELS if _holds(back(), which, x)), None)
         if level is None:
             continue
         step, found = next(_at_least(back(), which, level, exactly=True), None) or next(

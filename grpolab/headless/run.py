@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from grpolab.analysis import health
+from grpolab.headless import plot
 from grpolab.headless.progress import Plain
 from grpolab.headless.report import report
 from grpolab.launch import Engine, counting, interruptible, log_tail
@@ -96,6 +97,7 @@ def _finish(plain: Plain, run_dir: Path, code: int) -> None:
                 f"{first.step}, {last.accuracy:.1%} at step {last.step}; greedy "
                 f"{first.greedy_accuracy:.1%}, {last.greedy_accuracy:.1%}"
             )
+    plot.at_the_end(plain.console, state)
     for line in health_lines(state):
         plain.say(line)
     word = {0: "done", 130: "interrupted"}.get(code, "failed")

@@ -169,7 +169,7 @@ def token_facts(
 
 
 def _pool(algorithm: Algorithm, batch: Batch, reward: Tensor, row: int) -> Tensor:
-    """The rewards of the group that the token's reward is compared with: of answers, or of steps."""
+    """The rewards that the token's is compared with: of its group's answers, or of their steps."""
     same = batch.group == batch.group[row]
     if algorithm.needs_steps and batch.steps is not None:
         return batch.steps.reward[same][batch.steps.mask[same].bool()]

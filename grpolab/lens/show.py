@@ -17,8 +17,8 @@ DIRECTIONS = {"up": "reinforced", "down": "penalized", "nowhere": "no gradient"}
 """The sign of a token's gradient in words, by the `push` of the lens's JSON object."""
 
 ZERO_LOSS = (
-    "A loss near 0 does not mean that nothing is learned: at ratio 1 centred advantages cancel in the "
-    "loss, while their gradients do not. Compare Σ|grad| and the cosines."
+    "A loss near 0 does not mean that nothing is learned: at ratio 1 centred advantages cancel in "
+    "the loss, while their gradients do not. Compare Σ|grad| and the cosines."
 )
 ON_POLICY = (
     "Every ratio is 1 here, so nothing can be clipped, and algorithms that differ only in their "

@@ -172,8 +172,7 @@ class RunIndex:
         return True
 
     def _skim(self, a: int, stop: int, base: int) -> int:
-        """Index lines from `a` on that need no parsing; returns where the first other line begins.
-        """
+        """Index lines from `a` on that need no parsing; returns where the first other line begins."""
         buffer, find, match, lazy = self._buffer, self._buffer.find, _HEAD.match, _LAZY.get
         while a <= stop:
             b = find(b"\n", a, stop + 1)

@@ -15,7 +15,7 @@ from grpolab.errors import RequestError
 from grpolab.launch import environment, python
 from grpolab.lens import whatif as whatif_model
 from grpolab.lens.compute import lens
-from grpolab.lens.whatif import GREEDY, NO_BONUS, Session, alike, altered, held
+from grpolab.lens.whatif import GREEDY, NO_BONUS, Session, alike, altered, rollout
 
 
 def batch(rewards: tuple[float, ...] = (1.0, 0.0, 0.0, 0.2), groups: int = 2) -> dict[str, Any]:
@@ -105,10 +105,10 @@ def test_equal_rewards_have_no_direction() -> None:
 def test_the_engines_own_numbers_come_first(tmp_path: Path) -> None:
     (tmp_path / "lens").mkdir()
     (tmp_path / "lens" / "3-main.json").write_text(json.dumps({"batch": batch()}))
-    assert held(tmp_path, 3, "main", "lens/3-main.json") == batch()
+    assert rollout(tmp_path, 3, "main", "lens/3-main.json") == batch()
     for wrong in ("lens/none.json", ""):
         with pytest.raises(RequestError, match="events"):
-            held(tmp_path, 3, "main", wrong)
+            rollout(tmp_path, 3, "main", wrong)
 
 
 def test_lines_in_and_out(

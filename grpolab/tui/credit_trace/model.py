@@ -80,7 +80,7 @@ def trace(algorithm: Algorithm, r: RolloutView, row: int) -> Trace | None:
             advantage,
         )  # fmt: skip
     lam = policy_lambda(s, n)
-    own = getattr(algorithm, "critic_lambda", None)
+    own = getattr(s, "critic_lambda", None)
     delta = surprises(reward, value, gamma)
     gae = to_go(delta, gamma * lam)
     fit = gae if own is None else to_go(delta, gamma * own)
