@@ -235,14 +235,15 @@ def _scenario(ref: str, args: Namespace) -> Scenario:
     return load(ref, _changes(args))
 
 
-def _machine(args: Namespace) -> Machine:
-    """This machine, with the threads that were asked for."""
+def _machine(args: Namespace) -> Machine | None:
+    """This machine with the threads that were asked for; None where none were."""
+    if args.threads is None:
+        return None
     from dataclasses import replace
 
     from grpolab.estimate.machine import machine
 
-    found = machine()
-    return replace(found, threads=args.threads) if args.threads else found
+    return replace(machine(), threads=args.threads)
 
 
 def lens(args: Namespace) -> int:

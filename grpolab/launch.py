@@ -3,8 +3,8 @@ can open at once.
 
 Two ways to start. `Engine.start` takes a run directory that holds a complete scenario.
 `Engine.boot` takes a request: the child itself then checks the scenario and makes the directory
-(see `boot`), while this process goes on loading the screen; `ready` tells how that went. Either way
-the child's native output goes to engine.log, commands travel as JSON lines on its stdin, and it
+(see `boot`), while this process continues loading the screen; `ready` tells how that went. Either
+way the child's native output goes to engine.log, commands travel as JSON lines on its stdin, and it
 ends when that is closed, so an engine never outlives its viewer.
 """
 
@@ -33,7 +33,7 @@ GONE = 10.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the user wants computed: a scenario with changes, or a run to go on with."""
+    """What the user wants computed: a scenario with changes, or a run to resume."""
 
     scenario: str = "default"
     changes: Sequence[tuple[str, str, Any]] = ()  # as scenario_file.changes gives them

@@ -3,7 +3,7 @@
 Paper    Shao et al. 2024, DeepSeekMath, arXiv 2402.03300, §4.1.4 and Algorithm 1
 Formula  Â and J unchanged from GRPO, so both are inherited; π_ref ← π after every
          `iteration_steps` steps
-Differs  the paper's outer loop also goes on training the reward model with 10 % replay; rewards
+Differs  the paper's outer loop also continues training the reward model with 10 % replay; rewards
          here are computed by rules, so there is none to train.
 """
 

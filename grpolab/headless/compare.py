@@ -134,9 +134,12 @@ def lay_out(plan: Plan, out: Path) -> list[Job]:
 
 
 def _must_be(scenario: Scenario, run: Path) -> None:
-    """Raises RequestError if the existing run has another scenario."""
-    there = load.load(str(run)).complete()
-    if found := _difference(there, scenario.complete()):
+    """Raises RequestError if the existing run has another scenario; its name and its description
+    compute nothing and do not count.
+    """
+    there = load.load(str(run))
+    words = {"name": scenario.name, "description": scenario.description}
+    if found := _difference(there.complete() | words, scenario.complete()):
         key, then, now = found
         raise RequestError(
             f"{run}: was started with {key} {then}, not {now}; ask for the same, or give "

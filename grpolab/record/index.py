@@ -172,7 +172,7 @@ class RunIndex:
         return True
 
     def _skim(self, a: int, stop: int, base: int) -> int:
-        """Index lines from `a` on that need no parsing; returns where the first other line begins."""
+        """Index the lines from `a` on that need no parsing; returns where another line begins."""
         buffer, find, match, lazy = self._buffer, self._buffer.find, _HEAD.match, _LAZY.get
         while a <= stop:
             b = find(b"\n", a, stop + 1)

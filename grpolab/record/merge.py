@@ -23,7 +23,7 @@ OF_A_LANE = frozenset({
 """Kinds of events that are merged; the others are about one engine process."""
 
 MOST_WITH_TOKENS = 8
-"""With more runs than this, per-token channels are left out: they are most of the data."""
+"""With more runs than this, per-token channels are not merged: they are most of the data."""
 
 
 def runs_of(refs: Sequence[str]) -> list[Path]:

@@ -531,5 +531,5 @@ def test_a_real_comparison_of_one_small_run(
 
 
 def test_the_command_costs_nothing_until_it_is_asked_for() -> None:
-    own = [f"grpolab.{name}" for name in ("compare", "compare_jobs", "compare_table")]
+    own = [f"grpolab.headless.{name}" for name in ("compare", "compare_jobs", "compare_table")]
     assert culprit(("grpolab.commands", own), *[(name, HEAVY) for name in own]) == ""
