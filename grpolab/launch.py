@@ -199,7 +199,7 @@ def default_threads(engines: int = 1) -> int:
     """
     if hasattr(os, "sched_getaffinity"):
         cpus = len(os.sched_getaffinity(0))
-    else:
+    else:  # macOS binds no process to CPUs; psutil knows no more there
         cpus = os.cpu_count() or 1
     try:  # a container's share of the machine does not show in the affinity
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -1,4 +1,4 @@
-"""Memory by owner and phase: lasting storages, the tally, the gauges."""
+"""Memory by owner and phase: lasting storages, the tally, the allocators."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from grpolab.engine.memory import account as memory_module
+from grpolab.engine.memory import allocator as allocator_module
 from grpolab.engine.memory.account import Memory
-from grpolab.engine.memory.allocator import HostGauge, Reading
+from grpolab.engine.memory.allocator import HostAllocator, Reading
 from grpolab.engine.memory.owners import Traits, owner_of, tensors_in
 from grpolab.engine.memory.tally import Tally
 from grpolab.estimate import memory as estimate
@@ -208,8 +209,8 @@ def test_counting_changes_no_result(open_small: OpenLab, tmp_path: Path, monkeyp
 # --- phases ---
 
 
-class FakeGauge:
-    """A gauge that is told what to say."""
+class FakeAllocator:
+    """An allocator that reports what the test sets."""
 
     exact = True
     libraries = 0
@@ -233,43 +234,43 @@ class FakeGauge:
         self.most = max(self.most, most)
 
 
-def with_gauge(holdings: dict[str, object]) -> tuple[Memory, FakeGauge]:
+def with_allocator(holdings: dict[str, object]) -> tuple[Memory, FakeAllocator]:
     memory = Memory(torch.device("cpu"), lambda: holdings)
-    memory.gauge = fake = FakeGauge()
+    memory.allocator = fake = FakeAllocator()
     fake.held = 400
     return memory, fake
 
 
 def test_an_inner_phase_is_taken_out_of_the_outer():
-    memory, gauge = with_gauge({"backbone": [torch.zeros(100)]})
+    memory, allocator = with_allocator({"backbone": [torch.zeros(100)]})
     with memory.phase("update"):
-        gauge.reach(600)
+        allocator.reach(600)
         with memory.phase("step"):
-            gauge.reach(900)
-        gauge.reach(700)
+            allocator.reach(900)
+        allocator.reach(700)
     phases = memory.take()
     assert phases["update"]["workspace"] == 300 and phases["step"]["workspace"] == 500
     assert phases["step"]["outside"] == 7 and phases["step"]["backbone"] == 400
     assert memory.take() == {}
     assert memory.peak == memory.most == 900
-    gauge.held = 1000
+    allocator.held = 1000
     with memory.phase("step"):
         pass
     assert memory.peak == 1050  # the allocator's reserve
 
 
 def test_the_highest_of_several_stretches_of_a_phase_counts():
-    memory, gauge = with_gauge({})
+    memory, allocator = with_allocator({})
     for most in (500, 900, 600):
         with memory.phase("rollout"):
             memory.note("kv_cache", most // 10)
-            gauge.reach(most)
+            allocator.reach(most)
     account = memory.take()["rollout"]
     assert account["kv_cache"] == 90 and account["workspace"] == 810
 
 
 def test_a_phase_that_fails_is_closed():
-    memory, _ = with_gauge({})
+    memory, _ = with_allocator({})
     with pytest.raises(RuntimeError), memory.phase("score"):
         raise RuntimeError
     assert memory._open == []
@@ -296,24 +297,37 @@ def test_loading_and_evaluating_are_told_with_the_next_step(open_small: OpenLab)
     assert {"load", "evaluate"} <= set(only(seen, ev.StepDone)[0].memory_phases)
 
 
-# --- gauges ---
+# --- allocators ---
 
 
-def test_the_host_s_gauge_sees_a_peak_that_is_gone():
-    gauge = HostGauge()
-    gauge.reset()
-    before = gauge.now().held
+def test_the_host_s_allocator_sees_a_peak_that_is_gone():
+    allocator = HostAllocator()
+    allocator.reset()
+    before = allocator.now().in_use
     torch.ones(64 * MB // 4).sum().item()
-    assert gauge.highest() - before > 50 * MB or not gauge.resets
-    gauge.reset()
-    assert gauge.highest() < before + 50 * MB or not gauge.resets
+    assert allocator.highest() - before > 50 * MB or not allocator.resets
+    allocator.reset()
+    assert allocator.highest() < before + 50 * MB or not allocator.resets
 
 
-def test_without_procfs_and_glibc_a_gauge_still_tells_something():
-    gauge = HostGauge()
-    gauge._statm, gauge.resets, gauge._heaps = -1, False, None
-    gauge.reset()
-    assert gauge.now().held == gauge.highest() > 10 * MB and gauge.now().free == 0
+def test_without_procfs_and_glibc_the_host_is_asked_through_psutil(tmp_path: Path, monkeypatch):
+    here = HostAllocator().now().in_use
+    monkeypatch.setattr(allocator_module, "PROC", tmp_path)
+    monkeypatch.setattr(allocator_module, "_mallinfo", lambda: None)
+    (tmp_path / "clear_refs").mkdir()  # not a file that can be written
+    elsewhere = HostAllocator()
+    assert not elsewhere.resets
+    elsewhere.reset()
+    before = elsewhere.now()
+    assert before.free == 0 and before.non_model is None
+    assert 0.8 * here < before.in_use < 1.2 * here  # the same process, by another way
+    big = torch.ones(128 * MB // 4)
+    assert elsewhere.resident() - before.in_use > 100 * MB
+    assert elsewhere.highest() - before.in_use > 100 * MB
+    del big
+    assert elsewhere.highest() - before.in_use > 100 * MB  # a peak that was seen is kept
+    elsewhere.reset()
+    assert elsewhere.highest() - before.in_use < 100 * MB
 
 
 # --- on a GPU ---

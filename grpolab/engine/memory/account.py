@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from grpolab.engine.memory.allocator import Reading, gauge
+from grpolab.engine.memory.allocator import Reading, allocator_of
 from grpolab.engine.memory.owners import Traits, owner_of, storage_of, tensors_in
 from grpolab.engine.memory.tally import Tally
 from grpolab.record.events import OWNERS
@@ -83,7 +83,7 @@ class Memory:
         traits: Callable[[], Traits] | None = None,
     ) -> None:
         self.device = device
-        self.gauge = gauge(device)
+        self.allocator = allocator_of(device)
         self.peak = 0  # of the whole run, in bytes: the process, or a GPU allocator's reserve
         self.most = 0  # the largest that a gauge has told of any phase, in bytes
         self.parts = True  # forward and backward follow each other; in parallel threads they mix
@@ -93,7 +93,7 @@ class Memory:
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._tallies: dict[tuple[str, str], int] = {}
         self._times: dict[tuple[str, str], int] = {}  # of phases that no tally has seen
-        self._baseline = self.gauge.now().held  # interpreter and libraries, on a CPU
+        self._baseline = self.allocator.now().in_use  # interpreter and libraries, on a CPU
 
     # --- phases ---
 
@@ -106,10 +106,10 @@ class Memory:
             self._mark(outer)
             if outer.tally is not None:
                 outer.tally.paused = True
-        lasting = 0 if self.gauge.exact else self.held().total
-        window = _Window(name, of, self.gauge.now(), lasting)
+        lasting = 0 if self.allocator.exact else self.held().total
+        window = _Window(name, of, self.allocator.now(), lasting)
         self._open.append(window)
-        self.gauge.reset()
+        self.allocator.reset()
         try:
             with ExitStack() as stack:
                 if self._wants(name, of):
@@ -120,7 +120,7 @@ class Memory:
             self._mark(window)
             self._close(window)
             self._open.pop()
-            self.gauge.reset()
+            self.allocator.reset()
             if outer is not None and outer.tally is not None:
                 outer.tally.know(self.held().tensors)
                 outer.tally.paused = False
@@ -170,7 +170,7 @@ class Memory:
         if (seen := self._seen.get((name, of))) is not None:
             return seen.age >= EVERY
         times = self._times[name, of] = self._times.get((name, of), 0) + 1
-        return self.gauge.exact or times > 1
+        return self.allocator.exact or times > 1
 
     def _tally(self, window: _Window) -> Tally:
         assert self._traits is not None
@@ -181,10 +181,10 @@ class Memory:
 
         def turned(part: str) -> None:
             self._mark(window, part)
-            self.gauge.reset()
+            self.allocator.reset()
 
         parts = self.parts and phase == "update"
-        g = self.gauge
+        g = self.allocator
 
         def free() -> int:
             return 0 if g.exact else g.now().free
@@ -198,7 +198,7 @@ class Memory:
 
     def _mark(self, window: _Window, part: str | None = None) -> None:
         """Take the gauge's highest into the window."""
-        highest = self.gauge.highest()
+        highest = self.allocator.highest()
         window.highest = max(window.highest, highest)
         if window.tally is not None:
             part = part or window.tally.part
@@ -209,7 +209,7 @@ class Memory:
     def _close(self, window: _Window) -> None:
         lasting = self.held()
         held = lasting.sizes
-        now, key = self.gauge.now(), (window.name, window.of)
+        now, key = self.allocator.now(), (window.name, window.of)
         if (tally := window.tally) is not None:
             tally.know(lasting.tensors)
             self._tallies[key] = self._tallies.get(key, 0) + 1
@@ -231,7 +231,7 @@ class Memory:
             if old is None or sum(old.values()) < sum(account.values()):
                 self.phases[phase] = account
         self.most = max(self.most, window.highest)
-        reserve = now.held + now.free if self.gauge.exact else 0
+        reserve = now.in_use + now.free if self.allocator.exact else 0
         self.peak = max(self.peak, window.highest, reserve)
 
     def _tallied(
@@ -242,23 +242,23 @@ class Memory:
         if len(seen.passing) > 1 and seen.highest:  # the share that this part had of the phase
             highest = round(highest * seen.peaks.get(part, seen.highest) / seen.highest)
         passing, unseen = seen.passing[part], seen.unseen[part]
-        if self.gauge.exact:
+        if self.allocator.exact:
             if window.tally is None:  # what lasts is counted anew, what passes is as it was
-                unseen = max(0, now.held - sum(held.values()))
+                unseen = max(0, now.in_use - sum(held.values()))
                 passing = _scaled(passing, highest - sum(held.values()) - unseen)
-            owners["workspace"] += min(unseen, self.gauge.libraries)
+            owners["workspace"] += min(unseen, self.allocator.libraries)
         else:
             owners["outside"] += unseen
             free = seen.free[part]
             if window.tally is None:  # what was free at the start, less what came, plus new pages
                 came = sum(held.values()) + sum(passing.values()) - window.lasting
-                free = window.start.free - came + highest - window.start.held
+                free = window.start.free - came + highest - window.start.in_use
             owners["fragmentation"] += max(0, free)
         rest = highest - sum(owners.values()) - sum(passing.values())
         if rest < 0:  # smaller than when it was tallied
             passing = _scaled(passing, sum(passing.values()) + rest)
             rest = highest - sum(owners.values()) - sum(passing.values())
-        if rest < 0 and not self.gauge.exact:  # and less lay free
+        if rest < 0 and not self.allocator.exact:  # and less lay free
             owners["fragmentation"] = max(0, owners["fragmentation"] + rest)
         for owner, size in passing.items():
             owners[owner] = owners.get(owner, 0) + size
@@ -271,24 +271,24 @@ class Memory:
         owners = dict.fromkeys(OWNERS, 0) | held
         for owner, size in window.noted.items():
             owners[owner] = max(owners.get(owner, 0), size)
-        if not self.gauge.exact:
+        if not self.allocator.exact:
             owners["outside"] += min(self._baseline, window.highest)
-        rest = "workspace" if self.gauge.exact else "other"
+        rest = "workspace" if self.allocator.exact else "other"
         owners[rest] += max(0, window.highest - sum(owners.values()))
         return self._around(owners, window, now)
 
     def _around(self, owners: dict[str, int], window: _Window, now: Reading) -> dict[str, int]:
         """On a GPU: what lies around the tensors."""
-        if self.gauge.exact:
-            owners["fragmentation"] += max(0, now.held + now.free - window.highest)
-            owners["outside"] += now.outside or 0
+        if self.allocator.exact:
+            owners["fragmentation"] += max(0, now.in_use + now.free - window.highest)
+            owners["outside"] += now.non_model or 0
         return owners
 
 
 def _found(window: _Window, tally: Tally, held: dict[str, int], now: Reading) -> _Seen:
     passing, free, unseen = {}, {}, {}
-    exact = now.outside is not None
-    last = max(0, now.held - tally.total - (0 if exact else now.free))
+    exact = now.non_model is not None
+    last = max(0, now.in_use - tally.total - (0 if exact else now.free))
     for part, peak in tally.peaks.items():
         owners, unseen[part] = peak.by_owner(), last
         if exact:  # what an operation took while it ran is gone by now
