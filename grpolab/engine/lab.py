@@ -18,7 +18,7 @@ from grpolab import rewards
 from grpolab.algorithms.metrics import step_metrics
 from grpolab.algorithms.types import Batch
 from grpolab.engine import apply_cue, lab_checkpoint, value_pretraining
-from grpolab.engine.backbone.base import load_backbone
+from grpolab.engine.backbone.load import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import scheduled

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from grpolab.engine.backbone.base import load_backbone
 from grpolab.engine.backbone.cpu import compute
+from grpolab.engine.backbone.load import load_backbone
 from grpolab.headless.rerun import scenario_of
 from grpolab.launch import Engine
 from grpolab.record import directory

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from grpolab.engine.backbone.base import BASE, ModelError, Prompts, load_backbone
+from grpolab.engine.backbone.base import BASE, ModelError, Prompts
 from grpolab.engine.backbone.cpu.backbone import NativeBackbone
 from grpolab.engine.backbone.hf import TransformersBackbone
+from grpolab.engine.backbone.load import load_backbone
 from grpolab.engine.backbone.sample import sample
 from grpolab.engine.score import score
 from grpolab.scenario.sections import LoraSection

@@ -70,7 +70,7 @@ def test_four_bits_and_their_scales():
 
 
 def test_the_sampler_s_weights_lie_in_whole_panels():
-    from grpolab.engine.backbone.cpu.loop import WIDTH
+    from grpolab.engine.backbone.cpu.target import WIDTH
 
     m = ModelShape.of(QWEN)
     load = replace(LOAD, cuda=False, quantize="none", copy=False, panel=48)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy")
+HEAVY = (
+    "torch", "transformers", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy", "psutil",
+)  # fmt: skip
 LIGHT = (
-    "cli", "commands", "launch", "boot", "headless", "plain", "report", "rerun", "rundir",
-    "catalog", "schema", "grade", "scenario", "scenario_file", "events", "state", "feed",
-    "history", "runlog", "recall",
-    "algorithms", "tasks", "rewards", "tui.app", "doctor", "machine", "fit", "fit_formulas",
-    "fit_half", "model_shape", "session", "bookmarks", "first_frame", "personal",
+    "cli", "commands", "launch", "boot", "resources", "errors", "algorithms", "tasks", "rewards",
+    "tui.app", "tui.first_frame", "scenario.spec", "scenario.load", "scenario.export",
+    "record.events", "record.directory", "record.tail", "record.index", "record.state",
+    "record.history", "record.seek", "record.bookmarks", "headless.run", "headless.progress",
+    "headless.report", "headless.rerun", "headless.catalog", "headless.grade", "estimate.doctor",
+    "estimate.machine", "estimate.memory", "estimate.formulas", "estimate.formulas_gpu",
+    "estimate.model_shape",
 )  # fmt: skip
 
 
@@ -42,3 +48,14 @@ def test_the_way_to_the_first_frame_is_light() -> None:
 def test_what_computes_loads_no_screen(name: str) -> None:
     module = f"grpolab.{name}"
     assert not imported(module) & {"textual", "grpolab.tui", "grpolab.headless.progress"}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports inside functions count; those for type checkers alone do not."""
+    graph = grimp.build_graph("grpolab", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {m: graph.find_modules_directly_imported_by(m) for m in sorted(graph.modules)}
+    assert imports["grpolab.engine.lab"] > {"grpolab.engine.lane"}  # the graph is not empty
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as circle:
+        pytest.fail("imported in a circle: " + " → ".join(reversed(circle.args[1])))

@@ -7,18 +7,15 @@ else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from grpolab.engine.backbone.tokenizer import Text
-from grpolab.scenario.spec import ModelSection
 
 BASE = None
 """Stands where an adapter's name may stand: the backbone with every adapter off, that is, the
@@ -171,55 +168,3 @@ class Looping(Protocol):
 
 class ModelError(RuntimeError):
     """The model cannot be loaded as asked; the message says what to do."""
-
-
-def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
-    """The model of a scenario: the own decoder where it can, transformers and PEFT otherwise."""
-    from grpolab.engine.backbone import model_folder
-    from grpolab.engine.backbone.model_folder import unsuited
-    from grpolab.resources import assets_dir
-
-    path = assets_dir() / "policy" if section.path == "embedded" else _local(section.path)
-    config_file = path / "config.json"
-    if section.path == "embedded" or config_file.exists():
-        try:
-            config = json.loads(config_file.read_text())
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{config_file}: cannot be read ({error})") from None
-        reason = model_folder.unsupported(config, section)
-        if reason is None and (device.type != "cpu" or section.quantize != "none"):
-            reason = unsuited(config, device)
-        if reason is None and (device.type != "cpu" or section.quantize != "none"):
-            from grpolab.engine.backbone.gpu.backbone import HalfBackbone
-
-            return HalfBackbone(path, config, section, device)
-        if reason is None:
-            from grpolab.engine.backbone.cpu.backbone import NativeBackbone
-
-            return NativeBackbone(path, config, section, device)
-    else:
-        reason = "the model is not a local folder"
-    from grpolab.engine.backbone.hf import TransformersBackbone
-
-    return TransformersBackbone(
-        section, str(path) if config_file.exists() else section.path, device, reason
-    )
-
-
-def _local(path: str) -> Path:
-    """A model's folder: the path itself, or where the hub's copy of it lies after a download."""
-    folder = Path(path)
-    if folder.exists():
-        return folder
-    if path.count("/") != 1 or path.startswith((".", "/", "~")):
-        raise ModelError(
-            f"model {path}: no such folder; give a folder with config.json, or a hub id OWNER/NAME"
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-    try:
-        return Path(snapshot_download(path, allow_patterns=wanted))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
-        return folder

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grpolab.engine.backbone.cpu.loop import F32, LANES, Array, Loop, array, once
+from grpolab.engine.backbone.cpu.loop import F32, Array, Loop, array, once_differentiable
 from grpolab.engine.backbone.cpu.plan import Looks, Plan
+from grpolab.engine.backbone.cpu.target import LANES
 from grpolab.engine.backbone.flat_ops import gather, pick, place
 
 _look, _look_back = Loop("attention.look"), Loop("attention.look_back")
@@ -45,7 +46,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once
+    @once_differentiable
     def backward(ctx, dout: Tensor):  # pyright: ignore
         qkv, turned, lse = ctx.saved_tensors
         t, looks = ctx.turning, ctx.turning.looks

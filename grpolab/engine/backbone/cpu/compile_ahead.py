@@ -18,7 +18,7 @@ import torch
 
 from grpolab import launch
 from grpolab.engine.backbone.cpu import layers
-from grpolab.engine.backbone.cpu.loop import keepable, kept
+from grpolab.engine.backbone.cpu.loop import cacheable, cached
 
 PATIENCE = 300.0
 """Seconds after which the loops are rather compiled here."""
@@ -29,7 +29,7 @@ def compiling(learning: torch.dtype) -> Iterator[None]:
     """Have the loops of learning in this type when the block ends, as far as there is a core to
     spare for it and a place to keep them; whatever fails is left to who needs them."""
     child = None
-    if not kept() and keepable() and launch.default_threads() > 1:
+    if not cached() and cacheable() and launch.default_threads() > 1:
         name = str(learning).removeprefix("torch.")
         quiet = subprocess.DEVNULL
         with suppress(OSError):

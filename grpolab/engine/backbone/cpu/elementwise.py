@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grpolab.engine.backbone.cpu.loop import F32, Loop, array, once
+from grpolab.engine.backbone.cpu.loop import F32, Loop, array, once_differentiable
 
 _add_norm, _add_norm_back = Loop("elementwise.add_norm"), Loop("elementwise.add_norm_back")
 _gate, _gate_back = Loop("elementwise.gate"), Loop("elementwise.gate_back")
@@ -23,7 +23,7 @@ class _AddNorm(torch.autograd.Function):
         return stream, normed
 
     @staticmethod
-    @once
+    @once_differentiable
     def backward(ctx, dstream: Tensor | None, dnormed: Tensor | None):  # pyright: ignore
         stream, scale = ctx.saved_tensors
         if dnormed is None:
@@ -57,7 +57,7 @@ class _Gate(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once
+    @once_differentiable
     def backward(ctx, dout: Tensor):  # pyright: ignore
         (both,) = ctx.saved_tensors
         slope = torch.empty_like(both)

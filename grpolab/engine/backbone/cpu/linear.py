@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grpolab.engine.backbone.cpu.loop import WIDTH, Array, Loop
+from grpolab.engine.backbone.cpu.loop import Array, Loop
+from grpolab.engine.backbone.cpu.target import WIDTH
 
 # --- product ---
 # Products of few rows with weights that are laid out once: what a sampler multiplies by. A

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from grpolab.engine.backbone.base import Prompts
 from grpolab.engine.backbone.cpu.linear import Linear
-from grpolab.engine.backbone.cpu.loop import F32, LANES, Array, Loop
+from grpolab.engine.backbone.cpu.loop import F32, Array, Loop
+from grpolab.engine.backbone.cpu.target import LANES
 from grpolab.engine.backbone.cpu.tree import Tree
 from grpolab.engine.backbone.cpu.weights import SamplingLayer, SamplingWeights
 from grpolab.engine.backbone.model_folder import Shape
