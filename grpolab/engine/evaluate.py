@@ -55,9 +55,9 @@ def evaluate(
                 greedy=torch.arange(len(group), device=device) >= len(mine),
             )  # fmt: skip
 
-        return lane.relief.run(some, chunk)
+        return lane.oom.run(some, chunk)
 
-    chunks = lane.relief.pieces(torch.arange(len(ids)), size)
+    chunks = lane.oom.pieces(torch.arange(len(ids)), size)
     sampled, greedy, lengths = [], [], []
     for rollout in (part for done in lane.workers.map(work, enumerate(chunks)) for part in done):
         rows = [row[:n].tolist() for row, n in zip(rollout.tokens, rollout.lengths, strict=True)]

@@ -23,14 +23,14 @@ from grpolab.engine.evaluate import evaluate, held_out
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import scheduled
 from grpolab.engine.memory.account import Memory
-from grpolab.engine.memory.owners import Traits
+from grpolab.engine.memory.owners import OwnerRules
 from grpolab.engine.probes import after_update
 from grpolab.engine.record import channels
 from grpolab.engine.rollout import (
-    Gathered,
+    Collected,
     LastStep,
     answer_metrics,
-    gather,
+    collect,
     graded_steps,
     greedy_rewards,
     padded_steps,
@@ -68,7 +68,7 @@ class Clock:
         return now
 
 
-LOOKS = (LensCue, AfterCue, KlBenchCue)
+READ_ONLY = (LensCue, AfterCue, KlBenchCue)
 """Cues that only look."""
 
 Emit = Callable[[ev.Event], None]
@@ -89,7 +89,7 @@ class Lab:
         self.cues = self.planned_cues()
         self.cues_done = 0
         self.parts = parts_of(plan)
-        self.memory = Memory(device, self.holdings, self.traits)
+        self.memory = Memory(device, self.tensors_by_owner, self.owner_rules)
         self.lanes: dict[str, Lane] = {}
         self.evaluated: tuple[int, int] = (-1, 0)  # step and lanes of the newest evaluation
         self.saved = -1
@@ -148,7 +148,7 @@ class Lab:
 
     def add_lane(self, name: str, section: spec.AlgorithmSection, parent: str = "") -> Lane:
         lane = Lane(name, section, self.plan, self.backbone, self.workers, self.memory)
-        lane.relief.tell = lambda what: self.emit(ev.Relieved(self.step_number + 1, name, what))
+        lane.oom.tell = lambda what: self.emit(ev.Relieved(self.step_number + 1, name, what))
         self.lanes[name] = lane
         self.announce(lane, parent)
         return lane
@@ -183,26 +183,26 @@ class Lab:
 
         self.phase("sampling", lane)
         with self.memory.phase("rollout", lane.doing):
-            gathered = gather(self, lane, number)
-            rollout, graded = gathered.rollout, gathered.graded
+            collected = collect(self, lane, number)
+            rollout, graded = collected.rollout, collected.graded
             greedy = steps = None
             if lane.algorithm.needs_greedy:
-                greedy = greedy_rewards(self, lane, self.task, gathered.prompts)
+                greedy = greedy_rewards(self, lane, self.task, collected.prompts)
             if lane.algorithm.needs_steps:
-                steps = graded_steps(self.backbone.text, gathered)
+                steps = graded_steps(self.backbone.text, collected)
         now = self.clock.add("rollout", now)
         self.emit(
             ev.Graded(
-                number, lane.name, text=gathered.answers, reward=gathered.reward,
+                number, lane.name, text=collected.answers, reward=collected.reward,
                 parts=[g.parts for g in graded], correct=[g.correct for g in graded],
-                answer=[g.answer for g in graded], length=[len(r) for r in gathered.ids],
+                answer=[g.answer for g in graded], length=[len(r) for r in collected.ids],
                 finished=rollout.finished.tolist(), steps=steps or [], greedy_reward=greedy or [],
             )
         )  # fmt: skip
 
         self.phase("scoring", lane)
         with self.memory.phase("score", lane.doing):
-            batch = self.score(lane, gathered, greedy, steps)
+            batch = self.score(lane, collected, greedy, steps)
             credit = lane.algorithm.credit(batch)
         now = self.clock.add("score", now)
 
@@ -212,36 +212,36 @@ class Lab:
             report = lane.update(rollout, batch, credit, number)
         self.clock.add("update", now)
 
-        lane.held = LastStep(
+        lane.last_step = LastStep(
             step=number,
             task=self.task,
             temperature=lane.rollout.temperature,
             algorithm=judge,
             preset=lane.preset,
-            gathered=gathered,
+            collected=collected,
             batch=batch,
             credit=credit,
             report=report,
         )
         lane.digest = lab_checkpoint.chain(
-            lane.digest, gathered.ids, batch.reward, credit.advantage
+            lane.digest, collected.ids, batch.reward, credit.advantage
         )
         record = self.plan.record
         if record.tokens and (number - 1) % record.tokens_every == 0:
-            pieces = [self.backbone.text.pieces(row) for row in gathered.ids]
+            pieces = [self.backbone.text.pieces(row) for row in collected.ids]
             self.emit(ev.Tokens(number, lane.name, pieces, channels(batch, credit, report)))
             if record.after:
                 self.emit(after_update.measure(self, lane))
         metrics = step_metrics(lane.algorithm, batch, credit, report)
-        metrics |= answer_metrics(batch, gathered, self.parts)
+        metrics |= answer_metrics(batch, collected, self.parts)
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
-        metrics["tokens_per_second"] = gathered.tokens / max(spent["rollout"], 1e-9)
+        metrics["tokens_per_second"] = collected.tokens / max(spent["rollout"], 1e-9)
         metrics["learning_rate"] = lane.learning_rate * scheduled(lane.train, number)
         phases = self.memory.take()
         self.emit(
             ev.StepDone(
                 number, lane.name, lane.algorithm.name, metrics, spent, report.updates,
-                gathered.tokens, ev.at_the_peak(phases), self.memory.peak, lane.digest, phases,
+                collected.tokens, ev.at_the_peak(phases), self.memory.peak, lane.digest, phases,
             )
         )  # fmt: skip
         explained = metrics.get("explained_variance")
@@ -251,7 +251,7 @@ class Lab:
     def score(
         self,
         lane: Lane,
-        gathered: Gathered,
+        collected: Collected,
         greedy: list[float] | None = None,
         steps: list[list[tuple[int, float]]] | None = None,
     ) -> Batch:
@@ -262,25 +262,25 @@ class Lab:
 
         every = self.plan.record.reference_every
         return lane.score(
-            gathered.rollout,
-            tensor(gathered.reward),
+            collected.rollout,
+            tensor(collected.reward),
             reference=every > 0 and self.step_number % every == 0,
-            greedy_reward=None if greedy is None else tensor(greedy)[gathered.rollout.group],
+            greedy_reward=None if greedy is None else tensor(greedy)[collected.rollout.group],
             steps=None if steps is None else padded_steps(steps, self.device),
         )
 
     def phase(self, name: str, lane: Lane | None = None, detail: str = "") -> None:
         self.emit(ev.PhaseChanged(name, self.step_number + 1, lane.name if lane else "", detail))
 
-    def holdings(self) -> dict[str, object]:
+    def tensors_by_owner(self) -> dict[str, object]:
         """What lasts, by owner, over backbone and lanes: nests of tensors."""
-        parts = [self.backbone.holdings()] if hasattr(self, "backbone") else []
-        parts += [lane.holdings() for lane in self.lanes.values()]
+        parts = [self.backbone.tensors_by_owner()] if hasattr(self, "backbone") else []
+        parts += [lane.tensors_by_owner() for lane in self.lanes.values()]
         return {owner: [p.get(owner) for p in parts] for owner in ev.OWNERS}
 
-    def traits(self) -> Traits:
+    def owner_rules(self) -> OwnerRules:
         """By what the memory account knows a tensor's owner."""
-        return Traits.of(self.backbone, [lane.learns() for lane in self.lanes.values()])
+        return OwnerRules.of(self.backbone, [lane.learns() for lane in self.lanes.values()])
 
     # --- the loop ---
 
@@ -292,7 +292,7 @@ class Lab:
         done = self.step_number >= self.plan.train.steps
         if done or self.step_number % self.plan.evaluate.every == 0:
             self.evaluate()
-        self.apply_cues(LOOKS)  # before the checkpoint: what they look at is not in it
+        self.apply_cues(READ_ONLY)  # before the checkpoint: what they look at is not in it
         if done or self.step_number % self.plan.train.checkpoint_every == 0:
             lab_checkpoint.save(self)
 

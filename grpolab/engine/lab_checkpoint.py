@@ -44,9 +44,9 @@ def learned(lane: Lane) -> dict[str, Tensor]:
     out = {f"policy.{k}": v for k, v in lane.optimizer.tensors.items()}
     if lane.critic is not None:
         out |= {f"critic.{k}": v for k, v in lane.critic.optimizer.tensors.items()}
-    if lane.copies.reference is not None:
+    if lane.snapshots.reference is not None:
         out |= {
-            f"reference.{k}": v for k, v in lane.backbone.adapter(lane.copies.reference).items()
+            f"reference.{k}": v for k, v in lane.backbone.adapter(lane.snapshots.reference).items()
         }
     return out
 
@@ -134,11 +134,11 @@ def _restore_lane(
     lane.match_critic()
     lane.train = TrainSection.model_validate(saved["train"])
     lane.rollout = RolloutSection.model_validate(saved["rollout"])
-    lane.digest, lane.held = saved["digest"], None
+    lane.digest, lane.last_step = saved["digest"], None
     if any(name.startswith("reference.") for name in tensors):
-        lane.copies.renew_reference()
+        lane.snapshots.renew_reference()
     else:
-        lane.copies.first_reference()
+        lane.snapshots.first_reference()
     with torch.no_grad():
         for name, tensor in learned(lane).items():
             tensor.copy_(tensors[name])
@@ -147,8 +147,8 @@ def _restore_lane(
         lane.critic.optimizer.load_state(tensors, "critic-optimizer")
         lane.critic.take(saved["critic"])
     lane.backbone.refresh(lane.adapter)
-    if lane.copies.reference is not None:
-        lane.backbone.refresh(lane.copies.reference)
+    if lane.snapshots.reference is not None:
+        lane.backbone.refresh(lane.snapshots.reference)
 
 
 # --- rewind ---

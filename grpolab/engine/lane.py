@@ -18,11 +18,11 @@ from grpolab.engine.backbone.sample import Rollout, join, sample
 from grpolab.engine.critic import Critic
 from grpolab.engine.learner import Learner
 from grpolab.engine.memory.account import Memory
-from grpolab.engine.memory.oom import Relief
+from grpolab.engine.memory.oom import OomGuard
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.score import part, score
 from grpolab.engine.seeds import seed_of, torch_generator
-from grpolab.engine.snapshots import Copies
+from grpolab.engine.snapshots import Snapshots
 from grpolab.engine.workers import Workers
 from grpolab.scenario.spec import (
     AlgorithmSection,
@@ -58,11 +58,11 @@ class Lane:
         self.critic: Critic | None = None
         self.preset = section.preset
         self.algorithm: Algorithm = make_algorithm(section)
-        self.copies = Copies(backbone, self.adapter)
+        self.snapshots = Snapshots(backbone, self.adapter)
         self.model_shape = microbatches.shape_of(scenario.model.path)
-        self.relief = Relief(backbone.give_up, lambda what: None, self._forget_ahead)
+        self.oom = OomGuard(backbone.give_up, lambda what: None, self._forget_ahead)
         self.digest = ""
-        self.held: LastStep | None = None
+        self.last_step: LastStep | None = None
         self.match_critic()
 
     # --- the parts of a step, in their order ---
@@ -95,7 +95,7 @@ class Lane:
                     listener=tell, generator=torch_generator(*seeds, device=device),
                 )  # fmt: skip
 
-            return self.relief.run(some, chunk)
+            return self.oom.run(some, chunk)
 
         # first, so that weights derived from the adapter are made once and not by every thread
         self.backbone.prepare(self.adapter)
@@ -150,7 +150,7 @@ class Lane:
         graphs of all of them at a time anyway, they are kept for it."""
         critic.forget()
         every = torch.arange(len(rollout.group), device=self.backbone.device)
-        learned = self.relief.pieces(every, microbatches.rows_at_once(self, rollout))
+        learned = self.oom.pieces(every, microbatches.rows_at_once(self, rollout))
         keep = self.train.minibatches == 1 and len(learned) <= self.workers.at_once
         # with threads always those pieces: whether graphs are kept must not show in the numbers
         split = learned if keep or self.workers.parallel else None
@@ -165,7 +165,7 @@ class Lane:
 
     def reference_logp(self, rollout: Rollout, temperature: float) -> Tensor:
         """Log-probs of the rollout under the reference. [N, T]."""
-        of = self.copies.reference
+        of = self.snapshots.reference
         (logp,) = self._each(rollout, lambda rows, p: score(self.backbone, of, p, temperature)[:1])
         return logp
 
@@ -181,7 +181,7 @@ class Lane:
     def update(self, rollout: Rollout, batch: Batch, credit: Credit, step: int) -> Report:
         """The algorithm's updates on this rollout."""
         if self.algorithm.needs_kl_to_rollout:
-            self.copies.take_snapshot()
+            self.snapshots.take_rollout_policy()
         learner = Learner(self, rollout, step)
         report = self.algorithm.update(learner, batch, credit, self.train.updates_per_rollout)
         if learner.agreement is not None:
@@ -199,7 +199,7 @@ class Lane:
             self.critic.age += 1
         self.backbone.refresh(self.adapter)
         if self.algorithm.wants_new_reference():
-            self.copies.renew_reference()
+            self.snapshots.renew_reference()
         return report
 
     def wants_pretraining(self) -> bool:
@@ -221,7 +221,7 @@ class Lane:
         split = microbatches.scored(self, rollout) if split is None else split
         found = [
             piece
-            for done in self.workers.map(lambda rows: self.relief.run(work, rows), split)
+            for done in self.workers.map(lambda rows: self.oom.run(work, rows), split)
             for piece in done
         ]
         out = tuple(torch.zeros_like(rollout.mask) for _ in found[0][1])
@@ -243,9 +243,9 @@ class Lane:
         self.optimizer = AdamW(self.optimizer.tensors)
         self.match_critic()
         if not self.algorithm.needs_kl_to_rollout:
-            self.copies.drop_snapshot()
-        if self.copies.reference is not None:
-            self.copies.first_reference()
+            self.snapshots.drop_rollout_policy()
+        if self.snapshots.reference is not None:
+            self.snapshots.first_reference()
             reset.append("reference: the start again")
         if rate != self.learning_rate:
             reset.append(f"learning rate {rate:g} to {self.learning_rate:g}")
@@ -283,7 +283,7 @@ class Lane:
         """Give up all that it has on the backbone."""
         if self.critic is not None:
             self.critic.drop()
-        self.copies.drop()
+        self.snapshots.drop()
         self.backbone.drop_adapter(self.adapter)
 
     def copy_from(self, other: Lane) -> None:
@@ -297,25 +297,25 @@ class Lane:
             self.algorithm.load_state(other.algorithm.state())
         self.train, self.rollout = other.train, other.rollout
         self.backbone.refresh(self.adapter)
-        if (reference := other.copies.reference) is not None:
-            self.copies.set_reference(other.backbone.adapter(reference))
+        if (reference := other.snapshots.reference) is not None:
+            self.snapshots.set_reference(other.backbone.adapter(reference))
 
     def learns(self) -> dict[str, Tensor]:
         """Everything that learns, the critic's under names of its own."""
         critic = self.critic.optimizer.tensors if self.critic is not None else {}
         return self.optimizer.tensors | {f"critic/{k}": v for k, v in critic.items()}
 
-    def holdings(self) -> dict[str, object]:
+    def tensors_by_owner(self) -> dict[str, object]:
         """What lasts of this lane, by owner: nests of tensors."""
         learns = [self.optimizer] + ([self.critic.optimizer] if self.critic is not None else [])
         return {
             "adapters": self.optimizer.tensors,
             "critic": [o.tensors for o in learns[1:]],
-            "reference": self.copies.tensors(),
+            "reference": self.snapshots.tensors(),
             "optimizer": [(o.first, o.second) for o in learns],
             "gradients": [[t.grad for t in o.tensors.values()] for o in learns],
             "activations": self.critic.kept() if self.critic is not None else [],
-            "workspace": [] if self.held is None else self.held.tensors(),
+            "workspace": [] if self.last_step is None else self.last_step.tensors(),
         }
 
 

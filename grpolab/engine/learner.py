@@ -61,7 +61,7 @@ class Learner:
             rows = torch.cat([rows[self.rollout.group == g] for g in order])
         size = -(-len(rows) // train.minibatches)
         for batch in rows.split(size):
-            yield self.lane.relief.pieces(batch, rows_at_once(self.lane, self.rollout))
+            yield self.lane.oom.pieces(batch, rows_at_once(self.lane, self.rollout))
 
     def _ahead(self) -> list[Tensor] | None:
         """All rows in the pieces of which scoring kept the critic's graphs, if it did: with these
@@ -108,7 +108,7 @@ class Learner:
         made: list[Microbatch] = []
         squares: list[Tensor] = []
         # as they come, so that on a GPU no more than two sets of gradients are held
-        for some in lane.workers.each(lambda rows: lane.relief.run(work, rows), microbatches):
+        for some in lane.workers.each(lambda rows: lane.oom.run(work, rows), microbatches):
             while some:
                 piece, grads = some.pop(0)
                 if made and not critic_only:  # before they are added up, in the first one's place
@@ -185,7 +185,7 @@ class Learner:
             if key not in self._old and unmoved:
                 self._old[key] = states
             elif key not in self._old:
-                self._old[key], _ = contexts(lane.backbone, lane.copies.snapshot, piece)
+                self._old[key], _ = contexts(lane.backbone, lane.snapshots.rollout_policy, piece)
             now, spread, kl = compared(
                 lane.backbone, states, self._old[key], at, piece.tokens,
                 lane.rollout.temperature, room(lane) // 8,
@@ -194,7 +194,7 @@ class Learner:
             return float((kl * piece.mask).double().sum())
 
         rows = scored(lane, self.rollout)
-        done = lane.workers.map(lambda some: lane.relief.run(work, some), rows)
+        done = lane.workers.map(lambda some: lane.oom.run(work, some), rows)
         total = sum(kl for some in done for kl in some)
         return Measured(logp, entropy, total / max(float(self.rollout.mask.sum()), 1.0))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from grpolab.engine.backbone.base import BASE, Backbone
 
 
-class Copies:
+class Snapshots:
     """Of the adapter `policy`."""
 
     def __init__(self, backbone: Backbone, policy: str) -> None:
@@ -24,11 +24,11 @@ class Copies:
         """The adapter that holds the rollout policy while an algorithm measures its way."""
         return f"{self.policy}/rollout"
 
-    def take_snapshot(self) -> None:
+    def take_rollout_policy(self) -> None:
         """Let `snapshot` be the policy of now."""
         self._remember(self.snapshot)
 
-    def drop_snapshot(self) -> None:
+    def drop_rollout_policy(self) -> None:
         """Nothing measures its way any more."""
         self._forget(self.snapshot)
 

@@ -11,7 +11,7 @@ from grpolab.algorithms.functional import explained_variance
 from grpolab.engine import apply_cue
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
-from grpolab.engine.rollout import gather
+from grpolab.engine.rollout import collect
 
 if TYPE_CHECKING:
     from grpolab.engine.lab import Lab
@@ -31,12 +31,12 @@ def pretrain(lab: Lab, lane: Lane) -> None:
         detail = f"value pretraining, rollout {critic.pretrained + 1} of {count}"
         lab.phase("sampling", lane, detail)
         number = critic.pretrained + 1
-        gathered = gather(lab, lane, number, purpose=f"pretraining/{lab.step_number}", quiet=True)
+        collected = collect(lab, lane, number, purpose=f"pretraining/{lab.step_number}", quiet=True)
         now = lab.clock.add("rollout", now)
-        batch = lab.score(lane, gathered)
+        batch = lab.score(lane, collected)
         now = lab.clock.add("score", now)
         lab.phase("updating", lane, detail)
-        learner = Learner(lane, gathered.rollout, lab.step_number + 1)
+        learner = Learner(lane, collected.rollout, lab.step_number + 1)
         credit = algorithm.pretrain_critic(learner, batch, PASSES)
         critic.pretrained += 1
         assert batch.value is not None and credit.returns is not None

@@ -14,7 +14,7 @@ from grpolab.headless.progress import Plain
 from grpolab.headless.report import report
 from grpolab.launch import Engine, counting, interruptible, log_tail
 from grpolab.record import events as ev
-from grpolab.record.directory import EVENTS
+from grpolab.record.directory import EVENTS, checkpoints
 from grpolab.record.state import LabState
 from grpolab.record.tail import Follow, stream
 
@@ -80,7 +80,7 @@ def drive(engine: Engine, plain: Plain, known: int = 0, until: int | None = None
 
 
 def _finish(plain: Plain, run_dir: Path, code: int) -> None:
-    """The last lines: what came of it, where it lies, and how to go on."""
+    """The last lines: the result, where it is, and the command to continue."""
     state, place = plain.state, shlex.quote(str(run_dir))
     if code == 1:
         for line in cause(plain, run_dir):
@@ -102,7 +102,14 @@ def _finish(plain: Plain, run_dir: Path, code: int) -> None:
     if code == 0:
         plain.say(f"look at it again: grpolab replay {place}")
     else:
-        plain.say(f"go on from its last checkpoint: grpolab run --resume {place}")
+        plain.say(f"{_resume_from(run_dir)}: grpolab run --resume {place}")
+
+
+def _resume_from(run_dir: Path) -> str:
+    """What `--resume` does with a run that is not done: it starts at the newest checkpoint, or at
+    step 0 where none was written yet."""
+    steps = [step for step, _ in checkpoints(run_dir)]
+    return f"resume from step {steps[-1]}" if steps else "no checkpoint yet; start again"
 
 
 def ailments(state: LabState) -> list[str]:

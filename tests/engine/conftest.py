@@ -149,7 +149,7 @@ def state_of(lane: Lane) -> dict[str, str]:
     if critic is not None:
         found["critic"] = bytes_of(critic.tensors())
         found["critic moments"] = bytes_of(critic.optimizer.state("x"))
-    for name in lane.copies.names():
+    for name in lane.snapshots.names():
         found[name] = bytes_of(backbone.adapter(name))
     return found
 

@@ -178,7 +178,7 @@ def test_where_memory_runs_out_the_kept_graphs_go_first(open_small: OpenLab, mon
             if not keep:
                 patch.setattr(Critic, "ahead", lambda self, rows, piece: values(self, piece))
             lab.advance()
-        return lane.relief.most
+        return lane.oom.most
 
     for room in (16, 10, 6, 5, 3):
         assert most(room, keep=True) == most(room, keep=False), room

@@ -294,7 +294,7 @@ def test_any_model_learns(kind, quantize, open_lab: OpenLab, model: Callable[[st
     lab, seen = open_lab(plan)
     lane = lab.lanes["main"]
     before = {k: v.detach().clone() for k, v in lane.optimizer.tensors.items()}
-    frozen = [t.detach() for t in tensors_in(lab.backbone.holdings()["backbone"])]
+    frozen = [t.detach() for t in tensors_in(lab.backbone.tensors_by_owner()["backbone"])]
     base = [t.clone() for t in frozen]
     finish(lab)
     assert lab.backbone.backend == ("native" if (kind, quantize) == OWN else "transformers")

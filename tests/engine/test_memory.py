@@ -15,14 +15,14 @@ from grpolab.engine.memory import account as memory_module
 from grpolab.engine.memory import allocator as allocator_module
 from grpolab.engine.memory.account import Memory
 from grpolab.engine.memory.allocator import HostAllocator, Reading
-from grpolab.engine.memory.owners import Traits, owner_of, tensors_in
+from grpolab.engine.memory.owners import OwnerRules, owner_of, tensors_in
 from grpolab.engine.memory.tally import Tally
 from grpolab.estimate import memory as estimate
 from grpolab.record import events as ev
 from tests.engine.conftest import OpenLab, finish, only
 
 MB = 2**20
-TRAITS = Traits(vocabulary=97, kv_heads=2, head_dim=8, trainable=frozenset({(4, 32)}))
+RULES = OwnerRules(vocabulary=97, kv_heads=2, head_dim=8, trainable=frozenset({(4, 32)}))
 
 
 def distinct(tensors: Any) -> int:
@@ -40,7 +40,7 @@ def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
     lab, seen = open_small("ppo", kind=kind, rollout={"max_tokens": 5})
     lane = lab.lanes["main"]
     lab.step(lane)
-    lane.copies.renew_reference()
+    lane.snapshots.renew_reference()
     lab.step(lane)
     owners = only(seen, ev.StepDone)[-1].memory_phases["score"]
     backbone: Any = lab.backbone
@@ -61,7 +61,7 @@ def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
     assert set(ev.OWNERS) <= set(owners)
     if kind != "gpt2":
         backbone.prepare("main")  # the update left the sampler's weights out of date
-        held = list(tensors_in(backbone.holdings()["backbone_copy"]))
+        held = list(tensors_in(backbone.tensors_by_owner()["backbone_copy"]))
         own = {t.untyped_storage().data_ptr() for t in frozen}
         derived = distinct(t for t in held if t.untyped_storage().data_ptr() not in own)
         phases = only(seen, ev.StepDone)[-1].memory_phases.values()
@@ -111,7 +111,7 @@ def test_a_four_bit_weight_brings_its_scales():
 
 def tally(phase: str = "update", *, parts: bool = False) -> Tally:
     return Tally(
-        lambda t, back: owner_of(t, TRAITS, phase, back), lambda: 0, lambda: 0, parts=parts
+        lambda t, back: owner_of(t, RULES, phase, back), lambda: 0, lambda: 0, parts=parts
     )
 
 
@@ -179,7 +179,7 @@ def test_threads_add_up():
     ],
 )  # fmt: skip
 def test_owner_of(shape, phase, backward, owner):
-    assert owner_of(torch.empty(shape), TRAITS, phase, bool(backward)) == owner
+    assert owner_of(torch.empty(shape), RULES, phase, bool(backward)) == owner
 
 
 @pytest.mark.parametrize(("algorithm", "kind"), [("trpo", "llama"), ("ppo", "gpt2")])
@@ -234,8 +234,8 @@ class FakeAllocator:
         self.most = max(self.most, most)
 
 
-def with_allocator(holdings: dict[str, object]) -> tuple[Memory, FakeAllocator]:
-    memory = Memory(torch.device("cpu"), lambda: holdings)
+def with_allocator(tensors_by_owner: dict[str, object]) -> tuple[Memory, FakeAllocator]:
+    memory = Memory(torch.device("cpu"), lambda: tensors_by_owner)
     memory.allocator = fake = FakeAllocator()
     fake.held = 400
     return memory, fake
@@ -341,7 +341,7 @@ def test_the_caching_allocator_is_accounted_for():
     lasting = torch.zeros(8 * MB, device=device)
     weight = torch.randn(4, 32, device=device, requires_grad=True)
     held = {"backbone": [lasting], "adapters": [weight]}
-    memory = Memory(device, lambda: held, lambda: TRAITS)
+    memory = Memory(device, lambda: held, lambda: RULES)
     for _ in range(2):
         with memory.phase("update"):
             x = torch.randn(200_000, 32, device=device)

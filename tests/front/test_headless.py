@@ -55,6 +55,20 @@ def test_a_crash_shows_the_log_and_how_to_go_on(
     assert f"grpolab run --resume {tmp_path}" in err
 
 
+@pytest.mark.parametrize(
+    ("kept", "advice"),
+    [((), "no checkpoint yet; start again"), ((2, 4), "resume from step 4")],
+)
+def test_the_advice_names_the_checkpoint_that_there_is(
+    kept: tuple[int, ...], advice: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for step in kept:
+        (tmp_path / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
+    assert headless_run.run(engine(tmp_path, 3, 0, "fail")) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == f"{advice}: grpolab run --resume {tmp_path}"
+
+
 def test_a_failure_tells_its_cause(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert headless_run.run(engine(tmp_path, 3, 0, "fail"), as_json=True) == 1
     out, err = capfd.readouterr()
@@ -76,7 +90,7 @@ def interrupted(tmp_path: Path, times: int, *mode: str) -> tuple[int, str]:
     """Run the fake engine headless in a process of its own and interrupt it."""
     program = (
         "import sys; from pathlib import Path; from front.test_headless import engine;"
-        "from grpolab import headless;"
+        "from grpolab.headless import run as headless;"
         "sys.exit(headless.run(engine(Path(sys.argv[1]), 400, 0.05, *sys.argv[2:])))"
     )
     process = subprocess.Popen(

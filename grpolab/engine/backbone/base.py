@@ -137,7 +137,7 @@ class Backbone(Protocol):
         """Inside, `states` can be differentiated any number of times."""
         ...
 
-    def holdings(self) -> dict[str, object]:
+    def tensors_by_owner(self) -> dict[str, object]:
         """What lasts of it, by owner (see `events.OWNERS`): nests of tensors, adapters left out."""
         ...
 

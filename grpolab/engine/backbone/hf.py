@@ -240,7 +240,7 @@ class TransformersBackbone:
         """States can be, always."""
         return nullcontext()
 
-    def holdings(self) -> dict[str, object]:
+    def tensors_by_owner(self) -> dict[str, object]:
         """What lasts of the backbone, by owner: nests of tensors."""
         named = (*self.model.named_parameters(), *self.model.named_buffers())
         return {"backbone": [t for k, t in named if "lora_" not in k]}

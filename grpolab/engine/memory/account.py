@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from grpolab.engine.memory.allocator import Reading, allocator_of
-from grpolab.engine.memory.owners import Traits, owner_of, storage_of, tensors_in
+from grpolab.engine.memory.owners import OwnerRules, owner_of, storage_of, tensors_in
 from grpolab.engine.memory.tally import Tally
 from grpolab.record.events import OWNERS
 
@@ -79,8 +79,8 @@ class Memory:
     def __init__(
         self,
         device: torch.device,
-        holdings: Callable[[], Mapping[str, object]] = dict,
-        traits: Callable[[], Traits] | None = None,
+        tensors_by_owner: Callable[[], Mapping[str, object]] = dict,
+        owner_rules: Callable[[], OwnerRules] | None = None,
     ) -> None:
         self.device = device
         self.allocator = allocator_of(device)
@@ -88,7 +88,7 @@ class Memory:
         self.most = 0  # the largest that a gauge has told of any phase, in bytes
         self.parts = True  # forward and backward follow each other; in parallel threads they mix
         self.phases: dict[str, dict[str, int]] = {}  # since `take`, by phase and owner
-        self._holdings, self._traits = holdings, traits
+        self._tensors_by_owner, self._owner_rules = tensors_by_owner, owner_rules
         self._open: list[_Window] = []
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._tallies: dict[tuple[str, str], int] = {}
@@ -150,7 +150,7 @@ class Memory:
     def held(self) -> Lasting:
         """What lasts; every storage once, at the first owner that names it."""
         taken, tensors, sizes = set[int](), dict[str, list[Tensor]](), dict[str, int]()
-        for owner, nest in self._holdings().items():
+        for owner, nest in self._tensors_by_owner().items():
             mine = tensors.setdefault(owner, [])
             size = 0
             for tensor in tensors_in(nest):
@@ -163,7 +163,7 @@ class Memory:
         return Lasting(tensors, sizes)
 
     def _wants(self, name: str, of: str) -> bool:
-        if self._traits is None or name == "load":
+        if self._owner_rules is None or name == "load":
             return False
         if self.device.type == "cuda" and name in UNTALLIED:
             return False
@@ -173,11 +173,11 @@ class Memory:
         return self.allocator.exact or times > 1
 
     def _tally(self, window: _Window) -> Tally:
-        assert self._traits is not None
-        traits, phase = self._traits(), window.name
+        assert self._owner_rules is not None
+        owner_rules, phase = self._owner_rules(), window.name
 
         def classify(tensor: Tensor, backward: bool) -> str:
-            return owner_of(tensor, traits, phase, backward)
+            return owner_of(tensor, owner_rules, phase, backward)
 
         def turned(part: str) -> None:
             self._mark(window, part)

@@ -16,7 +16,7 @@ class MemoryExhausted(RuntimeError):
     """Not even one row fits; the message says what to change."""
 
 
-class Relief:
+class OomGuard:
     """Remembers for one lane how many rows fit at once, and tells what it did."""
 
     def __init__(

@@ -74,7 +74,7 @@ def _scales(state: Any) -> Iterator[Tensor]:
 
 
 @dataclass(frozen=True)
-class Traits:
+class OwnerRules:
     """By what a tensor is known."""
 
     vocabulary: int
@@ -83,7 +83,7 @@ class Traits:
     trainable: frozenset[tuple[int, ...]]  # shapes of what learns, and of its gradients
 
     @staticmethod
-    def of(backbone: Any, learns: Iterable[Mapping[str, Tensor]]) -> Traits:
+    def of(backbone: Any, learns: Iterable[Mapping[str, Tensor]]) -> OwnerRules:
         """Of a `backbone.Backbone` and the tensors that learn on it."""
         shape = getattr(backbone, "shape", None)  # of the own decoder
         if shape is not None:
@@ -95,18 +95,18 @@ class Traits:
             head_dim = getattr(c, "head_dim", None) or c.hidden_size // heads
         shapes = frozenset(tuple(t.shape) for tensors in learns for t in tensors.values())
         shapes |= getattr(backbone, "stacked_gradients", frozenset())
-        return Traits(backbone.vocabulary, kv_heads, head_dim, shapes - {(), (backbone.hidden,)})
+        return OwnerRules(backbone.vocabulary, kv_heads, head_dim, shapes - {(), (backbone.hidden,)})
 
 
-def owner_of(tensor: Tensor, traits: Traits, phase: str, backward: bool) -> str:
+def owner_of(tensor: Tensor, owner_rules: OwnerRules, phase: str, backward: bool) -> str:
     """The owner of a tensor that was made inside a phase, by its shape."""
     shape = tuple(tensor.shape)
-    if len(shape) > 1 and shape[-1] == traits.vocabulary:
+    if len(shape) > 1 and shape[-1] == owner_rules.vocabulary:
         return "loss_tiles"
     if phase in ("rollout", "evaluate"):
-        if len(shape) >= 4 and (shape[-3], shape[-1]) == (traits.kv_heads, traits.head_dim):
+        if len(shape) >= 4 and (shape[-3], shape[-1]) == (owner_rules.kv_heads, owner_rules.head_dim):
             return "kv_cache"
-    elif shape in traits.trainable:
+    elif shape in owner_rules.trainable:
         if phase == "step":
             return "optimizer"
         if backward:

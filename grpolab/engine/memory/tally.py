@@ -92,12 +92,12 @@ class Tally:
         self.part = "forward"
         self.peaks: dict[str, Peak] = {}
 
-    def know(self, holdings: Mapping[str, Iterable[Tensor]]) -> None:
+    def know(self, tensors_by_owner: Mapping[str, Iterable[Tensor]]) -> None:
         """Take these as owners' from now on, whether they are seen for the first time or not."""
         with self._lock:
             new = [
                 self._add(tensor, owner, claim=True)
-                for owner, tensors in holdings.items()
+                for owner, tensors in tensors_by_owner.items()
                 for tensor in tensors
             ]
             if any(new):

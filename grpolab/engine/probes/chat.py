@@ -37,8 +37,8 @@ def chat(lab: Lab, lane: Lane, cue: ChatCue) -> ev.Chatted:
     text = cue.text if prompt is None else prompt.text
     note = _lost(lab, text) or note
     policies: dict[str, str | None] = {"now": lane.adapter}
-    if lane.copies.reference != BASE:
-        policies["reference"] = lane.copies.reference
+    if lane.snapshots.reference != BASE:
+        policies["reference"] = lane.snapshots.reference
     policies["start"] = BASE
     lab.emit(ev.PhaseChanged("sampling", lab.step_number, lane.name, "chat"))
     answers: list[ev.ChatAnswer] = []

@@ -19,7 +19,7 @@ from torch import Tensor
 from grpolab.algorithms.functional import kl_estimate
 from grpolab.engine.lane import Lane
 from grpolab.engine.microbatches import few
-from grpolab.engine.rollout import gather
+from grpolab.engine.rollout import collect
 from grpolab.engine.score import distributions, part
 from grpolab.record import events as ev
 
@@ -32,7 +32,7 @@ ESTIMATORS = ("k1", "k2", "k3", "unbiased")
 def bench(lab: Lab, lane: Lane) -> ev.KlBenched:
     """Measure all estimators on a fresh rollout of the lane's policy, which is left as it is."""
     lab.phase("sampling", lane, "KL bench")
-    rollout = gather(lab, lane, lab.step_number, purpose="kl-bench", quiet=True).rollout
+    rollout = collect(lab, lane, lab.step_number, purpose="kl-bench", quiet=True).rollout
     lab.phase("scoring", lane, "KL bench")
     tensors = list(lane.optimizer.tensors.values())
     tokens = float(rollout.mask.sum())
@@ -43,7 +43,7 @@ def bench(lab: Lab, lane: Lane) -> ev.KlBenched:
         temperature = lane.rollout.temperature
         logp = distributions(lane.backbone, lane.adapter, piece, temperature)  # [n, T, V]
         with torch.no_grad():
-            ref = distributions(lane.backbone, lane.copies.reference, piece, temperature)
+            ref = distributions(lane.backbone, lane.snapshots.reference, piece, temperature)
         fixed, on = logp.detach(), piece.mask.bool()
         p = fixed.exp()
 

@@ -27,51 +27,51 @@ def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
     The log-probs "now" are those that the newest update saw; the directions on the parameters are
     taken at the policy as it is. Raises ValueError before the first step.
     """
-    if lane.held is None:
+    if lane.last_step is None:
         raise ValueError("there is no rollout yet: make a step first")
     lab.phase("scoring", lane, "lens")
-    held = lane.held
-    batch = as_batch(lab, lane, held)
-    found = lens(batch, own=held.algorithm, own_preset=held.preset)
-    found = {"step": held.step, "lane": lane.name, "current": held.algorithm.name} | found
+    last = lane.last_step
+    batch = as_batch(lab, lane, last)
+    found = lens(batch, own=last.algorithm, own_preset=last.preset)
+    found = {"step": last.step, "lane": lane.name, "current": last.algorithm.name} | found
     found["batch"] = batch  # so that a what-if need not make do with what the run file rounds
     if parameters:
-        found["parameter_cosine"] = _on_parameters(lane, held, found)
+        found["parameter_cosine"] = _on_parameters(lane, last, found)
     path = lab.run_dir / "lens" / f"{held.step}-{_safe(lane.name)}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
     return ev.LensMade(
-        held.step, lane.name, str(path.relative_to(lab.run_dir)), parameters,
+        last.step, lane.name, str(path.relative_to(lab.run_dir)), parameters,
         {name: one["loss"] for name, one in found["algorithms"].items()},
     )  # fmt: skip
 
 
-def as_batch(lab: Lab, lane: Lane, held: LastStep) -> dict[str, Any]:
+def as_batch(lab: Lab, lane: Lane, last: LastStep) -> dict[str, Any]:
     """The held step as a lens batch, with the greedy answers and the graded steps that some
     algorithms need."""
-    gathered, batch, now = held.gathered, held.batch, held.report.logp
-    text, size = lab.backbone.text, len(gathered.ids) // len(gathered.prompts)
+    collected, batch, now = last.collected, last.batch, last.report.logp
+    text, size = lab.backbone.text, len(collected.ids) // len(collected.prompts)
     logp = batch.old_logp if now is None else now
-    steps = graded_steps(text, gathered)
+    steps = graded_steps(text, collected)
     if batch.greedy_reward is not None:
         greedy = batch.greedy_reward[::size].tolist()
     else:
-        greedy = greedy_rewards(lab, lane, held.task, gathered.prompts)
-    entropy = held.report.entropy if batch.entropy is None else batch.entropy
+        greedy = greedy_rewards(lab, lane, last.task, collected.prompts)
+    entropy = last.report.entropy if batch.entropy is None else batch.entropy
     ref = batch.ref_logp
     if ref is None:  # then the algorithm has not moved it either
-        ref = lane.reference_logp(gathered.rollout, held.temperature)
+        ref = lane.reference_logp(collected.rollout, last.temperature)
     optional = {
         "ref_logprobs": ref, "values": batch.value, "entropies": entropy,
         "sampler_logprobs": batch.sampler_logp,
     }  # fmt: skip
 
     def row(x: Tensor, i: int) -> list[float]:
-        return x[i, : len(gathered.ids[i])].double().tolist()
+        return x[i, : len(collected.ids[i])].double().tolist()
 
     def sample(i: int) -> dict[str, Any]:
         out: dict[str, Any] = {
-            "tokens": text.pieces(gathered.ids[i]),
+            "tokens": text.pieces(collected.ids[i]),
             "reward": float(batch.reward[i]),
             "step_rewards": [{"end": end, "reward": r} for end, r in steps[i]],
             "logprobs": row(logp, i),
@@ -88,18 +88,18 @@ def as_batch(lab: Lab, lane: Lane, held: LastStep) -> dict[str, Any]:
                 "greedy_reward": greedy[k],
                 "samples": [sample(i) for i in range(k * size, (k + 1) * size)],
             }
-            for k, prompt in enumerate(gathered.prompts)
+            for k, prompt in enumerate(collected.prompts)
         ],
     }
 
 
 def _on_parameters(
-    lane: Lane, held: LastStep, found: dict[str, Any]
+    lane: Lane, last: LastStep, found: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
     """Cosine of every two algorithms' gradients with respect to the adapter. Each is the token
     gradient pulled back through the log-probs; terms of a critic are not in it."""
     tensors = list(lane.optimizer.tensors.values())
-    rollout = held.gathered.rollout
+    rollout = last.collected.rollout
     names = list(found["algorithms"])
     pushes = torch.zeros(len(names), *rollout.mask.shape, device=lane.backbone.device)
     for a, name in enumerate(names):
@@ -109,7 +109,7 @@ def _on_parameters(
 
     def work(rows: Tensor) -> Tensor:
         piece, width = part(rollout, rows)
-        logp, _ = score(lane.backbone, lane.adapter, piece, held.temperature)
+        logp, _ = score(lane.backbone, lane.adapter, piece, last.temperature)
         out = []
         for push in pushes[:, rows, :width]:
             grads = torch.autograd.grad(

@@ -165,10 +165,10 @@ class NativeBackbone:
         finally:
             self._twice = False
 
-    def holdings(self) -> dict[str, object]:
+    def tensors_by_owner(self) -> dict[str, object]:
         """What lasts of the backbone, by owner: nests of tensors."""
-        derived = [f.held() for _, f in self._fused.values()]
-        derived += [f.held() for f in self._folded.values()]
+        derived = [f.tensors() for _, f in self._fused.values()]
+        derived += [f.tensors() for f in self._folded.values()]
         return {
             "backbone": [self.weights, self.angle, self.cos, self.sin], "backbone_copy": derived,
         }  # fmt: skip

@@ -43,7 +43,7 @@ class Linear:
         if bias is not None:
             self._start[0, : self.outputs] = bias.detach().float().numpy()
 
-    def held(self) -> Tensor:
+    def tensors(self) -> Tensor:
         """What it keeps in memory."""
         return self.weight
 

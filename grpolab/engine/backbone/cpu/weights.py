@@ -82,10 +82,10 @@ class SamplingWeights:
             scale=F32(s.head_dim**-0.5), eps=F32(s.eps), shape=s,
         )  # fmt: skip
 
-    def held(self) -> list[object]:
+    def tensors(self) -> list[object]:
         """What it keeps in memory."""
         linears = [y for x in self.layers for y in (x.qkv, x.out, x.gate_up, x.down)]
-        return [y.held() for y in (*linears, self.head)]
+        return [y.tensors() for y in (*linears, self.head)]
 
     @cached_property
     def _linears(self) -> Array:
@@ -152,7 +152,7 @@ class Folded:
         weight = weight if self.lora is None else self.lora.folded(weight, names)
         return (weight if norm is None else weight * norm).to(self.dtype)
 
-    def held(self) -> list[Tensor]:
+    def tensors(self) -> list[Tensor]:
         """What it keeps in memory; where nothing is folded in and fp32 asked for, the backbone's
         own."""
         with self._lock:

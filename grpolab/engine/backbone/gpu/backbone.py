@@ -122,7 +122,7 @@ class HalfBackbone:
         """Of the weights as loaded."""
         return self.frozen.nbytes()[0]
 
-    def holdings(self) -> dict[str, object]:
+    def tensors_by_owner(self) -> dict[str, object]:
         """What lasts, by owner; the room for an adapter among the weights counts as theirs."""
         packed = [m.packed or [] for m in self.frozen.matrices()]
         wide = [m.wide for m in self.frozen.matrices()]
