@@ -276,7 +276,9 @@ def test_remax_compares_with_the_greedy_answer(open_small: OpenLab):
         [r for r in wanted for _ in range(4)]
     )
     first = lane.last_step.credit.advantage[:, 0]
-    torch.testing.assert_close(first, lane.last_step.batch.reward - lane.last_step.batch.greedy_reward)
+    torch.testing.assert_close(
+        first, lane.last_step.batch.reward - lane.last_step.batch.greedy_reward
+    )
 
 
 def test_steps_reach_the_batch_and_the_record(open_lab: OpenLab):

@@ -93,7 +93,7 @@ def test_a_full_critic_is_counted_whole(open_small: OpenLab):
 def test_a_storage_counts_once_at_its_first_owner():
     whole = torch.zeros(100)
     memory = Memory(torch.device("cpu"), lambda: {"backbone": [whole], "critic": (whole[:10],)})
-    assert [len(v) for v in memory.held().tensors.values()] == [1, 0]
+    assert [len(v) for v in memory.lasting().tensors.values()] == [1, 0]
 
 
 def test_a_four_bit_weight_brings_its_scales():
@@ -110,9 +110,7 @@ def test_a_four_bit_weight_brings_its_scales():
 
 
 def tally(phase: str = "update", *, parts: bool = False) -> Tally:
-    return Tally(
-        lambda t, back: owner_of(t, RULES, phase, back), lambda: 0, lambda: 0, parts=parts
-    )
+    return Tally(lambda t, back: owner_of(t, RULES, phase, back), lambda: 0, lambda: 0, parts=parts)
 
 
 def test_the_peak_is_the_highest_moment_and_no_more():
@@ -234,8 +232,8 @@ class FakeAllocator:
         self.most = max(self.most, most)
 
 
-def with_allocator(tensors_by_owner: dict[str, object]) -> tuple[Memory, FakeAllocator]:
-    memory = Memory(torch.device("cpu"), lambda: tensors_by_owner)
+def with_allocator(owners: dict[str, object]) -> tuple[Memory, FakeAllocator]:
+    memory = Memory(torch.device("cpu"), lambda: owners)
     memory.allocator = fake = FakeAllocator()
     fake.held = 400
     return memory, fake

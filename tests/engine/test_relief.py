@@ -33,9 +33,9 @@ def test_rows_are_halved_until_they_fit_and_that_is_remembered():
     rows = torch.arange(13)
     done = oom.run(limited(lambda r: r.tolist(), [4]), rows)
     assert [r for d in done for r in d] == rows.tolist() and all(len(d) <= 4 for d in done)
-    assert oom.most is not None and oom.most <= 4
-    assert all(len(p) <= oom.most for p in oom.pieces(rows, 16))
-    assert said[-1] == f"out of memory: {relief.most} rows at once from now on"
+    assert oom.row_limit is not None and oom.row_limit <= 4
+    assert all(len(p) <= oom.row_limit for p in oom.pieces(rows, 16))
+    assert said[-1] == f"out of memory: {oom.row_limit} rows at once from now on"
 
 
 def test_then_the_backbone_gives_something_up():

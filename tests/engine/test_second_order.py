@@ -139,7 +139,8 @@ def test_divergence_by_direct_summation(kind, open_small: OpenLab):
         found = b.learner.measure()
         for row in range(MANY):
             new, old = (
-                logits_of(b, row, a).log_softmax(1) for a in (lane.adapter, lane.snapshots.rollout_policy)
+                logits_of(b, row, a).log_softmax(1)
+                for a in (lane.adapter, lane.snapshots.rollout_policy)
             )
             total += float((old.exp() * (old - new)).sum())
             n = len(new)
@@ -216,7 +217,8 @@ def divergence(lab: Lab, lane: Lane) -> float:
     total = 0.0
     for row in range(len(rollout.group)):
         new, old = (
-            logits_of(b, row, a).log_softmax(1) for a in (lane.adapter, lane.snapshots.rollout_policy)
+            logits_of(b, row, a).log_softmax(1)
+            for a in (lane.adapter, lane.snapshots.rollout_policy)
         )
         total += float((old.exp() * (old - new)).sum())
     return total / float(rollout.mask.sum())
@@ -284,7 +286,9 @@ def test_trpo_on_other_backbones(kind, quantize, open_small: OpenLab):
         assert sum(sides) / h**2 == pytest.approx(wanted, rel=0.03)
     learner.move(here)
 
-    frozen = {str(i): t for i, t in enumerate(tensors_in(lab.backbone.tensors_by_owner()["backbone"]))}
+    frozen = {
+        str(i): t for i, t in enumerate(tensors_in(lab.backbone.tensors_by_owner()["backbone"]))
+    }
     base = bytes_of(frozen)
     before = bytes_of(lane.optimizer.tensors)
     lab.advance()

@@ -37,7 +37,7 @@ def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
     found["batch"] = batch  # so that a what-if need not make do with what the run file rounds
     if parameters:
         found["parameter_cosine"] = _on_parameters(lane, last, found)
-    path = lab.run_dir / "lens" / f"{held.step}-{_safe(lane.name)}.json"
+    path = lab.run_dir / "lens" / f"{last.step}-{_safe(lane.name)}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
     return ev.LensMade(
