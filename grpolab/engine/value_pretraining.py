@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from grpolab.engine.lab import Lab
 
 PASSES = 4
-"""Passes of the critic over each of these rollouts."""
+"""Passes of the critic over each rollout."""
 
 
 def pretrain(lab: Lab, lane: Lane) -> None:
-    """Let the lane's critic learn from as many rollouts as its algorithm asks for; the policy does
-    not move. The time is booked as rollout, score and update like that of a step."""
+    """Train the lane's critic on as many rollouts as its algorithm asks for; the policy does not
+    change. The time counts as rollout, score and update, like that of a step."""
     algorithm, critic = lane.algorithm, lane.critic
     assert isinstance(algorithm, ActorCritic) and critic is not None
     count = algorithm.value_pretraining

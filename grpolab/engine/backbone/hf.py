@@ -297,7 +297,7 @@ class TransformersBackbone:
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if longest and prompts.ids.shape[1] + max_tokens > longest:
             raise ModelError(
-                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens pass the "
+                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens exceed the "
                 f"model's {longest} positions: lower rollout.max_tokens"
             )
         out = _body(model)(input_ids=prompts.ids, use_cache=True, **self._inputs(prompts.mask))

@@ -161,7 +161,7 @@ class Memory:
         return taken
 
     def lasting(self) -> Lasting:
-        """The tensors that outlive a phase; every storage once, at the first owner that names it."""
+        """The tensors that outlive a phase; every storage once, at the first owner with it."""
         taken, tensors, sizes = set[int](), dict[str, list[Tensor]](), dict[str, int]()
         for owner, nest in self._tensors_by_owner().items():
             mine = tensors.setdefault(owner, [])

@@ -58,7 +58,7 @@ class Peak:
 
     @property
     def kept(self) -> int:
-        """Bytes free in the allocator where the resident set was highest; no more were in use then."""
+        """Bytes free in the allocator where the resident set was highest: none were taken since."""
         return self.free + self.highest - self.resident
 
     def by_owner(self) -> dict[str, int]:

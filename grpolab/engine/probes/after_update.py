@@ -1,5 +1,5 @@
-"""What a step's updates have made of its own tokens: their log-probs once more, by one forward
-pass, before the policy moves on."""
+"""How a step's updates changed the log-probs of its own tokens: one more forward pass, before the
+next step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def measure(lab: Lab, lane: Lane) -> ev.After:
-    """The newest step's tokens under the policy as its updates left it. Nothing of the lane
-    changes. Raises ValueError before the first step."""
+    """Compare the newest step's tokens under the current policy and under the one that sampled
+    them. The lane does not change. Raises ValueError before the first step."""
     last = lane.last_step
     if last is None:
         raise ValueError("there is no rollout yet: make a step first")

@@ -1,4 +1,4 @@
-"""The lens on a live lane: the newest rollout under every algorithm, and when asked the gradients'
+"""The lens on a live lane: the newest rollout under every algorithm, and on request the gradients'
 directions on the adapter's parameters."""
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
     """Write `lens/<step>-<lane>.json` into the run directory: the object of `grpolab lens --json`
     with the `batch` itself, and with `parameter_cosine` if `parameters`.
 
-    The log-probs "now" are those that the newest update saw; the directions on the parameters are
-    taken at the policy as it is. Raises ValueError before the first step.
+    The current log-probs are those that the newest update saw; the directions on the parameters
+    are taken at the current policy. Raises ValueError before the first step.
     """
     if lane.last_step is None:
         raise ValueError("there is no rollout yet: make a step first")
@@ -34,20 +34,23 @@ def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
     batch = as_batch(lab, lane, last)
     found = lens(batch, own=last.algorithm, own_preset=last.preset)
     found = {"step": last.step, "lane": lane.name, "current": last.algorithm.name} | found
-    found["batch"] = batch  # so that a what-if need not make do with what the run file rounds
+    found["batch"] = batch  # for a what-if: the run file has these numbers rounded to fp16
     if parameters:
         found["parameter_cosine"] = _on_parameters(lane, last, found)
     path = lab.run_dir / "lens" / f"{last.step}-{_safe(lane.name)}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
     return ev.LensMade(
-        last.step, lane.name, str(path.relative_to(lab.run_dir)), parameters,
-        {name: one["loss"] for name, one in found["algorithms"].items()},
-    )  # fmt: skip
+        step=last.step,
+        lane=lane.name,
+        path=str(path.relative_to(lab.run_dir)),
+        parameters=parameters,
+        loss={name: one["loss"] for name, one in found["algorithms"].items()},
+    )
 
 
 def as_batch(lab: Lab, lane: Lane, last: LastStep) -> dict[str, Any]:
-    """The held step as a lens batch, with the greedy answers and the graded steps that some
+    """The lane's last step as a lens batch, with the greedy rewards and graded steps that some
     algorithms need."""
     collected, batch, now = last.collected, last.batch, last.report.logp
     text, size = lab.backbone.text, len(collected.ids) // len(collected.prompts)
@@ -59,7 +62,7 @@ def as_batch(lab: Lab, lane: Lane, last: LastStep) -> dict[str, Any]:
         greedy = greedy_rewards(lab, lane, last.task, collected.prompts)
     entropy = last.report.entropy if batch.entropy is None else batch.entropy
     ref = batch.ref_logp
-    if ref is None:  # then the algorithm has not moved it either
+    if ref is None:  # the algorithm does without it, so it is still the same
         ref = lane.reference_logp(collected.rollout, last.temperature)
     optional = {
         "ref_logprobs": ref, "values": batch.value, "entropies": entropy,
@@ -96,24 +99,24 @@ def as_batch(lab: Lab, lane: Lane, last: LastStep) -> dict[str, Any]:
 def _on_parameters(
     lane: Lane, last: LastStep, found: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
-    """Cosine of every two algorithms' gradients with respect to the adapter. Each is the token
-    gradient pulled back through the log-probs; terms of a critic are not in it."""
+    """Cosine of every two algorithms' gradients with respect to the adapter: the gradient on the
+    tokens' log-probs, backpropagated through them. Terms of a critic are left out."""
     tensors = list(lane.optimizer.tensors.values())
     rollout = last.collected.rollout
     names = list(found["algorithms"])
-    pushes = torch.zeros(len(names), *rollout.mask.shape, device=lane.backbone.device)
+    weights = torch.zeros(len(names), *rollout.mask.shape, device=lane.backbone.device)
     for a, name in enumerate(names):
         groups = found["algorithms"][name]["groups"]
         for i, one in enumerate(s for group in groups for s in group["samples"]):
-            pushes[a, i, : len(one["gradient"])] = torch.tensor(one["gradient"])
+            weights[a, i, : len(one["gradient"])] = torch.tensor(one["gradient"])
 
     def work(rows: Tensor) -> Tensor:
         piece, width = part(rollout, rows)
         logp, _ = score(lane.backbone, lane.adapter, piece, last.temperature)
         out = []
-        for push in pushes[:, rows, :width]:
+        for weight in weights[:, rows, :width]:
             grads = torch.autograd.grad(
-                logp, tensors, push, retain_graph=True, materialize_grads=True
+                logp, tensors, weight, retain_graph=True, materialize_grads=True
             )
             out.append(torch.cat([g.reshape(-1) for g in grads]))
         return torch.stack(out).double()
@@ -124,5 +127,5 @@ def _on_parameters(
 
 
 def _safe(name: str) -> str:
-    """A lane's name as part of a file's name."""
+    """A lane's name with only characters that are safe in a file name."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

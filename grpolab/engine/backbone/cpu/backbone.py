@@ -234,7 +234,7 @@ class NativeBackbone:
     ) -> Rollout:  # fmt: skip
         if prompts.ids.shape[1] + max_tokens > self.shape.longest:
             raise ModelError(
-                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens pass the "
+                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens exceed the "
                 f"model's {self.shape.longest} positions: lower rollout.max_tokens"
             )
         return session.rollout(

@@ -307,7 +307,7 @@ class HalfBackbone:
         width = prompts.ids.shape[1]
         if width + max_tokens > self.longest:
             raise ModelError(
-                f"prompt and answer of {width} + {max_tokens} tokens pass the model's "
+                f"prompt and answer of {width} + {max_tokens} tokens exceed the model's "
                 f"{self.longest} positions: lower rollout.max_tokens"
             )
         try:
