@@ -143,7 +143,7 @@ def test_4_bit_is_the_own_decoders(tmp_path):
     [
         ("missing", "not a local folder"),
         ("empty", "no .safetensors"),
-        ("targets", "no linear is named"),
+        ("targets", "no linear layer is named"),
     ],
 )
 def test_what_cannot_be_loaded_is_said_in_words(path, says, tmp_path, monkeypatch):

@@ -90,9 +90,7 @@ def test_a_rewind_to_nowhere_changes_nothing(open_small: OpenLab):
     for _ in range(3):
         lab.advance()
     before = state_of(lab.lanes["main"])
-    with pytest.raises(
-        ValueError, match="no checkpoint of step 3; there are .* steps 0, 2"
-    ):
+    with pytest.raises(ValueError, match="no checkpoint of step 3; there are .* steps 0, 2"):
         rewind(lab, 3)
     assert state_of(lab.lanes["main"]) == before and not only(seen, ev.Resumed)
 

@@ -1,5 +1,5 @@
-"""What learning does between products and attention, forward and backward each in one pass over
-memory: compiled loops. M tokens, H hidden, I a MLP's inner width."""
+"""Elementwise operations of training between products and attention, in compiled loops: forward and
+backward take one pass over memory each. M tokens, H hidden size, I inner width of the MLP."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class _AddNorm(torch.autograd.Function):
 
 
 def add_norm(x: Tensor, change: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The residual stream with a sublayer's output added, and that divided by its root mean square:
-    an RMS norm but for its weights, which are the next linear's.
+    """The residual stream with a sublayer's output added, and that sum divided by its root mean
+    square: an RMS norm without its weights, which the next linear applies.
 
     x [M, H] fp32; change [M, H] fp32 or bf16 -> stream [M, H] fp32, normed [M, H] of change's
     type. Once differentiable.
