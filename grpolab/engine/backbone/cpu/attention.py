@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.backbone.cpu.loop import F32, Array, Loop, array, once_differentiable
-from grpolab.engine.backbone.cpu.plan import Stretches, Plan
+from grpolab.engine.backbone.cpu.plan import Plan, Stretches
 from grpolab.engine.backbone.cpu.target import LANES
 from grpolab.engine.backbone.flat_ops import gather, pick, place
 
