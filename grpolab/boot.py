@@ -1,10 +1,10 @@
-"""The engine's first tenth of a second: check the request, make the run directory, say so, and
-become the engine.
+"""The start of an engine process: check the request, make the run directory, report it, and become
+the engine.
 
 Run by `launch.Engine.boot` as `python -m grpolab.boot REQUEST`. One JSON line on stdout is the
-verdict: `{"grpolab": {"run": DIR}}`, `{"done": DIR}` or `{"error": LINE}`. The check costs as much
-as opening a screen, so the two happen side by side, and what the check imported the engine need not
-import again.
+result: `{"grpolab": {"run": DIR}}`, `{"done": DIR}` or `{"error": LINE}`. The check takes as long
+as opening a screen, so both happen at the same time, and the engine need not import again what the
+check imported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from grpolab.scenario import load
 
 
 def prepare(request: launch.Request) -> tuple[Path, list[str]]:
-    """The run directory that the request asks for, and the engine's command line for it.
+    """The run directory for a request, and the engine's command line for it.
 
     Raises RequestError, and RunIsDone for a run that has nothing left to compute.
     """
@@ -48,7 +48,7 @@ def prepare(request: launch.Request) -> tuple[Path, list[str]]:
 
 
 def _check_checkpoint(run: Path, step: int) -> None:
-    """Whether a run has a checkpoint of this step, or it is the start. Raises RequestError."""
+    """Check that a run has a checkpoint of this step, or that it is step 0. Raises RequestError."""
     there = [0, *(n for n, _ in directory.checkpoints(run))]
     if directory.opening(run) is None:
         raise RequestError(f"--from {step}: {run} has not begun yet")
@@ -58,7 +58,7 @@ def _check_checkpoint(run: Path, step: int) -> None:
 
 
 def main(argument: str) -> None:
-    """Answer the request, then turn into `python -m grpolab.engine`."""
+    """Check the request, report the result, then become `python -m grpolab.engine`."""
     gc.disable()  # the engine turns it on again once it is open
     request = launch.Request(**json.loads(argument))
     try:
@@ -81,7 +81,7 @@ def main(argument: str) -> None:
 def _own_log(run: Path) -> int:
     """engine.log, locked until this process ends: two engines must not write one run.
 
-    Raises RequestError where another holds it.
+    Raises RequestError where another process has the lock.
     """
     log = os.open(run / directory.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:

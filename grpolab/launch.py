@@ -1,11 +1,11 @@
-"""The engine as a child process: start it, command it, stop it. Imports nothing heavy, so a screen
-can open at once.
+"""The engine as a child process: start it, send it commands, stop it. Imports nothing heavy, so a
+screen can open at once.
 
-Two ways to start. `Engine.start` takes a run directory that holds a complete scenario.
-`Engine.boot` takes a request: the child itself then checks the scenario and makes the directory
-(see `boot`), while this process continues loading the screen; `ready` tells how that went. Either
-way the child's native output goes to engine.log, commands travel as JSON lines on its stdin, and it
-ends when that is closed, so an engine never outlives its viewer.
+There are two ways to start. `Engine.start` takes a run directory that holds a complete scenario.
+`Engine.boot` takes a request: the child itself checks the scenario and makes the directory (see
+`boot`) while this process loads the screen; `ready` returns the result. Either way the child's
+native output goes to engine.log, commands are JSON lines on its stdin, and it ends when that is
+closed, so an engine never outlives its viewer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_THREADS = 4
 """More threads do not help the embedded policy."""
 
 GONE = 10.0
-"""Seconds after which a killed process is taken to be gone."""
+"""Seconds to wait for a killed process to be gone."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Request:
     """What the user wants computed: a scenario with changes, or a run to resume."""
 
     scenario: str = "default"
-    changes: Sequence[tuple[str, str, Any]] = ()  # as scenario_file.changes gives them
+    changes: Sequence[tuple[str, str, Any]] = ()  # from `scenario.load.changes`
     out: str | None = None
     resume: str | None = None
-    back_to: int | None = None  # the checkpoint of that run to go on from; none: the newest
+    back_to: int | None = None  # step of the checkpoint to resume from; None: the newest
     device: str = "auto"
     threads: int | None = None
 
 
 class RunIsDone(Exception):
-    """The run to resume has made all its steps."""
+    """The run to resume has finished all its steps."""
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__(f"{run_dir} is done")
@@ -75,14 +75,15 @@ class Engine:
 
     @classmethod
     def boot(cls, request: Request) -> Engine:
-        """Start on a request that nobody has checked yet. Call `ready` before anything else."""
+        """Start on a request that was not checked yet. Call `ready` before anything else."""
         arguments = ["-m", "grpolab.boot", json.dumps(asdict(request))]
         return cls(spawn(arguments, subprocess.PIPE, subprocess.STDOUT), None)
 
     def ready(self) -> Path:
-        """Wait until the request is checked; the run directory.
+        """Wait until the request is checked; returns the run directory.
 
-        Raises RequestError if the request was wrong, RunIsDone if there is nothing left to compute.
+        Raises RequestError if the request was wrong, RunIsDone if there is nothing left to compute,
+        RuntimeError if the engine did not start.
         """
         if self._run_dir is not None:
             return self._run_dir
@@ -123,7 +124,7 @@ class Engine:
         return self.process.poll()
 
     def send(self, command: Mapping[str, Any]) -> bool:
-        """Write one command, such as `{"do": "pause"}`. False if nobody reads it any more."""
+        """Write one command, such as `{"do": "pause"}`. False if the engine no longer reads it."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(command).encode() + b"\n")
@@ -147,17 +148,16 @@ class Engine:
             return None
 
     def kill(self) -> None:
-        """End it now, with whatever it started. The run file keeps all up to here, resuming
-        starts at a checkpoint.
-        """
+        """Kill it and whatever it started. The run file keeps everything up to here; a resume
+        starts at a checkpoint."""
         if self.running:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):  # an exception may have left its lock behind
+        with suppress(subprocess.TimeoutExpired):  # an exception may have left a lock in Popen
             self.process.wait(GONE)
 
     def close(self, patience: float = 60.0) -> None:
-        """Make sure that it is gone: ask, wait up to `patience` seconds or until Ctrl-C, kill."""
+        """Stop it, wait up to `patience` seconds or until Ctrl-C, then kill it if it still runs."""
         try:
             if self.running:
                 self.stop()
@@ -194,12 +194,11 @@ def engine_arguments(
 
 
 def default_threads(engines: int = 1) -> int:
-    """Threads of each of so many engines at a time: their share of the CPUs that this process may
-    use, at most MOST_THREADS.
-    """
+    """Threads for each of `engines` engines at a time: their share of the CPUs that this process
+    may use, at most MOST_THREADS."""
     if hasattr(os, "sched_getaffinity"):
         cpus = len(os.sched_getaffinity(0))
-    else:
+    else:  # macOS binds no process to CPUs; psutil knows no more there
         cpus = os.cpu_count() or 1
     try:  # a container's share of the machine does not show in the affinity
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -210,7 +209,7 @@ def default_threads(engines: int = 1) -> int:
 
 
 def spawn(arguments: list[str], out: Any, err: Any) -> subprocess.Popen[bytes]:
-    """A Python child in a session of its own, so that Ctrl-C reaches only this process."""
+    """Start a Python child in a session of its own, so that Ctrl-C reaches only this process."""
     return subprocess.Popen(
         python(*arguments),
         stdin=subprocess.PIPE,
@@ -228,7 +227,7 @@ def python(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a child that computes."""
+    """The environment of an engine process."""
     package = str(Path(__file__).resolve().parent.parent)
     paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return os.environ | {
@@ -246,13 +245,9 @@ def environment() -> dict[str, str]:
     }
 
 
-# --- interrupts ---
-# Ctrl-C, and what is treated like it, where there is no screen.
-
-
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """A polite kill (SIGTERM) and a closed terminal (SIGHUP) are treated as Ctrl-C."""
+    """Within this context, SIGTERM and a closed terminal (SIGHUP) raise KeyboardInterrupt."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -263,8 +258,8 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def counting() -> Iterator[list[int]]:
-    """Ctrl-C and what is treated like it are noted in this list instead of being raised: an
-    exception out of nowhere, while a child is asked whether it lives, would leave that locked."""
+    """Within this context, Ctrl-C, SIGTERM and SIGHUP are appended to this list instead of raised:
+    an exception while a child's status is read would leave that locked."""
     seen: list[int] = []
     with _handled(lambda signum, frame: seen.append(signum), "SIGINT", "SIGTERM", "SIGHUP"):
         yield seen
@@ -272,7 +267,7 @@ def counting() -> Iterator[list[int]]:
 
 @contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None], *names: str) -> Iterator[None]:
-    """Signals of these names, where the system has them, go to this handler."""
+    """Handle the signals of these names, where the system has them."""
     kinds = [k for n in names if (k := getattr(signal, n, None)) is not None]
     before = {kind: signal.signal(kind, handler) for kind in kinds}
     try:

@@ -1,5 +1,5 @@
-"""`python -m grpolab.engine RUN_DIR`: the engine process. Started by `grpolab.launch`, not by
-hand."""
+"""`python -m grpolab.engine RUN_DIR`: the engine process. `grpolab.launch` starts it; it is not
+meant to be started by hand."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ def main() -> int:
     parser.add_argument("--from", type=int, dest="back_to")
     a = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the viewer decides what Ctrl-C means
-    gc.disable()  # until all is imported and opened, which leaves nothing behind to collect
+    gc.disable()  # until everything is imported and loaded: that leaves no garbage to collect
     from grpolab.engine.host import Host
 
-    host = Host(a.run_dir, a.device, a.threads, resume=a.resume, started=started)
-    host.back_to = a.back_to
+    host = Host(a.run_dir, a.device, a.threads, resume=a.resume, started=started, back_to=a.back_to)
     return host.run()
 
 

@@ -1,5 +1,5 @@
-"""What a cue or a command does to the lab between two steps: switch, set, fork, evaluate,
-checkpoint."""
+"""Apply a cue or a command to the lab between two steps: switch, set, fork, evaluate, checkpoint,
+and the read-only probes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def apply(lab: Lab, cue: Cue, origin: str) -> None:
-    """Carry out one cue, or refuse it in an event: the run goes on either way."""
+    """Apply one cue, or emit that it was refused and why; the run continues either way."""
     try:
         if isinstance(cue, SwitchCue):
             for lane in _meant(lab, cue.lane):
@@ -67,29 +67,30 @@ def apply(lab: Lab, cue: Cue, origin: str) -> None:
 
 
 def _meant(lab: Lab, name: str | None) -> list[Lane]:
+    """The lane of this name; None: all lanes. Raises ValueError."""
     if name is None:
         return list(lab.lanes.values())
     if name not in lab.lanes:
-        raise ValueError(f"no lane {name!r}; there are {', '.join(lab.lanes)}")
+        raise ValueError(f"no lane {name!r}; lanes: {', '.join(lab.lanes)}")
     return [lab.lanes[name]]
 
 
 def switch(lab: Lab, lane: Lane, section: AlgorithmSection, origin: str) -> None:
-    """Another algorithm for a lane: the adapter, the random state and the curves stay."""
+    """Change a lane's algorithm; the adapter, the random state and the curves are kept."""
     had_critic, before = lane.critic, lane.algorithm.name
     kept, reset = lane.switch(section)
     settings = lane.algorithm.settings.model_dump(mode="json")
     lab.emit(
         ev.Switched(
-            lab.step_number,
-            lane.name,
-            before,
-            lane.algorithm.name,
-            lane.preset,
-            settings,
-            kept,
-            reset,
-            origin,
+            step=lab.step_number,
+            lane=lane.name,
+            before=before,
+            after=lane.algorithm.name,
+            preset=lane.preset,
+            settings=settings,
+            kept=kept,
+            reset=reset,
+            origin=origin,
         )
     )
     if lane.critic is not had_critic:
@@ -97,7 +98,8 @@ def switch(lab: Lab, lane: Lane, section: AlgorithmSection, origin: str) -> None
 
 
 def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> None:
-    """One setting of the algorithm, or of `train.` or `rollout.`, from the next step on."""
+    """Change one setting of a lane from the next step on: of its algorithm, `train.` or `rollout.`.
+    Raises RequestError or ValueError."""
     spec.check_setting(key, value, lane.algorithm, lab.task)
     section, _, name = key.rpartition(".")
     if section == "train":
@@ -115,15 +117,29 @@ def change_setting(lab: Lab, lane: Lane, key: str, value: Any, origin: str) -> N
             settings.model_dump() | {name: value}
         )
         key, had_critic = name, lane.critic
-        lane.match_critic()  # a setting may ask for one, or do without
+        lane.match_critic()  # the setting may need a critic, or no longer need one
         if lane.critic is not had_critic:
             tell_critic(lab, lane)
-    lab.emit(ev.SettingChanged(lab.step_number, lane.name, key, before, value, origin))
+    _tell_setting(lab, lane, key, before, value, origin)
+
+
+def _tell_setting(lab: Lab, lane: Lane, key: str, before: Any, after: Any, origin: str) -> None:
+    lab.emit(
+        ev.SettingChanged(
+            step=lab.step_number,
+            lane=lane.name,
+            key=key,
+            before=before,
+            after=after,
+            origin=origin,
+        )
+    )
 
 
 def change_for_all(lab: Lab, key: str, value: Any, origin: str) -> None:
-    """A setting that all lanes have in common, from the next step on: of the task (evaluations then
-    draw new held-out prompts), of evaluation and record, a reward's weight, or the run's length."""
+    """Change a setting of all lanes from the next step on: of the task (evaluations then draw new
+    held-out prompts), of evaluation and record, a reward's weight, or the run's length. Raises
+    RequestError or ValueError."""
     lanes = list(lab.lanes.values())
     spec.check_setting(key, value, lanes[0].algorithm, lab.task, lab.plan.rewards)
     section, _, name = key.partition(".")
@@ -138,37 +154,38 @@ def change_for_all(lab: Lab, key: str, value: Any, origin: str) -> None:
         lab.set_task({"name": lab.task.name} | options | {name: value})
     else:
         if key == "train.steps" and value <= lab.step_number:
-            raise ValueError(f"train.steps: {lab.step_number} steps are done already")
+            raise ValueError(f"train.steps: {lab.step_number} steps are already done")
         options = getattr(lab.plan, section).model_dump(mode="json")
         lab.set_plan(_with(lab.plan, section, name, value))
         if section == "train":  # the schedule of the learning rate follows the length
             for lane in lanes:
                 lane.train = lane.train.model_copy(update={name: value})
     for lane in lanes:
-        lab.emit(ev.SettingChanged(lab.step_number, lane.name, key, options[name], value, origin))
+        _tell_setting(lab, lane, key, options[name], value, origin)
 
 
 def _with(plan: Scenario, section: str, name: str, value: Any) -> Scenario:
+    """The scenario with one key changed."""
     changed = plan.complete()
     changed[section][name] = value
     return Scenario.model_validate(changed)
 
 
 def _check_room(lab: Lab, lane: Lane, tokens: int) -> None:
-    """Whether the model has positions for answers of so many tokens. Raises ValueError."""
+    """Check that the model has positions for answers of so many tokens. Raises ValueError."""
     if lane.model_shape is None:
         return
     encode = lab.backbone.text.encode
     longest = max(len(encode(p.text)) for p in lab.test_prompts)
     if longest + tokens > lane.model_shape.longest:
         raise ValueError(
-            f"rollout.max_tokens: prompts of {longest} tokens and answers of {tokens} pass the "
+            f"rollout.max_tokens: prompts of {longest} tokens and answers of {tokens} exceed the "
             f"model's {lane.model_shape.longest} positions"
         )
 
 
 def fork(lab: Lab, cue: ForkCue) -> None:
-    """A new lane that starts where another stands now, perhaps under another algorithm."""
+    """Open a new lane as a copy of another, on the same or another algorithm. Raises ValueError."""
     parent = _meant(lab, cue.lane)[0]
     if cue.name in lab.lanes:
         raise ValueError(f"there is a lane {cue.name!r} already")
@@ -182,10 +199,18 @@ def fork(lab: Lab, cue: ForkCue) -> None:
 
 
 def tell_critic(lab: Lab, lane: Lane) -> None:
-    """The critic's present state as an event."""
+    """Emit the present state of the lane's critic."""
     critic = lane.critic
     if critic is None:
         lab.emit(ev.CriticChanged(lab.step_number, lane.name, "gone"))
         return
     state = "warm" if critic.warm else "cold"
-    lab.emit(ev.CriticChanged(lab.step_number, lane.name, state, critic.explained, critic.bytes()))
+    lab.emit(
+        ev.CriticChanged(
+            step=lab.step_number,
+            lane=lane.name,
+            state=state,
+            explained_variance=critic.explained,
+            bytes=critic.bytes(),
+        )
+    )

@@ -1,12 +1,12 @@
-"""The critic of a lane: an adapter (or a whole copy) of the backbone with a value head, and what
-it is worth.
+"""The critic of a lane: an adapter (or a full copy) of the backbone with a value head, and how well
+it predicts returns.
 """
 
 from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,20 +18,18 @@ from grpolab.engine.memory.owners import packed
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.score import contexts
 
-if TYPE_CHECKING:
-    pass
-
 WARM_AT = 0.1
-"""Smoothed explained variance from which a critic counts as warm."""
+"""Smoothed explained variance from which a critic counts as warm; below half of it, as cold again.
+"""
 
 
 @dataclass(frozen=True)
-class Ahead:
-    """A forward whose backward is still to come."""
+class KeptForward:
+    """A forward pass whose backward is still to come."""
 
     rows: Tensor  # [n] of the rollout
     value: Tensor  # [n, T] with its graph
-    saved: list[weakref.ref[Tensor]]  # what the graph keeps
+    saved: list[weakref.ref[Tensor]]  # the tensors that the graph keeps
 
 
 class Critic:
@@ -46,28 +44,29 @@ class Critic:
         self.optimizer = AdamW(self.tensors())
         self.explained: float | None = None  # moving mean of the explained variance
         self.warm = False
-        self.age = 0  # steps that it has learned from
-        self.pretrained = 0  # rollouts before the first of them
-        self._ahead: dict[int, Ahead] = {}  # by their first row
+        self.age = 0  # steps that it was trained on
+        self.pretrained = 0  # rollouts of value pretraining before the first step
+        self._kept: dict[int, KeptForward] = {}  # by their first row
 
     def state(self) -> dict[str, Any]:
-        """What it knows about itself; JSON, part of a checkpoint."""
+        """Its counters and its explained variance, as JSON for a checkpoint."""
         return {
             "explained": self.explained, "warm": self.warm, "age": self.age,
             "pretrained": self.pretrained,
         }  # fmt: skip
 
-    def take(self, state: dict[str, Any]) -> None:
-        """Restore what `state` gave."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
         self.explained, self.warm = state["explained"], state["warm"]
         self.age, self.pretrained = state["age"], state["pretrained"]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that learns, by name."""
+        """Its trainable tensors by name."""
         own = self.backbone.adapter(self.adapter)
         return own | {"value_head.weight": self.weight, "value_head.bias": self.bias}
 
     def bytes(self) -> int:
+        """Size of its trainable tensors."""
         return sum(t.nbytes for t in self.tensors().values())
 
     def values(self, rollout: Rollout) -> Tensor:
@@ -75,11 +74,11 @@ class Critic:
         states, at = contexts(self.backbone, self.adapter, rollout)
         return (states.float() @ self.weight + self.bias)[at] * rollout.mask
 
-    # --- the forward of scoring is also that of the first update ---
+    # --- scoring and the first update share one forward pass ---
 
     def ahead(self, rows: Tensor, rollout: Rollout) -> Tensor:
-        """`values` of these rows, without gradient, and their graph kept for `recall`. What it
-        depends on must not change meanwhile: behind hooks, torch does not watch that."""
+        """`values` of these rows, without gradient, with their graph kept for `recall`. What they
+        depend on must not change in between: with hooks on saved tensors, torch does not check."""
         saved: list[weakref.ref[Tensor]] = []
 
         def keep(tensor: Tensor) -> Tensor:
@@ -89,36 +88,36 @@ class Critic:
 
         with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
             value = self.values(rollout)
-        self._ahead[int(rows[0])] = Ahead(rows, value, saved)
+        self._kept[int(rows[0])] = KeptForward(rows, value, saved)
         return value.detach()
 
     def recall(self, rows: Tensor) -> Tensor | None:
-        """The values of these rows with their graph, once, where it was kept. Where it was for
-        other rows, none of it is of use any more."""
-        found = self._ahead.pop(int(rows[0]), None)
+        """The values of these rows with their graph, if it was kept; only once. If other rows were
+        kept, all graphs are dropped, because none will be used."""
+        found = self._kept.pop(int(rows[0]), None)
         if found is not None and torch.equal(found.rows, rows):
             return found.value
         self.forget()
         return None
 
     def pieces(self) -> list[Tensor]:
-        """The rows of each graph that is kept, in their order."""
-        return [self._ahead[first].rows for first in sorted(self._ahead)]
+        """The rows of each kept graph, in their order."""
+        return [self._kept[first].rows for first in sorted(self._kept)]
 
     def forget(self) -> bool:
-        """Keep no graph any longer; whether there was one."""
-        kept = bool(self._ahead)
-        self._ahead.clear()
+        """Drop all kept graphs; returns whether there were any."""
+        kept = bool(self._kept)
+        self._kept.clear()
         return kept
 
     def kept(self) -> list[Tensor]:
-        """What the graphs hold that are kept."""
-        found = [ref() for ahead in list(self._ahead.values()) for ref in ahead.saved]
+        """The tensors that the kept graphs hold in memory."""
+        found = [ref() for forward in list(self._kept.values()) for ref in forward.saved]
         return [tensor for tensor in found if tensor is not None]
 
     def judge(self, explained_variance: float) -> bool:
-        """Take in one step's explained variance; True when it has just become warm, or cold
-        again."""
+        """Take in one step's explained variance; True where the critic has just become warm, or
+        cold again."""
         seen = self.explained
         self.explained = (
             explained_variance if seen is None else 0.7 * seen + 0.3 * explained_variance
@@ -127,4 +126,5 @@ class Critic:
         return was != self.warm
 
     def drop(self) -> None:
+        """Free its adapter on the backbone."""
         self.backbone.drop_adapter(self.adapter)

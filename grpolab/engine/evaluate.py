@@ -1,4 +1,4 @@
-"""Held-out evaluation: prompts that training never draws, one sampled and one greedy answer to
+"""Evaluation on held-out prompts, which training never draws: one sampled and one greedy answer to
 each."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from grpolab.tasks import Prompt, Task
 
 
 def held_out(task: Task, seed: int, count: int) -> list[Prompt]:
-    """The run's evaluation prompts: the same at every evaluation and in every lane."""
+    """Draw the run's evaluation prompts: the same at every evaluation and in every lane."""
     rng = python_random(seed, "held-out")
     return [task.draw(rng, held_out=True) for _ in range(count)]
 
@@ -29,8 +29,8 @@ def held_out(task: Task, seed: int, count: int) -> list[Prompt]:
 def evaluate(
     lane: Lane, task: Task, parts: Sequence[tuple[Any, float]], prompts: Sequence[Prompt], step: int
 ) -> Evaluated:
-    """Accuracy sampled at the rollout's temperature, greedy accuracy beside it, and the mean
-    reward."""
+    """Accuracy and mean reward of answers sampled at the rollout's temperature, and accuracy of
+    greedy ones."""
     start = time.perf_counter()
     backbone, settings, device = lane.backbone, lane.rollout, lane.backbone.device
     size = SAMPLED if lane.workers.parallel else len(prompts)
@@ -45,7 +45,7 @@ def evaluate(
         def some(which: Tensor) -> Rollout:
             mine = [ids[i] for i in which.tolist()]
             group = torch.arange(len(mine), device=device).repeat(2)
-            # a part of a chunk, where the whole did not fit, has noise of its own
+            # part of a chunk, where memory was short, has random numbers of its own
             part_of = () if len(which) == len(chunk) else (int(which[0]), len(which))
             seeds = (lane.seed, "evaluate", step, index, *part_of)
             return sample(
@@ -55,9 +55,9 @@ def evaluate(
                 greedy=torch.arange(len(group), device=device) >= len(mine),
             )  # fmt: skip
 
-        return lane.relief.run(some, chunk)
+        return lane.oom.run(some, chunk)
 
-    chunks = lane.relief.pieces(torch.arange(len(ids)), size)
+    chunks = lane.oom.pieces(torch.arange(len(ids)), size)
     sampled, greedy, lengths = [], [], []
     for rollout in (part for done in lane.workers.map(work, enumerate(chunks)) for part in done):
         rows = [row[:n].tolist() for row, n in zip(rollout.tokens, rollout.lengths, strict=True)]

@@ -1,5 +1,5 @@
-"""The engine process: opens a run, listens to its stdin, drives the lab, and turns whatever
-happens into events."""
+"""The engine process: opens a run, reads commands from its stdin, drives the lab, and writes
+whatever happens as events."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from grpolab.engine import apply_cue, checkpoint, lab_checkpoint
-from grpolab.engine.lab import Lab, machine
+from grpolab.engine.lab import Clock, Lab
 from grpolab.engine.lab_checkpoint import check_fork, rewind
 from grpolab.errors import RequestError
 from grpolab.estimate import memory as estimate
+from grpolab.estimate.machine import cpu_name
 from grpolab.record import codec, directory, tail
 from grpolab.record import events as ev
 from grpolab.scenario import load, spec
@@ -34,7 +35,8 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
 class Writer:
-    """The only writer of the run file: whole lines, flushed at once, from any thread."""
+    """The only writer of events.jsonl: whole lines, flushed at once, from any thread. `offset`:
+    seconds that the run has taken so far."""
 
     def __init__(self, path: Path, offset: float) -> None:
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
@@ -50,17 +52,30 @@ class Writer:
             self._file.flush()
 
     def last(self, event: ev.Event) -> None:
-        """Write this one and none after it, whoever may try: the process is about to end."""
+        """Write this event and block every later one: the process is about to exit."""
         self(event)
         self._lock.acquire()
 
 
 class Host:
-    """One engine process on one run directory."""
+    """One engine process on one run directory.
+
+    `started`: perf_counter when the process began. `back_to`: a resume goes back to this step's
+    checkpoint instead of the newest.
+    """
 
     def __init__(
-        self, run_dir: Path, device: str, threads: int, *, resume: bool, started: float
+        self,
+        run_dir: Path,
+        device: str,
+        threads: int,
+        *,
+        resume: bool,
+        started: float,
+        back_to: int | None = None,
     ) -> None:
+        self.back_to = back_to
+        self.clock = Clock(started=started)
         self.run_dir, self.threads, self.resume, self.started = run_dir, threads, resume, started
         self.recorded = tail.read(run_dir / directory.EVENTS) if resume else []
         offset = max((t for t, _ in self.recorded), default=0.0)
@@ -68,14 +83,13 @@ class Host:
         self.device_name = device
         self.commands: queue.Queue[dict[str, Any]] = queue.Queue()
         self.stopping = False
-        self.opening = not resume  # nothing is computed yet, and nothing to go back to
+        self.opening = not resume  # nothing is computed yet, so a stop loses nothing
         self.paused = False
         self.single = 0  # steps still to make while paused
-        self.back_to: int | None = None  # a resume goes back to this step's checkpoint
 
     def run(self) -> int:
-        """Do the work; the process's exit code. What fails becomes an event, not only a
-        traceback."""
+        """Compute the run; returns the process's exit code. A failure becomes an event beside its
+        traceback in engine.log."""
         threading.Thread(target=self._listen, daemon=True).start()
         lab: Lab | None = None
         try:
@@ -86,12 +100,10 @@ class Host:
             device = _device(self.device_name)
             if not self.resume:
                 self._announce(plan, device)
-            lab = Lab(plan, self.run_dir, self.emit, device, self.threads)
-            lab.clock.started = self.started
-            lab.open()
+            lab = Lab(plan, self.run_dir, self.emit, device, self.threads, self.clock)
             self.opening = False
             gc.freeze()
-            gc.enable()  # see __main__
+            gc.enable()  # __main__ has turned it off
             if self.resume:
                 self._go_back(lab)
                 if self.back_to is not None:
@@ -101,9 +113,13 @@ class Host:
         except Exception as error:
             traceback.print_exc()
             step = lab.step_number if lab else 0
-            where = "working" if lab and lab.lanes else "starting"
             self.emit(
-                ev.Failed(step, f"{type(error).__name__}: {error}", where, traceback.format_exc())
+                ev.Failed(
+                    step=step,
+                    error=f"{type(error).__name__}: {error}",
+                    where="working" if lab else "starting",
+                    trace=traceback.format_exc(),
+                )
             )
             self._end(lab, "failed")
             return FAILED
@@ -135,7 +151,8 @@ class Host:
     # --- commands ---
 
     def _listen(self) -> None:
-        """Lines of stdin become commands; its end means that nobody wants this process any more."""
+        """Queue the commands on stdin, one JSON object per line. The end of stdin is a stop: the
+        viewer is gone."""
         for line in sys.stdin:
             try:
                 command = json.loads(line)
@@ -146,8 +163,8 @@ class Host:
         self._take({"do": "stop"})
 
     def _take(self, command: dict[str, Any]) -> None:
-        """For the next moment between two steps; but loading a model, or compiling at the first
-        start, can take long, and loses nothing by being left."""
+        """Queue a command until the step under way is done. A stop while the model is loaded or
+        kernels are compiled ends the process at once: that can take long, and nothing is lost."""
         if self.opening and command.get("do") == "stop":
             self.emit.last(ev.Ended(0, "interrupted"))
             os._exit(INTERRUPTED)
@@ -182,7 +199,7 @@ class Host:
             self._change(lab, command)
 
     def _rewind(self, lab: Lab, command: dict[str, Any], to: object) -> bool:
-        """Back to a checkpoint; False where that was refused. What was paused stays paused."""
+        """Go back to a checkpoint; False where that was refused. A paused run stays paused."""
         try:
             rewind(lab, _step(to))
         except (ValueError, OSError) as error:
@@ -194,7 +211,7 @@ class Host:
         return True
 
     def _fork_there(self, lab: Lab, command: dict[str, Any]) -> None:
-        """Back to a checkpoint and a fork there, or neither."""
+        """Go back to a checkpoint and fork a lane there; does neither where one is refused."""
         rest = {k: v for k, v in command.items() if k != "checkpoint"}
         cue = self._cue(lab, rest)
         if not isinstance(cue, ForkCue):
@@ -213,12 +230,12 @@ class Host:
             self.emit(ev.Paused(lab.step_number, origin))
 
     def _change(self, lab: Lab, command: dict[str, Any]) -> None:
-        """Any other command is a cue for now."""
+        """Apply any other command as a cue of this step."""
         if (cue := self._cue(lab, command)) is not None:
             apply_cue.apply(lab, cue, "command")
 
     def _cue(self, lab: Lab, command: dict[str, Any]) -> Cue | None:
-        """A command as a cue; refused where it is none."""
+        """A command as a cue; None, with a refusal in the events, where it is not one."""
         try:
             named = spec.expand({"cues": [command | {"at": lab.step_number}]})["cues"][0]
             return CUE.validate_python(named)
@@ -232,17 +249,24 @@ class Host:
     def _announce(self, plan: Scenario, device: torch.device) -> None:
         self.emit(
             ev.RunStarted(
-                ev.SCHEMA, self.run_dir.resolve().name, plan.complete(), plan.seed, device.type,
-                self.threads, plan.train.steps, _versions(), machine(),
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                _predicted(plan, device, self.threads),
+                schema=ev.SCHEMA,
+                run=self.run_dir.resolve().name,
+                scenario=plan.complete(),
+                seed=plan.seed,
+                device=device.type,
+                threads=self.threads,
+                steps=plan.train.steps,
+                versions=_versions(),
+                machine=cpu_name(),
+                started=datetime.now(UTC).isoformat(timespec="seconds"),
+                predicted_memory=_predicted(plan, device, self.threads),
             )
-        )  # fmt: skip
+        )
         self.emit(ev.PhaseChanged("starting", 0))
 
     def _go_back(self, lab: Lab) -> None:
-        """Restore the newest checkpoint; what was done by hand after it is done again at the same
-        steps."""
+        """Restore the newest checkpoint, or begin again at step 0 where there is none. Commands
+        given after it are queued as cues of the same steps."""
         found = checkpoint.newest(self.run_dir)
         step = found[0] if found else 0
         resumed = ev.Resumed(step)
@@ -253,7 +277,7 @@ class Host:
         again = [(CUE.validate_python(cue), "command") for cue in waiting]
         ahead = sorted([*lab.cues[lab.cues_done :], *again], key=lambda c: c[0].at)
         lab.cues[lab.cues_done :] = ahead
-        if again:  # so that they are not lost if this stretch is cut off before their step
+        if again:  # or they would be lost if the engine ended before their step
             lab_checkpoint.save(lab)
         for event in (
             e for _, e in directory.in_force(self.recorded) if isinstance(e, ev.Evaluated)
@@ -262,16 +286,14 @@ class Host:
                 lab.evaluated = (step, len(lab.lanes))
 
     def _end(self, lab: Lab | None, status: str) -> None:
-        if lab is None:
-            self.emit(ev.Ended(0, status))
-            return
-        digest = lab_checkpoint.digest(lab) if status == "done" else ""
-        self.emit(ev.Ended(lab.step_number, status, lab.clock.now(), digest))
+        digest = lab_checkpoint.digest(lab) if lab and status == "done" else ""
+        step = lab.step_number if lab else 0
+        self.emit(ev.Ended(step, status, self.clock.now(), digest))
 
 
 def _step(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("name the step of a checkpoint")
+        raise ValueError("give the step of a checkpoint as an integer")
     return value
 
 
@@ -284,7 +306,7 @@ def _device(name: str) -> torch.device:
 
 
 def _predicted(plan: Scenario, device: torch.device, threads: int) -> dict[str, dict[str, int]]:
-    """Bytes by phase and owner before anything is loaded; empty where that cannot be told."""
+    """Predicted bytes by phase and owner; empty where the model's config cannot be read."""
     room = None
     if device.type == "cuda":
         room = torch.cuda.get_device_properties(device).total_memory
@@ -295,6 +317,7 @@ def _predicted(plan: Scenario, device: torch.device, threads: int) -> dict[str, 
 
 
 def _versions() -> dict[str, str]:
+    """Versions of the installed packages that results may depend on."""
     found = {}
     for package in ("grpolab", "torch", "transformers", "peft", "tokenizers", "bitsandbytes"):
         try:

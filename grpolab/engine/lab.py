@@ -1,11 +1,10 @@
-"""The lab: one running scenario. The file to read first: `Lab.step` is the straight way of one
-prompt.
+"""The lab: one running scenario. The file to read first: `Lab.step` is one step of one lane, from
+drawn prompts to recorded update.
 """
 
 from __future__ import annotations
 
 import copy
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,19 +17,19 @@ from grpolab import rewards
 from grpolab.algorithms.metrics import step_metrics
 from grpolab.algorithms.types import Batch
 from grpolab.engine import apply_cue, lab_checkpoint, value_pretraining
-from grpolab.engine.backbone.base import load_backbone
+from grpolab.engine.backbone.load import load_backbone
 from grpolab.engine.evaluate import evaluate, held_out
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import scheduled
 from grpolab.engine.memory.account import Memory
-from grpolab.engine.memory.owners import Traits
+from grpolab.engine.memory.owners import OwnerRules
 from grpolab.engine.probes import after_update
 from grpolab.engine.record import channels
 from grpolab.engine.rollout import (
-    Gathered,
+    Collected,
     LastStep,
     answer_metrics,
-    gather,
+    collect,
     graded_steps,
     greedy_rewards,
     padded_steps,
@@ -39,21 +38,23 @@ from grpolab.engine.workers import Workers
 from grpolab.record import events as ev
 from grpolab.scenario import spec
 from grpolab.scenario.spec import AfterCue, Cue, KlBenchCue, LensCue, Scenario
+from grpolab.tasks import Prompt, Task
 
-# --- clock ---
-# Where the time of a run went.
+READ_ONLY = (LensCue, AfterCue, KlBenchCue)
+"""Cues that measure and change nothing of a lane."""
+
+Emit = Callable[[ev.Event], None]
 
 
 @dataclass
 class Clock:
-    """Seconds of work by phase, over resumes too."""
+    """Seconds of work by phase, summed over resumes."""
 
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(
             ("total", "startup", "rollout", "score", "update", "eval"), 0.0
         )
     )
-
     started: float = field(default_factory=time.perf_counter)  # of this process's work
 
     def now(self) -> dict[str, float]:
@@ -62,16 +63,10 @@ class Clock:
         return self.seconds | {"total": total}
 
     def add(self, phase: str, since: float) -> float:
-        """Book the time since `since` (perf_counter) to a phase; returns now."""
+        """Add the time since `since` (perf_counter) to a phase; returns the time now."""
         now = time.perf_counter()
         self.seconds[phase] += now - since
         return now
-
-
-LOOKS = (LensCue, AfterCue, KlBenchCue)
-"""Cues that only look."""
-
-Emit = Callable[[ev.Event], None]
 
 
 class Lab:
@@ -79,102 +74,125 @@ class Lab:
     printed."""
 
     def __init__(
-        self, plan: Scenario, run_dir: Path, emit: Emit, device: torch.device, threads: int
+        self,
+        plan: Scenario,
+        run_dir: Path,
+        emit: Emit,
+        device: torch.device,
+        threads: int,
+        clock: Clock | None = None,
     ) -> None:
+        """Load the model and open the scenario's lanes: seconds, for a large model minutes. Raises
+        ModelError where it cannot be loaded."""
         self.plan = self.first = plan  # as it is now, and as the run began
         self.run_dir, self.emit = run_dir, emit
         self.device, self.threads = device, threads
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.step_number = 0
         self.cues = self.planned_cues()
         self.cues_done = 0
         self.parts = parts_of(plan)
-        self.memory = Memory(device, self.holdings, self.traits)
         self.lanes: dict[str, Lane] = {}
         self.evaluated: tuple[int, int] = (-1, 0)  # step and lanes of the newest evaluation
-        self.saved = -1
+        self.saved = -1  # step of the newest checkpoint
+        self.task_section, self.task, self.test_prompts = self._made_task(plan.task)
+        self.memory = Memory(device)
 
-    # --- start ---
-
-    def open(self) -> None:
-        """Load the model and make the lanes."""
         start = time.perf_counter()
-        self.emit(ev.PhaseChanged("loading", self.step_number, detail=self.plan.model.path))
+        self.emit(ev.PhaseChanged("loading", self.step_number, detail=plan.model.path))
         with self.memory.phase("load"):
-            self.backbone = load_backbone(self.plan.model, self.device)
-            self.emit(ev.PhaseChanged("loading", self.step_number, detail="sampler, compiled once"))
+            self.backbone = load_backbone(plan.model, device)
+            self.memory.follow(self.tensors_by_owner, self.owner_rules)
+            kernels = "CPU" if device.type == "cpu" else "GPU"
+            detail = f"compiling {kernels} kernels (first run only)"
+            self.emit(ev.PhaseChanged("loading", self.step_number, detail=detail))
             self.backbone.warm()
         b = self.backbone
-        self.workers = Workers(self.threads, parallel=b.parallel and self.device.type == "cpu")
+        self.workers = Workers(threads, parallel=b.parallel and device.type == "cpu")
         self.workers.around = self.memory.watched
         self.memory.parts = self.workers.at_once == 1
         self.emit(
             ev.ModelLoaded(
-                b.name, b.architecture, b.parameters, b.vocabulary, b.layers, b.hidden, b.dtype,
-                self.plan.model.quantize, b.backend, time.perf_counter() - start, b.note,
+                name=b.name,
+                architecture=b.architecture,
+                parameters=b.parameters,
+                vocabulary=b.vocabulary,
+                layers=b.layers,
+                hidden=b.hidden,
+                dtype=b.dtype,
+                quantize=plan.model.quantize,
+                backend=b.backend,
+                seconds=time.perf_counter() - start,
+                note=b.note,
             )
-        )  # fmt: skip
+        )
         self.open_lanes()
 
+    # --- lanes, task and plan ---
+
     def planned_cues(self) -> list[tuple[Cue, str]]:
-        """The scenario's own cues in their order."""
+        """The scenario's own cues by step, each with its origin."""
         return sorted(((c, "cue") for c in self.first.cues), key=lambda c: c[0].at)
 
     def open_lanes(self) -> None:
-        """The lanes and the task of the scenario."""
+        """Open the lanes of the scenario and set its task."""
         for section in self.plan.lanes:
             self.add_lane(section.name, section.algorithm)
         self.set_task(self.plan.task.model_dump(mode="json"))
 
     def drop_lanes(self, keep: Sequence[str] = ()) -> None:
-        """Give up the lanes that are not named."""
+        """Close the lanes that are not named and free what they have on the backbone."""
         for name in [n for n in self.lanes if n not in keep]:
             self.lanes.pop(name).drop()
 
     def set_plan(self, plan: Scenario) -> None:
-        """Another length, other evaluations, another record, other weights of the rewards, from
-        now on."""
+        """Take over changed settings of the whole lab: the run's length, evaluations, what is
+        recorded, weights of the rewards."""
         if plan.rewards != self.plan.rewards:
             self.parts = parts_of(plan)
         self.plan = plan
-        if hasattr(self, "task"):
-            self.test_prompts = held_out(self.task, plan.seed, plan.evaluate.prompts)
+        self.test_prompts = held_out(self.task, plan.seed, plan.evaluate.prompts)
 
     def set_task(self, options: dict[str, Any]) -> None:
-        """The task of all lanes, by name and options, and the held-out prompts that go with it."""
-        self.task_section = spec.TaskSection.model_validate(options)
-        self.task = spec.make_task(self.task_section)
-        self.test_prompts = held_out(self.task, self.plan.seed, self.plan.evaluate.prompts)
+        """Change the task of all lanes, by name and options, and draw its held-out prompts."""
+        section = spec.TaskSection.model_validate(options)
+        self.task_section, self.task, self.test_prompts = self._made_task(section)
+
+    def _made_task(self, section: spec.TaskSection) -> tuple[spec.TaskSection, Task, list[Prompt]]:
+        task = spec.make_task(section)
+        return section, task, held_out(task, self.plan.seed, self.plan.evaluate.prompts)
 
     def add_lane(self, name: str, section: spec.AlgorithmSection, parent: str = "") -> Lane:
+        """Open a lane; `parent` names the lane that it is forked from."""
         lane = Lane(name, section, self.plan, self.backbone, self.workers, self.memory)
-        lane.relief.tell = lambda what: self.emit(ev.Relieved(self.step_number + 1, name, what))
+        lane.oom.tell = lambda what: self.emit(ev.Relieved(self.step_number + 1, name, what))
         self.lanes[name] = lane
         self.announce(lane, parent)
         return lane
 
     def announce(self, lane: Lane, parent: str = "") -> None:
-        """Tell the viewers what a lane is now."""
+        """Emit what a lane is now."""
         trainable = sum(t.numel() for t in lane.optimizer.tensors.values())
         settings = lane.algorithm.settings.model_dump(mode="json")
         self.emit(
             ev.LaneOpened(
-                lane.name,
-                lane.algorithm.name,
-                lane.preset,
-                settings,
-                self.step_number,
-                parent,
-                trainable,
+                lane=lane.name,
+                algorithm=lane.algorithm.name,
+                preset=lane.preset,
+                settings=settings,
+                step=self.step_number,
+                parent=parent,
+                trainable=trainable,
             )
         )
         if lane.critic is not None:
             apply_cue.tell_critic(self, lane)
 
-    # --- the straight way of one prompt ---
+    # --- one step ---
 
     def step(self, lane: Lane) -> None:
-        """One step of one lane: draw, sample, grade, score, credit, update, record."""
+        """One step of one lane: draw prompts, sample, grade, score, compute advantages, update,
+        record."""
         number, now = self.step_number + 1, time.perf_counter()
         before = dict(self.clock.seconds)
         if lane.critic is not None and lane.wants_pretraining():
@@ -183,67 +201,83 @@ class Lab:
 
         self.phase("sampling", lane)
         with self.memory.phase("rollout", lane.doing):
-            gathered = gather(self, lane, number)
-            rollout, graded = gathered.rollout, gathered.graded
+            collected = collect(self, lane, number)
+            rollout, graded = collected.rollout, collected.graded
             greedy = steps = None
             if lane.algorithm.needs_greedy:
-                greedy = greedy_rewards(self, lane, self.task, gathered.prompts)
+                greedy = greedy_rewards(self, lane, self.task, collected.prompts)
             if lane.algorithm.needs_steps:
-                steps = graded_steps(self.backbone.text, gathered)
+                steps = graded_steps(self.backbone.text, collected)
         now = self.clock.add("rollout", now)
         self.emit(
             ev.Graded(
-                number, lane.name, text=gathered.answers, reward=gathered.reward,
-                parts=[g.parts for g in graded], correct=[g.correct for g in graded],
-                answer=[g.answer for g in graded], length=[len(r) for r in gathered.ids],
-                finished=rollout.finished.tolist(), steps=steps or [], greedy_reward=greedy or [],
+                step=number,
+                lane=lane.name,
+                text=collected.answers,
+                reward=collected.reward,
+                parts=[g.parts for g in graded],
+                correct=[g.correct for g in graded],
+                answer=[g.answer for g in graded],
+                length=[len(row) for row in collected.ids],
+                finished=rollout.finished.tolist(),
+                steps=steps or [],
+                greedy_reward=greedy or [],
             )
-        )  # fmt: skip
+        )
 
         self.phase("scoring", lane)
         with self.memory.phase("score", lane.doing):
-            batch = self.score(lane, gathered, greedy, steps)
+            batch = self.score(lane, collected, greedy, steps)
             credit = lane.algorithm.credit(batch)
         now = self.clock.add("score", now)
 
         self.phase("updating", lane)
-        judge = copy.copy(lane.algorithm)
+        before_update = copy.copy(lane.algorithm)
         with self.memory.phase("update", lane.doing):
             report = lane.update(rollout, batch, credit, number)
         self.clock.add("update", now)
 
-        lane.held = LastStep(
+        lane.last_step = LastStep(
             step=number,
             task=self.task,
             temperature=lane.rollout.temperature,
-            algorithm=judge,
+            algorithm=before_update,
             preset=lane.preset,
-            gathered=gathered,
+            collected=collected,
             batch=batch,
             credit=credit,
             report=report,
         )
         lane.digest = lab_checkpoint.chain(
-            lane.digest, gathered.ids, batch.reward, credit.advantage
+            lane.digest, collected.ids, batch.reward, credit.advantage
         )
         record = self.plan.record
         if record.tokens and (number - 1) % record.tokens_every == 0:
-            pieces = [self.backbone.text.pieces(row) for row in gathered.ids]
+            pieces = [self.backbone.text.pieces(row) for row in collected.ids]
             self.emit(ev.Tokens(number, lane.name, pieces, channels(batch, credit, report)))
             if record.after:
                 self.emit(after_update.measure(self, lane))
         metrics = step_metrics(lane.algorithm, batch, credit, report)
-        metrics |= answer_metrics(batch, gathered, self.parts)
+        metrics |= answer_metrics(batch, collected, self.parts)
         spent = {k: self.clock.seconds[k] - before[k] for k in ("rollout", "score", "update")}
-        metrics["tokens_per_second"] = gathered.tokens / max(spent["rollout"], 1e-9)
+        metrics["tokens_per_second"] = collected.tokens / max(spent["rollout"], 1e-9)
         metrics["learning_rate"] = lane.learning_rate * scheduled(lane.train, number)
         phases = self.memory.take()
         self.emit(
             ev.StepDone(
-                number, lane.name, lane.algorithm.name, metrics, spent, report.updates,
-                gathered.tokens, ev.at_the_peak(phases), self.memory.peak, lane.digest, phases,
+                step=number,
+                lane=lane.name,
+                algorithm=lane.algorithm.name,
+                metrics=metrics,
+                seconds=spent,
+                updates=report.updates,
+                tokens=collected.tokens,
+                memory=ev.at_the_peak(phases),
+                peak_memory=self.memory.peak,
+                digest=lane.digest,
+                memory_phases=phases,
             )
-        )  # fmt: skip
+        )
         explained = metrics.get("explained_variance")
         if lane.critic is not None and explained is not None and lane.critic.judge(explained):
             apply_cue.tell_critic(self, lane)
@@ -251,60 +285,62 @@ class Lab:
     def score(
         self,
         lane: Lane,
-        gathered: Gathered,
+        collected: Collected,
         greedy: list[float] | None = None,
         steps: list[list[tuple[int, float]]] | None = None,
     ) -> Batch:
-        """The gathered rollout as the lane's algorithm sees it."""
+        """The batch that the lane's algorithm sees: the rollout with its rewards, log-probs and
+        values, and whatever else the algorithm needs."""
 
         def tensor(values: list[float]) -> torch.Tensor:
             return torch.tensor(values, device=self.device)
 
         every = self.plan.record.reference_every
         return lane.score(
-            gathered.rollout,
-            tensor(gathered.reward),
+            collected.rollout,
+            tensor(collected.reward),
             reference=every > 0 and self.step_number % every == 0,
-            greedy_reward=None if greedy is None else tensor(greedy)[gathered.rollout.group],
+            greedy_reward=None if greedy is None else tensor(greedy)[collected.rollout.group],
             steps=None if steps is None else padded_steps(steps, self.device),
         )
 
     def phase(self, name: str, lane: Lane | None = None, detail: str = "") -> None:
+        """Emit that a phase of the next step begins."""
         self.emit(ev.PhaseChanged(name, self.step_number + 1, lane.name if lane else "", detail))
 
-    def holdings(self) -> dict[str, object]:
-        """What lasts, by owner, over backbone and lanes: nests of tensors."""
-        parts = [self.backbone.holdings()] if hasattr(self, "backbone") else []
-        parts += [lane.holdings() for lane in self.lanes.values()]
+    def tensors_by_owner(self) -> dict[str, object]:
+        """The tensors that outlive a phase, of backbone and lanes, by memory owner: as nests."""
+        parts = [self.backbone.tensors_by_owner()]
+        parts += [lane.tensors_by_owner() for lane in self.lanes.values()]
         return {owner: [p.get(owner) for p in parts] for owner in ev.OWNERS}
 
-    def traits(self) -> Traits:
-        """By what the memory account knows a tensor's owner."""
-        return Traits.of(self.backbone, [lane.learns() for lane in self.lanes.values()])
+    def owner_rules(self) -> OwnerRules:
+        """How the memory account finds the owner of a tensor made inside a phase."""
+        return OwnerRules.of(self.backbone, [lane.learns() for lane in self.lanes.values()])
 
     # --- the loop ---
 
     def advance(self) -> None:
-        """One step of every lane, and the evaluation and checkpoint that fall due after it."""
+        """One step of every lane, then the evaluation and the checkpoint if they are due."""
         for lane in list(self.lanes.values()):
             self.step(lane)
         self.step_number += 1
         done = self.step_number >= self.plan.train.steps
         if done or self.step_number % self.plan.evaluate.every == 0:
             self.evaluate()
-        self.apply_cues(LOOKS)  # before the checkpoint: what they look at is not in it
+        self.apply_cues(READ_ONLY)  # now: they need the last step, which no checkpoint holds
         if done or self.step_number % self.plan.train.checkpoint_every == 0:
             lab_checkpoint.save(self)
 
     @property
     def cues_due(self) -> bool:
-        """Whether a cue of its own is to be carried out before the next step."""
+        """Whether one of `cues` must be applied before the next step."""
         ahead = self.cues[self.cues_done :]
         return bool(ahead) and ahead[0][0].at <= self.step_number
 
     def apply_cues(self, kinds: tuple[type, ...] = (object,)) -> list[str]:
-        """Carry out the cues that are due before the next step, up to the first of another kind;
-        the names of what they did."""
+        """Apply the cues that are due before the next step, up to the first that is not of these
+        kinds. Returns what was done, by the cues' `do`."""
         did = []
         while (
             self.cues_done < len(self.cues) and self.cues[self.cues_done][0].at <= self.step_number
@@ -318,7 +354,7 @@ class Lab:
         return did
 
     def evaluate(self) -> None:
-        """Evaluate every lane, once for each step."""
+        """Evaluate every lane; does nothing where this step was evaluated already."""
         if self.evaluated == (self.step_number, len(self.lanes)):
             return
         start = time.perf_counter()
@@ -332,15 +368,5 @@ class Lab:
 
 
 def parts_of(plan: Scenario) -> list[tuple[rewards.Reward, float]]:
-    """The parts of the reward with their weights."""
+    """The rewards of a scenario with their weights."""
     return [spec.make_reward(section) for section in plan.rewards]
-
-
-def machine() -> str:
-    """The processor in words, for the record."""
-    for line in (
-        Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    ):
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

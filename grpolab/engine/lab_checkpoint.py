@@ -1,4 +1,10 @@
-"""What stays of a lab: checkpoints, the way back to one, and the digest of what happened."""
+"""The state of a whole lab: written to a checkpoint, restored from one, undone by a rewind; and the
+digest of a run.
+
+A checkpoint holds everything that a later step depends on, and every random draw is seeded by its
+purpose. So a lab that was rewound and continued has the digest of one that never took the detour.
+The run file keeps the detour; its `resumed` event makes every reader leave it out.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +26,8 @@ if TYPE_CHECKING:
 
 
 def chain(before: str, ids: list[list[int]], reward: Tensor, advantage: Tensor) -> str:
-    """A lane's running digest with one more step in it: tokens, rewards, advantages."""
+    """A lane's running digest after one more step: sha256 over the digest before and the step's
+    tokens, rewards and advantages."""
     h = hashlib.sha256(before.encode())
     h.update(repr(ids).encode())
     h.update(reward.cpu().numpy().tobytes())
@@ -30,7 +37,7 @@ def chain(before: str, ids: list[list[int]], reward: Tensor, advantage: Tensor) 
 
 
 def digest(lab: Lab) -> str:
-    """sha256 over every step of every lane, and over the adapters as they are now."""
+    """The run's digest: sha256 over every lane's running digest and its trained tensors."""
     h = hashlib.sha256()
     for lane in lab.lanes.values():
         h.update(lane.digest.encode())
@@ -40,13 +47,14 @@ def digest(lab: Lab) -> str:
 
 
 def learned(lane: Lane) -> dict[str, Tensor]:
-    """The lane's learned tensors by name: policy, critic, and a reference that is not the base."""
+    """The lane's trained tensors by name: of policy, critic, and a reference that is not the
+    initial policy."""
     out = {f"policy.{k}": v for k, v in lane.optimizer.tensors.items()}
     if lane.critic is not None:
         out |= {f"critic.{k}": v for k, v in lane.critic.optimizer.tensors.items()}
-    if lane.copies.reference is not None:
+    if lane.snapshots.reference is not None:
         out |= {
-            f"reference.{k}": v for k, v in lane.backbone.adapter(lane.copies.reference).items()
+            f"reference.{k}": v for k, v in lane.backbone.adapter(lane.snapshots.reference).items()
         }
     return out
 
@@ -75,7 +83,7 @@ def save(lab: Lab) -> None:
     state = {
         "step": lab.step_number,
         "cues_done": sum(origin == "cue" for _, origin in lab.cues[: lab.cues_done]),
-        # done by hand once, to be done again at its step
+        # commands of an earlier stretch that a resume has queued for their steps
         "waiting": [cue.model_dump(mode="json") for cue, origin in ahead if origin == "command"],
         "task": lab.task_section.model_dump(mode="json"),
         "plan": lab.plan.model_dump(
@@ -96,7 +104,7 @@ Loaded = tuple[dict[str, Tensor], dict[str, Any]]
 def restore(lab: Lab, found: Path | Loaded) -> list[dict[str, Any]]:
     """Go back to a checkpoint, in a lab just opened or in a running one.
 
-    Returns what had been done by hand and was still to be done again when it was written.
+    Returns the commands that were still queued for later steps when it was written, as cues.
     """
     tensors, state = checkpoint.load(found) if isinstance(found, Path) else found
     lab.step_number = lab.saved = state["step"]
@@ -117,7 +125,7 @@ def restore(lab: Lab, found: Path | Loaded) -> list[dict[str, Any]]:
 
 
 def start_over(lab: Lab) -> list[dict[str, Any]]:
-    """Go back to before the first step, as if the lab had just been opened."""
+    """Go back to step 0, as if the lab had just been opened."""
     lab.step_number, lab.saved, lab.cues_done = 0, -1, 0
     lab.cues = lab.planned_cues()
     lab.drop_lanes()
@@ -134,39 +142,32 @@ def _restore_lane(
     lane.match_critic()
     lane.train = TrainSection.model_validate(saved["train"])
     lane.rollout = RolloutSection.model_validate(saved["rollout"])
-    lane.digest, lane.held = saved["digest"], None
+    lane.digest, lane.last_step = saved["digest"], None
     if any(name.startswith("reference.") for name in tensors):
-        lane.copies.renew_reference()
+        lane.snapshots.renew_reference()
     else:
-        lane.copies.first_reference()
+        lane.snapshots.first_reference()
     with torch.no_grad():
         for name, tensor in learned(lane).items():
             tensor.copy_(tensors[name])
     lane.optimizer.load_state(tensors, "optimizer")
     if lane.critic is not None:
         lane.critic.optimizer.load_state(tensors, "critic-optimizer")
-        lane.critic.take(saved["critic"])
+        lane.critic.load_state(saved["critic"])
     lane.backbone.refresh(lane.adapter)
-    if lane.copies.reference is not None:
-        lane.backbone.refresh(lane.copies.reference)
-
-
-# --- rewind ---
-# Back to a checkpoint of the running lab, or to its start, and on from there. Everything that a
-# later step depends on is in a checkpoint, and every draw is seeded by what it is for: a lab that
-# went back and on has the digest of one that never took the detour. The run file keeps the
-# detour; the event makes every reader leave it out.
+    if lane.snapshots.reference is not None:
+        lane.backbone.refresh(lane.snapshots.reference)
 
 
 def check_fork(lab: Lab, to: int, cue: ForkCue) -> None:
-    """Whether a lane can be forked so at the checkpoint of a step, asked before anything is undone.
-    Raises ValueError."""
+    """Check, before anything is undone, that a lane can be forked so at the checkpoint of step
+    `to`. Raises ValueError."""
     found = _load(lab, to)
     names = [section.name for section in lab.first.lanes]
     if found is not None:
         names = [saved["name"] for saved in found[1]["lanes"]]
     if cue.lane is not None and cue.lane not in names:
-        raise ValueError(f"at step {to} there was no lane {cue.lane!r} yet: {', '.join(names)}")
+        raise ValueError(f"no lane {cue.lane!r} at step {to}; lanes: {', '.join(names)}")
     if cue.name in names:
         raise ValueError(f"there is a lane {cue.name!r} already")
     if cue.algorithm is not None:
@@ -174,26 +175,27 @@ def check_fork(lab: Lab, to: int, cue: ForkCue) -> None:
 
 
 def _load(lab: Lab, to: int) -> Loaded | None:
-    """The checkpoint of a step; None for the start. Raises ValueError where there is none."""
-    there = [step for step, _ in checkpoint.whole(lab.run_dir) if step <= lab.step_number]
+    """The checkpoint of step `to`; None for step 0, which needs none. Raises ValueError where there
+    is no checkpoint of it."""
+    there = [step for step, _ in checkpoint.complete(lab.run_dir) if step <= lab.step_number]
     if to not in (0, *there):
         known = ", ".join(str(step) for step in sorted({0, *there}))
-        raise ValueError(f"no checkpoint of step {to}; there are those of steps {known}")
+        raise ValueError(f"no checkpoint of step {to}; there are checkpoints of steps {known}")
     return checkpoint.load(checkpoint.folder(lab.run_dir, to)) if to in there else None
 
 
 def rewind(lab: Lab, to: int) -> None:
-    """Undo every step after `to`, and whatever was done by hand since its checkpoint was written.
+    """Undo every step after `to`, and every command since its checkpoint was written.
 
     Checkpoints of later steps are removed: a resume must not find them. Raises ValueError, and
-    leaves all as it is, where there is no checkpoint of that step.
+    changes nothing, where there is no checkpoint of that step.
     """
     before, found = lab.step_number, _load(lab, to)
     checkpoint.remove_after(lab.run_dir, to)
     lab.emit(ev.Resumed(to, "rewind", before))
     seconds = dict(lab.clock.seconds)
     waiting = restore(lab, found) if found is not None else start_over(lab)
-    lab.clock.seconds = seconds  # the work was done, whatever became of it
+    lab.clock.seconds = seconds  # undone work took its time too
     lab.evaluated = (0, len(lab.lanes)) if to == 0 else (-1, 0)
-    if waiting:  # a resume had still to do it again; now it is undone for good
+    if waiting:  # commands that a resume had queued are undone for good
         save(lab)

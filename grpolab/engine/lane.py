@@ -1,4 +1,4 @@
-"""One lane: a policy adapter with its algorithm, its optimizer and, where the algorithm wants one,
+"""One lane: a policy adapter with its algorithm, its optimizer and, where the algorithm needs one,
 its critic."""
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from grpolab.engine.backbone.sample import Rollout, join, sample
 from grpolab.engine.critic import Critic
 from grpolab.engine.learner import Learner
 from grpolab.engine.memory.account import Memory
-from grpolab.engine.memory.oom import Relief
+from grpolab.engine.memory.oom import OomGuard
 from grpolab.engine.optimizer import AdamW
 from grpolab.engine.score import part, score
 from grpolab.engine.seeds import seed_of, torch_generator
-from grpolab.engine.snapshots import Copies
+from grpolab.engine.snapshots import Snapshots
 from grpolab.engine.workers import Workers
 from grpolab.scenario.spec import (
     AlgorithmSection,
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from grpolab.engine.rollout import LastStep
 
 Listener = Callable[[Tensor, Tensor, Tensor, int], None]
-"""Told (rows [n], tokens [n, T], lengths [n], position) while rows are sampled."""
+"""Called with (rows [n], tokens [n, T], lengths [n], position) while rows are sampled."""
 
 
 class Lane:
-    """Everything of one lane that a step changes. `adapter` is its name on the backbone."""
+    """All that a step of one lane changes. `adapter` is the policy's name on the backbone."""
 
     def __init__(
         self, name: str, section: AlgorithmSection, scenario: Scenario, backbone: Backbone,
@@ -58,14 +58,14 @@ class Lane:
         self.critic: Critic | None = None
         self.preset = section.preset
         self.algorithm: Algorithm = make_algorithm(section)
-        self.copies = Copies(backbone, self.adapter)
+        self.snapshots = Snapshots(backbone, self.adapter)
         self.model_shape = microbatches.shape_of(scenario.model.path)
-        self.relief = Relief(backbone.give_up, lambda what: None, self._forget_ahead)
+        self.oom = OomGuard(backbone.give_up, lambda what: None, self._forget_ahead)
         self.digest = ""
-        self.held: LastStep | None = None
+        self.last_step: LastStep | None = None
         self.match_critic()
 
-    # --- the parts of a step, in their order ---
+    # --- the phases of a step, in order ---
 
     def sample(
         self,
@@ -73,8 +73,8 @@ class Lane:
         purpose: Sequence[object],
         listener: Listener | None = None,
     ) -> Rollout:
-        """`group_size` answers to each prompt, in chunks of rows; noise depends on the seed, the
-        purpose (such as the step) and the chunk alone."""
+        """Sample `group_size` answers to each prompt (token ids), in chunks of rows. The random
+        numbers depend on the seed, the purpose (such as the step) and the chunk alone."""
         r, device = self.rollout, self.backbone.device
         padded = Prompts.pad(prompts, self.backbone.text.pad, device)
         group = torch.arange(len(prompts), device=device).repeat_interleave(r.group_size)
@@ -86,7 +86,7 @@ class Lane:
             def some(rows: Tensor) -> Rollout:
                 used, inside = group[rows].unique(return_inverse=True)
                 tell = None if listener is None else partial(listener, rows)
-                # a part of a chunk, where the whole did not fit, has noise of its own
+                # part of a chunk, where memory was short, has random numbers of its own
                 part_of = () if len(rows) == len(chunk) else (int(rows[0]), len(rows))
                 seeds = (self.seed, "sample", *purpose, index, *part_of)
                 return sample(
@@ -95,7 +95,7 @@ class Lane:
                     listener=tell, generator=torch_generator(*seeds, device=device),
                 )  # fmt: skip
 
-            return self.relief.run(some, chunk)
+            return self.oom.run(some, chunk)
 
         # first, so that weights derived from the adapter are made once and not by every thread
         self.backbone.prepare(self.adapter)
@@ -105,7 +105,7 @@ class Lane:
         return rollout
 
     def greedy(self, prompts: Sequence[Sequence[int]]) -> Rollout:
-        """The likeliest answer to each prompt."""
+        """The greedy answer to each prompt (token ids)."""
         device = self.backbone.device
         padded = Prompts.pad(prompts, self.backbone.text.pad, device)
         group = torch.arange(len(prompts), device=device)
@@ -124,9 +124,9 @@ class Lane:
         steps: Steps | None = None,
         reference: bool = True,
     ) -> Batch:
-        """What the algorithm may know: the log-probs of the sampler and, if it needs or the caller
-        wants it, of the reference; the critic's values, entropies and the trainer's own log-probs
-        where it asks for them."""
+        """The batch for the algorithm: log-probs of the sampler; of the reference, if it needs them
+        or `reference`; the critic's values, entropies and the trainer's own log-probs where it
+        asks for them."""
         algorithm = self.algorithm
         ref = value = entropy = sampler = None
         if reference or algorithm.needs_reference:
@@ -146,13 +146,13 @@ class Lane:
         )  # fmt: skip
 
     def _values(self, critic: Critic, rollout: Rollout) -> Tensor:
-        """The critic's of every state [N, T], in the pieces of the update. Where that holds the
-        graphs of all of them at a time anyway, they are kept for it."""
+        """The critic's value of every state [N, T], in the microbatches of the update. Where the
+        update works on all of them at once anyway, their graphs are kept for it."""
         critic.forget()
         every = torch.arange(len(rollout.group), device=self.backbone.device)
-        learned = self.relief.pieces(every, microbatches.rows_at_once(self, rollout))
+        learned = self.oom.pieces(every, microbatches.rows_at_once(self, rollout))
         keep = self.train.minibatches == 1 and len(learned) <= self.workers.at_once
-        # with threads always those pieces: whether graphs are kept must not show in the numbers
+        # with threads always those microbatches: keeping graphs must not change the numbers
         split = learned if keep or self.workers.parallel else None
         (value,) = self._each(
             rollout, lambda rows, p: (critic.ahead(rows, p) if keep else critic.values(p),), split
@@ -160,17 +160,18 @@ class Lane:
         return value
 
     def _forget_ahead(self) -> bool:
-        """Memory has run out: graphs that are kept for the update go first."""
+        """Free the critic's graphs that are kept for the update; the first to go when memory runs
+        out."""
         return self.critic is not None and self.critic.forget()
 
     def reference_logp(self, rollout: Rollout, temperature: float) -> Tensor:
         """Log-probs of the rollout under the reference. [N, T]."""
-        of = self.copies.reference
+        of = self.snapshots.reference
         (logp,) = self._each(rollout, lambda rows, p: score(self.backbone, of, p, temperature)[:1])
         return logp
 
     def policy_logp(self, rollout: Rollout, temperature: float) -> Tensor:
-        """Log-probs of the rollout under the policy of now. [N, T]."""
+        """Log-probs of the rollout under the current policy. [N, T]."""
         of = self.adapter
         (logp,) = self._each(rollout, lambda rows, p: score(self.backbone, of, p, temperature)[:1])
         return logp
@@ -179,9 +180,9 @@ class Lane:
         return score(self.backbone, self.adapter, rollout, self.rollout.temperature)
 
     def update(self, rollout: Rollout, batch: Batch, credit: Credit, step: int) -> Report:
-        """The algorithm's updates on this rollout."""
+        """Run the algorithm's updates on this rollout."""
         if self.algorithm.needs_kl_to_rollout:
-            self.copies.take_snapshot()
+            self.snapshots.take_rollout_policy()
         learner = Learner(self, rollout, step)
         report = self.algorithm.update(learner, batch, credit, self.train.updates_per_rollout)
         if learner.agreement is not None:
@@ -195,15 +196,15 @@ class Lane:
             report.extra["updates_clipped"] = over / len(norms)
         self.algorithm.observe(batch, report)
         if self.critic is not None:
-            self.critic.forget()  # an update need not have asked for it
+            self.critic.forget()  # the update may not have used the graphs
             self.critic.age += 1
         self.backbone.refresh(self.adapter)
         if self.algorithm.wants_new_reference():
-            self.copies.renew_reference()
+            self.snapshots.renew_reference()
         return report
 
     def wants_pretraining(self) -> bool:
-        """Whether a new critic is to learn before the policy does."""
+        """Whether value pretraining of a new critic is still to come."""
         critic, wanted = self.critic, self.algorithm.value_pretraining
         return critic is not None and critic.age == 0 and critic.pretrained < wanted
 
@@ -211,8 +212,8 @@ class Lane:
         self, rollout: Rollout, of: Callable[[Tensor, Rollout], tuple[Tensor, ...]],
         split: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Per-token quantities of every row, without gradient, by what a piece of the rows has.
-        `split`: the pieces, if not as many rows as are scored together. Each [N, T]."""
+        """Per-token quantities of every row, without gradient, computed by `of` for some rows at a
+        time. `split`: those rows, if not as many as are scored together. Each [N, T]."""
 
         def work(rows: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             with torch.no_grad():
@@ -221,7 +222,7 @@ class Lane:
         split = microbatches.scored(self, rollout) if split is None else split
         found = [
             piece
-            for done in self.workers.map(lambda rows: self.relief.run(work, rows), split)
+            for done in self.workers.map(lambda rows: self.oom.run(work, rows), split)
             for piece in done
         ]
         out = tuple(torch.zeros_like(rollout.mask) for _ in found[0][1])
@@ -233,20 +234,20 @@ class Lane:
     # --- changes ---
 
     def switch(self, section: AlgorithmSection) -> tuple[list[str], list[str]]:
-        """Take another algorithm; what was kept and what was reset, in words."""
+        """Change the algorithm; returns what was kept and what was reset, in words."""
         kept = ["policy adapter", "random state", "curves"]
         reset = ["optimizer moments"]
         had_critic, rate = self.critic is not None, self.learning_rate
         if self.algorithm.state() != type(self.algorithm)(self.algorithm.settings).state():
-            reset.append(f"what {self.algorithm.name} remembered")
+            reset.append(f"state of {self.algorithm.name}")
         self.algorithm, self.preset = make_algorithm(section), section.preset
         self.optimizer = AdamW(self.optimizer.tensors)
         self.match_critic()
         if not self.algorithm.needs_kl_to_rollout:
-            self.copies.drop_snapshot()
-        if self.copies.reference is not None:
-            self.copies.first_reference()
-            reset.append("reference: the start again")
+            self.snapshots.drop_rollout_policy()
+        if self.snapshots.reference is not None:
+            self.snapshots.first_reference()
+            reset.append("reference: initial policy")
         if rate != self.learning_rate:
             reset.append(f"learning rate {rate:g} to {self.learning_rate:g}")
         if had_critic and self.critic is None:
@@ -254,22 +255,22 @@ class Lane:
         elif had_critic:
             kept.append("critic")
         elif self.critic is not None:
-            reset.append("new critic, cold")
+            reset.append("new, untrained critic")
         return kept, reset
 
     @property
     def learning_rate(self) -> float:
-        """The policy's, before the schedule: the scenario's, or else the algorithm's own."""
+        """The policy's learning rate before the schedule: the scenario's, else the algorithm's."""
         given = self.train.learning_rate
         return self.algorithm.learning_rate if given is None else given
 
     @property
     def doing(self) -> str:
-        """By what the memory account tells works of one phase apart."""
+        """The memory account's name for this lane's work in a phase."""
         return f"{self.name}/{self.algorithm.name}"
 
     def match_critic(self) -> None:
-        """Create or drop the critic, as the algorithm wants it."""
+        """Create or drop the critic, as the algorithm needs."""
         if self.algorithm.needs_critic and self.critic is None:
             self.critic = Critic(
                 self.backbone, self.name, seed_of(self.seed, "critic"),
@@ -280,42 +281,42 @@ class Lane:
             self.critic = None
 
     def drop(self) -> None:
-        """Give up all that it has on the backbone."""
+        """Free this lane's adapters on the backbone."""
         if self.critic is not None:
             self.critic.drop()
-        self.copies.drop()
+        self.snapshots.drop()
         self.backbone.drop_adapter(self.adapter)
 
     def copy_from(self, other: Lane) -> None:
-        """Become a fork: the other's adapter, optimizer moments and, where both want one,
-        critic."""
+        """Become a fork of another lane: take its adapter, optimizer moments and, where both have
+        one, critic."""
         _copy(self.optimizer, other.optimizer)
         if self.critic is not None and other.critic is not None:
             _copy(self.critic.optimizer, other.critic.optimizer)
-            self.critic.take(other.critic.state())
+            self.critic.load_state(other.critic.state())
         if type(self.algorithm) is type(other.algorithm):
             self.algorithm.load_state(other.algorithm.state())
         self.train, self.rollout = other.train, other.rollout
         self.backbone.refresh(self.adapter)
-        if (reference := other.copies.reference) is not None:
-            self.copies.set_reference(other.backbone.adapter(reference))
+        if (reference := other.snapshots.reference) is not None:
+            self.snapshots.set_reference(other.backbone.adapter(reference))
 
     def learns(self) -> dict[str, Tensor]:
-        """Everything that learns, the critic's under names of its own."""
+        """All trainable tensors by name, the critic's as `critic/…`."""
         critic = self.critic.optimizer.tensors if self.critic is not None else {}
         return self.optimizer.tensors | {f"critic/{k}": v for k, v in critic.items()}
 
-    def holdings(self) -> dict[str, object]:
-        """What lasts of this lane, by owner: nests of tensors."""
+    def tensors_by_owner(self) -> dict[str, object]:
+        """The lane's tensors that outlive a phase, by memory owner: as nests."""
         learns = [self.optimizer] + ([self.critic.optimizer] if self.critic is not None else [])
         return {
             "adapters": self.optimizer.tensors,
             "critic": [o.tensors for o in learns[1:]],
-            "reference": self.copies.tensors(),
+            "reference": self.snapshots.tensors(),
             "optimizer": [(o.first, o.second) for o in learns],
             "gradients": [[t.grad for t in o.tensors.values()] for o in learns],
             "activations": self.critic.kept() if self.critic is not None else [],
-            "workspace": [] if self.held is None else self.held.tensors(),
+            "workspace": [] if self.last_step is None else self.last_step.tensors(),
         }
 
 

@@ -1,5 +1,6 @@
-"""How an algorithm moves a lane: gradients of microbatches, optimizer steps, and for second-order
-algorithms the Fisher information of the policy."""
+"""What an algorithm's update can do with a lane: gradients of microbatches, optimizer steps, and
+for second-order algorithms products with the Fisher information.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 
 FISHER_ROWS = 4
-"""Rows of one piece of the Fisher information."""
+"""Rows whose part of the Fisher information is computed together."""
 
 
 class Learner:
-    """The `Policy` that an algorithm's update sees: one lane and one rollout."""
+    """The `Policy` protocol of `algorithms` for one lane and one rollout."""
 
     def __init__(self, lane: Lane, rollout: Rollout, step: int) -> None:
         self.lane, self.rollout, self.step_number = lane, rollout, step
@@ -48,7 +49,8 @@ class Learner:
     # --- first order ---
 
     def minibatches(self, epoch: int) -> Iterator[Sequence[Tensor]]:
-        """Rows in their order; with several minibatches, groups are dealt out in a seeded order."""
+        """The epoch's minibatches, each as microbatches of row indices: rows in order or, with
+        several minibatches, whole groups in a seeded random order."""
         train, device = self.lane.train, self.lane.backbone.device
         if (ahead := self._ahead()) is not None:
             yield ahead
@@ -61,11 +63,11 @@ class Learner:
             rows = torch.cat([rows[self.rollout.group == g] for g in order])
         size = -(-len(rows) // train.minibatches)
         for batch in rows.split(size):
-            yield self.lane.relief.pieces(batch, rows_at_once(self.lane, self.rollout))
+            yield self.lane.oom.pieces(batch, rows_at_once(self.lane, self.rollout))
 
     def _ahead(self) -> list[Tensor] | None:
-        """All rows in the pieces of which scoring kept the critic's graphs, if it did: with these
-        in memory, what is free would tell of smaller ones."""
+        """All rows in the microbatches whose critic graphs scoring kept, if it did. With those
+        graphs in memory, the free memory would suggest smaller ones."""
         critic = self.lane.critic
         if critic is None or self.lane.train.minibatches > 1:
             return None
@@ -94,7 +96,7 @@ class Learner:
                 value = critic.values(piece) if value is None else value
             now = Forward(logp, entropy, value)
             found = loss(rows, width, now)
-            # the log-probs lie on the way of the gradient: theirs costs nothing
+            # the backward passes through the log-probs anyway: their gradient is free
             ends = tensors if critic_only else [*tensors, logp]
             grads = torch.autograd.grad(found.total, ends, allow_unused=True)
             terms = {k: v.detach() for k, v in found.terms.items()}
@@ -107,8 +109,8 @@ class Learner:
 
         made: list[Microbatch] = []
         squares: list[Tensor] = []
-        # as they come, so that on a GPU no more than two sets of gradients are held
-        for some in lane.workers.each(lambda rows: lane.relief.run(work, rows), microbatches):
+        # one at a time, so that on a GPU no more than two sets of gradients exist
+        for some in lane.workers.each(lambda rows: lane.oom.run(work, rows), microbatches):
             while some:
                 piece, grads = some.pop(0)
                 if made and not critic_only:  # before they are added up, in the first one's place
@@ -117,11 +119,11 @@ class Learner:
                     squares.append(_square(grads[: len(self.policy)]))
                 made.append(piece)
                 _add(tensors, grads)
-                del grads  # or they would stay beside the next ones
+                del grads  # before the next set is computed
         if len(squares) > 1:
             whole = float(_square([t.grad for t in self.policy.values()]))
             self.agreement = _agreement([float(s) for s in squares], whole)
-        if self.gap is None and not critic_only:  # the policy has not moved yet
+        if self.gap is None and not critic_only:  # before the first optimizer step
             self.gap = self._gap(made)
         return made
 
@@ -149,8 +151,7 @@ class Learner:
         return norm
 
     def _versions(self) -> list[int]:
-        """How often each tensor was changed in place: no longer as at the start once the policy has
-        moved."""
+        """Version counts of the policy's tensors, which rise with every change in place."""
         return [t._version for t in self.policy.values()]
 
     # --- second order ---
@@ -185,7 +186,7 @@ class Learner:
             if key not in self._old and unmoved:
                 self._old[key] = states
             elif key not in self._old:
-                self._old[key], _ = contexts(lane.backbone, lane.copies.snapshot, piece)
+                self._old[key], _ = contexts(lane.backbone, lane.snapshots.rollout_policy, piece)
             now, spread, kl = compared(
                 lane.backbone, states, self._old[key], at, piece.tokens,
                 lane.rollout.temperature, room(lane) // 8,
@@ -194,17 +195,19 @@ class Learner:
             return float((kl * piece.mask).double().sum())
 
         rows = scored(lane, self.rollout)
-        done = lane.workers.map(lambda some: lane.relief.run(work, some), rows)
+        done = lane.workers.map(lambda some: lane.oom.run(work, some), rows)
         total = sum(kl for some in done for kl in some)
         return Measured(logp, entropy, total / max(float(self.rollout.mask.sum()), 1.0))
 
     def fisher(self, share: float) -> Callable[[Tensor], Tensor]:
-        """Products with the Fisher information of `share` of the rows, the mean over their tokens.
+        """A function v -> F v, F the Fisher information of `share` of the rows, averaged over their
+        tokens.
 
-        F = Jᵀ diag(p) J, where J are the derivatives of all log-probs over the vocabulary. A
-        backward is linear in what it is given, and its own derivative in that gives J v; Jᵀ is the
-        backward itself. Both graphs are made once and kept for all products; nothing is
-        differentiated twice in what the policy computes."""
+        F = Jᵀ diag(p) J, J the derivatives of all log-probs over the vocabulary. A backward pass is
+        linear in the gradient it is given, so its derivative in that direction gives J v; Jᵀ is the
+        backward pass itself. Both graphs are built once and kept for all products; what the policy
+        computes is never differentiated twice.
+        """
         lane, tensors = self.lane, list(self.policy.values())
         count = len(self.rollout.group)
         kept = max(1, round(share * count))
@@ -244,7 +247,7 @@ class Learner:
 
 
 def _add(tensors: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
-    """Gradients to what is there of them, in its place."""
+    """Add gradients to `.grad`, in place."""
     for tensor, grad in zip(tensors, grads, strict=True):
         if grad is not None:
             tensor.grad = grad if tensor.grad is None else tensor.grad.add_(grad)
@@ -259,20 +262,21 @@ def _square(grads: Sequence[Tensor | None]) -> Tensor:
 
 
 def _agreement(squares: Sequence[float], whole: float) -> float:
-    """Mean inner product of every two microbatches' gradients over their mean square: 1 where all
-    point one way, 0 where each points elsewhere, so that their sum is noise. `squares` of each,
-    `whole` of their sum."""
+    """Mean inner product of every two microbatches' gradients over their mean squared norm: 1 where
+    all are equal, 0 where they are orthogonal, so that their sum is noise. `squares`: squared norm
+    of each; `whole`: of their sum."""
     total = sum(squares)
     return (whole - total) / ((len(squares) - 1) * total) if total else 0.0
 
 
 def scheduled(train: TrainSection, step: int) -> float:
-    """The share of the learning rates that counts in this step, by the schedule."""
+    """The schedule's factor on the learning rates in this step."""
     if train.schedule == "constant" or train.steps < 2:
         return 1.0
     return 1 - 0.9 * min(1.0, (step - 1) / (train.steps - 1))
 
 
 def _warm(optimizer: AdamW, train: TrainSection) -> float:
-    """A factor that rises to 1 over the first updates, when Adam knows no scale yet."""
+    """Warm-up factor on the learning rate: rises to 1 over the first updates, while Adam's moments
+    are still inaccurate."""
     return min(1.0, (optimizer.steps + 1) / max(train.warmup_updates, 1))

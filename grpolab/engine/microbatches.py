@@ -1,4 +1,4 @@
-"""Rows in pieces: as many as are sampled, scored or learned from at once."""
+"""How many rows are sampled, scored or trained on at once."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
     from grpolab.engine.lane import Lane
 
 SAMPLED = 32
-"""Rows that one thread samples together. Of fewer, a step is mostly the time to start its products;
-of 64, two threads took from 1.2 to 1.7 times as long on both CPUs where it was measured."""
+"""Rows that one thread samples together. With fewer, starting the products dominates a step; with
+64, two threads took 1.2 to 1.7 times as long on both CPUs where it was measured."""
 
 SCORED = 16
 """Rows that one thread scores together."""
 
 DISTRIBUTION_BYTES = 128 * 2**20
-"""Largest [n, T, V] that is held in one piece."""
+"""Largest tensor of distributions over the vocabulary on a CPU, in bytes."""
 
 CPU_ROWS = f.CPU_MICROBATCH
-"""On a CPU all would fit, but small pieces stay in the caches and keep all threads busy."""
+"""Rows of a microbatch on a CPU: all would fit, but small ones stay in the caches and keep all
+threads busy."""
 
 
 def rows_at_once(lane: Lane, rollout: Rollout) -> int:
-    """`train.microbatch`, or on a GPU as many as its free memory holds by `fit_formulas`."""
+    """Rows of a microbatch: `train.microbatch`, or on a GPU as many as the formulas of `estimate`
+    fit into its free memory."""
     given, count = lane.train.microbatch, len(rollout.group)
     if given != "auto":
         return given
@@ -58,7 +60,7 @@ def rows_at_once(lane: Lane, rollout: Rollout) -> int:
 
 
 def shape_of(path: str) -> ModelShape | None:
-    """Sizes of the model of a scenario, where its config can be read."""
+    """Sizes of a scenario's model; None where its config cannot be read."""
     from grpolab.errors import RequestError
     from grpolab.estimate.model_shape import read_config
 
@@ -69,12 +71,12 @@ def shape_of(path: str) -> ModelShape | None:
 
 
 def sampled(lane: Lane, rows: int) -> list[Tensor]:
-    """Row indices in pieces that one thread samples."""
+    """Row indices, split into what one thread samples together."""
     return _pieces(lane, rows, SAMPLED)
 
 
 def scored(lane: Lane, rollout: Rollout) -> list[Tensor]:
-    """Row indices in pieces that go through one forward without gradient."""
+    """Row indices, split into what goes through one forward pass without gradient."""
     found = _pieces(lane, len(rollout.group), SCORED)
     if lane.model.frugal:
         return [p for whole in found for p in whole.split(rows_at_once(lane, rollout))]
@@ -87,14 +89,14 @@ def _pieces(lane: Lane, rows: int, size: int) -> list[Tensor]:
 
 
 def room(lane: Lane) -> int:
-    """Bytes that distributions over the vocabulary may take in one piece."""
+    """Bytes that distributions over the vocabulary may take at a time."""
     if lane.backbone.device.type != "cuda":
         return DISTRIBUTION_BYTES
     return max(DISTRIBUTION_BYTES, torch.cuda.mem_get_info(lane.backbone.device)[0] // 16)
 
 
 def few(lane: Lane, rows: Tensor, tokens: int) -> tuple[Tensor, ...]:
-    """Rows in pieces whose distributions over the vocabulary fit into memory together with what is
-    computed from them."""
+    """Rows, split so that distributions over the vocabulary at `tokens` positions per row fit into
+    memory together with what is computed from them."""
     most = room(lane) // (4 * max(tokens, 1) * lane.backbone.vocabulary)
     return rows.split(max(1, min(SCORED, most)))

@@ -1,23 +1,25 @@
 """AdamW on a named set of tensors (Loshchilov & Hutter 2019, arXiv 1711.05101), in place and
 restorable by name.
 
-torch.optim is not used because creating its first optimizer imports torch's compiler: two seconds
-in which the user of a small policy would wait. Tests hold this to torch.optim.AdamW.
+The arithmetic is torch's functional `adamw`, which `import torch` has loaded already. The class
+`torch.optim.AdamW` is not used: creating the first one imports torch's compiler, two seconds in
+which the user of a small policy would wait.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
-BETA1, BETA2 = 0.9, 0.99
+BETA1, BETA2, EPS = 0.9, 0.99, 1e-8
 
 
 class AdamW:
     """β = (0.9, 0.99), ε = 1e-8.
 
-    A second moment that remembers about a hundred updates, not a thousand: a single update with a
-    gradient fifty times the usual (k3 makes such ones) would otherwise throw the small adapter far.
+    β₂ averages squared gradients over about a hundred updates, not a thousand: with 0.999 a single
+    gradient fifty times the usual one (the k3 estimator produces such) moves a small adapter far.
     """
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
@@ -27,14 +29,15 @@ class AdamW:
         self.second = {k: torch.zeros_like(v) for k, v in tensors.items()}
 
     def bytes(self) -> int:
+        """Size of both moments."""
         return sum(t.nbytes for t in (*self.first.values(), *self.second.values()))
 
     @torch.no_grad()
     def step(self, learning_rate: float, max_grad_norm: float, weight_decay: float = 0.0) -> float:
-        """Clip the gradients together to `max_grad_norm`, take one step, clear them; returns the
-        norm before.
+        """Clip the gradients to a total norm of `max_grad_norm`, take one step and clear them.
 
-        A norm that is not finite skips the step: the parameters stay as they are.
+        Returns the norm before clipping. If it is not finite, the step is skipped: parameters and
+        moments stay as they are.
         """
         names = [k for k, v in self.tensors.items() if v.grad is not None]
         values = [self.tensors[k] for k in names]
@@ -46,29 +49,37 @@ class AdamW:
             self.clear()
             return norm
         torch._foreach_mul_(grads, min(1.0, max_grad_norm / (norm + 1e-6)))
+        adamw(
+            values,
+            grads,
+            [self.first[k] for k in names],
+            [self.second[k] for k in names],
+            [],
+            # torch counts for each tensor, and adds 1 itself
+            list(torch.full((len(names),), float(self.steps)).unbind()),
+            foreach=True,  # on a GPU few kernels for all tensors; on a CPU it makes no difference
+            amsgrad=False,
+            beta1=BETA1,
+            beta2=BETA2,
+            lr=learning_rate,
+            weight_decay=weight_decay,
+            eps=EPS,
+            maximize=False,
+        )
         self.steps += 1
-        first = [self.first[k] for k in names]
-        second = [self.second[k] for k in names]
-        torch._foreach_lerp_(first, grads, 1 - BETA1)
-        torch._foreach_mul_(second, BETA2)
-        torch._foreach_addcmul_(second, grads, grads, 1 - BETA2)
-        scale = torch._foreach_sqrt(second)
-        torch._foreach_div_(scale, (1 - BETA2**self.steps) ** 0.5)
-        torch._foreach_add_(scale, 1e-8)
-        if weight_decay:
-            torch._foreach_mul_(values, 1 - learning_rate * weight_decay)
-        torch._foreach_addcdiv_(values, first, scale, -learning_rate / (1 - BETA1**self.steps))
-        # by these counts others see that values have changed; not every foreach kernel keeps them
+        # weights derived from an adapter are renewed by these counts (`Lora.stamp`); not every
+        # foreach kernel raises them
         torch.autograd.graph.increment_version(values)
         self.clear()
         return norm
 
     def clear(self) -> None:
+        """Drop all gradients."""
         for v in self.tensors.values():
             v.grad = None
 
     def state(self, prefix: str) -> dict[str, Tensor]:
-        """Moments under `prefix`, for a checkpoint."""
+        """Both moments and the step count, under `prefix`, for a checkpoint."""
         out = {f"{prefix}.first.{k}": v for k, v in self.first.items()}
         out |= {f"{prefix}.second.{k}": v for k, v in self.second.items()}
         out[f"{prefix}.steps"] = torch.tensor([self.steps])
@@ -76,6 +87,7 @@ class AdamW:
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Take over what `state` returned under this prefix."""
         for k in self.tensors:
             self.first[k].copy_(state[f"{prefix}.first.{k}"])
             self.second[k].copy_(state[f"{prefix}.second.{k}"])

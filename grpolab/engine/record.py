@@ -23,7 +23,7 @@ def row_ids(rollout: Rollout) -> list[list[int]]:
 
 
 class Stream:
-    """A sampling listener that emits the text that has appeared. Threads may call it at once."""
+    """A sampling listener that emits new text of every row. Several threads may call it at once."""
 
     def __init__(self, text: Text, emit: Callable[[ev.Event], None], step: int, lane: str) -> None:
         self.text, self.emit, self.step, self.lane = text, emit, step, lane
@@ -43,9 +43,7 @@ class Stream:
                 self._ended.add(row)
                 ended.append(row)
             else:
-                text = text.rstrip(
-                    "\ufffd"
-                )  # the first bytes of a character whose rest is still to come
+                text = text.rstrip("\ufffd")  # a character of which some bytes are still to come
             before = self._shown.get(row, "")
             if len(text) > len(before) and text.startswith(before):
                 new.append((row, text[len(before) :]))
@@ -55,7 +53,7 @@ class Stream:
 
 
 def channels(batch: Batch, credit: Credit, report: Report) -> dict[str, str]:
-    """Every per-token quantity that this step has, packed."""
+    """Every per-token quantity that this step has, by channel, packed."""
     found: dict[str, Tensor | None] = {
         "advantage": credit.advantage,
         "logprob": batch.old_logp,
@@ -64,7 +62,7 @@ def channels(batch: Batch, credit: Credit, report: Report) -> dict[str, str]:
         "value": batch.value,
         "return": credit.returns,
         "clip": report.side,
-        # times all tokens: 1 is what Â = 1 makes of a token in a plain mean over the tokens
+        # times the number of tokens: 1 is the weight of Â = 1 in a plain mean over tokens
         "push": None if report.grad_logp is None else -report.grad_logp * batch.mask.sum(),
         "log_ratio": None if report.logp is None else report.logp - batch.old_logp,
         "ref_gap": None if batch.ref_logp is None else batch.old_logp - batch.ref_logp,
@@ -75,6 +73,6 @@ def channels(batch: Batch, credit: Credit, report: Report) -> dict[str, str]:
 
 
 def packed(values: Tensor, mask: Tensor) -> str:
-    """One channel [N, T], its tokens row after row, as an event carries it."""
+    """One channel [N, T] for an event: the tokens of all rows one after another, in fp16."""
     kept = values[mask.bool()].detach().float().clamp(-65504, 65504).half().cpu()
     return codec.pack(kept.numpy().astype("<f2").tobytes())

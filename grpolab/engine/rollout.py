@@ -1,5 +1,6 @@
-"""From prompts to graded answers: one rollout of a lane, groups without a signal replaced where
-the algorithm wants that, steps and greedy answers graded where it asks for them.
+"""From prompts to graded answers: `collect` makes one rollout of a lane. Groups with zero reward
+variance are replaced where the algorithm asks for that; steps and greedy answers are graded where
+it needs them.
 """
 
 from __future__ import annotations
@@ -29,65 +30,91 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class Collected:
     """One rollout with its grades. K prompts, N = K · group_size rows in the prompts' order."""
 
-    prompts: list[Prompt]
+    prompts: list[Prompt]  # [K]
     rollout: Rollout
-    ids: list[list[int]]  # token ids of every row
-    answers: list[str]  # the very strings that were graded
-    graded: list[Graded]
-    drawn: int  # groups sampled in all
-    tokens: int  # answer tokens sampled in all
+    ids: list[list[int]]  # [N] token ids of every row
+    answers: list[str]  # [N] the very strings that were graded
+    graded: list[Graded]  # [N]
+    drawn: int  # groups sampled, the replaced ones included
+    tokens: int  # answer tokens sampled, those of replaced groups included
 
     @property
     def reward(self) -> list[float]:
+        """Reward of every row. [N]"""
         return [g.reward for g in self.graded]
 
 
-def gather(
+@dataclass(frozen=True)
+class LastStep:
+    """A lane's newest step, for the probes and the lens, with the algorithm as it was when it
+    scored the rollout."""
+
+    step: int
+    task: Task
+    temperature: float
+    algorithm: Algorithm  # a copy from before the update
+    preset: str
+    collected: Collected
+    batch: Batch
+    credit: Credit
+    report: Report
+
+    def tensors(self) -> list[object]:
+        """Its tensors on the device, as nests."""
+        return [self.collected.rollout, self.batch, self.credit, vars(self.report)]
+
+
+def collect(
     lab: Lab, lane: Lane, number: int, *, purpose: str = "", quiet: bool = False
-) -> Gathered:
-    """Sample and grade one rollout. With `resample`, groups of equal reward are replaced by new
-    prompts, that many times at most; what is still missing then is filled with such groups."""
+) -> Collected:
+    """Sample and grade one rollout of step `number`.
+
+    Where the algorithm has `resample` > 0, groups with zero reward variance are replaced by groups
+    of new prompts, in at most that many rounds; if some are still missing, zero-variance groups
+    fill up. `purpose` names rollouts that are not a step's: they have random numbers of their own
+    and replace nothing. `quiet`: emit no event.
+    """
     size = lane.rollout.group_size
     seeds: tuple[object, ...] = (purpose, number) if purpose else (number,)
     found = _round(lab, lane, number, lane.rollout.prompts, seeds, quiet=quiet)
-    rounds, alive, dead = [found], *_by_signal(found, size)
+    rounds, varied, flat = [found], *_by_variance(found, size)
     for again in range(1, 1 + (0 if purpose else lane.algorithm.resample)):
-        missing = lane.rollout.prompts - len(alive)
+        missing = lane.rollout.prompts - len(varied)
         if missing == 0:
             break
-        detail = f"{len(alive)} of {lane.rollout.prompts} groups teach; {missing} prompts more"
+        detail = f"replacing {missing} of {lane.rollout.prompts} groups with zero variance"
         lab.phase("sampling", lane, detail)
         more = _round(lab, lane, number, missing, (*seeds, "again", again), quiet=quiet)
-        teach, rest = _by_signal(more, size)
-        rounds, alive, dead = [*rounds, more], alive + teach, dead + rest
+        more_varied, more_flat = _by_variance(more, size)
+        rounds, varied, flat = [*rounds, more], varied + more_varied, flat + more_flat
     if len(rounds) == 1:
         return found
-    whole = _put_together(lane, [*alive, *dead][: lane.rollout.prompts], rounds)
+    whole = _joined(lane, [*varied, *flat][: lane.rollout.prompts], rounds)
     if not quiet:
         _announce(lab, lane, number, whole.prompts)
     return whole
 
 
-Group = tuple[Gathered, int]
+Group = tuple[Collected, int]
 """One group of a round, by its index."""
 
 
-def _by_signal(found: Gathered, size: int) -> tuple[list[Group], list[Group]]:
-    """The groups whose rewards differ, and those whose rewards are all equal."""
-    alive: list[Group] = []
-    dead: list[Group] = []
+def _by_variance(found: Collected, size: int) -> tuple[list[Group], list[Group]]:
+    """The groups whose rewards differ, and those with zero variance."""
+    varied: list[Group] = []
+    flat: list[Group] = []
     for index in range(len(found.prompts)):
         equal = len(set(found.reward[index * size : (index + 1) * size])) == 1
-        (dead if equal else alive).append((found, index))
-    return alive, dead
+        (flat if equal else varied).append((found, index))
+    return varied, flat
 
 
 def _round(
     lab: Lab, lane: Lane, number: int, count: int, seeds: Sequence[object], *, quiet: bool
-) -> Gathered:
+) -> Collected:
     """Sample and grade groups for `count` new prompts."""
     text, size = lab.backbone.text, lane.rollout.group_size
     rng = python_random(lab.plan.seed, "prompts", *seeds)
@@ -104,20 +131,33 @@ def _round(
         rewards.grade(lab.task, lab.parts, prompts[i // size], answer)
         for i, answer in enumerate(answers)
     ]
-    return Gathered(prompts, rollout, ids, answers, graded, count, sum(len(row) for row in ids))
+    return Collected(
+        prompts=prompts,
+        rollout=rollout,
+        ids=ids,
+        answers=answers,
+        graded=graded,
+        drawn=count,
+        tokens=sum(len(row) for row in ids),
+    )
 
 
 def _announce(lab: Lab, lane: Lane, number: int, prompts: list[Prompt]) -> None:
     lab.emit(
         ev.RolloutStarted(
-            number, lane.name, lane.algorithm.name, [p.text for p in prompts],
-            [p.difficulty for p in prompts], lane.rollout.group_size, lane.rollout.max_tokens,
+            step=number,
+            lane=lane.name,
+            algorithm=lane.algorithm.name,
+            prompts=[p.text for p in prompts],
+            difficulty=[p.difficulty for p in prompts],
+            group_size=lane.rollout.group_size,
+            max_tokens=lane.rollout.max_tokens,
         )
-    )  # fmt: skip
+    )
 
 
-def _put_together(lane: Lane, kept: list[Group], rounds: list[Gathered]) -> Gathered:
-    """Groups from several rounds as one rollout."""
+def _joined(lane: Lane, kept: list[Group], rounds: list[Collected]) -> Collected:
+    """The groups `kept` from several rounds as one rollout."""
     size, text, device = lane.rollout.group_size, lane.backbone.text, lane.backbone.device
     prompts = [found.prompts[index] for found, index in kept]
     parts, ids, answers, graded = [], [], [], []
@@ -130,17 +170,22 @@ def _put_together(lane: Lane, kept: list[Group], rounds: list[Gathered]) -> Gath
         graded += found.graded[span]
     padded = Prompts.pad([text.encode(p.text) for p in prompts], text.pad, device)
     group = torch.arange(len(prompts), device=device).repeat_interleave(size)
-    return Gathered(
-        prompts, join(padded, group, parts, text.pad), ids, answers, graded,
-        drawn=sum(r.drawn for r in rounds), tokens=sum(r.tokens for r in rounds),
-    )  # fmt: skip
+    return Collected(
+        prompts=prompts,
+        rollout=join(padded, group, parts, text.pad),
+        ids=ids,
+        answers=answers,
+        graded=graded,
+        drawn=sum(r.drawn for r in rounds),
+        tokens=sum(r.tokens for r in rounds),
+    )
 
 
-def graded_steps(text: Text, gathered: Gathered) -> list[list[tuple[int, float]]]:
-    """Each row's steps as (index of the last token, reward): the task's steps, and at the end the
-    whole answer's reward."""
+def graded_steps(text: Text, collected: Collected) -> list[list[tuple[int, float]]]:
+    """Each row's steps as (index of the step's last token, its reward): the steps that the task
+    graded, then the whole answer's reward at the last token."""
     out = []
-    for row, graded in zip(gathered.ids, gathered.graded, strict=True):
+    for row, graded in zip(collected.ids, collected.graded, strict=True):
         steps = []
         prefixes = [row[: t + 1] for t in range(len(row))] if graded.steps else []
         ends = [len(known) for known in text.decode(prefixes)]  # characters up to each token
@@ -152,7 +197,7 @@ def graded_steps(text: Text, gathered: Gathered) -> list[list[tuple[int, float]]
 
 
 def padded_steps(steps: list[list[tuple[int, float]]], device: torch.device) -> Steps:
-    """Steps of all rows as tensors [N, S]."""
+    """Steps of all rows as tensors, right-padded to the most steps of a row. [N, S]."""
     width = max(1, max(len(row) for row in steps))
 
     def table(rows: list[list[float]], dtype: torch.dtype) -> torch.Tensor:
@@ -167,7 +212,7 @@ def padded_steps(steps: list[list[tuple[int, float]]], device: torch.device) -> 
 
 
 def greedy_rewards(lab: Lab, lane: Lane, task: Task, prompts: Sequence[Prompt]) -> list[float]:
-    """The reward of the likeliest answer to each prompt of the task."""
+    """Reward of the greedy answer to each prompt."""
     text = lab.backbone.text
     answers = text.decode(row_ids(lane.greedy([text.encode(p.text) for p in prompts])))
     return [
@@ -176,52 +221,26 @@ def greedy_rewards(lab: Lab, lane: Lane, task: Task, prompts: Sequence[Prompt]) 
     ]
 
 
-# --- answer_metrics ---
-# What the answers of a step tell, whatever the algorithm.
-
-
 def answer_metrics(
-    batch: Batch, gathered: Gathered, parts: Sequence[tuple[Reward, float]]
+    batch: Batch, collected: Collected, parts: Sequence[tuple[Reward, float]]
 ) -> dict[str, float]:
-    """Metrics by name: shares and means over the rows; lengths in tokens."""
-    graded, count = gathered.graded, len(gathered.graded)
-    groups = len(gathered.prompts)
+    """Metrics of a step's answers that do not depend on the algorithm, by name: shares and means
+    over the rows; lengths in tokens."""
+    graded, count = collected.graded, len(collected.graded)
+    groups = len(collected.prompts)
     out = {
         "reward": float(batch.reward.mean()),
         "reward_std": float(batch.reward.std(unbiased=False)),
         "accuracy": sum(g.correct for g in graded) / count,
         "length": float(batch.mask.sum(1).mean()),
-        "truncated": float((~gathered.rollout.finished).float().mean()),
+        "truncated": float((~collected.rollout.finished).float().mean()),
     }
     size = count // groups
-    rewards_of = [gathered.reward[at : at + size] for at in range(0, count, size)]
+    rewards_of = [collected.reward[at : at + size] for at in range(0, count, size)]
     out["zero_std_groups"] = sum(len(set(r)) == 1 for r in rewards_of) / groups
-    if gathered.drawn > groups:
-        out["groups_replaced"] = float(gathered.drawn - groups)
-    for reward, weight in parts:  # unweighted: the share that meets this criterion
+    if collected.drawn > groups:
+        out["groups_replaced"] = float(collected.drawn - groups)
+    for reward, weight in parts:  # without its weight: the share that meets this criterion
         if reward.name not in out and weight:
             out[reward.name] = sum(g.parts.get(reward.name, 0.0) for g in graded) / weight / count
     return out
-
-
-# --- held ---
-# What a lane keeps of its newest step, for the probes and the lens.
-
-
-@dataclass(frozen=True)
-class LastStep:
-    """The newest step, with its algorithm as it was when it scored the rollout."""
-
-    step: int
-    task: Task
-    temperature: float
-    algorithm: Algorithm  # a copy from before the update
-    preset: str
-    gathered: Gathered
-    batch: Batch
-    credit: Credit
-    report: Report
-
-    def tensors(self) -> list[object]:
-        """What of it takes memory on the device."""
-        return [self.gathered.rollout, self.batch, self.credit, vars(self.report)]

@@ -1,5 +1,5 @@
-"""Log-probs, entropies and values of answers that exist already. The one file that knows how
-tokens and logits align."""
+"""Log-probs and entropies of answers that were already sampled. The one file that knows how tokens
+and logits align."""
 
 from __future__ import annotations
 
@@ -11,30 +11,37 @@ from grpolab.engine.backbone.head import token_logp
 from grpolab.engine.backbone.sample import Rollout
 
 SMALL = 1024
-"""Vocabularies up to this size are scored in one piece."""
+"""Vocabularies up to this size are scored without tiling."""
 
 
 def part(rollout: Rollout, rows: Tensor) -> tuple[Rollout, int]:
-    """Some rows, cut to their own longest answer, and with only the prompts that they answer."""
+    """Some rows of a rollout, with their prompts only, cut to their longest answer; and its length
+    T."""
     width = int(rollout.mask[rows].sum(1).max())
     used, group = rollout.group[rows].unique(return_inverse=True)
-    return Rollout(
-        rollout.prompts.take(used), group, rollout.tokens[rows, :width], rollout.mask[rows, :width],
-        rollout.logp[rows, :width], rollout.finished[rows], 0,
-    ), width  # fmt: skip
+    some = Rollout(
+        prompts=rollout.prompts.take(used),
+        group=group,
+        tokens=rollout.tokens[rows, :width],
+        mask=rollout.mask[rows, :width],
+        logp=rollout.logp[rows, :width],
+        finished=rollout.finished[rows],
+        cache_bytes=0,
+    )
+    return some, width
 
 
 def contexts(backbone: Backbone, adapter: str | None, rollout: Rollout) -> tuple[Tensor, Tensor]:
-    """States of the rollout's distinct contexts [U, H], and which of them each token has [n,
-    T]."""
+    """Hidden states of the rollout's U distinct contexts [U, H], and the index of each token's
+    context [n, T]."""
     return backbone.contexts(adapter, rollout.prompts, rollout.group, rollout.tokens, rollout.mask)
 
 
 def distinct(
     backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-probs of the whole vocabulary in each distinct context [U, V], and which of them each
-    token was drawn from [n, T]."""
+    """Log-probs of the whole vocabulary in each distinct context [U, V], and the index of each
+    token's context [n, T]."""
     states, at = contexts(backbone, adapter, rollout)
     return torch.log_softmax(backbone.head(states).float() / temperature, -1), at
 
@@ -42,7 +49,7 @@ def distinct(
 def distributions(
     backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float
 ) -> Tensor:
-    """Log-probs of the whole vocabulary where each answer token was drawn. [n, T, V]."""
+    """Log-probs of the whole vocabulary at each answer token. [n, T, V]."""
     everything, at = distinct(backbone, adapter, rollout, temperature)
     return everything[at]
 
@@ -51,10 +58,11 @@ def compared(
     backbone: Backbone, states: Tensor, before: Tensor, at: Tensor, tokens: Tensor,
     temperature: float, room: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Log-prob, entropy and exact KL(before‖now) where each token was drawn, without gradient.
+    """Log-prob, entropy and exact KL(before‖now) at each token, without gradient.
 
-    states, before [U, H] of the same contexts; at [n, T] the context of each of `tokens`; no more
-    than `room` bytes of distributions at a time. -> three of [n, T], meaningless on padding.
+    states, before [U, H]: the same contexts under the policy now and before; at [n, T]: the context
+    of each of `tokens`; room: bytes of distributions at a time. -> three of [n, T], undefined on
+    padding.
     """
     count = len(states)
     size = max(1, min(count, room // (4 * backbone.vocabulary)))
@@ -85,8 +93,8 @@ def score(
     *,
     entropy_grad: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Log-prob and entropy of each token of whole rows, 0 on padding; gradients reach the adapter
-    if they are on, through the entropy only if asked for. [n, T] each."""
+    """Log-prob and entropy of each token, 0 on padding. Where gradients are enabled they reach the
+    adapter, through the entropy only with `entropy_grad`. [n, T] each."""
     weight = backbone.head_weight
     if weight is not None and len(weight) > SMALL:
         return _tiled(backbone, adapter, rollout, temperature, weight, entropy_grad)
@@ -101,8 +109,8 @@ def _tiled(
     backbone: Backbone, adapter: str | None, rollout: Rollout, temperature: float, weight: Tensor,
     entropy_grad: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """`score` where the vocabulary is too large for [U, V]."""
-    real = rollout.mask.flatten().nonzero().squeeze(1)  # first: it waits for what is under way
+    """`score` for a vocabulary that is too large for [U, V]."""
+    real = rollout.mask.flatten().nonzero().squeeze(1)  # first, because it synchronises a GPU
     states, at = contexts(backbone, adapter, rollout)
     flat = token_logp(
         states[at.flatten()[real]], weight, rollout.tokens.flatten()[real], temperature,

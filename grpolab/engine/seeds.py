@@ -1,8 +1,8 @@
-"""Randomness by name: every draw is seeded by what it is for, so no generator state has to be
-carried or saved.
+"""Seeds by purpose: every random draw is seeded by the run's seed and what it is for, so there is
+no generator state to keep or save.
 
-A resumed run, a switched algorithm and a second lane all draw the same prompts and the same
-sampling noise at the same step; what differs between lanes is then the algorithm alone.
+A resumed run, a switched algorithm and a second lane draw the same prompts and the same random
+numbers for sampling at the same step; lanes then differ by their algorithm alone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ def seed_of(*names: object) -> int:
 
 
 def torch_generator(*names: object, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator with the seed of these names."""
     return torch.Generator(device=device).manual_seed(seed_of(*names))
 
 
 def python_random(*names: object) -> random.Random:
+    """A Python generator with the seed of these names."""
     return random.Random(seed_of(*names))

@@ -1,5 +1,6 @@
-"""A lane's policy at other times: the reference it is held against, and the policy as it sampled.
-Each is an adapter that only remembers; the reference may also be the start, the bare backbone."""
+"""Frozen copies of a lane's policy: the reference of the KL term, and the policy that sampled the
+rollout. Each is an adapter that does not learn; the reference may also be the initial policy, that
+is, the backbone without an adapter."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from torch import Tensor
 from grpolab.engine.backbone.base import BASE, Backbone
 
 
-class Copies:
-    """Of the adapter `policy`."""
+class Snapshots:
+    """The frozen copies of the adapter `policy`."""
 
     def __init__(self, backbone: Backbone, policy: str) -> None:
         self.backbone, self.policy = backbone, policy
@@ -20,32 +21,32 @@ class Copies:
         self._names: set[str] = set()
 
     @property
-    def snapshot(self) -> str:
-        """The adapter that holds the rollout policy while an algorithm measures its way."""
+    def rollout_policy(self) -> str:
+        """The adapter with the policy that sampled, for algorithms that measure the KL to it."""
         return f"{self.policy}/rollout"
 
-    def take_snapshot(self) -> None:
-        """Let `snapshot` be the policy of now."""
-        self._remember(self.snapshot)
+    def take_rollout_policy(self) -> None:
+        """Copy the current policy to `rollout_policy`."""
+        self._copy_to(self.rollout_policy)
 
-    def drop_snapshot(self) -> None:
-        """Nothing measures its way any more."""
-        self._forget(self.snapshot)
+    def drop_rollout_policy(self) -> None:
+        """Free `rollout_policy`."""
+        self._free(self.rollout_policy)
 
     def renew_reference(self) -> None:
-        """The reference becomes the policy of now."""
+        """Make the current policy the reference."""
         name = f"{self.policy}/reference"
-        self._remember(name)
+        self._copy_to(name)
         self.reference = name
 
     def first_reference(self) -> None:
-        """The reference becomes the start again."""
+        """Make the initial policy the reference again."""
         self.reference = BASE
-        self._forget(f"{self.policy}/reference")
+        self._free(f"{self.policy}/reference")
 
     @torch.no_grad()
     def set_reference(self, tensors: Mapping[str, Tensor]) -> None:
-        """The reference becomes an adapter with these values."""
+        """Make an adapter with these values the reference."""
         self.renew_reference()
         assert self.reference is not None
         for name, tensor in self.backbone.adapter(self.reference).items():
@@ -53,20 +54,20 @@ class Copies:
         self.backbone.refresh(self.reference)
 
     def drop(self) -> None:
-        """Give up all of them."""
+        """Free all of them."""
         for name in [*self._names]:
-            self._forget(name)
+            self._free(name)
 
     def tensors(self) -> list[dict[str, Tensor]]:
-        """What they hold."""
+        """Their tensors."""
         return [self.backbone.adapter(name) for name in self._names]
 
     def names(self) -> list[str]:
-        """Their adapters' names, in order."""
+        """Their adapters' names, sorted."""
         return sorted(self._names)
 
-    def _remember(self, name: str) -> None:
-        """Copy the policy's adapter to another one, which is made if need be."""
+    def _copy_to(self, name: str) -> None:
+        """Copy the policy's adapter to another, which is created if need be."""
         if name not in self._names:
             self.backbone.copy_adapter(self.policy, name)
             self._names.add(name)
@@ -78,7 +79,7 @@ class Copies:
                 mine.copy_(now)
         self.backbone.refresh(name)
 
-    def _forget(self, name: str) -> None:
+    def _free(self, name: str) -> None:
         if name in self._names:
             self.backbone.drop_adapter(name)
             self._names.remove(name)

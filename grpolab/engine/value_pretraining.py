@@ -11,18 +11,18 @@ from grpolab.algorithms.functional import explained_variance
 from grpolab.engine import apply_cue
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
-from grpolab.engine.rollout import gather
+from grpolab.engine.rollout import collect
 
 if TYPE_CHECKING:
     from grpolab.engine.lab import Lab
 
 PASSES = 4
-"""Passes of the critic over each of these rollouts."""
+"""Passes of the critic over each rollout."""
 
 
 def pretrain(lab: Lab, lane: Lane) -> None:
-    """Let the lane's critic learn from as many rollouts as its algorithm asks for; the policy does
-    not move. The time is booked as rollout, score and update like that of a step."""
+    """Train the lane's critic on as many rollouts as its algorithm asks for; the policy does not
+    change. The time counts as rollout, score and update, like that of a step."""
     algorithm, critic = lane.algorithm, lane.critic
     assert isinstance(algorithm, ActorCritic) and critic is not None
     count = algorithm.value_pretraining
@@ -31,12 +31,12 @@ def pretrain(lab: Lab, lane: Lane) -> None:
         detail = f"value pretraining, rollout {critic.pretrained + 1} of {count}"
         lab.phase("sampling", lane, detail)
         number = critic.pretrained + 1
-        gathered = gather(lab, lane, number, purpose=f"pretraining/{lab.step_number}", quiet=True)
+        collected = collect(lab, lane, number, purpose=f"pretraining/{lab.step_number}", quiet=True)
         now = lab.clock.add("rollout", now)
-        batch = lab.score(lane, gathered)
+        batch = lab.score(lane, collected)
         now = lab.clock.add("score", now)
         lab.phase("updating", lane, detail)
-        learner = Learner(lane, gathered.rollout, lab.step_number + 1)
+        learner = Learner(lane, collected.rollout, lab.step_number + 1)
         credit = algorithm.pretrain_critic(learner, batch, PASSES)
         critic.pretrained += 1
         assert batch.value is not None and credit.returns is not None

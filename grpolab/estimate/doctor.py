@@ -1,6 +1,6 @@
-"""What this machine has, what will be used, and whether a scenario fits before anything is loaded.
+"""What this machine has, what a run would use, and whether a scenario fits before it is loaded.
 
-`grpolab doctor` tells all of it, `grpolab check` what concerns the scenario. No torch here.
+`grpolab doctor` prints all of it, `grpolab check` the part about the scenario. No torch here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RESERVE = 0.95
 
 @dataclass(frozen=True)
 class Verdict:
-    """A prediction held against the machine's memory, in bytes."""
+    """A prediction compared with this machine's free memory, in bytes."""
 
     prediction: estimate.Prediction
     room: int  # 0: not known
@@ -92,7 +92,7 @@ def verdict_lines(verdict: Verdict) -> list[str]:
 def doctor(
     scenario: Scenario | None, *, device: str, as_json: bool, found: Machine | None = None
 ) -> int:
-    """Print what there is and what will be used; exit 1 where the scenario does not fit."""
+    """Print the machine and the prediction; exit code 1 where the scenario does not fit."""
     found = found or machine()
     verdict, problem = None, ""
     if scenario is not None:

@@ -1,6 +1,6 @@
-"""How many bytes each owner takes: one formula a function. No torch here.
+"""Bytes of each memory owner, one formula per function. No torch here.
 
-Each says what it counts; `fit` puts them together. `Load` is what the engine is asked to do.
+Each docstring says what is counted; `memory` combines them. `Load` describes one lane's work.
 """
 
 from __future__ import annotations
@@ -13,35 +13,36 @@ from grpolab.estimate.model_shape import ModelShape
 MIB = 2**20
 
 TILE_BYTES = 192 * MIB
-"""Logits of one tile of the loss at large vocabularies, fp32, about."""
+"""Approximate bytes of one tile of fp32 logits in the loss at large vocabularies."""
 
 PRODUCT = 128
-"""Rows that a GPU's product computes together: for 331 it computes 384."""
+"""A GPU's product computes rows in multiples of this: 384 for 331."""
 
 KEPT_BYTES = 512 * MIB
-"""A model larger than this on a CPU is folded anew for each product rather than held once more."""
+"""On a CPU, a larger model is folded anew for each product instead of kept a second time."""
 
 LARGE_VOCABULARY = 1024
-"""Above it the loss works in tiles."""
+"""For larger vocabularies the loss is computed in tiles."""
 
 ROTARY = 32768
-"""Positions for which rotary tables are made, at most."""
+"""Rotary tables are made for so many positions at most."""
 
 NF4_TABLES = 4 * (16 + 256 + 1)
-"""Of each quantized linear: the values of 4 bit, those of its scales, and their mean, fp32."""
+"""Bytes of tables per quantized linear, fp32: the 4-bit values, the scales' values, and their mean.
+"""
 
 CPU_MICROBATCH = 32
-"""Rows of one forward and backward where nothing else is asked."""
+"""Rows of one forward and backward on a CPU with `train.microbatch: auto`."""
 
 FRUGAL_TOKENS = 2048
-"""Tokens of a GPU's microbatch where memory comes first."""
+"""Tokens of a GPU's microbatch with `model.copy_weights: never`."""
 
 CHUNK = 32
 """Rows that one CPU thread samples or scores together."""
 
 READ = 1024
-"""Tokens of prompts that one CPU thread reads at once: more would not be faster, and what a layer
-works on is as large as they."""
+"""Prompt tokens that one CPU thread reads at once: more is not faster, and scratch memory grows
+with it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Load:
     """One lane's work on one device. N rows in K groups."""
 
     cuda: bool
-    native: bool  # the own decoder; else transformers and PEFT
+    native: bool  # our own decoder; else transformers and PEFT
     quantize: str
     copy: bool  # on a GPU: a bf16 copy of the dequantized backbone
     rank: int
@@ -60,19 +61,19 @@ class Load:
     answer: int  # T, tokens
     microbatch: int  # rows
     threads: int
-    learned_in: int  # bytes of one number of the products in learning, on a CPU
+    learned_in: int  # bytes per element in the products of training, on a CPU
     critic: str | None  # adapter, full, or none
-    remembers: int  # adapters that only remember
+    remembers: int  # frozen copies of the adapter
     minibatches: int = 1  # of one rollout
-    frugal: bool = False  # on a GPU: activations computed again, caches given back after sampling
+    frugal: bool = False  # on a GPU: activations recomputed, caches freed after sampling
     evaluated: int = 0  # held-out prompts of one evaluation
     mean_prompt: int = 0  # tokens, where it differs from the longest
-    panel: int = 1  # on a CPU: outputs that the sampler's weights lie together by
+    panel: int = 1  # on a CPU: outputs per panel of the sampler's weights
     chunk: int = CHUNK  # rows that one CPU thread samples or scores together
 
     @property
     def half(self) -> bool:
-        """The own decoder with the adapter beside frozen weights: on a GPU, and for 4 bit."""
+        """Our own decoder with the adapter apart from frozen weights: on a GPU, and for 4 bit."""
         return self.native and (self.cuda or self.quantize == "nf4")
 
     @property
@@ -82,12 +83,12 @@ class Load:
 
     @property
     def at_once(self) -> int:
-        """Pieces of the rows that are worked on at a time."""
+        """Microbatches or chunks that are computed at the same time."""
         return self.threads if self.native and not self.half else 1
 
     @property
     def micro_rows(self) -> int:
-        """Rows of all microbatches that are in the works at a time."""
+        """Rows of all microbatches that are computed at the same time."""
         return min(self.rows, self.microbatch * self.at_once)
 
     @property
@@ -98,7 +99,7 @@ class Load:
         )
 
 
-# --- what lasts ---
+# --- lasting ---
 
 
 def backbone(m: ModelShape, load: Load) -> int:
@@ -175,7 +176,7 @@ def in_panels(outputs: int, load: Load) -> int:
 
 
 def adapted(names: Collection[str], load: Load) -> list[str]:
-    """Those of the linears that have an adapter."""
+    """The linears among `names` that have an adapter."""
     return [n for n in names if load.targets is None or n in load.targets]
 
 
@@ -211,7 +212,7 @@ def critic_parameters(m: ModelShape, load: Load) -> int:
 
 
 def critic(m: ModelShape, load: Load) -> int:
-    """What the critic learns, fp32."""
+    """The critic's trainable tensors, fp32."""
     return 4 * critic_parameters(m, load)
 
 
@@ -221,7 +222,7 @@ def reference(m: ModelShape, load: Load) -> int:
 
 
 def trainable(m: ModelShape, load: Load) -> int:
-    """Parameters that learn."""
+    """Trainable parameters."""
     return adapter_parameters(m, load) + critic_parameters(m, load)
 
 
@@ -230,12 +231,12 @@ def optimizer(m: ModelShape, load: Load) -> int:
     return 2 * 4 * trainable(m, load)
 
 
-# --- what comes and goes ---
+# --- temporary ---
 
 
 def gradients(m: ModelShape, load: Load) -> int:
-    """fp32 gradients of what learns: one set; in parallel threads one for every two of them more,
-    as not all are at the end of their backward at once."""
+    """fp32 gradients of trainable tensors: one set, and in parallel threads half a set more per
+    thread, as not all are at the end of their backward at once."""
     return 4 * trainable(m, load) * (1 + load.at_once) // 2
 
 
@@ -282,8 +283,8 @@ def activations(m: ModelShape, load: Load) -> int:
 
 
 def ahead(load: Load, activations: int) -> int:
-    """Of an update's activations the critic's, which are there from scoring on, where all rows are
-    in the works at a time."""
+    """The part of an update's activations that is there from scoring on: the critic's, where all
+    rows are computed at once."""
     if not load.critic or load.minibatches > 1 or load.micro_rows < load.rows:
         return 0
     return activations // 2
@@ -325,7 +326,7 @@ def sampling_workspace(m: ModelShape, load: Load) -> int:
 
 
 def update_bytes(m: ModelShape, load: Load) -> int:
-    """All that comes and goes in an update."""
+    """Bytes of everything temporary in an update."""
     parts = (gradients, activations, loss_tiles, update_workspace)
     return sum(part(m, load) for part in parts)
 
@@ -345,17 +346,18 @@ def score_workspace(m: ModelShape, load: Load) -> int:
 
 
 def step_workspace(m: ModelShape, load: Load) -> int:
-    """The optimizer's denominator: one more of what learns."""
+    """The optimizer's denominator: one more copy of the trainable tensors."""
     return 4 * trainable(m, load)
 
 
 def outside(load: Load) -> int:
-    """Interpreter and libraries, as measured: on a CPU in the process; on a GPU the context."""
+    """Non-model memory, as measured: on a CPU the interpreter and libraries; on a GPU the CUDA
+    context."""
     if load.cuda:
         return 820 * MIB
     return 345 * MIB if load.native else 510 * MIB
 
 
 def fragmentation(m: ModelShape, load: Load, passing: int) -> int:
-    """What the allocator keeps free at the peak, of what comes and goes: as measured."""
+    """Bytes that the allocator keeps free at the peak, as a measured share of temporary ones."""
     return round(passing * (0.08 if load.cuda else 0.25))

@@ -1,9 +1,8 @@
-"""What comes and goes in the decoder of half precision and 4 bit: bytes by phase and owner.
-No torch here.
+"""Temporary bytes of the half-precision and 4-bit decoder, by phase and owner. No torch here.
 
-Its caches, unless memory comes first (`Load.frugal`), stay from one rollout to the next. In an
-update the most is held between forward and backward, when every activation is there: then comes
-either the loss's tile or the widest layer's backward, whichever takes more.
+Its caches, unless memory comes first (`Load.frugal`), stay from one rollout to the next. An update
+takes the most between forward and backward, when all activations exist: then comes either the
+loss's tile or the widest layer's backward, whichever takes more.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from grpolab.estimate.model_shape import ModelShape
 Phases = dict[str, dict[str, int]]
 
 LIBRARIES = 3 * 32 * f.MIB
-"""What cuBLAS is given to work in: by forwards, backwards and the capture of graphs, on Hopper."""
+"""cuBLAS workspaces on Hopper: of forward passes, backward passes and graph capture."""
 
 
 def passing(m: ModelShape, load: Load) -> Phases:
-    """By phase, for one lane."""
+    """Temporary bytes by phase, for one lane."""
     evaluated = min(load.evaluated, load.rows // 2) if load.frugal else load.evaluated
     held_out = replace(load, groups=evaluated, rows=2 * evaluated)
     kept = {"kv_cache": 0, "workspace": LIBRARIES if load.cuda else 0}
@@ -58,7 +57,7 @@ def update(m: ModelShape, load: Load) -> dict[str, int]:
 
 
 def update_bytes(m: ModelShape, load: Load) -> int:
-    """All that comes and goes in an update."""
+    """Bytes of everything temporary in an update."""
     return sum(update(m, load).values())
 
 

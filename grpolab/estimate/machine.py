@@ -1,4 +1,5 @@
-"""What this machine has: processor, memory, GPUs, packages. Nothing heavy is imported for it."""
+"""What this machine has: processor, memory, GPUs, packages. Loads nothing heavy: files of Linux
+where they exist, psutil only elsewhere."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from grpolab.launch import default_threads
+
+PROC = Path("/proc")
 
 PACKAGES = (
     "grpolab", "torch", "transformers", "peft", "bitsandbytes", "tokenizers", "safetensors",
@@ -28,7 +31,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """Memory in bytes."""
+    """The computer as this process sees it; memory in bytes, within a container's limit."""
 
     system: str
     python: str
@@ -43,13 +46,13 @@ class Machine:
 
 
 def machine() -> Machine:
-    """Look at this machine; takes some tens of milliseconds where there is a GPU to ask."""
+    """Describe this machine. Takes some tens of milliseconds where nvidia-smi is asked for GPUs."""
     total, available = _memory()
     affinity = getattr(os, "sched_getaffinity", None)
     return Machine(
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        cpu=_cpu(),
+        cpu=cpu_name(),
         cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
         threads=default_threads(),
         features=features(),
@@ -62,19 +65,20 @@ def machine() -> Machine:
 
 def _cpuinfo() -> list[tuple[str, str]]:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = (PROC / "cpuinfo").read_text().splitlines()
     except OSError:
         return []
     return [(k.strip(), v.strip()) for k, _, v in (line.partition(":") for line in lines) if v]
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """The processor's model name, or its architecture where the system does not tell a model."""
     named = next((v for k, v in _cpuinfo() if k == "model name"), "")
     return named or platform.processor() or platform.machine()
 
 
 def features() -> tuple[str, ...]:
-    """What of the processor matters here."""
+    """Vector and matrix instructions of the processor that matter here; empty off Linux."""
     flags = next((v.split() for k, v in _cpuinfo() if k in ("flags", "Features")), [])
     wanted = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bf16", "amx_bf16": "AMX bf16"}
     wanted |= {"asimd": "NEON", "bf16": "bf16"}
@@ -83,16 +87,15 @@ def features() -> tuple[str, ...]:
 
 def _memory() -> tuple[int, int]:
     """Total and available bytes, within a container's limit."""
-    total = available = 0
     try:
-        rows = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+        rows = (line.split() for line in (PROC / "meminfo").read_text().splitlines())
         known = {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) > 1}
         total, available = known["MemTotal"], known["MemAvailable"]
     except (OSError, ValueError, KeyError):
-        try:
-            total = available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (ValueError, OSError):
-            return 0, 0
+        import psutil
+
+        memory = psutil.virtual_memory()
+        total, available = memory.total, memory.available
     limit, used = _container()
     if limit is not None and limit < total:
         total, available = limit, min(available, max(0, limit - used))
@@ -100,7 +103,7 @@ def _memory() -> tuple[int, int]:
 
 
 def _container() -> tuple[int | None, int]:
-    """The memory limit of this container and what it has used; no limit: None."""
+    """The memory limit of this container and the bytes it has used; no limit: None."""
     try:
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
@@ -133,7 +136,7 @@ def _gpus() -> tuple[Gpu, ...]:
 
 
 def _versions() -> dict[str, str]:
-    """Installed packages. Python's own version stands elsewhere."""
+    """Versions of the installed packages of `PACKAGES`."""
     out = {}
     for package in PACKAGES:
         try:
@@ -144,7 +147,8 @@ def _versions() -> dict[str, str]:
 
 
 def has_cuda_build() -> bool | None:
-    """Whether the installed torch can use a GPU, without importing it; None: not known."""
+    """Whether the installed torch can use a GPU, by its version and without importing it; None:
+    unknown."""
     try:
         told = version("torch")
     except PackageNotFoundError:

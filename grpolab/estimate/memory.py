@@ -1,4 +1,4 @@
-"""What a scenario will take, before anything is loaded: bytes by phase and owner. No torch here.
+"""Predict the memory of a scenario before anything is loaded: bytes by phase and owner. No torch.
 
 The prediction is for answers of full length, `rollout.max_tokens`; shorter ones take less.
 """
@@ -21,14 +21,14 @@ from grpolab.scenario.sections import ForkCue, SwitchCue
 from grpolab.scenario.spec import Scenario, make_algorithm, make_task
 
 NATIVE = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types that the own decoder knows."""
+"""Model types that our own decoder supports."""
 
 Phases = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
 class Saving:
-    """One setting, and what another value of it would free."""
+    """A change of one setting and the bytes that it would free."""
 
     key: str
     before: Any
@@ -53,7 +53,7 @@ class Prediction:
 
     @property
     def memory(self) -> dict[str, int]:
-        """By owner, at the peak."""
+        """Bytes by owner at the peak."""
         return at_the_peak(self.phases)
 
     @property
@@ -62,19 +62,27 @@ class Prediction:
 
 
 def predict(scenario: Scenario, device: str, threads: int, room: int | None = None) -> Prediction:
-    """What `scenario` will take on "cpu" or "cuda". `room`: bytes of a GPU, which decide whether a
-    bf16 copy of the backbone is kept. Raises RequestError where the model is not at hand."""
+    """Predict the memory of a scenario on "cpu" or "cuda". `room`: total bytes of the GPU, which
+    decide whether a bf16 copy of the backbone is kept. Raises RequestError where the model's config
+    is not on this machine."""
     config = read_config(scenario.model.path)
     shape = ModelShape.of(config)
     prompt = prompt_tokens(scenario, shape)
     loads, phases = _settled(scenario, config, shape, prompt, device, threads, room)
     first = loads[0]
+    peak = _highest(phases)
     return Prediction(
-        scenario.model.path, shape.architecture, shape.parameters, device,
-        "native" if first.native else "transformers",
-        "bfloat16" if first.cuda else "float32", first.copy, prompt, phases,
-        _saving(scenario, config, shape, prompt, device, threads, room, _highest(phases)),
-    )  # fmt: skip
+        model=scenario.model.path,
+        architecture=shape.architecture,
+        parameters=shape.parameters,
+        device=device,
+        backend="native" if first.native else "transformers",
+        dtype="bfloat16" if first.cuda else "float32",
+        copy=first.copy,
+        prompt_tokens=prompt,
+        phases=phases,
+        saving=_saving(scenario, config, shape, prompt, device, threads, room, peak),
+    )
 
 
 def _highest(phases: Phases) -> int:
@@ -97,13 +105,13 @@ def _settled(
 
 
 def is_native(config: Mapping[str, Any], scenario: Scenario) -> bool:
-    """Whether the own decoder takes the model."""
+    """Whether our own decoder runs the model."""
     return config.get("model_type") in NATIVE and scenario.model.quantize != "int8"
 
 
 def prompt_tokens(scenario: Scenario, shape: ModelShape) -> int:
-    """The longest of some prompts of the task, in tokens: of one character where the vocabulary is
-    that of letters, else of three and a half, with a chat template around them."""
+    """Tokens of the longest of 32 sample prompts: one per character for a vocabulary of characters,
+    else one per 3.5 characters plus a chat template."""
     return max(_prompts(scenario, shape))
 
 
@@ -119,7 +127,7 @@ def _loads(
     scenario: Scenario, config: Mapping[str, Any], shape: ModelShape, prompt: int, device: str,
     threads: int,
 ) -> list[Load]:  # fmt: skip
-    """One for each lane that there will be, with all that its algorithms will ever want."""
+    """One load per lane, with everything that its algorithms will need over the run."""
     algorithms = {lane.name: [lane.algorithm] for lane in scenario.lanes}
     for cue in sorted(scenario.cues, key=lambda c: c.at):
         if isinstance(cue, SwitchCue):
@@ -154,8 +162,8 @@ def _loads(
 
 
 def _learned_in(scenario: Scenario, config: Mapping[str, Any]) -> int:
-    """Bytes of a number of the products in learning on a CPU. `auto` is decided by a measurement
-    when the model is loaded; that bf16 wins where the processor has it is the best guess before."""
+    """Bytes per element in the products of training on a CPU. `auto` is decided by a measurement
+    when the model is loaded; before that, bf16 is assumed where the processor has it."""
     if scenario.model.compute != "auto":
         return 2 if scenario.model.compute == "bfloat16" else 4
     stored = config.get("dtype") or config.get("torch_dtype")
@@ -164,14 +172,14 @@ def _learned_in(scenario: Scenario, config: Mapping[str, Any]) -> int:
 
 
 def _panel() -> int:
-    """Outputs of a panel of the sampler's weights: three of this CPU's vectors of fp32."""
+    """Outputs per panel of the sampler's weights: three of this CPU's fp32 vectors."""
     known = features()
     return 3 * (16 if "AVX-512" in known else 8 if "AVX2" in known else 4)
 
 
 def _rows(scenario: Scenario, device: str, prompt: int) -> int:
-    """Rows of a microbatch. `auto` takes all of them on a GPU, fewer where memory ends or comes
-    first."""
+    """Rows of a microbatch. `auto`: all rows on a GPU, fewer where they do not fit or with
+    `model.copy_weights: never`."""
     if scenario.train.microbatch != "auto":
         return scenario.train.microbatch
     if device != "cuda":
@@ -183,7 +191,8 @@ def _rows(scenario: Scenario, device: str, prompt: int) -> int:
 
 
 def by_phase(shape: ModelShape, loads: list[Load]) -> Phases:
-    """What all lanes hold, and in each phase what the greediest of them needs while it runs."""
+    """Bytes of what all lanes keep and, by phase, of what the lane with the most needs while it
+    runs."""
     first = loads[0]
     lasting = {
         "backbone": f.backbone(shape, first),
@@ -205,19 +214,19 @@ def by_phase(shape: ModelShape, loads: list[Load]) -> Phases:
 
 
 def _copies(shape: ModelShape, loads: list[Load]) -> int:
-    """On a CPU each lane has its own, as the adapter is in it."""
+    """On a CPU each lane has its own copy, with its adapter folded in."""
     if loads[0].half:
         return f.backbone_copy(shape, loads[0])
     return sum(f.backbone_copy(shape, load) for load in loads)
 
 
 def _passing(shape: ModelShape, load: Load) -> Phases:
-    """What comes and goes in each phase."""
+    """Temporary bytes by phase."""
     if load.half:
         return formulas_gpu.passing(shape, load)
     held_out = replace(
         load, groups=load.evaluated, rows=2 * load.evaluated, chunk=2 * f.CHUNK
-    )  # each prompt sampled, and its likeliest answer
+    )  # each prompt sampled, and answered greedily
     evaluate = {"evaluate": _sampling(shape, held_out)} if load.evaluated else {}
     return evaluate | {
         "rollout": _sampling(shape, load),

@@ -135,7 +135,7 @@ def _config_file(path: str) -> Path | None:
 
 
 def hub_cache() -> Path:
-    """Where the hub's client keeps what it has downloaded."""
+    """The folder in which the Hugging Face client caches downloads."""
     if own := os.environ.get("HF_HUB_CACHE"):
         return Path(own)
     home = os.environ.get("HF_HOME") or os.path.join(

@@ -42,7 +42,6 @@ class Ours:
         self.refused = ""
         start = time.perf_counter()
         self.lab = Lab(build(scenario), self.folder, self._emit, self.device, threads)
-        self.lab.open()
         self._wait()
         self.opened = time.perf_counter()
         self.load_seconds = self.opened - start

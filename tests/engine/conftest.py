@@ -50,12 +50,11 @@ OpenLab = Callable[..., tuple[Lab, list[ev.Event]]]
 
 @pytest.fixture
 def open_lab(tmp_path: Path) -> OpenLab:
-    """Make and open a lab in this process; its events gather in a list."""
+    """Open a lab in this process; its events are collected in a list."""
 
     def make(plan: Scenario | None = None, *, threads: int = 1, folder: Path | None = None):
         seen: list[ev.Event] = []
         lab = Lab(plan or tiny(), folder or tmp_path, seen.append, torch.device("cpu"), threads)
-        lab.open()
         return lab, seen
 
     return make
@@ -152,7 +151,7 @@ def state_of(lane: Lane) -> dict[str, str]:
     if critic is not None:
         found["critic"] = bytes_of(critic.tensors())
         found["critic moments"] = bytes_of(critic.optimizer.state("x"))
-    for name in lane.copies.names():
+    for name in lane.snapshots.names():
         found[name] = bytes_of(backbone.adapter(name))
     return found
 

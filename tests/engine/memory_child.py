@@ -70,10 +70,9 @@ def main() -> None:
     seen: list[ev.Event] = []
     device = torch.device(ask["device"])
     with tempfile.TemporaryDirectory() as folder:
-        lab = Lab(plan, Path(folder), seen.append, device, ask["threads"])
         sampler = Sampler()
         sampler.start()
-        lab.open()
+        lab = Lab(plan, Path(folder), seen.append, device, ask["threads"])
         for _ in range(ask["steps"]):
             lab.step(lab.lanes["main"])
             lab.step_number += 1

@@ -24,7 +24,7 @@ from grpolab.engine.backbone.base import Prompts
 from grpolab.engine.backbone.sample import Rollout
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
-from grpolab.engine.rollout import gather
+from grpolab.engine.rollout import collect
 from grpolab.engine.score import distributions, score
 from grpolab.record import events as ev
 from tests.engine.conftest import (
@@ -175,7 +175,7 @@ def test_a_step_of_one_lane_leaves_every_byte_of_the_others(open_small: OpenLab)
         wanted = set(mine) - ({"moments"} if lane.name == "natural" else set())
         assert changed == wanted, lane.name
     assert bytes_of(lab.backbone.weights) == backbone  # pyright: ignore[reportAttributeAccessIssue]
-    copies = (len(lab.lanes[name].copies.names()) for name in ("iterative", "natural"))
+    copies = (len(lab.lanes[name].snapshots.names()) for name in ("iterative", "natural"))
     assert [*copies] == [1, 1]
 
 
@@ -206,12 +206,12 @@ def sampling(open_small: OpenLab, reward: EveryText, resample: int, **how: Any):
 def test_groups_without_a_signal_are_sampled_again(open_small: OpenLab):
     lab, seen = sampling(open_small, HalfDead(), 3)
     lane = lab.lanes["main"]
-    gathered = gather(lab, lane, 1)
+    collected = collect(lab, lane, 1)
     started = only(seen, ev.RolloutStarted)
     # what was announced: the first draw, what was missing each time, and the whole at the end
     assert 3 <= len(started) <= 5
     drawn = [p for e in started[:-1] for p in e.prompts]
-    assert gathered.drawn == len(drawn) > 5
+    assert collected.drawn == len(drawn) > 5
     missing = 5
     for event in started[:-1]:
         assert len(event.prompts) == missing
@@ -219,22 +219,22 @@ def test_groups_without_a_signal_are_sampled_again(open_small: OpenLab):
     assert missing <= 0 or len(started) == 5
     alive = [p for p in drawn if not HalfDead.dead(p)]
     dead = [p for p in drawn if HalfDead.dead(p)]
-    assert [p.text for p in gathered.prompts] == [*alive, *dead][:5] == started[-1].prompts
+    assert [p.text for p in collected.prompts] == [*alive, *dead][:5] == started[-1].prompts
 
     # rows, prompts, texts and log-probs belong together after they were put together
-    rollout = gathered.rollout
-    assert rollout.tokens.shape[0] == 15 == len(gathered.graded) == len(gathered.ids)
+    rollout = collected.rollout
+    assert rollout.tokens.shape[0] == 15 == len(collected.graded) == len(collected.ids)
     assert rollout.group.tolist() == [i // 3 for i in range(15)]
-    assert rollout.lengths.tolist() == [len(row) for row in gathered.ids]
+    assert rollout.lengths.tolist() == [len(row) for row in collected.ids]
     text = lab.backbone.text
-    for k, prompt in enumerate(gathered.prompts):
+    for k, prompt in enumerate(collected.prompts):
         ids = rollout.prompts.ids[k][rollout.prompts.mask[k]].tolist()
         assert ids == text.encode(prompt.text)
-    for i, (row, answer) in enumerate(zip(gathered.ids, gathered.answers, strict=True)):
+    for i, (row, answer) in enumerate(zip(collected.ids, collected.answers, strict=True)):
         assert rollout.tokens[i, : len(row)].tolist() == row and text.decode([row]) == [answer]
-        whose = gathered.prompts[i // 3]
+        whose = collected.prompts[i // 3]
         fake = type("Completion", (), {"text": answer})
-        assert gathered.reward[i] == HalfDead().score(whose, fake, None, ())
+        assert collected.reward[i] == HalfDead().score(whose, fake, None, ())
     logp, _ = score(lab.backbone, lane.adapter, rollout, 1.0)
     torch.testing.assert_close(logp.detach(), rollout.logp, rtol=1e-4, atol=1e-4)
 
@@ -274,7 +274,7 @@ def test_remax_compares_with_the_greedy_answer(open_small: OpenLab):
     lab, seen = open_small("remax", rollout={"prompts": 3, "max_tokens": 6})
     lane, text = lab.lanes["main"], lab.backbone.text
     wanted: list[float] = []
-    for prompt in gather(lab, lane, 1, quiet=True).prompts:  # token by token, one prompt at a time
+    for prompt in collect(lab, lane, 1, quiet=True).prompts:  # token by token, one prompt at a time
         ids = text.encode(prompt.text)
         answer: list[int] = []
         while len(answer) < 6 and (not answer or answer[-1] not in text.eos):
@@ -290,12 +290,14 @@ def test_remax_compares_with_the_greedy_answer(open_small: OpenLab):
         wanted.append(EveryText().score(prompt, fake, None, ()))
     lab.advance()
     assert only(seen, ev.Graded)[0].greedy_reward == wanted
-    assert lane.held is not None and lane.held.batch.greedy_reward is not None
-    assert lane.held.batch.greedy_reward.tolist() == pytest.approx(
+    assert lane.last_step is not None and lane.last_step.batch.greedy_reward is not None
+    assert lane.last_step.batch.greedy_reward.tolist() == pytest.approx(
         [r for r in wanted for _ in range(4)]
     )
-    first = lane.held.credit.advantage[:, 0]
-    torch.testing.assert_close(first, lane.held.batch.reward - lane.held.batch.greedy_reward)
+    first = lane.last_step.credit.advantage[:, 0]
+    torch.testing.assert_close(
+        first, lane.last_step.batch.reward - lane.last_step.batch.greedy_reward
+    )
 
 
 def test_steps_reach_the_batch_and_the_record(open_lab: OpenLab):
@@ -310,13 +312,13 @@ def test_steps_reach_the_batch_and_the_record(open_lab: OpenLab):
     lane, text = lab.lanes["main"], lab.backbone.text
     lab.step(lane)
     (graded,) = only(seen, ev.Graded)
-    assert lane.held is not None and lane.held.batch.steps is not None
-    gathered, steps = lane.held.gathered, lane.held.batch.steps
+    assert lane.last_step is not None and lane.last_step.batch.steps is not None
+    collected, steps = lane.last_step.collected, lane.last_step.batch.steps
     assert max(map(len, graded.steps)) == 3  # two parts, and the whole at the end
     assert len({score for row in graded.steps for _, score in row}) > 1
-    for i, (row, grade) in enumerate(zip(graded.steps, gathered.graded, strict=True)):
+    for i, (row, grade) in enumerate(zip(graded.steps, collected.graded, strict=True)):
         assert row[-1] == (graded.length[i] - 1, graded.reward[i])
-        pieces = text.pieces(gathered.ids[i])
+        pieces = text.pieces(collected.ids[i])
         for (end, given), step in zip(row[:-1], grade.steps, strict=True):
             assert given == step.score
             before = len("".join(pieces[:end]))
@@ -326,7 +328,7 @@ def test_steps_reach_the_batch_and_the_record(open_lab: OpenLab):
         assert steps.end[i, :n].tolist() == [end for end, _ in row]
         assert steps.reward[i, :n].tolist() == pytest.approx([r for _, r in row])
 
-    found = lane.held.credit.advantage
+    found = lane.last_step.credit.advantage
     for k in range(2):  # by hand: Σ of the later steps' normalised rewards
         rows = graded.steps[4 * k : 4 * k + 4]
         pool = [r for row in rows for _, r in row]
@@ -346,7 +348,7 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
     algorithm = {"name": "grpo-iterative", "iteration_steps": 2}
     lab, seen = open_small(algorithm, folder=tmp_path / "a", **how)
     lane = lab.lanes["main"]
-    assert lane.copies.reference is None
+    assert lane.snapshots.reference is None
     references = []
     for number in range(1, 6):
         lab.advance()
@@ -357,10 +359,10 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
             assert kl > 1e-3
         if number < 2:
             continue
-        assert lane.copies.reference is not None
+        assert lane.snapshots.reference is not None
         policy, reference = (
             bytes_of(t)
-            for t in (lane.optimizer.tensors, lab.backbone.adapter(lane.copies.reference))
+            for t in (lane.optimizer.tensors, lab.backbone.adapter(lane.snapshots.reference))
         )
         assert (policy == reference) == (number in (2, 4))
         references.append(reference)
@@ -372,10 +374,10 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
     again, _ = open_small(algorithm, folder=tmp_path / "b", **how)
     lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "a", 3))
     restored = again.lanes["main"]
-    assert restored.copies.reference is not None and restored.algorithm.state() == {
+    assert restored.snapshots.reference is not None and restored.algorithm.state() == {
         "kl_scale": 1.0, "since": 1.0,
     }  # fmt: skip
-    assert bytes_of(again.backbone.adapter(restored.copies.reference)) == references[0]
+    assert bytes_of(again.backbone.adapter(restored.snapshots.reference)) == references[0]
     assert finish(again) == finish(lab)
 
 
@@ -419,12 +421,12 @@ def test_what_an_algorithm_alone_needs_goes_with_it(open_small: OpenLab):
         assert (lane.critic is None) == (critic == "gone")
         lab.step(lane)
     apply_cue.apply(lab, apply_cue.SwitchCue.model_validate(TO_GRPO), "command")
-    assert not lane.copies.names()
+    assert not lane.snapshots.names()
     lab.step(lane)
     last = only(seen, ev.StepDone)[-1].memory_phases["update"]
     assert last["reference"] == 0 and last["adapters"] == first["adapters"]
     with pytest.raises(KeyError):
-        lab.backbone.adapter(lane.copies.snapshot)
+        lab.backbone.adapter(lane.snapshots.rollout_policy)
 
 
 TO_GRPO = {"at": 1, "do": "switch", "algorithm": {"name": "grpo"}}
@@ -437,14 +439,14 @@ def test_adapters_made_after_others_were_dropped_are_new_ones(open_small: OpenLa
     lab.step(lane)  # policy, critic, snapshot
     apply_cue.change_setting(lab, lane, "advantage", "group", "command")
     assert lane.critic is None
-    snapshot = bytes_of(lab.backbone.adapter(lane.copies.snapshot))
-    lane.copies.renew_reference()
-    assert lane.copies.reference is not None
-    reference = bytes_of(lab.backbone.adapter(lane.copies.reference))
+    snapshot = bytes_of(lab.backbone.adapter(lane.snapshots.rollout_policy))
+    lane.snapshots.renew_reference()
+    assert lane.snapshots.reference is not None
+    reference = bytes_of(lab.backbone.adapter(lane.snapshots.reference))
     assert reference == bytes_of(lane.optimizer.tensors) != snapshot
-    assert bytes_of(lab.backbone.adapter(lane.copies.snapshot)) == snapshot
+    assert bytes_of(lab.backbone.adapter(lane.snapshots.rollout_policy)) == snapshot
     lab.step(lane)
-    assert bytes_of(lab.backbone.adapter(lane.copies.reference)) == reference
+    assert bytes_of(lab.backbone.adapter(lane.snapshots.reference)) == reference
     assert only(seen, ev.StepDone)[-1].metrics["kl_step"] > 0
 
 
@@ -531,10 +533,10 @@ def test_pretraining_fits_the_returns(open_small: OpenLab):
         rollout={"prompts": 4},
     )  # fmt: skip
     lane = lab.lanes["main"]
-    gathered = gather(lab, lane, 99, quiet=True)
+    collected = collect(lab, lane, 99, quiet=True)
 
     def error() -> float:
-        batch = lab.score(lane, gathered)
+        batch = lab.score(lane, collected)
         assert batch.value is not None
         return float((((batch.value - batch.reward[:, None]) ** 2) * batch.mask).sum())
 
@@ -554,7 +556,7 @@ def test_the_entropy_bonus_raises_the_entropy_and_its_gradient_is_exact(open_sma
         lab.parts = [(Same(), 1.0)]  # nothing else to learn from
         lane = lab.lanes["main"]
         before = bytes_of(lane.optimizer.tensors)
-        rollout = gather(lab, lane, 77, quiet=True).rollout
+        rollout = collect(lab, lane, 77, quiet=True).rollout
         old = mean_entropy(lane, rollout).item()
         batch = lane.score(rollout, torch.zeros(8))
         if bonus:
@@ -611,9 +613,9 @@ def test_the_trainer_scores_the_rollout_again_where_it_must(
     lane = lab.lanes["main"]
     asked = []
     monkeypatch.setattr(lane_module, "score", lambda *a: asked.append(a[1]) or score(*a))
-    gathered = gather(lab, lane, 5, quiet=True)
-    batch = lab.score(lane, gathered)
-    rollout = gathered.rollout
+    collected = collect(lab, lane, 5, quiet=True)
+    batch = lab.score(lane, collected)
+    rollout = collected.rollout
     assert asked == [None, "main"][:passes]  # the reference, and perhaps the policy
     logp, entropy = (x.detach() for x in score(lab.backbone, lane.adapter, rollout, 1.0))
     if "tis_cap" in settings:  # the trainer's own log-probs are the old ones
@@ -628,9 +630,9 @@ def test_the_trainer_scores_the_rollout_again_where_it_must(
     metrics = only(seen, ev.StepDone)[0].metrics
     assert 0 <= metrics["sampler_gap"] < 1e-3
     if "top_entropy" in settings:
-        assert lane.held is not None and lane.held.credit.token_mask is not None
-        tokens = int(lane.held.batch.mask.sum())
-        assert int(lane.held.credit.token_mask.sum()) == math.ceil(0.3 * tokens - 1e-9)
+        assert lane.last_step is not None and lane.last_step.credit.token_mask is not None
+        tokens = int(lane.last_step.batch.mask.sum())
+        assert int(lane.last_step.credit.token_mask.sum()) == math.ceil(0.3 * tokens - 1e-9)
 
 
 # ---------------------------------------------------------------- the KL bench
@@ -656,7 +658,7 @@ def test_the_kl_bench_against_direct_sums(trained):
     assert (found.step, found.lane) == (3, "main")
 
     # the same rollout again: its noise depends on step and purpose alone
-    rollout = gather(lab, lane, 3, purpose="kl-bench", quiet=True).rollout
+    rollout = collect(lab, lane, 3, purpose="kl-bench", quiet=True).rollout
     assert found.tokens == int(rollout.mask.sum())
     tensors = list(lane.optimizer.tensors.values())
     logp = distributions(lab.backbone, lane.adapter, rollout, 0.9)
@@ -739,9 +741,9 @@ def test_the_lens_shows_the_lane_s_own_settings_whatever_was_set_since(open_smal
     found = json.loads((lab.run_dir / made.path).read_text())
     own = found["algorithms"]["grpo"]
     assert own["settings"]["beta"] == 0.3 and own["preset"] == "verl"
-    held = lab.lanes["main"].held
-    assert held is not None
-    assert sum(len(g["samples"]) for g in found["groups"]) == len(held.gathered.ids)
+    last = lab.lanes["main"].last_step
+    assert last is not None
+    assert sum(len(g["samples"]) for g in found["groups"]) == len(last.collected.ids)
 
 
 def test_a_what_if_without_a_change_is_what_the_lens_found(open_small: OpenLab):
@@ -789,24 +791,24 @@ def test_the_lens_cue_writes_what_every_algorithm_makes_of_the_step(open_small: 
     assert set(found["algorithms"]) == without and set(found["left_out"]) == set(NAMES) - without
     assert made.loss == {n: a["loss"] for n, a in found["algorithms"].items()}
 
-    held = lane.held
-    assert held is not None and held.report.logp is not None
+    last = lane.last_step
+    assert last is not None and last.report.logp is not None
     shown = [s for group in found["groups"] for s in group["samples"]]
-    assert [s["reward"] for s in shown] == pytest.approx(held.gathered.reward)
+    assert [s["reward"] for s in shown] == pytest.approx(last.collected.reward)
     assert ["".join(s["tokens"]) for s in shown] == [
-        "".join(lab.backbone.text.pieces(ids)) for ids in held.gathered.ids
+        "".join(lab.backbone.text.pieces(ids)) for ids in last.collected.ids
     ]
 
     # two algorithms directly, in float64, and their gradients through the policy as it is
-    rollout, tensors = held.gathered.rollout, list(lane.optimizer.tensors.values())
+    rollout, tensors = last.collected.rollout, list(lane.optimizer.tensors.values())
     through, _ = score(lab.backbone, lane.adapter, rollout, 0.9)
-    on = held.batch.mask.bool()
-    doubled = in_float64(held.batch)
+    on = last.batch.mask.bool()
+    doubled = in_float64(last.batch)
     directions = {}
     for name in ("grpo", "rloo"):
         cls = ALGORITHMS[name]
         algorithm = cls(cls.Settings())
-        logp = held.report.logp.double().requires_grad_()
+        logp = last.report.logp.double().requires_grad_()
         now = Forward(logp, torch.zeros_like(logp), None)
         credit = algorithm.credit(doubled)
         loss = algorithm.loss(doubled, credit, now, whole_of(doubled)).total

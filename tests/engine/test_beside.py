@@ -22,10 +22,10 @@ from grpolab import launch
 from grpolab.engine.backbone.cpu import beside, layers, loop
 launch.default_threads = lambda: 2
 print([str(f / loop._family(loop.LOOPS)) for f in loop._folders()])
-assert not loop.kept()
+assert not loop.cached()
 with beside.compiling(torch.float32):
     assert "numba" not in sys.modules
-assert loop.kept()
+assert loop.cached()
 layers.warm(torch.float32)
 assert "numba" not in sys.modules
 """
@@ -33,7 +33,7 @@ assert "numba" not in sys.modules
 
 @pytest.mark.slow
 def test_a_first_start_finds_the_loops_of_learning_when_those_of_sampling_are_there():
-    # numba's settings are part of what loops are kept by
+    # numba's settings are part of the cache's key
     told = subprocess.run(
         [sys.executable, "-c", COLD], check=False, capture_output=True, text=True,
         env=os.environ | {"NUMBA_GRPOLAB_TEST": str(os.getpid())},
@@ -50,7 +50,7 @@ SPAWN = launch.spawn
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """Those that are started, as on a machine that has no loops yet and two cores."""
-    monkeypatch.setattr(compile_ahead, "kept", lambda: False)
+    monkeypatch.setattr(compile_ahead, "cached", lambda: False)
     monkeypatch.setattr(launch, "default_threads", lambda: 2)
     return []
 
@@ -92,11 +92,11 @@ def test_nobody_is_started_without_need_or_a_core_to_spare(
     with compile_ahead.compiling(torch.float32):
         pass
     monkeypatch.setattr(launch, "default_threads", lambda: 2)
-    monkeypatch.setattr(compile_ahead, "kept", lambda: True)
+    monkeypatch.setattr(compile_ahead, "cached", lambda: True)
     with compile_ahead.compiling(torch.float32):
         pass
-    monkeypatch.setattr(compile_ahead, "kept", lambda: False)
-    monkeypatch.setattr(compile_ahead, "keepable", lambda: False)
+    monkeypatch.setattr(compile_ahead, "cached", lambda: False)
+    monkeypatch.setattr(compile_ahead, "cacheable", lambda: False)
     with compile_ahead.compiling(torch.float32):
         pass
     assert not children
@@ -147,16 +147,16 @@ def test_a_place_to_keep_loops_is_one_that_can_be_written(tmp_path: Path, monkey
     (tmp_path / "file").write_text("")
     folders = [tmp_path / "file" / "x"]  # even root makes no folder in a file
     monkeypatch.setattr(loop, "_folders", lambda: iter(folders))
-    assert not loop.keepable()
+    assert not loop.cacheable()
     folders.append(tmp_path / "new" / "newer")
-    assert loop.keepable()
+    assert loop.cacheable()
 
 
 def test_whether_loops_are_kept_is_seen_by_their_folder(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(loop, "_folders", lambda: iter([tmp_path / "shut", tmp_path / "open"]))
-    assert not loop.kept()
+    assert not loop.cached()
     place = tmp_path / "open" / loop._family(loop.LOOPS)
     (place / "of other sources").mkdir(parents=True)
-    assert not loop.kept()
+    assert not loop.cached()
     (place / loop._stamp(loop.LOOPS)).mkdir()
-    assert loop.kept()
+    assert loop.cached()

@@ -35,10 +35,10 @@ def test_the_push_is_the_loss_s_gradient(name: str, open_small: OpenLab):
     trpo: dict[str, Any] = {"cg_steps": 2} if name == "trpo" else {}
     lab, seen = open_small({"name": name, "beta": 0.1, "kl_place": "loss"} | trpo)
     lab.advance()
-    held = lab.lanes["main"].held
-    assert held is not None and held.report.logp is not None and held.report.entropy is not None
-    now = Forward(held.report.logp, held.report.entropy, held.batch.value)
-    wanted = -look(held.batch, now, {name: held.algorithm})[name].gradient * held.batch.mask.sum()
+    last = lab.lanes["main"].last_step
+    assert last is not None and last.report.logp is not None and last.report.entropy is not None
+    now = Forward(last.report.logp, last.report.entropy, last.batch.value)
+    wanted = -look(last.batch, now, {name: last.algorithm})[name].gradient * last.batch.mask.sum()
     found = table(channel(seen, "push"), wanted.shape[1])
     assert wanted.abs().max() > 0.1
     torch.testing.assert_close(found, wanted.float(), rtol=2e-3, atol=2e-3)
@@ -56,21 +56,21 @@ def test_a_clip_says_which_bound_held(name: str, open_small: OpenLab):
     side, push, advantage, moved = (
         channel(seen, x) for x in ("clip", "push", "advantage", "log_ratio")
     )
-    held = 0
+    clipped = 0
     for i, row in enumerate(side):
         answer = sum(moved[i])
         for j, x in enumerate(row):
             assert x in (-1.0, 0.0, 1.0)
             if not x:
                 continue
-            held += 1
+            clipped += 1
             away = answer if name.startswith("gspo") else moved[i][j]
             assert away * x > 0
             if name != "cispo":  # there a held weight still pushes
                 assert push[i][j] == 0.0 and advantage[i][j] * x > 0
-    assert held > 3
+    assert clipped > 3
     metric = only(seen, ev.StepDone)[-1].metrics["clip_fraction"]
-    assert held / sum(map(len, side)) == pytest.approx(metric, abs=1e-6)
+    assert clipped / sum(map(len, side)) == pytest.approx(metric, abs=1e-6)
 
 
 def test_without_a_clip_there_is_none(open_small: OpenLab):
@@ -96,14 +96,14 @@ def test_after_is_where_the_updates_took_the_tokens(open_small: OpenLab):
     assert state_of(lane) == before
     (found,) = only(seen, ev.After)
     assert (found.step, found.lane) == (1, "main") and found.divergence > 0
-    held = lane.held
-    assert held is not None
-    rollout = held.gathered.rollout
+    last = lane.last_step
+    assert last is not None
+    rollout = last.collected.rollout
     with torch.no_grad():
         everything = distributions(lab.backbone, lane.adapter, rollout, 0.8)
     now = everything.gather(-1, rollout.tokens[..., None])[..., 0]
     wanted = (now - rollout.logp) * rollout.mask
-    rows = codec.unpack(found.change, [len(r) for r in held.gathered.ids])
+    rows = codec.unpack(found.change, [len(r) for r in last.collected.ids])
     torch.testing.assert_close(table(rows, wanted.shape[1]), wanted, rtol=2e-3, atol=1e-4)
     assert wanted.abs().max() > 0.01
 

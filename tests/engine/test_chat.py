@@ -51,7 +51,7 @@ def test_a_question_of_the_task_is_graded_and_policies_differ_once_it_learns(ope
 def test_a_renewed_reference_answers_too(open_small: OpenLab):
     lab, seen = open_small("grpo-iterative")
     lab.advance()
-    lab.lanes["main"].copies.renew_reference()
+    lab.lanes["main"].snapshots.renew_reference()
     ask(lab, "abc", samples=1, greedy=False)
     (event,) = only(seen, ev.Chatted)
     assert [a.policy for a in event.answers] == ["now", "reference", "start"]

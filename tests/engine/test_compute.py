@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from grpolab.engine.backbone.base import load_backbone
 from grpolab.engine.backbone.cpu import compute
+from grpolab.engine.backbone.load import load_backbone
 from grpolab.headless.rerun import scenario_of
 from grpolab.launch import Engine
 from grpolab.record import directory
@@ -120,6 +120,6 @@ def test_the_lens_has_the_reference_in_a_step_that_did_without(open_lab: OpenLab
     lab, _ = open_lab(plan)
     lab.advance()
     lane = lab.lanes["main"]
-    assert lane.held is not None and lane.held.batch.ref_logp is None
-    first = as_batch(lab, lane, lane.held)["groups"][0]["samples"][0]
+    assert lane.last_step is not None and lane.last_step.batch.ref_logp is None
+    first = as_batch(lab, lane, lane.last_step)["groups"][0]["samples"][0]
     assert len(first["ref_logprobs"]) == len(first["logprobs"])

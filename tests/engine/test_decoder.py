@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from grpolab.engine.backbone.base import BASE, ModelError, Prompts, load_backbone
+from grpolab.engine.backbone.base import BASE, ModelError, Prompts
 from grpolab.engine.backbone.cpu.backbone import NativeBackbone
 from grpolab.engine.backbone.hf import TransformersBackbone
+from grpolab.engine.backbone.load import load_backbone
 from grpolab.engine.backbone.sample import sample
 from grpolab.engine.score import score
 from grpolab.scenario.sections import LoraSection
@@ -142,7 +143,7 @@ def test_4_bit_is_the_own_decoders(tmp_path):
     [
         ("missing", "not a local folder"),
         ("empty", "no .safetensors"),
-        ("targets", "no linear is named"),
+        ("targets", "no linear layer is named"),
     ],
 )
 def test_what_cannot_be_loaded_is_said_in_words(path, says, tmp_path, monkeypatch):

@@ -190,7 +190,7 @@ def check_kernels(path: Path) -> None:
 
 def test_heads_that_the_kernels_cannot_serve_go_through_transformers():
     config = {"hidden_size": 96, "num_attention_heads": 2, "num_hidden_layers": 1}
-    assert unsuited(config, torch.device("cuda")) == "heads of 48 numbers"
+    assert unsuited(config, torch.device("cuda")) == "heads of 48 dimensions"
     assert unsuited(config | {"num_attention_heads": 3}, torch.device("cuda")) is None
     assert unsuited(config, CPU) is None
 

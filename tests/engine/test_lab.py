@@ -37,6 +37,49 @@ def test_adamw_is_torch_s():
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_adamw_keeps_its_bits_over_50_steps(weight_decay: float):
+    """A digest recorded with an earlier version stands only if no bit of an update changes: the
+    equations written out, one tensor at a time, in the order of operations they were first run in.
+    """
+    torch.manual_seed(1)
+    beta1, beta2, rate = 0.9, 0.99, 0.004
+    shapes = {"a": (37, 19), "b": (8, 64), "c": (5,)}
+    mine = {k: torch.randn(shape).requires_grad_() for k, shape in shapes.items()}
+    want = {k: v.detach().clone() for k, v in mine.items()}
+    first = {k: torch.zeros_like(v) for k, v in want.items()}
+    second = {k: torch.zeros_like(v) for k, v in want.items()}
+    own = AdamW(mine)
+    for step in range(1, 51):
+        grads = {k: torch.randn(v.shape) * 3 for k, v in want.items()}
+        if step % 7 == 3:
+            del grads["b"]  # a tensor that this update did not reach
+        for k, g in grads.items():
+            mine[k].grad = g.clone()
+        norm = own.step(rate * step, 1.0, weight_decay)
+        for k, g in grads.items():
+            g = g * min(1.0, 1.0 / (norm + 1e-6))
+            first[k].lerp_(g, 1 - beta1)
+            second[k].mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            scale = second[k].sqrt().div_((1 - beta2**step) ** 0.5).add_(1e-8)
+            if weight_decay:
+                want[k].mul_(1 - rate * step * weight_decay)
+            want[k].addcdiv_(first[k], scale, value=-rate * step / (1 - beta1**step))
+        for k in shapes:
+            assert torch.equal(mine[k], want[k]), (step, k)
+            assert torch.equal(own.first[k], first[k]) and torch.equal(own.second[k], second[k])
+    assert own.steps == 50
+
+
+def test_adamw_tells_that_values_have_changed():
+    """What is derived from an adapter is renewed by its tensors' version counts."""
+    one = {"a": torch.ones(4, requires_grad=True)}
+    before = one["a"]._version
+    one["a"].grad = torch.ones(4)
+    AdamW(one).step(0.1, 1.0)
+    assert one["a"]._version > before
+
+
 def test_adamw_skips_what_is_not_finite():
     one = {"a": torch.ones(2, requires_grad=True)}
     optimizer = AdamW(one)
@@ -260,7 +303,7 @@ def test_any_model_learns(kind, quantize, open_lab: OpenLab, model: Callable[[st
     lab, seen = open_lab(plan)
     lane = lab.lanes["main"]
     before = {k: v.detach().clone() for k, v in lane.optimizer.tensors.items()}
-    frozen = [t.detach() for t in tensors_in(lab.backbone.holdings()["backbone"])]
+    frozen = [t.detach() for t in tensors_in(lab.backbone.tensors_by_owner()["backbone"])]
     base = [t.clone() for t in frozen]
     finish(lab)
     assert lab.backbone.backend == ("native" if (kind, quantize) == OWN else "transformers")

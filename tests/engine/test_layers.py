@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grpolab.engine.backbone.base import Prompts
-from grpolab.engine.backbone.cpu.attention import Padded, Turning, attention
+from grpolab.engine.backbone.cpu.attention import Padded, Rotary, attention
 from grpolab.engine.backbone.cpu.elementwise import add_norm, gate
 from grpolab.engine.backbone.cpu.plan import Plan
 from grpolab.engine.backbone.model_folder import rotate
@@ -55,10 +55,10 @@ def test_attention_is_torch_s(plan: Plan, heads: tuple[int, int], size: int, dty
     wide = torch.cat([cos, cos], -1)[plan.position], torch.cat([-sin, sin], -1)[plan.position]
     q, k, v = exact.view(m, -1, size).split((h, kv, kv), 1)
     q, k = rotate(torch.cat([q, k], 1), *wide).split((h, kv), 1)
-    wanted = Padded.of(plan.looks).attend(q, k, v)
+    wanted = Padded.of(plan.stretches).attend(q, k, v)
 
     qkv = exact.detach().to(dtype).requires_grad_()
-    found = attention(qkv, Turning(plan, h, kv, cos, sin))
+    found = attention(qkv, Rotary(plan, h, kv, cos, sin))
     assert_near(found, wanted, dtype)
     push = randn(*wanted.shape, seed=1).to(dtype)
     (slope,) = torch.autograd.grad(wanted, exact, push.float())
@@ -73,7 +73,7 @@ def test_every_token_sees_what_came_before_it_and_nothing_else():
     answers = torch.tensor([[5, 6, 7], [5, 8, 7], [5, 6, 0]])
     plan = Plan.of(prompts, group, answers, torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]]), 8)
     # flat: prompts 0 1 | 2, answers 5 6 (row 0) = 3 4, 8 (row 1) = 5, 5 (row 2) = 6, filler 7
-    looks, seen = plan.looks, {}
+    looks, seen = plan.stretches, {}
     for s in range(len(looks.count)):
         keys = looks.keys[looks.start[s] : looks.start[s + 1]].tolist()
         n = int(looks.count[s])

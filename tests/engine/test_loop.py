@@ -72,7 +72,7 @@ def test_arrays_arrive_by_their_place_and_shape(dtype, shape):
 
 def test_arrays_in_pieces_are_refused():
     x = np.zeros((2, 3, 8), np.float32)
-    with pytest.raises(ValueError, match="one piece"):
+    with pytest.raises(ValueError, match="contiguous"):
         _doubled(x[:, :, ::2], x[:, :, :4].copy())
 
 
@@ -112,8 +112,7 @@ def test_other_sources_make_other_code_in_place_of_the_old(folder, monkeypatch):
     Loop("one", __name__)(np.zeros(1))
     (old,) = folder.rglob("*.o")
     with monkeypatch.context() as changed:
-        changed.setattr(machine, "_cpu", lambda: ("another", ""))
-        changed.setattr(machine, "machine", lambda: pytest.fail("not this test's"))
+        changed.setattr(machine, "cpu", lambda: ("another", ""))
         family = machine._family(__name__)
     assert old.parent.parent.name == machine._family(__name__) != family
     machine._keep(folder / family, "abc", "x.o", b"of another CPU")

@@ -1,4 +1,4 @@
-"""Memory by owner and phase: lasting storages, the tally, the gauges."""
+"""Memory by owner and phase: lasting storages, the tally, the allocators."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from grpolab.engine.memory import account as memory_module
+from grpolab.engine.memory import allocator as allocator_module
 from grpolab.engine.memory.account import Memory
-from grpolab.engine.memory.allocator import HostGauge, Reading
-from grpolab.engine.memory.owners import Traits, owner_of, tensors_in
+from grpolab.engine.memory.allocator import HostAllocator, Reading
+from grpolab.engine.memory.owners import OwnerRules, owner_of, tensors_in
 from grpolab.engine.memory.tally import Tally
 from grpolab.estimate import memory as estimate
 from grpolab.record import events as ev
 from tests.engine.conftest import TRPO, OpenLab, finish, only
 
 MB = 2**20
-TRAITS = Traits(vocabulary=97, kv_heads=2, head_dim=8, trainable=frozenset({(4, 32)}))
+RULES = OwnerRules(vocabulary=97, kv_heads=2, head_dim=8, trainable=frozenset({(4, 32)}))
 
 
 def distinct(tensors: Any) -> int:
@@ -39,7 +40,7 @@ def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
     lab, seen = open_small("ppo", kind=kind, rollout={"max_tokens": 5})
     lane = lab.lanes["main"]
     lab.step(lane)
-    lane.copies.renew_reference()
+    lane.snapshots.renew_reference()
     lab.step(lane)
     owners = only(seen, ev.StepDone)[-1].memory_phases["score"]
     backbone: Any = lab.backbone
@@ -60,7 +61,7 @@ def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
     assert set(ev.OWNERS) <= set(owners)
     if kind != "gpt2":
         backbone.prepare("main")  # the update left the sampler's weights out of date
-        held = list(tensors_in(backbone.holdings()["backbone_copy"]))
+        held = list(tensors_in(backbone.tensors_by_owner()["backbone_copy"]))
         own = {t.untyped_storage().data_ptr() for t in frozen}
         derived = distinct(t for t in held if t.untyped_storage().data_ptr() not in own)
         phases = only(seen, ev.StepDone)[-1].memory_phases.values()
@@ -92,7 +93,7 @@ def test_a_full_critic_is_counted_whole(open_small: OpenLab):
 def test_a_storage_counts_once_at_its_first_owner():
     whole = torch.zeros(100)
     memory = Memory(torch.device("cpu"), lambda: {"backbone": [whole], "critic": (whole[:10],)})
-    assert [len(v) for v in memory.held().tensors.values()] == [1, 0]
+    assert [len(v) for v in memory.lasting().tensors.values()] == [1, 0]
 
 
 def test_a_four_bit_weight_brings_its_scales():
@@ -109,9 +110,7 @@ def test_a_four_bit_weight_brings_its_scales():
 
 
 def tally(phase: str = "update", *, parts: bool = False) -> Tally:
-    return Tally(
-        lambda t, back: owner_of(t, TRAITS, phase, back), lambda: 0, lambda: 0, parts=parts
-    )
+    return Tally(lambda t, back: owner_of(t, RULES, phase, back), lambda: 0, lambda: 0, parts=parts)
 
 
 def test_the_peak_is_the_highest_moment_and_no_more():
@@ -178,7 +177,7 @@ def test_threads_add_up():
     ],
 )  # fmt: skip
 def test_owner_of(shape, phase, backward, owner):
-    assert owner_of(torch.empty(shape), TRAITS, phase, bool(backward)) == owner
+    assert owner_of(torch.empty(shape), RULES, phase, bool(backward)) == owner
 
 
 @pytest.mark.parametrize(
@@ -221,8 +220,8 @@ def test_counting_changes_no_result(open_small: OpenLab, tmp_path: Path, monkeyp
 # --- phases ---
 
 
-class FakeGauge:
-    """A gauge that is told what to say."""
+class FakeAllocator:
+    """An allocator that reports what the test sets."""
 
     exact = True
     libraries = 0
@@ -246,43 +245,43 @@ class FakeGauge:
         self.most = max(self.most, most)
 
 
-def with_gauge(holdings: dict[str, object]) -> tuple[Memory, FakeGauge]:
-    memory = Memory(torch.device("cpu"), lambda: holdings)
-    memory.gauge = fake = FakeGauge()
+def with_allocator(owners: dict[str, object]) -> tuple[Memory, FakeAllocator]:
+    memory = Memory(torch.device("cpu"), lambda: owners)
+    memory.allocator = fake = FakeAllocator()
     fake.held = 400
     return memory, fake
 
 
 def test_an_inner_phase_is_taken_out_of_the_outer():
-    memory, gauge = with_gauge({"backbone": [torch.zeros(100)]})
+    memory, allocator = with_allocator({"backbone": [torch.zeros(100)]})
     with memory.phase("update"):
-        gauge.reach(600)
+        allocator.reach(600)
         with memory.phase("step"):
-            gauge.reach(900)
-        gauge.reach(700)
+            allocator.reach(900)
+        allocator.reach(700)
     phases = memory.take()
     assert phases["update"]["workspace"] == 300 and phases["step"]["workspace"] == 500
     assert phases["step"]["outside"] == 7 and phases["step"]["backbone"] == 400
     assert memory.take() == {}
     assert memory.peak == memory.most == 900
-    gauge.held = 1000
+    allocator.held = 1000
     with memory.phase("step"):
         pass
     assert memory.peak == 1050  # the allocator's reserve
 
 
 def test_the_highest_of_several_stretches_of_a_phase_counts():
-    memory, gauge = with_gauge({})
+    memory, allocator = with_allocator({})
     for most in (500, 900, 600):
         with memory.phase("rollout"):
             memory.note("kv_cache", most // 10)
-            gauge.reach(most)
+            allocator.reach(most)
     account = memory.take()["rollout"]
     assert account["kv_cache"] == 90 and account["workspace"] == 810
 
 
 def test_a_phase_that_fails_is_closed():
-    memory, _ = with_gauge({})
+    memory, _ = with_allocator({})
     with pytest.raises(RuntimeError), memory.phase("score"):
         raise RuntimeError
     assert memory._open == []
@@ -309,24 +308,37 @@ def test_loading_and_evaluating_are_told_with_the_next_step(open_small: OpenLab)
     assert {"load", "evaluate"} <= set(only(seen, ev.StepDone)[0].memory_phases)
 
 
-# --- gauges ---
+# --- allocators ---
 
 
-def test_the_host_s_gauge_sees_a_peak_that_is_gone():
-    gauge = HostGauge()
-    gauge.reset()
-    before = gauge.now().held
+def test_the_host_s_allocator_sees_a_peak_that_is_gone():
+    allocator = HostAllocator()
+    allocator.reset()
+    before = allocator.now().in_use
     torch.ones(64 * MB // 4).sum().item()
-    assert gauge.highest() - before > 50 * MB or not gauge.resets
-    gauge.reset()
-    assert gauge.highest() < before + 50 * MB or not gauge.resets
+    assert allocator.highest() - before > 50 * MB or not allocator.resets
+    allocator.reset()
+    assert allocator.highest() < before + 50 * MB or not allocator.resets
 
 
-def test_without_procfs_and_glibc_a_gauge_still_tells_something():
-    gauge = HostGauge()
-    gauge._statm, gauge.resets, gauge._heaps = -1, False, None
-    gauge.reset()
-    assert gauge.now().held == gauge.highest() > 10 * MB and gauge.now().free == 0
+def test_without_procfs_and_glibc_the_host_is_asked_through_psutil(tmp_path: Path, monkeypatch):
+    here = HostAllocator().now().in_use
+    monkeypatch.setattr(allocator_module, "PROC", tmp_path)
+    monkeypatch.setattr(allocator_module, "_mallinfo", lambda: None)
+    (tmp_path / "clear_refs").mkdir()  # not a file that can be written
+    elsewhere = HostAllocator()
+    assert not elsewhere.resets
+    elsewhere.reset()
+    before = elsewhere.now()
+    assert before.free == 0 and before.non_model is None
+    assert 0.8 * here < before.in_use < 1.2 * here  # the same process, by another way
+    big = torch.ones(128 * MB // 4)
+    assert elsewhere.resident() - before.in_use > 100 * MB
+    assert elsewhere.highest() - before.in_use > 100 * MB
+    del big
+    assert elsewhere.highest() - before.in_use > 100 * MB  # a peak that was seen is kept
+    elsewhere.reset()
+    assert elsewhere.highest() - before.in_use < 100 * MB
 
 
 # --- on a GPU ---
@@ -340,7 +352,7 @@ def test_the_caching_allocator_is_accounted_for():
     lasting = torch.zeros(8 * MB, device=device)
     weight = torch.randn(4, 32, device=device, requires_grad=True)
     held = {"backbone": [lasting], "adapters": [weight]}
-    memory = Memory(device, lambda: held, lambda: TRAITS)
+    memory = Memory(device, lambda: held, lambda: RULES)
     for _ in range(2):
         with memory.phase("update"):
             x = torch.randn(200_000, 32, device=device)

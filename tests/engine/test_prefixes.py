@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab.engine.backbone.base import BASE, Backbone, Prompts, load_backbone
+from grpolab.engine.backbone.base import BASE, Backbone, Prompts
 from grpolab.engine.backbone.cpu import session
 from grpolab.engine.backbone.cpu.plan import Plan
 from grpolab.engine.backbone.cpu.tree import Tree
 from grpolab.engine.backbone.cpu.weights import SamplingWeights
 from grpolab.engine.backbone.flat_ops import gather, pick, place
+from grpolab.engine.backbone.load import load_backbone
 from grpolab.engine.backbone.sample import Rollout, sample
 from grpolab.engine.score import contexts, part, score
 from grpolab.scenario.spec import ModelSection

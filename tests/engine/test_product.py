@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from grpolab.engine.backbone.cpu import linear as product
 from grpolab.engine.backbone.cpu.linear import Linear
-from grpolab.engine.backbone.cpu.loop import ROWS, WIDTH
+from grpolab.engine.backbone.cpu.target import ROWS, WIDTH
 
 
 @given(

@@ -11,7 +11,7 @@ import torch
 from grpolab.engine import evaluate as evaluation
 from grpolab.engine import lane as lanes
 from grpolab.engine import learner
-from grpolab.engine.memory.oom import MemoryExhausted, Relief
+from grpolab.engine.memory.oom import MemoryExhausted, OomGuard
 from grpolab.record import events as ev
 from tests.engine.conftest import OpenLab, bytes_of, only, tiny
 
@@ -29,13 +29,13 @@ def limited(work, most: list[int]):
 
 def test_rows_are_halved_until_they_fit_and_that_is_remembered():
     said: list[str] = []
-    relief = Relief(lambda: None, said.append)
+    oom = OomGuard(lambda: None, said.append)
     rows = torch.arange(13)
-    done = relief.run(limited(lambda r: r.tolist(), [4]), rows)
+    done = oom.run(limited(lambda r: r.tolist(), [4]), rows)
     assert [r for d in done for r in d] == rows.tolist() and all(len(d) <= 4 for d in done)
-    assert relief.most is not None and relief.most <= 4
-    assert all(len(p) <= relief.most for p in relief.pieces(rows, 16))
-    assert said[-1] == f"out of memory: {relief.most} rows at once from now on"
+    assert oom.row_limit is not None and oom.row_limit <= 4
+    assert all(len(p) <= oom.row_limit for p in oom.pieces(rows, 16))
+    assert said[-1] == f"out of memory: {oom.row_limit} rows at once from now on"
 
 
 def test_then_the_backbone_gives_something_up():
@@ -45,15 +45,15 @@ def test_then_the_backbone_gives_something_up():
         most[0] += 1
         return "the copy"
 
-    relief = Relief(give_up, said.append)
-    assert relief.run(limited(len, most), torch.arange(2)) == [1, 1]
+    oom = OomGuard(give_up, said.append)
+    assert oom.run(limited(len, most), torch.arange(2)) == [1, 1]
     assert "out of memory: the copy" in said
 
 
 def test_then_it_says_what_to_change():
-    relief = Relief(lambda: None, lambda what: None)
+    oom = OomGuard(lambda: None, lambda what: None)
     with pytest.raises(MemoryExhausted, match=r"rollout\.max_tokens"):
-        relief.run(limited(len, [0]), torch.arange(3))
+        oom.run(limited(len, [0]), torch.arange(3))
 
 
 def test_a_step_that_runs_out_of_memory_does_the_same_work(open_lab: OpenLab, monkeypatch):

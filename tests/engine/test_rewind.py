@@ -58,7 +58,7 @@ def test_a_detour_leaves_no_trace(open_small: OpenLab, tmp_path: Path, to: int):
     lab.advance()
     rewind(lab, to)
     assert (lab.step_number, list(lab.lanes)) == (to, ["main"])
-    assert [step for step, _ in checkpoint.whole(lab.run_dir)] == list(range(1, to + 1))
+    assert [step for step, _ in checkpoint.complete(lab.run_dir)] == list(range(1, to + 1))
     state = fold(seen)
     lane = state.lanes["main"]
     assert (state.step, list(state.lanes)) == (to, ["main"])
@@ -92,7 +92,7 @@ def test_a_rewind_to_nowhere_changes_nothing(open_small: OpenLab):
     for _ in range(3):
         lab.advance()
     before = state_of(lab.lanes["main"])
-    with pytest.raises(ValueError, match="no checkpoint of step 3; there are those of steps 0, 2"):
+    with pytest.raises(ValueError, match=r"no checkpoint of step 3; there are .* steps 0, 2"):
         rewind(lab, 3)
     assert state_of(lab.lanes["main"]) == before and not only(seen, ev.Resumed)
 
@@ -183,7 +183,7 @@ def test_the_weights_of_the_reward_change_live(open_small: OpenLab, tmp_path: Pa
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("train.steps", 1, "are done already"),
+        ("train.steps", 1, "are already done"),
         ("train.microbatch", 0, "greater than or equal to 1"),
         ("rollout.max_tokens", 4096, "positions"),
         ("evaluate.prompts", 0, "greater than or equal to 1"),

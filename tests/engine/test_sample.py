@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from grpolab.engine.backbone.base import BASE, Prompts, load_backbone
+from grpolab.engine.backbone.base import BASE, Prompts
+from grpolab.engine.backbone.load import load_backbone
 from grpolab.engine.backbone.sample import BELOW_ONE, draw, nucleus, sample
 from grpolab.engine.score import score
 from grpolab.scenario.spec import ModelSection

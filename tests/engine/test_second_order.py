@@ -131,7 +131,7 @@ def test_divergence_by_direct_summation(kind, open_small: OpenLab):
     b = bench(open_small, kind, threads=2, rows=MANY)
     lane = b.lane
     assert len(few(lane, torch.arange(MANY), 4)) > 1
-    lane.copies.take_snapshot()
+    lane.snapshots.take_rollout_policy()
     assert b.learner.measure().divergence == pytest.approx(0, abs=1e-7)
     for seed in (1, 2):  # also a second time, from another place
         stir(lane, 0.1, seed)
@@ -139,7 +139,8 @@ def test_divergence_by_direct_summation(kind, open_small: OpenLab):
         found = b.learner.measure()
         for row in range(MANY):
             new, old = (
-                logits_of(b, row, a).log_softmax(1) for a in (lane.adapter, lane.copies.snapshot)
+                logits_of(b, row, a).log_softmax(1)
+                for a in (lane.adapter, lane.snapshots.rollout_policy)
             )
             total += float((old.exp() * (old - new)).sum())
             n = len(new)
@@ -210,13 +211,14 @@ def test_the_gradient_is_taken_once_and_the_critic_keeps_its_own(open_small: Ope
 
 def divergence(lab: Lab, lane: Lane) -> float:
     """KL of the newest step, of its rollout policy from the policy now, row by row."""
-    assert lane.held is not None
-    rollout = lane.held.gathered.rollout
+    assert lane.last_step is not None
+    rollout = lane.last_step.collected.rollout
     b = Bench(lane, rollout, Learner(lane, rollout, 0), 0)
     total = 0.0
     for row in range(len(rollout.group)):
         new, old = (
-            logits_of(b, row, a).log_softmax(1) for a in (lane.adapter, lane.copies.snapshot)
+            logits_of(b, row, a).log_softmax(1)
+            for a in (lane.adapter, lane.snapshots.rollout_policy)
         )
         total += float((old.exp() * (old - new)).sum())
     return total / float(rollout.mask.sum())
@@ -248,7 +250,7 @@ def test_every_trpo_step_of_a_lab_stays_in_its_trust_region(kind, advantage, ope
         moved = bytes_of(lane.optimizer.tensors) != before
         assert moved == ("kl_step" in metrics) == (direct > 1e-7)
         taken.append(metrics.get("kl_step", 0.0))
-        assert bytes_of(lane.backbone.adapter(lane.copies.snapshot)) == before
+        assert bytes_of(lane.backbone.adapter(lane.snapshots.rollout_policy)) == before
     assert max(taken) > limit / 4  # it makes use of its room
     assert lane.optimizer.steps == 0  # never by AdamW
     assert (lane.critic is None) == (advantage == "group")
@@ -270,7 +272,7 @@ def test_trpo_on_other_backbones(kind, quantize, open_small: OpenLab):
     lane = lab.lanes["main"]
     stir(lane, 0.05)
     rollout = lane.sample([*PROMPTS], ("test",))
-    lane.copies.take_snapshot()
+    lane.snapshots.take_rollout_policy()
     learner = Learner(lane, rollout, 1)
     here, g = learner.position(), torch.Generator().manual_seed(2)
     product = learner.fisher(1.0)
@@ -287,7 +289,9 @@ def test_trpo_on_other_backbones(kind, quantize, open_small: OpenLab):
         assert sum(sides) / h**2 == pytest.approx(wanted, rel=0.03)
     learner.move(here)
 
-    frozen = {str(i): t for i, t in enumerate(tensors_in(lab.backbone.holdings()["backbone"]))}
+    frozen = {
+        str(i): t for i, t in enumerate(tensors_in(lab.backbone.tensors_by_owner()["backbone"]))
+    }
     base = bytes_of(frozen)
     before = bytes_of(lane.optimizer.tensors)
     lab.advance()

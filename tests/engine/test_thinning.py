@@ -7,14 +7,14 @@ from itertools import pairwise
 import pytest
 
 from grpolab.engine import checkpoint
-from grpolab.engine.checkpoint import MOST, NEWEST, ROOM, kept
+from grpolab.engine.checkpoint import MOST, NEWEST, ROOM, to_keep
 
 
 def life(steps: list[int], size: int = 1000) -> list[int]:
     """What is on disk after each of these was written in its turn."""
     there: list[int] = []
     for step in steps:
-        there = kept([*there, step], [size] * (len(there) + 1))
+        there = to_keep([*there, step], [size] * (len(there) + 1))
     return there
 
 
@@ -44,5 +44,5 @@ def test_large_ones_are_fewer_and_the_newest_stay_whatever_they_take() -> None:
 
 
 def test_a_few_all_stay() -> None:
-    assert kept([], []) == [] and kept([3], [10 * ROOM]) == [3]
-    assert kept([1, 2, 3], [1, 1, 1]) == [1, 2, 3] and checkpoint.MOST > checkpoint.NEWEST
+    assert to_keep([], []) == [] and to_keep([3], [10 * ROOM]) == [3]
+    assert to_keep([1, 2, 3], [1, 1, 1]) == [1, 2, 3] and checkpoint.MOST > checkpoint.NEWEST

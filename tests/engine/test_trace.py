@@ -44,29 +44,29 @@ def test_values_rewards_and_returns_are_the_engine_s(section: dict[str, Any], op
     lab, seen = open_small(section, train={"updates_per_rollout": 1})
     for _ in range(3):
         lab.advance()
-    held, state = lab.lanes["main"].held, folded(seen)
-    assert held is not None and held.credit.returns is not None and held.batch.value is not None
+    last, state = lab.lanes["main"].last_step, folded(seen)
+    assert last is not None and last.credit.returns is not None and last.batch.value is not None
     lane = state.lanes["main"]
     r = lane.rollouts[3]
     made = credit_trace.algorithm_of(lane, r)
-    assert made is not None and made.beta == pytest.approx(held.algorithm.beta, rel=1e-6)
-    found = [credit_trace.of(lane, r, row) for row in range(len(held.gathered.ids))]
+    assert made is not None and made.beta == pytest.approx(last.algorithm.beta, rel=1e-6)
+    found = [credit_trace.of(lane, r, row) for row in range(len(last.collected.ids))]
     traces = [t for t in found if t is not None]
     assert len(traces) == len(found) and all(t.critic for t in traces)
-    mask = held.batch.mask
+    mask = last.batch.mask
     like = {
-        "reward": held.algorithm.shape(held.batch).token_reward,
-        "returns": held.credit.returns,
-        "value": held.batch.value,
+        "reward": last.algorithm.shape(last.batch).token_reward,
+        "returns": last.credit.returns,
+        "value": last.batch.value,
     }
     for name, wanted in like.items():
         assert wanted is not None
         ours = padded([getattr(t, name) for t in traces], mask)
         torch.testing.assert_close(ours, wanted * mask, rtol=3e-3, atol=3e-3)
     gae = padded([t.gae for t in traces], mask)
-    s = held.algorithm.settings
+    s = last.algorithm.settings
     credit = whiten(gae, mask, s.ddof) if s.whiten else gae
-    torch.testing.assert_close(credit, held.credit.advantage, rtol=1e-2, atol=2e-2)
+    torch.testing.assert_close(credit, last.credit.advantage, rtol=1e-2, atol=2e-2)
 
     metric = only(seen, ev.StepDone)[-1].metrics["explained_variance"]
     judged = credit_trace.of_step(made, r)
@@ -107,7 +107,7 @@ def test_beta_is_the_one_that_the_step_was_made_with(name: str, open_small: Open
         lab.advance()
     apply_cue.apply(lab, apply_cue.SetCue(at=2, do="set", key="beta", value=0.8), "command")
     lab.advance()
-    held, lane = lab.lanes["main"].held, folded(seen).lanes["main"]
+    last, lane = lab.lanes["main"].last_step, folded(seen).lanes["main"]
     made = credit_trace.algorithm_of(lane, lane.rollouts[3])
-    assert held is not None and made is not None
-    assert made.beta == pytest.approx(held.algorithm.beta, rel=1e-6) and made.beta != 0.8
+    assert last is not None and made is not None
+    assert made.beta == pytest.approx(last.algorithm.beta, rel=1e-6) and made.beta != 0.8

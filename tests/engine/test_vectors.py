@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpolab.engine.backbone.cpu.loop import F32, LANES, Loop
+from grpolab.engine.backbone.cpu.loop import F32, Loop
 from grpolab.engine.backbone.cpu.loops import dots
 from grpolab.engine.backbone.cpu.loops.numbers import loop, place
+from grpolab.engine.backbone.cpu.target import LANES
 
 SIZES = st.integers(1, 6 * LANES + 3).map(lambda n: 2 * n)  # of a head
 COUNTS = st.integers(1, 23)  # of keys

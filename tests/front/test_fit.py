@@ -16,6 +16,7 @@ from grpolab import cli
 from grpolab.errors import RequestError
 from grpolab.estimate import doctor
 from grpolab.estimate import formulas as f
+from grpolab.estimate import machine as machine_module
 from grpolab.estimate import memory as estimate
 from grpolab.estimate.machine import Gpu, machine
 from grpolab.estimate.model_shape import ModelShape, read_config
@@ -69,7 +70,7 @@ def test_four_bits_and_their_scales():
 
 
 def test_the_sampler_s_weights_lie_in_whole_panels():
-    from grpolab.engine.backbone.cpu.loop import WIDTH
+    from grpolab.engine.backbone.cpu.target import WIDTH
 
     m = ModelShape.of(QWEN)
     load = replace(LOAD, cuda=False, quantize="none", copy=False, panel=48)
@@ -279,6 +280,26 @@ def test_doctor_says_what_does_not_fit(
 def test_wrong_requests(capsys: pytest.CaptureFixture[str], argv: list[str], line: str):
     code, out, err = told(capsys, *argv)
     assert code == 2 and line in err and len(err.splitlines()) == 1 and out == ""
+
+
+def test_without_procfs_memory_is_read_through_psutil(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = machine()
+    monkeypatch.setattr(machine_module, "PROC", tmp_path)
+    monkeypatch.setattr(machine_module, "_container", lambda: (None, 0))
+    elsewhere = machine()
+    assert elsewhere.memory >= here.memory  # a container's limit shows on Linux only
+    assert 0 < elsewhere.available < elsewhere.memory  # not all of it is free
+    assert elsewhere.cpu and elsewhere.features == ()
+
+
+def test_no_package_is_loaded_for_what_procfs_tells():
+    if not Path("/proc/meminfo").exists():
+        pytest.skip("this system has no /proc")
+    code = "import sys; from grpolab.estimate import machine as m; m.machine(); print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "psutil" not in out.stdout.split()
 
 
 def test_no_torch_is_imported():

@@ -56,6 +56,20 @@ def test_a_crash_shows_the_log_and_how_to_go_on(
     assert f"resume: grpolab run --resume {tmp_path}   (from the start)" in err
 
 
+@pytest.mark.parametrize(
+    ("kept", "advice"),
+    [((), "from the start"), ((2, 4), "from its checkpoint of step 4")],
+)
+def test_the_advice_names_the_checkpoint_that_there_is(
+    kept: tuple[int, ...], advice: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for step in kept:
+        (tmp_path / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
+    assert headless_run.run(engine(tmp_path, 3, 0, "fail")) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == f"resume: grpolab run --resume {tmp_path}   ({advice})"
+
+
 def test_a_failure_tells_its_cause(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert headless_run.run(engine(tmp_path, 3, 0, "fail"), as_json=True) == 1
     out, err = capfd.readouterr()

@@ -5,10 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
+import pytest
+
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy")
+HEAVY = (
+    "torch", "transformers", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy", "psutil",
+)  # fmt: skip
 LIGHT = (
     "cli", "commands", "launch", "boot", "resources", "algorithms", "tasks", "rewards",
     "scenario.spec", "scenario.load", "scenario.export", "record.events", "record.directory",
@@ -58,3 +64,14 @@ def test_what_computes_loads_no_screen() -> None:
 
 def test_the_module_that_loads_too_much_is_named() -> None:
     assert culprit(("colorsys", ["wave"]), ("wave", ["shelve", "wave"])) == "wave loads wave\n"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports inside functions count; those for type checkers alone do not."""
+    graph = grimp.build_graph("grpolab", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {m: graph.find_modules_directly_imported_by(m) for m in sorted(graph.modules)}
+    assert imports["grpolab.engine.lab"] > {"grpolab.engine.lane"}  # the graph is not empty
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as circle:
+        pytest.fail("imported in a circle: " + " → ".join(reversed(circle.args[1])))

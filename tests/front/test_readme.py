@@ -268,7 +268,6 @@ def test_the_worked_example_of_an_algorithm_trains(example: str, tmp_path: Path)
     )  # fmt: skip
     seen: list[ev.Event] = []
     lab = Lab(plan, tmp_path, seen.append, torch.device("cpu"), threads=1)
-    lab.open()
     before = [t.detach().clone() for t in lab.lanes["main"].optimizer.tensors.values()]
     lab.advance()
     lab.advance()

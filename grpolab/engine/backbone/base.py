@@ -1,28 +1,25 @@
 """The frozen backbone and the adapters on it, as the rest of the engine sees them.
 
 Three implementations: `cpu.backbone.NativeBackbone` and `gpu.backbone.HalfBackbone`, our own
-forward for the Llama family, and `hf.TransformersBackbone`, transformers and PEFT for everything
-else.
+decoder for the Llama family, and `hf.TransformersBackbone`, transformers and PEFT for everything
+else. `load.load_backbone` chooses one.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from grpolab.engine.backbone.tokenizer import Text
-from grpolab.scenario.spec import ModelSection
 
 BASE = None
-"""Stands where an adapter's name may stand: the backbone with every adapter off, that is, the
-reference."""
+"""In place of an adapter's name: the backbone with every adapter off, that is, the initial policy.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Session(Protocol):
         ...
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these of the present rows only."""
+        """Continue with these of the present rows only."""
         ...
 
     @property
@@ -61,7 +58,7 @@ class Session(Protocol):
 
 
 class Backbone(Protocol):
-    """One model, frozen, and named adapters that learn."""
+    """One frozen model and named, trainable adapters on it."""
 
     text: Text
     device: torch.device
@@ -77,17 +74,17 @@ class Backbone(Protocol):
 
     @property
     def note(self) -> str:
-        """What the user should know about how it runs."""
+        """What the user should know about how the model runs; empty if nothing."""
         ...
 
     @property
     def head_weight(self) -> Tensor | None:
-        """[V, H] of the frozen head, where it is nothing but a product."""
+        """Weight of the frozen head [V, H]; None where the head is more than a product."""
         ...
 
     def create_adapter(self, name: str, seed: int, *, full: bool = False) -> None:
-        """A new adapter that changes nothing yet. `full`: a whole trainable copy of the backbone
-        instead."""
+        """Create an adapter that does not change the output yet. `full`: a full trainable copy of
+        the backbone instead."""
         ...
 
     def copy_adapter(self, source: str, target: str) -> None:
@@ -103,8 +100,8 @@ class Backbone(Protocol):
     def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Hidden states from which answer tokens are predicted, after the final norm, and which of
-        them predicts each token: rows that agree so far may share one.
+        """Hidden states after the final norm from which answer tokens are predicted, and the index
+        of each token's state: rows with the same tokens so far may share one.
 
         prompts: K of them; group [n]: which prompt each row answers; answers [n, T] and mask [n,
         T], right-padded
@@ -118,47 +115,47 @@ class Backbone(Protocol):
         ...
 
     def warm(self) -> None:
-        """Compile what sampling wants compiled, so that the first rollout does not wait."""
+        """Compile what sampling needs, so that the first rollout does not wait for it."""
         ...
 
     def prepare(self, adapter: str | None) -> None:
-        """Make whatever `decode` derives from the adapter, once, before threads ask for it."""
+        """Compute what sampling derives from the adapter, once, before several threads need it."""
         ...
 
     def refresh(self, adapter: str) -> None:
-        """The adapter's values have changed: forget what was derived from them."""
+        """Drop what was derived from the adapter: its values have changed."""
         ...
 
     def backbone_bytes(self) -> int: ...
 
     def give_up(self) -> str | None:
-        """Give up something that only makes it faster, when memory has run out: what it was, in
-        words, or None if there is nothing left."""
+        """Free something that only saves time, because memory has run out. Returns what, in words;
+        None if nothing is left."""
         ...
 
     def differentiable_twice(self) -> AbstractContextManager[None]:
-        """Inside, `states` can be differentiated any number of times."""
+        """Inside this context, states can be differentiated any number of times."""
         ...
 
-    def holdings(self) -> dict[str, object]:
-        """What lasts of it, by owner (see `events.OWNERS`): nests of tensors, adapters left out."""
+    def tensors_by_owner(self) -> dict[str, object]:
+        """Its tensors by memory owner (see `events.OWNERS`), as nests, without the adapters."""
         ...
 
 
 class Stepwise(Backbone, Protocol):
-    """A backbone that is sampled from one position at a time, by the loop in `sample`."""
+    """A backbone that decodes one position at a time, for the loop in `sample`."""
 
     def decode(
         self, adapter: str | None, prompts: Prompts, group: Tensor, max_tokens: int
     ) -> tuple[Session, Tensor]:
-        """Read each prompt once; a session with one row for each entry of `group` and its first
-        logits [R, V]."""
+        """Read each prompt once; returns a session with one row for each entry of `group`, and the
+        first logits [R, V]."""
         ...
 
 
 @runtime_checkable
 class Looping(Protocol):
-    """A backbone that brings its own sampling loop."""
+    """A backbone with a sampling loop of its own."""
 
     def rollout(
         self, adapter: str | None, prompts: Prompts, group: Tensor, *, max_tokens: int,
@@ -170,56 +167,4 @@ class Looping(Protocol):
 
 
 class ModelError(RuntimeError):
-    """The model cannot be loaded as asked; the message says what to do."""
-
-
-def load_backbone(section: ModelSection, device: torch.device) -> Backbone:
-    """The model of a scenario: the own decoder where it can, transformers and PEFT otherwise."""
-    from grpolab.engine.backbone import model_folder
-    from grpolab.engine.backbone.model_folder import unsuited
-    from grpolab.resources import assets_dir
-
-    path = assets_dir() / "policy" if section.path == "embedded" else _local(section.path)
-    config_file = path / "config.json"
-    if section.path == "embedded" or config_file.exists():
-        try:
-            config = json.loads(config_file.read_text())
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{config_file}: cannot be read ({error})") from None
-        reason = model_folder.unsupported(config, section)
-        if reason is None and (device.type != "cpu" or section.quantize != "none"):
-            reason = unsuited(config, device)
-        if reason is None and (device.type != "cpu" or section.quantize != "none"):
-            from grpolab.engine.backbone.gpu.backbone import HalfBackbone
-
-            return HalfBackbone(path, config, section, device)
-        if reason is None:
-            from grpolab.engine.backbone.cpu.backbone import NativeBackbone
-
-            return NativeBackbone(path, config, section, device)
-    else:
-        reason = "the model is not a local folder"
-    from grpolab.engine.backbone.hf import TransformersBackbone
-
-    return TransformersBackbone(
-        section, str(path) if config_file.exists() else section.path, device, reason
-    )
-
-
-def _local(path: str) -> Path:
-    """A model's folder: the path itself, or where the hub's copy of it lies after a download."""
-    folder = Path(path)
-    if folder.exists():
-        return folder
-    if path.count("/") != 1 or path.startswith((".", "/", "~")):
-        raise ModelError(
-            f"model {path}: no such folder; give a folder with config.json, or a hub id OWNER/NAME"
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-    try:
-        return Path(snapshot_download(path, allow_patterns=wanted))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
-        return folder
+    """The model cannot be loaded or run as asked; the message says what to change."""

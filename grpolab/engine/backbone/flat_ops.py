@@ -1,5 +1,5 @@
-"""Moving rows of a flat tensor about, with backwards that are such moves themselves, so that any
-derivative of them is as cheap. torch's own backward of indexing adds up row by row."""
+"""Gather and scatter of rows of a flat tensor whose backwards are gathers and scatters again, so
+that every derivative is as cheap. torch's own backward of indexing adds up row by row."""
 
 from __future__ import annotations
 
@@ -56,16 +56,15 @@ class _Pick(torch.autograd.Function):
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:
-    """Row index[i] of x at i; rows may be taken several times. [M, …], [m] -> [m, …]."""
+    """Row index[i] of x at i; indices may repeat. [M, …], [m] -> [m, …]."""
     return _Gather.apply(x, index)  # pyright: ignore[reportReturnType]
 
 
 def pick(x: Tensor, index: Tensor) -> Tensor:
-    """The same where no row is taken twice. [M, …], [m] -> [m, …]."""
+    """`gather` for indices without repeats. [M, …], [m] -> [m, …]."""
     return _Pick.apply(x, index)  # pyright: ignore[reportReturnType]
 
 
 def place(x: Tensor, index: Tensor, rows: int) -> Tensor:
-    """Row i of x at index[i], zeros elsewhere; no place is taken twice. [m, …], [m] -> [rows,
-    …]."""
+    """Row i of x at index[i], zeros elsewhere; no index repeats. [m, …], [m] -> [rows, …]."""
     return _Place.apply(x, index, rows)  # pyright: ignore[reportReturnType]

@@ -1,9 +1,9 @@
-"""Log-probs and entropies from hidden states without ever holding [tokens, vocabulary]: the head
-is applied to a tile of tokens at a time. The head is frozen.
+"""Log-probs and entropies from hidden states without materialising [tokens, vocabulary]: the frozen
+head is applied to a tile of tokens at a time.
 
-The log-prob's slope is made in the same pass, while the tile's logits are there, for a loss can
-only stretch it. The entropy's is not a multiple of it; where it is wanted, which is rare, the
-logits are computed again in the backward.
+The log-prob's gradient is computed in the same pass, while the tile's logits are there, because a
+loss only scales it. The entropy's gradient is not a multiple of it; where it is needed, which is
+rare, the logits are computed again in the backward.
 """
 
 from __future__ import annotations

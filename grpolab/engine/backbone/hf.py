@@ -1,8 +1,8 @@
-"""Any causal LM through transformers, its adapters through PEFT, 4 and 8 bit through bitsandbytes.
+"""Any causal LM through transformers, with adapters through PEFT and 4 and 8 bit through
+bitsandbytes.
 
-Slower than the own decoder, but the one path for architectures that it does not know and for
-quantized weights. PEFT's active adapter is a state of the model, so this backbone is used by one
-thread at a time.
+Slower than our own decoder; used for architectures that it does not support and for int8. PEFT's
+active adapter is a state of the model, so one thread at a time uses this backbone.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class HubText:
 
 
 def hub_text(path: str) -> HubText:
-    """The tokenizer of a model folder as transformers reads it, without loading the model."""
+    """The tokenizer of a model folder, read by transformers without loading the model."""
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
     try:
@@ -79,7 +79,7 @@ def hub_text(path: str) -> HubText:
 
 
 class TransformersBackbone:
-    """Implements `backbone.Backbone` for whatever AutoModelForCausalLM loads."""
+    """Implements `base.Backbone` for whatever AutoModelForCausalLM loads."""
 
     backend = "transformers"
     parallel = False
@@ -147,8 +147,8 @@ class TransformersBackbone:
 
     @torch.no_grad()
     def _check_head(self) -> None:
-        """Some models scale or cap their logits after the head; those would be scored wrongly, so
-        say so now."""
+        """Raise ModelError for a model that scales or caps its logits after the head: it would be
+        scored wrongly."""
         ids = torch.zeros(1, 2, dtype=torch.long, device=self.device)
         whole = self.model(ids, use_cache=False).logits.float()
         ours = self.head(_body(self.model)(ids, use_cache=False).last_hidden_state).float()
@@ -217,13 +217,13 @@ class TransformersBackbone:
         return {k.replace(mark, "."): p for k, p in self._peft.named_parameters() if mark in k}
 
     def refresh(self, adapter: str) -> None:
-        """Nothing is derived from the adapter here."""
+        """Nothing to drop: nothing is derived from an adapter."""
 
     def warm(self) -> None:
-        """Nothing is compiled."""
+        """Nothing to compile."""
 
     def prepare(self, adapter: str | None) -> None:
-        """Nothing to make."""
+        """Nothing to compute beforehand."""
 
     def backbone_bytes(self) -> int:
         own = sum(p.nbytes for k, p in self.model.named_parameters() if "lora_" not in k)
@@ -234,19 +234,19 @@ class TransformersBackbone:
         return own
 
     def give_up(self) -> None:
-        """Nothing here only makes it faster."""
+        """Nothing to free: all of it is needed."""
 
     def differentiable_twice(self) -> AbstractContextManager[None]:
-        """States can be, always."""
+        """States can always be differentiated any number of times."""
         return nullcontext()
 
-    def holdings(self) -> dict[str, object]:
-        """What lasts of the backbone, by owner: nests of tensors."""
+    def tensors_by_owner(self) -> dict[str, object]:
+        """The backbone's tensors by memory owner, as nests."""
         named = (*self.model.named_parameters(), *self.model.named_buffers())
         return {"backbone": [t for k, t in named if "lora_" not in k]}
 
     def _activate(self, adapter: str | None) -> Any:
-        """The model to call, with this adapter on and all others off."""
+        """The model to call, with only this adapter active."""
         if adapter in self._full:
             return self._full[adapter]
         if self._peft is None:
@@ -297,7 +297,7 @@ class TransformersBackbone:
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if longest and prompts.ids.shape[1] + max_tokens > longest:
             raise ModelError(
-                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens pass the "
+                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens exceed the "
                 f"model's {longest} positions: lower rollout.max_tokens"
             )
         out = _body(model)(input_ids=prompts.ids, use_cache=True, **self._inputs(prompts.mask))

@@ -1,5 +1,6 @@
-"""Low-rank adapters for the own decoder, under PEFT's tensor names (Hu et al. 2021, arXiv
-2106.09685)."""
+"""Low-rank adapters for our own decoder, under PEFT's tensor names (Hu et al. 2021, arXiv
+2106.09685).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Spans = Sequence[tuple[int, int]]
-"""Ranges of stacked outputs."""
+"""Output ranges [start, end) of stacked linears."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Lora:
     def create(
         weights: dict[str, Tensor], out: dict[str, int], rank: int, alpha: float, seed: int
     ) -> Lora:
-        """One pair for each of `weights`. A as PEFT draws it (Kaiming-uniform, a = √5), B zero:
-        the adapter changes nothing yet."""
+        """One pair A, B for each of `weights`. A is drawn as in PEFT (Kaiming-uniform, a = √5), B
+        is zero: the adapter does not change the output yet."""
         generator = torch.Generator().manual_seed(seed)
         a, b = {}, {}
         for name, w in weights.items():
@@ -48,7 +49,7 @@ class Lora:
         return Lora(copy(self.a), copy(self.b), self.out, self.scale)
 
     def tensors(self) -> dict[str, Tensor]:
-        """By the names that a saved PEFT adapter uses."""
+        """A and B under the names of a saved PEFT adapter."""
         out: dict[str, Tensor] = {}
         for name in self.a:
             out[f"base_model.model.{name}.lora_A.weight"] = self.a[name]
@@ -56,8 +57,8 @@ class Lora:
         return out
 
     def part(self, names: Sequence[str]) -> tuple[Spans, tuple[Tensor, ...]]:
-        """Of linears stacked in this order: the output ranges that are adapted, and their A and B
-        in turn."""
+        """For linears stacked in this order: the output ranges that are adapted, and their A and B
+        alternating."""
         spans, ab, at = [], [], 0
         for name in names:
             if name in self.a:
@@ -67,12 +68,12 @@ class Lora:
         return tuple(spans), tuple(ab)
 
     def stamp(self) -> tuple[int, ...]:
-        """Changes whenever a value has been changed in place."""
+        """The version counts of all tensors: different whenever one was changed in place."""
         return tuple(t._version for t in (*self.a.values(), *self.b.values()))
 
     @torch.no_grad()
     def folded(self, w: Tensor, names: Sequence[str]) -> Tensor:
-        """The stacked weights with the adapters in them."""
+        """The stacked weights with the adapters merged in."""
         spans, ab = self.part(names)
         return fold(w, spans, ab, self.scale) if ab else w
 
@@ -81,9 +82,9 @@ class _LoraLinears(torch.autograd.Function):
     """Stacked linears on one input, y = x N (W + s B A)ᵀ, in one product; N is diagonal, the
     weights of the norm before them, or 1.
 
-    `spans` are the output ranges that have an adapter, `ab` their A and B in turn, `folded` is
-    (W + s B A) N as it is now. The frozen W gets no gradient, and nothing as large as the tokens is
-    kept but x. Differentiable twice where there is no norm: the backward is made of differentiable
+    `spans` are the output ranges with an adapter, `ab` their A and B alternating, `folded` is the
+    current (W + s B A) N. The frozen W gets no gradient, and of tensors with one row per token only
+    x is kept. Differentiable twice where there is no norm: the backward consists of differentiable
     operations on the saved tensors.
     """
 
@@ -142,9 +143,9 @@ def lora_linears(
     x: Tensor, w: Tensor, folded: Tensor, norm: Tensor | None, bias: Tensor | None,
     lora: Lora | None, names: Sequence[str],
 ) -> Tensor:  # fmt: skip
-    """x N Wᵀ + bias for the linears `names` stacked in W, each with its adapter if it has one;
-    N is diagonal, `norm` [in], or 1; `folded` is what W N is with the adapters, of x's type.
-    [M, in] -> [M, Σ out]."""
+    """x N Wᵀ + bias for the linears `names` stacked in W, each with its adapter if it has one; N is
+    diagonal, `norm` [in], or 1; `folded` is W N with the adapters merged in, in x's dtype. [M, in]
+    -> [M, Σ out]."""
     spans, ab = ((), ()) if lora is None else lora.part(names)
     bias = None if bias is None else bias.to(x.dtype)
     if lora is None or not ab:

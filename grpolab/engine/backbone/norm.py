@@ -1,5 +1,5 @@
-"""RMS normalisation with a hand-written backward: a third of the passes over memory that
-autograd's composite makes."""
+"""RMS normalisation with a backward of its own: a third of the passes over memory that autograd's
+composition makes."""
 
 from __future__ import annotations
 

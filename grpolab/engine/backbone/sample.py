@@ -1,8 +1,8 @@
-"""One rollout: tokens and the log-probs they were sampled with, streaming while it goes.
+"""One rollout: tokens and the log-probs they were sampled with, streamed while it runs.
 
-The loop is the same for every backbone; a backbone only brings the session that turns tokens into
-logits. The noise of every row at every position is drawn beforehand, so neither finished rows nor
-their removal change what others draw.
+The loop is the same for every backbone that decodes step by step (`Stepwise`); it provides a
+session that turns tokens into logits. The random numbers of every row and position are drawn
+beforehand, so neither finished rows nor their removal change what others draw.
 """
 
 from __future__ import annotations
@@ -16,57 +16,17 @@ from torch import Tensor
 
 from grpolab.engine.backbone.base import Backbone, Looping, Prompts, Stepwise
 
-# --- draw ---
-# From logits to tokens: one uniform number a row, looked up in the cumulated probabilities.
-
-BELOW_ONE = 1 - 2**-23
-"""Largest uniform number: times a total of the probabilities it stays below that total."""
-
-
-def uniforms(tokens: int, rows: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """The noise of a whole rollout, drawn at once: neither rows that end nor their removal change
-    what others draw. [tokens, rows]."""
-    drawn = torch.rand(tokens, rows, generator=generator, device=device)
-    return drawn.clamp_(max=BELOW_ONE)
-
-
-@torch.inference_mode()
-def draw(
-    logits: Tensor, uniform: Tensor, temperature: float, top_p: float, greedy: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Tokens [R] by inversion of the distribution function, and their probabilities [R] under
-    softmax(logits / temperature), before top-p.
-
-    logits [R, V]; uniform [R] in [0, 1); rows marked in `greedy` [R] take the likeliest token.
-    """
-    scores = logits if logits.dtype == torch.float32 else logits.float()
-    probability = torch.softmax(scores if temperature == 1 else scores / temperature, -1)
-    kept = probability if top_p >= 1 else nucleus(probability, top_p)
-    reached = kept.cumsum(-1)
-    drawn = torch.searchsorted(reached, uniform[:, None] * reached[:, -1:], right=True)
-    if greedy is not None:
-        drawn = torch.where(greedy[:, None], scores.argmax(-1, keepdim=True), drawn)
-    return drawn.squeeze(1), probability.gather(1, drawn).squeeze(1)
-
-
-def nucleus(probability: Tensor, top_p: float) -> Tensor:
-    """Probabilities with everything outside the smallest set of mass ≥ top_p at 0. [n, V] -> [n,
-    V]."""
-    ordered, index = probability.sort(-1, descending=True)
-    before = ordered.cumsum(-1) - ordered
-    return torch.zeros_like(probability).scatter(
-        -1, index, ordered.masked_fill(before >= top_p, 0.0)
-    )
-
-
 COMPACT_EVERY = 4
-"""Positions between removals of finished rows; only then the host looks at what was drawn."""
+"""Positions between removals of finished rows; only then the host reads what was drawn."""
 
 STREAM_EVERY = 8
 """Positions between streamed texts; a multiple of the above."""
 
 Listener = Callable[[Tensor, Tensor, int], None]
-"""Told (tokens [N, T], lengths [N], position) now and then while rows are sampled."""
+"""Called with (tokens [N, T], lengths [N], position) every `STREAM_EVERY` positions."""
+
+BELOW_ONE = 1 - 2**-23
+"""Largest uniform number: multiplied by the sum of the probabilities it stays below that sum."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +52,9 @@ def sample(
     temperature: float, top_p: float, generator: torch.Generator, greedy: Tensor | None = None,
     listener: Listener | None = None,
 ) -> Rollout:  # fmt: skip
-    """Sample one answer for each entry of `group` [N]; rows marked in `greedy` [N] take the
-    likeliest token.
+    """Sample one answer for each entry of `group` [N]; rows marked in `greedy` [N] take the argmax.
 
-    log-probs are those of softmax(logits / temperature).
+    Log-probs are those of softmax(logits / temperature).
     """
     if isinstance(backbone, Looping):
         return backbone.rollout(
@@ -143,7 +102,7 @@ def sample(
     width = int(lengths.max())
     mask = (torch.arange(width, device=device) < lengths[:, None]).float()
     return Rollout(
-        prompts, group,
+        prompts=prompts, group=group,
         tokens=torch.where(mask.bool(), tokens[:width].t(), backbone.text.pad),
         mask=mask,
         logp=chosen[:width].t().log() * mask,
@@ -152,7 +111,7 @@ def sample(
 
 
 def join(prompts: Prompts, group: Tensor, parts: Sequence[Rollout], pad: int) -> Rollout:
-    """Chunks of one rollout put together again, in order."""
+    """Chunks of one rollout joined again, in order."""
     width = max(p.tokens.shape[1] for p in parts)
 
     def wide(x: Tensor, fill: float) -> Tensor:
@@ -166,4 +125,39 @@ def join(prompts: Prompts, group: Tensor, parts: Sequence[Rollout], pad: int) ->
         logp=torch.cat([wide(p.logp, 0) for p in parts]),
         finished=torch.cat([p.finished for p in parts]),
         cache_bytes=sum(p.cache_bytes for p in parts),
+    )
+
+
+def uniforms(tokens: int, rows: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """The random numbers of a whole rollout, in [0, 1). [tokens, rows]."""
+    drawn = torch.rand(tokens, rows, generator=generator, device=device)
+    return drawn.clamp_(max=BELOW_ONE)
+
+
+@torch.inference_mode()
+def draw(
+    logits: Tensor, uniform: Tensor, temperature: float, top_p: float, greedy: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Tokens [R] by inversion of the cumulative distribution, and their probabilities [R] under
+    softmax(logits / temperature), before top-p.
+
+    logits [R, V]; uniform [R] in [0, 1); rows marked in `greedy` [R] take the argmax.
+    """
+    scores = logits if logits.dtype == torch.float32 else logits.float()
+    probability = torch.softmax(scores if temperature == 1 else scores / temperature, -1)
+    kept = probability if top_p >= 1 else nucleus(probability, top_p)
+    reached = kept.cumsum(-1)
+    drawn = torch.searchsorted(reached, uniform[:, None] * reached[:, -1:], right=True)
+    if greedy is not None:
+        drawn = torch.where(greedy[:, None], scores.argmax(-1, keepdim=True), drawn)
+    return drawn.squeeze(1), probability.gather(1, drawn).squeeze(1)
+
+
+def nucleus(probability: Tensor, top_p: float) -> Tensor:
+    """Probabilities with everything outside the smallest set of mass ≥ top_p at 0. [n, V] -> [n,
+    V]."""
+    ordered, index = probability.sort(-1, descending=True)
+    before = ordered.cumsum(-1) - ordered
+    return torch.zeros_like(probability).scatter(
+        -1, index, ordered.masked_fill(before >= top_p, 0.0)
     )

@@ -1,4 +1,4 @@
-"""Between text and token ids: the tokenizer of whichever model is loaded."""
+"""Text to token ids and back: the tokenizer of the loaded model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Text(Protocol):
     def encode(self, prompt: str) -> list[int]: ...
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """Texts of answers; end and padding tokens leave no trace, every other token does."""
+        """Texts of answers, without end and padding tokens but with every other special token."""
         ...
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The text of each token on its own, for the token pane."""
+        """The text of each token on its own."""
         ...
 
 

@@ -1,4 +1,5 @@
-"""The tensors in whatever holds them."""
+"""Which tensor belongs to which memory owner: all tensors in a nest of objects, and the rules that
+map a tensor made inside a phase to its owner."""
 
 from __future__ import annotations
 
@@ -10,24 +11,70 @@ import torch
 from torch import Tensor, UntypedStorage, nn
 
 
+@dataclass(frozen=True)
+class OwnerRules:
+    """Rules that map a tensor to its memory owner, by its shape."""
+
+    vocabulary: int
+    kv_heads: int
+    head_dim: int
+    trainable: frozenset[tuple[int, ...]]  # shapes of trainable tensors and their gradients
+
+    @staticmethod
+    def of(backbone: Any, learns: Iterable[Mapping[str, Tensor]]) -> OwnerRules:
+        """The rules for a `Backbone` and the trainable tensors on it."""
+        shape = getattr(backbone, "shape", None)  # our own decoder's
+        if shape is not None:
+            kv_heads, head_dim = shape.kv_heads, shape.head_dim
+        else:
+            c = backbone.model.config.get_text_config()
+            heads = c.num_attention_heads
+            kv_heads = getattr(c, "num_key_value_heads", None) or heads
+            head_dim = getattr(c, "head_dim", None) or c.hidden_size // heads
+        shapes = frozenset(tuple(t.shape) for tensors in learns for t in tensors.values())
+        shapes |= getattr(backbone, "stacked_gradients", frozenset())
+        return OwnerRules(
+            vocabulary=backbone.vocabulary,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            trainable=shapes - {(), (backbone.hidden,)},
+        )
+
+
+def owner_of(tensor: Tensor, rules: OwnerRules, phase: str, backward: bool) -> str:
+    """The owner of a tensor made inside a phase; `backward`: by a backward pass."""
+    shape = tuple(tensor.shape)
+    if len(shape) > 1 and shape[-1] == rules.vocabulary:
+        return "loss_tiles"
+    if phase in ("rollout", "evaluate"):
+        if len(shape) >= 4 and (shape[-3], shape[-1]) == (rules.kv_heads, rules.head_dim):
+            return "kv_cache"
+    elif shape in rules.trainable:
+        if phase == "step":
+            return "optimizer"
+        if backward:
+            return "gradients"
+    return "workspace"
+
+
 def storage_of(tensor: Tensor) -> UntypedStorage | None:
-    """What holds a tensor's bytes, where torch can name it."""
+    """The storage of a tensor's bytes; None where torch has none to show (sparse tensors)."""
     return tensor.untyped_storage() if tensor.layout == torch.strided else None
 
 
 def packed(tensor: Tensor) -> Tensor:
-    """What a saved-tensors hook may keep of a tensor: the same numbers without a way back.
+    """What a saved-tensors hook may keep of a tensor: the same numbers without its graph.
 
-    An operation that saves its own result (softmax, tanh) would otherwise be kept by it for ever.
-    torch hangs what is unpacked into the graph by itself, also for second derivatives."""
+    Otherwise an operation that saves its own result (softmax, tanh) would keep itself alive. torch
+    puts what is unpacked back into the graph itself, also for second derivatives."""
     return tensor.detach()
 
 
 def tensors_in(nest: Any) -> list[Tensor]:
-    """Every tensor in a nest of mappings, sequences, dataclasses and modules, of a 4-bit weight its
-    scales too. A tensor may come twice."""
+    """Every tensor in a nest of mappings, sequences, dataclasses and modules, with the scales of
+    4-bit weights. A tensor may come twice."""
     found, left = list[Tensor](), [nest]
-    while left:  # thousands of them, twice a phase: no recursion
+    while left:  # thousands of tensors, twice per phase: no recursion
         x = left.pop()
         kind = type(x)
         if kind is Tensor or (kind is nn.Parameter and not x.__dict__):
@@ -44,7 +91,7 @@ def tensors_in(nest: Any) -> list[Tensor]:
 
 
 def _inside(x: Any, found: list[Tensor]) -> Iterable[Any]:
-    """What a rarer thing holds; a tensor of a class of its own goes to `found`."""
+    """The members of a rarer object; a tensor of another class goes to `found`."""
     if isinstance(x, Tensor):
         found.append(x)
         if (state := getattr(x, "quant_state", None)) is not None:  # bitsandbytes
@@ -67,48 +114,3 @@ def _scales(state: Any) -> Iterator[Tensor]:
             yield found
     if (nested := getattr(state, "state2", None)) is not None:
         yield from _scales(nested)
-
-
-# --- traits ---
-# By what a tensor's owner is known.
-
-
-@dataclass(frozen=True)
-class Traits:
-    """By what a tensor is known."""
-
-    vocabulary: int
-    kv_heads: int
-    head_dim: int
-    trainable: frozenset[tuple[int, ...]]  # shapes of what learns, and of its gradients
-
-    @staticmethod
-    def of(backbone: Any, learns: Iterable[Mapping[str, Tensor]]) -> Traits:
-        """Of a `backbone.Backbone` and the tensors that learn on it."""
-        shape = getattr(backbone, "shape", None)  # of the own decoder
-        if shape is not None:
-            kv_heads, head_dim = shape.kv_heads, shape.head_dim
-        else:
-            c = backbone.model.config.get_text_config()
-            heads = c.num_attention_heads
-            kv_heads = getattr(c, "num_key_value_heads", None) or heads
-            head_dim = getattr(c, "head_dim", None) or c.hidden_size // heads
-        shapes = frozenset(tuple(t.shape) for tensors in learns for t in tensors.values())
-        shapes |= getattr(backbone, "stacked_gradients", frozenset())
-        return Traits(backbone.vocabulary, kv_heads, head_dim, shapes - {(), (backbone.hidden,)})
-
-
-def owner_of(tensor: Tensor, traits: Traits, phase: str, backward: bool) -> str:
-    """The owner of a tensor that was made inside a phase, by its shape."""
-    shape = tuple(tensor.shape)
-    if len(shape) > 1 and shape[-1] == traits.vocabulary:
-        return "loss_tiles"
-    if phase in ("rollout", "evaluate"):
-        if len(shape) >= 4 and (shape[-3], shape[-1]) == (traits.kv_heads, traits.head_dim):
-            return "kv_cache"
-    elif shape in traits.trainable:
-        if phase == "step":
-            return "optimizer"
-        if backward:
-            return "gradients"
-    return "workspace"

@@ -1,13 +1,13 @@
-"""Every storage that lives while some work is done, by owner, and who held what at the peak.
+"""Counts every storage that lives while some work is done, by owner, and who had what at the peak.
 
 A dispatch mode sees each operation and notes the storages that it makes; weak references tell when
-they go. That costs some microseconds an operation, so only some steps are tallied (see `memory`).
-Tensors are told apart by what is known of them: what autograd keeps is an activation, what is as
-wide as the vocabulary a loss tile, and what nothing is known of is a temporary: workspace.
+they are freed. That costs some microseconds per operation, so only some steps are tallied (see
+`account`). Owners are told by what is known of a tensor: what autograd saves is an activation, what
+is as wide as the vocabulary a loss tile, and a temporary of which nothing is known is workspace.
 
-Some operations take more while they run than they give (a library's attention does, backwards).
-Where the allocator counts tensors alone it tells so: what its peak, reached in an operation, has
-above all storages then known is that operation's workspace.
+Some operations take more memory while they run than they return (the backward of a library's
+attention does). Where the allocator counts tensors alone, that is the difference between its peak,
+reached inside an operation, and all storages known at that time: the operation's workspace.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from grpolab.engine.memory.owners import packed, storage_of
 
 CLOSE = 1.004
-"""The peak is noted again when it has grown by this factor: the last note is within half a percent
-of it."""
+"""The peak is recorded again when it has grown by this factor, so the record is within half a
+percent of it."""
 
 NEAR = 0.75
-"""What operations took while they ran is asked for where storages hold this share of the peak: the
-question costs more than most operations, and the answer stands until it is asked."""
+"""The allocator's peak is read where known storages make this share of it: reading costs more than
+most operations, and the peak stays until it is reset."""
 
 Classify = Callable[[Tensor, bool], str]
 """The owner of a new tensor; told whether a backward pass made it."""
 
 
 @dataclass(eq=False, slots=True)
-class Held:
-    """One storage."""
+class Owned:
+    """A storage and its owner."""
 
     owner: str
     size: int  # bytes
@@ -47,32 +47,32 @@ class Held:
 
 @dataclass
 class Peak:
-    """The moment of a part of the work at which owners held most."""
+    """The moment of a part of the work at which owners had the most."""
 
     total: int = 0  # bytes of all storages known
-    held: list[Held] = field(default_factory=list)
-    resident: int = 0  # what the process held then
-    free: int = 0  # what the allocator kept free then
-    highest: int = 0  # the most that the process, or a GPU's allocator, held at any moment seen
-    hidden: int = 0  # of it no known storage's
+    storages: list[Owned] = field(default_factory=list)
+    resident: int = 0  # resident set of the process at that moment
+    free: int = 0  # bytes free in the allocator at that moment
+    highest: int = 0  # the highest resident set, or peak of a GPU's allocator, that was read
+    hidden: int = 0  # bytes of it in no known storage
 
     @property
     def kept(self) -> int:
-        """Free in the allocator where the process held most: that moment had no more in use."""
+        """Bytes free in the allocator where the resident set was highest: none were taken since."""
         return self.free + self.highest - self.resident
 
     def by_owner(self) -> dict[str, int]:
         out: dict[str, int] = {}
-        for h in self.held:
-            out[h.owner] = out.get(h.owner, 0) + h.size
+        for s in self.storages:
+            out[s.owner] = out.get(s.owner, 0) + s.size
         return out
 
 
 class Tally:
-    """Counts what `watching` sees, in any number of threads at once.
+    """Counts what is done inside `watching`, in any number of threads at once.
 
-    `parts`: whether forward and backward are told apart; in parallel threads they overlap.
-    `highest`: the allocator's peak since the last `turned`, where it counts tensors alone.
+    `parts`: tell forward from backward; in parallel threads they overlap. `turned` is called with
+    the part that ends. `highest`: the allocator's peak since then, where it counts tensors alone.
     """
 
     def __init__(
@@ -83,25 +83,25 @@ class Tally:
     ) -> None:  # fmt: skip
         self._classify, self._resident, self._free = classify, resident, free
         self._parts, self._turned, self._highest = parts, turned, highest
-        self._live: dict[int, Held] = {}
+        self._live: dict[int, Owned] = {}
         self._refs: dict[int, Any] = {}
-        self._lock = threading.RLock()  # a reference may die while this very thread holds it
+        self._lock = threading.RLock()  # a weak reference may die while this thread has the lock
         self._here = threading.local()
-        self.paused = False  # what is made meanwhile is another tally's
+        self.paused = False  # storages made meanwhile belong to another tally
         self.total = 0
         self.part = "forward"
         self.peaks: dict[str, Peak] = {}
 
-    def know(self, holdings: Mapping[str, Iterable[Tensor]]) -> None:
-        """Take these as owners' from now on, whether they are seen for the first time or not."""
+    def know(self, tensors_by_owner: Mapping[str, Iterable[Tensor]]) -> None:
+        """Count these tensors under their owners from now on, new or known."""
         with self._lock:
             new = [
                 self._add(tensor, owner, claim=True)
-                for owner, tensors in holdings.items()
+                for owner, tensors in tensors_by_owner.items()
                 for tensor in tensors
             ]
             if any(new):
-                self._note()  # once: one after the other they are no moments of the work
+                self._note()  # once for all: the states in between are no moments of the work
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -122,7 +122,7 @@ class Tally:
             self._here.inside = False
 
     def seen(self, out: Any, inputs: set[int]) -> None:
-        """An operation gave `out`; storages of `inputs` are not new."""
+        """Count what an operation returned; storages of its `inputs` are not new."""
         if self.paused:
             return
         backward = torch._C._current_graph_task_id() != -1
@@ -144,7 +144,7 @@ class Tally:
             self._ask()
 
     def _ask(self) -> None:
-        """The allocator's peak, where it counts tensors alone; if it has grown, the newest
+        """Read the allocator's peak, where it counts tensors alone; if it has grown, the latest
         operation reached it."""
         if self._highest is None:
             return
@@ -152,30 +152,30 @@ class Tally:
         with self._lock:
             peak = self.peaks.setdefault(self.part, Peak())
             if highest > peak.highest * CLOSE:
-                peak.highest, peak.held = highest, list(self._live.values())
+                peak.highest, peak.storages = highest, list(self._live.values())
                 peak.total, peak.hidden = self.total, max(0, highest - self.total)
 
     def _add(self, tensor: Tensor, owner: str, *, claim: bool = False) -> bool:
-        """Whether its storage is new."""
+        """Follow a tensor's storage; returns whether it is new."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if (known := self._live.get(key)) is not None:
             if claim:
                 known.owner = owner
             return False
-        self._live[key] = Held(owner, size)
+        self._live[key] = Owned(owner, size)
         self._refs[key] = weakref.ref(storage, lambda ref: self._gone(key, ref))
         self.total += size
         return True
 
     def _note(self) -> None:
-        """The peak, where the process is asked for it. That costs more than most operations."""
+        """Record the peak by the resident set, which costs more to read than most operations."""
         if self._highest is not None:
             return
         peak, resident = self.peaks.setdefault(self.part, Peak()), self._resident()
         peak.highest = max(peak.highest, resident)
         if self.total > peak.total * CLOSE:
-            peak.total, peak.held = self.total, list(self._live.values())
+            peak.total, peak.storages = self.total, list(self._live.values())
             peak.resident, peak.free = resident, self._free()
 
     def _gone(self, key: int, ref: Any) -> None:
@@ -185,11 +185,11 @@ class Tally:
                 self.total -= self._live.pop(key).size
 
     def _keep(self, tensor: Tensor) -> Tensor:
-        """What autograd keeps is an activation, unless it is known for something else."""
+        """A saved-tensors hook: what autograd saves is an activation, unless it has an owner."""
         storage = storage_of(tensor)
-        held = None if storage is None else self._live.get(storage._cdata)
-        if held is not None and held.owner == "workspace":
-            held.owner = "activations"
+        known = None if storage is None else self._live.get(storage._cdata)
+        if known is not None and known.owner == "workspace":
+            known.owner = "activations"
         return packed(tensor)
 
     def close(self) -> None:
@@ -204,7 +204,7 @@ class _Mode(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Marking the method for the compiler would import it: two seconds and 100 MB."""
+        """The base class would import torch's compiler here: two seconds and 100 MB."""
         return False
 
     def __init__(self, tally: Tally) -> None:

@@ -1,5 +1,5 @@
-"""What a step's updates have made of its own tokens: their log-probs once more, by one forward
-pass, before the policy moves on."""
+"""How a step's updates changed the log-probs of its own tokens: one more forward pass, before the
+next step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def measure(lab: Lab, lane: Lane) -> ev.After:
-    """The newest step's tokens under the policy as its updates left it. Nothing of the lane
-    changes. Raises ValueError before the first step."""
-    held = lane.held
-    if held is None:
+    """Compare the newest step's tokens under the current policy and under the one that sampled
+    them. The lane does not change. Raises ValueError before the first step."""
+    last = lane.last_step
+    if last is None:
         raise ValueError("there is no rollout yet: make a step first")
     lab.phase("scoring", lane, "after the updates")
-    batch = held.batch
-    logp = lane.policy_logp(held.gathered.rollout, held.temperature)
+    batch = last.batch
+    logp = lane.policy_logp(last.collected.rollout, last.temperature)
     moved = float(masked_mean(kl_estimate(batch.old_logp, logp, "k3"), batch.mask))
-    return ev.After(held.step, lane.name, packed(logp - batch.old_logp, batch.mask), moved)
+    return ev.After(last.step, lane.name, packed(logp - batch.old_logp, batch.mask), moved)

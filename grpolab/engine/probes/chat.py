@@ -1,6 +1,6 @@
-"""A question of the user's own, put to the policy as it is, to its reference and to the start.
+"""The user's own question, put to the current policy, to its reference and to the initial policy.
 
-Between two steps, with noise of its own: nothing that a later step depends on is touched.
+Done between two steps with random numbers of its own: nothing that a later step depends on changes.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 def chat(lab: Lab, lane: Lane, cue: ChatCue) -> ev.Chatted:
-    """Answers to `cue.text`, graded where the task can read it as one of its own questions.
+    """Answers to `cue.text`, graded where the task can parse it as one of its own questions.
 
-    All policies draw with the same noise, so that where they agree their answers are the same. The
-    reference is left out where it is the start. Raises ValueError for a question that the model
-    cannot hold.
+    All policies use the same random numbers: where they agree, their answers are the same. The
+    reference is skipped where it is the initial policy. Raises ValueError for a question that does
+    not fit into the model's positions or that its tokens cannot spell.
     """
     start = time.perf_counter()
     prompt, note = _read(lab, cue.text)
     text = cue.text if prompt is None else prompt.text
     note = _lost(lab, text) or note
     policies: dict[str, str | None] = {"now": lane.adapter}
-    if lane.copies.reference != BASE:
-        policies["reference"] = lane.copies.reference
+    if lane.snapshots.reference != BASE:
+        policies["reference"] = lane.snapshots.reference
     policies["start"] = BASE
     lab.emit(ev.PhaseChanged("sampling", lab.step_number, lane.name, "chat"))
     answers: list[ev.ChatAnswer] = []
@@ -46,13 +46,21 @@ def chat(lab: Lab, lane: Lane, cue: ChatCue) -> ev.Chatted:
         for name, adapter in policies.items():
             answers += _ask(lab, lane, cue, name, adapter, text, prompt)
     return ev.Chatted(
-        lab.step_number, lane.name, lane.algorithm.name, cue.text, text, lane.rollout.temperature,
-        prompt is not None, note, time.perf_counter() - start, answers,
-    )  # fmt: skip
+        step=lab.step_number,
+        lane=lane.name,
+        algorithm=lane.algorithm.name,
+        asked=cue.text,
+        prompt=text,
+        temperature=lane.rollout.temperature,
+        graded=prompt is not None,
+        note=note,
+        seconds=time.perf_counter() - start,
+        answers=answers,
+    )
 
 
 def _read(lab: Lab, text: str) -> tuple[Prompt | None, str]:
-    """The question as one of the task's, or why it is none."""
+    """The question as one of the task's prompts, or None and why it is not one; and a note."""
     try:
         prompt = lab.task.from_text(text)
     except ValueError as error:
@@ -61,7 +69,7 @@ def _read(lab: Lab, text: str) -> tuple[Prompt | None, str]:
 
 
 def _lost(lab: Lab, text: str) -> str:
-    """A word where the model's tokens cannot spell the question."""
+    """A note where the model has no token for some character of the question, else empty."""
     read = lab.backbone.text.decode([lab.backbone.text.encode(text)])[0]
     missing = sorted(set(text) - set(read) - {" "})
     return f"the model has no token for {' '.join(missing)}" if missing else ""
@@ -71,7 +79,7 @@ def _ask(
     lab: Lab, lane: Lane, cue: ChatCue, name: str, adapter: str | None, text: str,
     prompt: Prompt | None,
 ) -> list[ev.ChatAnswer]:  # fmt: skip
-    """One policy's answers: the greedy one first, if it is wanted, then the sampled ones."""
+    """One policy's answers: the greedy one first, if asked for, then the sampled ones."""
     backbone, settings = lab.backbone, lane.rollout
     device, count = backbone.device, int(cue.greedy) + cue.samples
     ids = backbone.text.encode(text)
@@ -80,7 +88,7 @@ def _ask(
     shape = lane.model_shape
     if shape is not None and len(ids) + settings.max_tokens > shape.longest:
         raise ValueError(
-            f"a question of {len(ids)} tokens and answers of {settings.max_tokens} pass the "
+            f"a question of {len(ids)} tokens and answers of {settings.max_tokens} exceed the "
             f"model's {shape.longest} positions"
         )
     backbone.prepare(adapter)
@@ -96,7 +104,7 @@ def _ask(
         raise ValueError(str(error)) from None
     rows = row_ids(rollout)
     answers = [
-        ev.ChatAnswer(name, answer, wanted, len(row), finished)
+        ev.ChatAnswer(policy=name, text=answer, greedy=wanted, tokens=len(row), finished=finished)
         for row, answer, wanted, finished in zip(
             rows,
             backbone.text.decode(rows),

@@ -1,12 +1,13 @@
-"""The KL bench: estimators of the KL beside the exact one, on a fresh rollout of the live policy.
+"""The KL bench: estimators of the KL against the exact one, on a fresh rollout of the live policy.
 
 Value: each estimator's mean over the sampled tokens against KL(π‖π_ref) over the whole vocabulary
-at the same states. Gradient: what the estimator's gradient is on average over the vocabulary, free
-of sampling noise, against ∇KL on the adapter's parameters: as a term of the loss, Σ_v π(v) ∇k(v),
-and in the reward, Σ_v π(v) k(v) ∇log π(v). After Schulman, Approximating KL Divergence (2020), and
-Tang & Munos 2025, arXiv 2506.09477, who tell value and gradient apart.
+at the same states. Gradient: the estimator's expected gradient over the vocabulary, without
+sampling noise, against ∇KL on the adapter's parameters: as a term of the loss, Σ_v π(v) ∇k(v), and
+in the reward, Σ_v π(v) k(v) ∇log π(v). After Schulman, Approximating KL Divergence (2020), and Tang
+& Munos 2025, arXiv 2506.09477, who distinguish value from gradient.
 
-States count as given: how the policy changes which states it visits is left out on both sides.
+The states are taken as given: that the policy changes which states it visits is ignored on both
+sides.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 from grpolab.algorithms.functional import kl_estimate
 from grpolab.engine.lane import Lane
 from grpolab.engine.microbatches import few
-from grpolab.engine.rollout import gather
+from grpolab.engine.rollout import collect
 from grpolab.engine.score import distributions, part
 from grpolab.record import events as ev
 
@@ -30,9 +31,9 @@ ESTIMATORS = ("k1", "k2", "k3", "unbiased")
 
 
 def bench(lab: Lab, lane: Lane) -> ev.KlBenched:
-    """Measure all estimators on a fresh rollout of the lane's policy, which is left as it is."""
+    """Measure all estimators on a fresh rollout of the lane's policy. The lane does not change."""
     lab.phase("sampling", lane, "KL bench")
-    rollout = gather(lab, lane, lab.step_number, purpose="kl-bench", quiet=True).rollout
+    rollout = collect(lab, lane, lab.step_number, purpose="kl-bench", quiet=True).rollout
     lab.phase("scoring", lane, "KL bench")
     tensors = list(lane.optimizer.tensors.values())
     tokens = float(rollout.mask.sum())
@@ -43,7 +44,7 @@ def bench(lab: Lab, lane: Lane) -> ev.KlBenched:
         temperature = lane.rollout.temperature
         logp = distributions(lane.backbone, lane.adapter, piece, temperature)  # [n, T, V]
         with torch.no_grad():
-            ref = distributions(lane.backbone, lane.copies.reference, piece, temperature)
+            ref = distributions(lane.backbone, lane.snapshots.reference, piece, temperature)
         fixed, on = logp.detach(), piece.mask.bool()
         p = fixed.exp()
 
@@ -86,13 +87,17 @@ def bench(lab: Lab, lane: Lane) -> ev.KlBenched:
             row |= _compared(gradient[f"{name} {place}"], gradient["exact"], place)
         out.append(ev.KlEstimate(name, **row))
     return ev.KlBenched(
-        lab.step_number, lane.name, float(exact.mean()), float(gradient["exact"].norm()),
-        int(tokens), out,
-    )  # fmt: skip
+        step=lab.step_number,
+        lane=lane.name,
+        exact=float(exact.mean()),
+        gradient=float(gradient["exact"].norm()),
+        tokens=int(tokens),
+        estimates=out,
+    )
 
 
 def _compared(found: Tensor, exact: Tensor, place: str) -> dict[str, float]:
-    """Cosine with the exact gradient, and the distance from it in its own lengths."""
+    """Cosine with the exact gradient, and the distance from it relative to its norm."""
     length = float(exact.norm())
     if length == 0:
         return {f"{place}_cosine": 0.0, f"{place}_error": 0.0}

@@ -1,4 +1,4 @@
-"""The lens on a live lane: the newest rollout under every algorithm, and when asked the gradients'
+"""The lens on a live lane: the newest rollout under every algorithm, and on request the gradients'
 directions on the adapter's parameters."""
 
 from __future__ import annotations
@@ -24,54 +24,57 @@ def look(lab: Lab, lane: Lane, *, parameters: bool = False) -> ev.LensMade:
     """Write `lens/<step>-<lane>.json` into the run directory: the object of `grpolab lens --json`
     with the `batch` itself, and with `parameter_cosine` if `parameters`.
 
-    The log-probs "now" are those that the newest update saw; the directions on the parameters are
-    taken at the policy as it is. Raises ValueError before the first step.
+    The current log-probs are those that the newest update saw; the directions on the parameters
+    are taken at the current policy. Raises ValueError before the first step.
     """
-    if lane.held is None:
+    if lane.last_step is None:
         raise ValueError("there is no rollout yet: make a step first")
     lab.phase("scoring", lane, "lens")
-    held = lane.held
-    batch = as_batch(lab, lane, held)
-    found = lens(batch, own=held.algorithm, own_preset=held.preset)
-    found = {"step": held.step, "lane": lane.name, "current": held.algorithm.name} | found
-    found["batch"] = batch  # so that a what-if need not make do with what the run file rounds
+    last = lane.last_step
+    batch = as_batch(lab, lane, last)
+    found = lens(batch, own=last.algorithm, own_preset=last.preset)
+    found = {"step": last.step, "lane": lane.name, "current": last.algorithm.name} | found
+    found["batch"] = batch  # for a what-if: the run file has these numbers rounded to fp16
     if parameters:
-        found["parameter_cosine"] = _on_parameters(lane, held, found)
-    path = lab.run_dir / "lens" / f"{held.step}-{_safe(lane.name)}.json"
+        found["parameter_cosine"] = _on_parameters(lane, last, found)
+    path = lab.run_dir / "lens" / f"{last.step}-{_safe(lane.name)}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
     return ev.LensMade(
-        held.step, lane.name, str(path.relative_to(lab.run_dir)), parameters,
-        {name: one["loss"] for name, one in found["algorithms"].items()},
-    )  # fmt: skip
+        step=last.step,
+        lane=lane.name,
+        path=str(path.relative_to(lab.run_dir)),
+        parameters=parameters,
+        loss={name: one["loss"] for name, one in found["algorithms"].items()},
+    )
 
 
-def as_batch(lab: Lab, lane: Lane, held: LastStep) -> dict[str, Any]:
-    """The held step as a lens batch, with the greedy answers and the graded steps that some
+def as_batch(lab: Lab, lane: Lane, last: LastStep) -> dict[str, Any]:
+    """The lane's last step as a lens batch, with the greedy rewards and graded steps that some
     algorithms need."""
-    gathered, batch, now = held.gathered, held.batch, held.report.logp
-    text, size = lab.backbone.text, len(gathered.ids) // len(gathered.prompts)
+    collected, batch, now = last.collected, last.batch, last.report.logp
+    text, size = lab.backbone.text, len(collected.ids) // len(collected.prompts)
     logp = batch.old_logp if now is None else now
-    steps = graded_steps(text, gathered)
+    steps = graded_steps(text, collected)
     if batch.greedy_reward is not None:
         greedy = batch.greedy_reward[::size].tolist()
     else:
-        greedy = greedy_rewards(lab, lane, held.task, gathered.prompts)
-    entropy = held.report.entropy if batch.entropy is None else batch.entropy
+        greedy = greedy_rewards(lab, lane, last.task, collected.prompts)
+    entropy = last.report.entropy if batch.entropy is None else batch.entropy
     ref = batch.ref_logp
-    if ref is None:  # then the algorithm has not moved it either
-        ref = lane.reference_logp(gathered.rollout, held.temperature)
+    if ref is None:  # the algorithm does without it, so it is still the same
+        ref = lane.reference_logp(collected.rollout, last.temperature)
     optional = {
         "ref_logprobs": ref, "values": batch.value, "entropies": entropy,
         "sampler_logprobs": batch.sampler_logp,
     }  # fmt: skip
 
     def row(x: Tensor, i: int) -> list[float]:
-        return x[i, : len(gathered.ids[i])].double().tolist()
+        return x[i, : len(collected.ids[i])].double().tolist()
 
     def sample(i: int) -> dict[str, Any]:
         out: dict[str, Any] = {
-            "tokens": text.pieces(gathered.ids[i]),
+            "tokens": text.pieces(collected.ids[i]),
             "reward": float(batch.reward[i]),
             "step_rewards": [{"end": end, "reward": r} for end, r in steps[i]],
             "logprobs": row(logp, i),
@@ -88,32 +91,32 @@ def as_batch(lab: Lab, lane: Lane, held: LastStep) -> dict[str, Any]:
                 "greedy_reward": greedy[k],
                 "samples": [sample(i) for i in range(k * size, (k + 1) * size)],
             }
-            for k, prompt in enumerate(gathered.prompts)
+            for k, prompt in enumerate(collected.prompts)
         ],
     }
 
 
 def _on_parameters(
-    lane: Lane, held: LastStep, found: dict[str, Any]
+    lane: Lane, last: LastStep, found: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
-    """Cosine of every two algorithms' gradients with respect to the adapter. Each is the token
-    gradient pulled back through the log-probs; terms of a critic are not in it."""
+    """Cosine of every two algorithms' gradients with respect to the adapter: the gradient on the
+    tokens' log-probs, backpropagated through them. Terms of a critic are left out."""
     tensors = list(lane.optimizer.tensors.values())
-    rollout = held.gathered.rollout
+    rollout = last.collected.rollout
     names = list(found["algorithms"])
-    pushes = torch.zeros(len(names), *rollout.mask.shape, device=lane.backbone.device)
+    weights = torch.zeros(len(names), *rollout.mask.shape, device=lane.backbone.device)
     for a, name in enumerate(names):
         groups = found["algorithms"][name]["groups"]
         for i, one in enumerate(s for group in groups for s in group["samples"]):
-            pushes[a, i, : len(one["gradient"])] = torch.tensor(one["gradient"])
+            weights[a, i, : len(one["gradient"])] = torch.tensor(one["gradient"])
 
     def work(rows: Tensor) -> Tensor:
         piece, width = part(rollout, rows)
-        logp, _ = score(lane.backbone, lane.adapter, piece, held.temperature)
+        logp, _ = score(lane.backbone, lane.adapter, piece, last.temperature)
         out = []
-        for push in pushes[:, rows, :width]:
+        for weight in weights[:, rows, :width]:
             grads = torch.autograd.grad(
-                logp, tensors, push, retain_graph=True, materialize_grads=True
+                logp, tensors, weight, retain_graph=True, materialize_grads=True
             )
             out.append(torch.cat([g.reshape(-1) for g in grads]))
         return torch.stack(out).double()
@@ -124,5 +127,5 @@ def _on_parameters(
 
 
 def _safe(name: str) -> str:
-    """A lane's name as part of a file's name."""
+    """A lane's name with only characters that are safe in a file name."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

@@ -212,7 +212,7 @@ class Header(Canvas):
         if s.phase.phase == "sampling" and newest is not None:
             line.add(f" {newest.position}/{newest.max_tokens}", p.style("dim"))
         elif s.phase.detail:
-            line.add(f" {clip(visible(s.phase.detail), 30)}", p.style("dim"))
+            line.add(f" {clip(visible(s.phase.detail), 40)}", p.style("dim"))
         return line
 
 

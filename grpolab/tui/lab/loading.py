@@ -63,7 +63,7 @@ class Loading(Canvas):
                     name, 20, p.style("text", bold=True)
                 )
                 detail = s.phase.detail if s.phase else ""
-                line.add(clip(visible(detail), 30) + " " if detail else "", p.style("dim"))
+                line.add(clip(visible(detail), 40) + " " if detail else "", p.style("dim"))
                 line.add(f"{self.context.waited:.1f} s", p.style("dim"))
             else:
                 line = Line("  ○ ", p.style("faint")).cell(name, 20, p.style("faint"))

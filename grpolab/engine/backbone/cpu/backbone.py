@@ -1,12 +1,10 @@
-"""Our own forward of the Llama family (Llama, Mistral, Qwen2, Qwen3), for learning and for
-sampling.
+"""Our own decoder for the Llama family (Llama, Mistral, Qwen2, Qwen3) on a CPU.
 
-It reads the folder that transformers would read and computes the same numbers (tests hold it to
-rounding), but starts in milliseconds, wastes nothing on padding, and reads each prompt once for
-its whole group.
+It reads the same folder as transformers and computes the same numbers (tests hold it to rounding),
+but starts in milliseconds, has no padding, and reads each prompt once for its whole group.
 
-Learning: the tokens of all rows lie flat, [M, H], so linears never see padding; only attention
-sees rows. Sampling: `session.Session`, on weights with the adapter folded in.
+Training: the tokens of all rows are flat, [M, H], so linears never see padding; only attention
+knows rows. Sampling: `session.Session`, on weights with the adapter folded in.
 """
 
 from __future__ import annotations
@@ -47,12 +45,12 @@ from grpolab.estimate import formulas
 from grpolab.scenario.spec import ModelSection
 
 SAME_SIZES = 64
-"""Products in bf16 are of so many tokens or a multiple: oneDNN compiles and keeps a kernel for each
+"""bf16 products have a multiple of so many tokens: oneDNN compiles and caches a kernel for each
 size."""
 
 
 class NativeBackbone:
-    """Implements `backbone.Backbone` for full-precision models of the Llama family."""
+    """Implements `base.Backbone` for full-precision models of the Llama family."""
 
     backend = "native"
     parallel = True
@@ -84,11 +82,11 @@ class NativeBackbone:
         self.dtype = str(self.learning).removeprefix("torch.")
         self.angle, self.stretch = rotary(self.shape, device)
         self.cos, self.sin = self.angle.cos() * self.stretch, self.angle.sin() * self.stretch
-        self._twice = False  # derivatives of derivatives are wanted
+        self._twice = False  # second derivatives are needed
         self._adapters: dict[str, Lora] = {}
-        self._full: dict[str, dict[str, Tensor]] = {}  # whole trainable copies, by name
-        # what learning and sampling derive from an adapter, until its values change
-        self._folded: dict[tuple[str | None, bool], Folded] = {}  # norms in them, unless twice
+        self._full: dict[str, dict[str, Tensor]] = {}  # full trainable copies, by name
+        # derived from an adapter until its values change, for training and for sampling
+        self._folded: dict[tuple[str | None, bool], Folded] = {}  # by adapter and `_twice`
         self._fused: dict[str | None, tuple[Folded, SamplingWeights]] = {}
 
     # --- adapters ---
@@ -132,20 +130,20 @@ class NativeBackbone:
         return self._full[name] if name in self._full else self._adapters[name].tensors()
 
     def refresh(self, adapter: str) -> None:
-        """Nothing to do: whatever is derived from an adapter carries its stamp."""
+        """Nothing to do: what is derived from an adapter has its stamp (`Lora.stamp`)."""
 
     def _with(self, adapter: str | None) -> Folded:
-        """The weights with this adapter (none: the reference) folded in, as its values are now."""
+        """The weights with this adapter (None: no adapter) folded in, for its present values."""
         lora = None if adapter is None else self._adapters[adapter]
         key = adapter, self._twice
-        held = self._folded.get(key)
-        if held is None or not held.current(lora):
+        folded = self._folded.get(key)
+        if folded is None or not folded.current(lora):
             keep = self.backbone_bytes() <= formulas.KEPT_BYTES
             dtype = torch.float32 if self._twice else self.learning
             self._folded.pop(key, None)  # the old ones are as large
             self._fused.pop(adapter, None)
-            held = self._folded[key] = Folded(self.weights, lora, dtype, keep=keep)
-        return held
+            folded = self._folded[key] = Folded(self.weights, lora, dtype, keep=keep)
+        return folded
 
     def backbone_bytes(self) -> int:
         storages = {
@@ -155,7 +153,7 @@ class NativeBackbone:
         return sum(storages.values())
 
     def give_up(self) -> None:
-        """Nothing here only makes it faster."""
+        """Nothing to free: all of it is needed."""
 
     @contextmanager
     def differentiable_twice(self) -> Iterator[None]:
@@ -165,10 +163,10 @@ class NativeBackbone:
         finally:
             self._twice = False
 
-    def holdings(self) -> dict[str, object]:
-        """What lasts of the backbone, by owner: nests of tensors."""
-        derived = [f.held() for _, f in self._fused.values()]
-        derived += [f.held() for f in self._folded.values()]
+    def tensors_by_owner(self) -> dict[str, object]:
+        """The backbone's tensors by memory owner, as nests."""
+        derived = [f.tensors() for _, f in self._fused.values()]
+        derived += [f.tensors() for f in self._folded.values()]
         return {
             "backbone": [self.weights, self.angle, self.cos, self.sin], "backbone_copy": derived,
         }  # fmt: skip
@@ -181,7 +179,7 @@ class NativeBackbone:
             if self.targets is None or name.split(".")[-1] in self.targets
         ]
 
-    # --- learning ---
+    # --- training ---
 
     def contexts(
         self, adapter: str | None, prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor
@@ -199,7 +197,7 @@ class NativeBackbone:
         return x, plan.contexts
 
     def _layers(self, adapter: str | None) -> Layers:
-        """The layers to run with this adapter, and how to run stacked linears."""
+        """The layers with this adapter."""
         if adapter in self._full:
             whole = self._full[adapter]
 
@@ -234,7 +232,7 @@ class NativeBackbone:
     ) -> Rollout:  # fmt: skip
         if prompts.ids.shape[1] + max_tokens > self.shape.longest:
             raise ModelError(
-                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens pass the "
+                f"prompt and answer of {prompts.ids.shape[1]} + {max_tokens} tokens exceed the "
                 f"model's {self.shape.longest} positions: lower rollout.max_tokens"
             )
         return session.rollout(
@@ -252,10 +250,10 @@ class NativeBackbone:
         self._fuse(adapter)
 
     def _fuse(self, adapter: str | None) -> SamplingWeights:
-        """The weights to sample with, as the adapter's values are now."""
+        """The weights of the sampler for the adapter's present values."""
         folded = self._with(adapter)
-        held = self._fused.get(adapter)
-        if held is None or held[0] is not folded:
+        found = self._fused.get(adapter)
+        if found is None or found[0] is not folded:
             fused = SamplingWeights.of(self, self.weights, folded)
-            held = self._fused[adapter] = folded, fused
-        return held[1]
+            found = self._fused[adapter] = folded, fused
+        return found[1]

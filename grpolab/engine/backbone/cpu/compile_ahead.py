@@ -1,8 +1,8 @@
-"""At the first start on a machine, the loops of learning are compiled by a process of their own
-beside those of sampling: in one process, numba compiles one after the other.
+"""At the first start on a machine, a second process compiles the loops of training while this one
+compiles those of sampling: within one process, numba compiles one after another.
 
-`python -m grpolab.engine.backbone.cpu.compile_ahead DTYPE` is that process. It ends with the one
-that started it.
+`python -m grpolab.engine.backbone.cpu.compile_ahead DTYPE` is that process. It ends when the
+process that started it ends.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import torch
 
 from grpolab import launch
 from grpolab.engine.backbone.cpu import layers
-from grpolab.engine.backbone.cpu.loop import keepable, kept
+from grpolab.engine.backbone.cpu.loop import cacheable, cached
 
 PATIENCE = 300.0
-"""Seconds after which the loops are rather compiled here."""
+"""Seconds to wait for the other process before the loops are compiled here."""
 
 
 @contextmanager
 def compiling(learning: torch.dtype) -> Iterator[None]:
-    """Have the loops of learning in this type when the block ends, as far as there is a core to
-    spare for it and a place to keep them; whatever fails is left to who needs them."""
+    """Compile the loops of training in this dtype while the block runs, if there is a second core
+    and a cache folder. If that fails they are compiled when they are first called."""
     child = None
-    if not kept() and keepable() and launch.default_threads() > 1:
+    if not cached() and cacheable() and launch.default_threads() > 1:
         name = str(learning).removeprefix("torch.")
         quiet = subprocess.DEVNULL
         with suppress(OSError):
@@ -55,8 +55,8 @@ def main() -> None:
 
 
 def _end_with_the_parent() -> None:
-    """What it keeps open of the parent's is closed with it. (Python's own stdin would be locked
-    while it waits, and in the way of an end in time.)"""
+    """Exit when stdin is closed, which happens when the parent ends. (Reading Python's own stdin
+    object would hold a lock that delays the exit.)"""
     while os.read(0, 4096):
         pass
     os._exit(1)

@@ -1,4 +1,4 @@
-"""In which precision learning multiplies on this CPU."""
+"""Which precision training multiplies in on this CPU."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ CLEARLY = 0.85
 """bf16 must take at most this share of fp32's time, so that noise does not decide."""
 
 ROWS = 64
-"""Tokens of a measured product."""
+"""Tokens of the measured product."""
 
 MEASURED_BYTES = 4 * 2**20
-"""Weights that the measurement goes through, more than the nearest cache holds."""
+"""Bytes of weights that the measurement reads: more than the nearest cache holds."""
 
 
 @cache
 def fast_half() -> bool:
-    """Whether torch has kernels of its own for bf16 on this CPU: those want AVX-512 at least."""
+    """Whether torch has bf16 kernels for this CPU: they need AVX-512 at least."""
     ops = torch.ops.mkldnn
     return hasattr(ops, "_is_mkldnn_bf16_supported") and ops._is_mkldnn_bf16_supported()
 
 
 def choose(asked: str, weight: Tensor) -> torch.dtype:
-    """The dtype to learn in: as asked, or for `auto` the faster one, from some ten milliseconds of
-    products with `weight` [out, in], one of the model's.
+    """The dtype of products in training: as asked, or for `auto` the faster one, measured in about
+    ten milliseconds of products with `weight` [out, in], one of the model's.
 
-    Weights that bf16 holds exactly stay in fp32: an adapter folded into them would be rounded away.
-    So do all where there are no kernels for it: by others, bf16 is slower on every CPU seen.
+    Weights that bf16 represents exactly stay in fp32: an adapter folded into them would be rounded
+    away. So do all on a CPU without bf16 kernels, where bf16 was slower in every measurement.
     """
     if asked != "auto":
         return getattr(torch, asked)
@@ -49,7 +49,7 @@ def choose(asked: str, weight: Tensor) -> torch.dtype:
 
 @torch.no_grad()
 def _seconds(weight: Tensor, dtype: torch.dtype) -> float:
-    """The fastest of several passes over as many copies of the weight as pass a cache."""
+    """The fastest of several passes over copies of the weight that exceed the cache together."""
     copies = max(1, min(16, MEASURED_BYTES // weight.nbytes))
     weights = [weight.to(dtype, copy=True) for _ in range(copies)]
     x = weight.new_ones(ROWS, weight.shape[1], dtype=dtype)

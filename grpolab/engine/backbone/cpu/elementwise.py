@@ -1,12 +1,12 @@
-"""What learning does between products and attention, forward and backward each in one pass over
-memory: compiled loops. M tokens, H hidden, I a MLP's inner width."""
+"""Elementwise operations of training between products and attention, in compiled loops: forward and
+backward take one pass over memory each. M tokens, H hidden size, I inner width of the MLP."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from grpolab.engine.backbone.cpu.loop import F32, Loop, array, once
+from grpolab.engine.backbone.cpu.loop import F32, Loop, array, once_differentiable
 
 _add_norm, _add_norm_back = Loop("elementwise.add_norm"), Loop("elementwise.add_norm_back")
 _gate, _gate_back = Loop("elementwise.gate"), Loop("elementwise.gate_back")
@@ -23,7 +23,7 @@ class _AddNorm(torch.autograd.Function):
         return stream, normed
 
     @staticmethod
-    @once
+    @once_differentiable
     def backward(ctx, dstream: Tensor | None, dnormed: Tensor | None):  # pyright: ignore
         stream, scale = ctx.saved_tensors
         if dnormed is None:
@@ -39,8 +39,8 @@ class _AddNorm(torch.autograd.Function):
 
 
 def add_norm(x: Tensor, change: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The residual stream with a sublayer's output added, and that divided by its root mean square:
-    an RMS norm but for its weights, which are the next linear's.
+    """The residual stream with a sublayer's output added, and that sum divided by its root mean
+    square: an RMS norm without its weights, which the next linear applies.
 
     x [M, H] fp32; change [M, H] fp32 or bf16 -> stream [M, H] fp32, normed [M, H] of change's
     type. Once differentiable.
@@ -57,7 +57,7 @@ class _Gate(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once
+    @once_differentiable
     def backward(ctx, dout: Tensor):  # pyright: ignore
         (both,) = ctx.saved_tensors
         slope = torch.empty_like(both)

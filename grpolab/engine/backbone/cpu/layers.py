@@ -1,5 +1,5 @@
-"""The layers of the Llama family on flat tokens, as learning runs them: between the products by
-compiled loops, or by torch alone where derivatives of derivatives are wanted."""
+"""The layers of the Llama family on flat tokens, for training: matrix products by torch with
+compiled loops between them, or torch alone where second derivatives are needed."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grpolab.engine.backbone.base import Prompts
-from grpolab.engine.backbone.cpu.attention import Padded, Turning, attention
+from grpolab.engine.backbone.cpu.attention import Padded, Rotary, attention
 from grpolab.engine.backbone.cpu.elementwise import add_norm, gate
 from grpolab.engine.backbone.cpu.plan import Plan
 from grpolab.engine.backbone.model_folder import GATE_UP, QKV, Shape, rotate
 from grpolab.engine.backbone.norm import rms_norm
 
 Linears = Callable[[Tensor, list[str], Tensor | None], Tensor]
-"""Inputs [M, in], the names of linears stacked on them, and the norm's weights [in] where those are
-left to the linears -> [M, Σ out], of the inputs' type."""
+"""(inputs [M, in], names of the linears that are stacked, weights [in] of the norm before them
+where the linears apply them) -> [M, Σ out], of the inputs' dtype."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """All layers with one adapter or whole copy. M flat tokens, H hidden, D a head's size."""
+    """All layers with one adapter or full copy. M flat tokens, H hidden size, D head size."""
 
     shape: Shape
     w: dict[str, Tensor]
     linears: Linears
-    learned: bool  # norms learn too
-    dtype: torch.dtype  # of the products of `compiled`; the stream is fp32
+    learned: bool  # the norms are trained too
+    dtype: torch.dtype  # of the products of `compiled`; the residual stream is fp32
     cos: Tensor  # [positions, D / 2]
     sin: Tensor
 
     def compiled(self, x: Tensor, plan: Plan) -> Tensor:
-        """The stream behind the last layer. [M, H] -> [M, H]. Once differentiable."""
+        """The residual stream after the last layer. [M, H] -> [M, H]. Once differentiable."""
         s = self.shape
-        turning = Turning(plan, s.heads, s.kv_heads, self.cos, self.sin)
+        rotary = Rotary(plan, s.heads, s.kv_heads, self.cos, self.sin)
         x, h = self._add(x, None, 0, INPUT)
         for i in range(s.layers):
-            found = attention(self._queries(i, h), turning)
+            found = attention(self._queries(i, h), rotary)
             x, h = self._add(x, self._linear(i, found, "self_attn.o_proj"), i, POST)
             inner = gate(self._linear(i, h, *GATE_UP, norm=POST))
             change = self._linear(i, inner, "mlp.down_proj")
@@ -50,14 +50,14 @@ class Layers:
         return x
 
     def _queries(self, i: int, h: Tensor) -> Tensor:
-        """Queries, keys and values; normed where the model does so (Qwen3)."""
+        """Queries, keys and values; normalised where the model does so (Qwen3)."""
         qkv = self._linear(i, h, *QKV, norm=INPUT)
         if f"model.layers.{i}.self_attn.q_norm.weight" not in self.w:
             return qkv
         return torch.cat(self._heads(i, qkv.float()), 1).view(len(h), -1).to(self.dtype)
 
     def _add(self, x: Tensor, change: Tensor | None, i: int, norm: str) -> tuple[Tensor, Tensor]:
-        """The stream with the change added, and what the linears behind the norm read."""
+        """The residual stream with `change` added, and the input of the linears after its norm."""
         if self.learned:
             x = x if change is None else x + change
             return x, rms_norm(x, self._norm(i, norm), self.shape.eps)
@@ -66,8 +66,8 @@ class Layers:
         return add_norm(x, change, self.shape.eps)
 
     def plain(self, x: Tensor, plan: Plan) -> Tensor:
-        """The same by torch, in fp32, differentiable any number of times."""
-        s, padded = self.shape, Padded.of(plan.looks)
+        """`compiled` by torch, in fp32, differentiable any number of times."""
+        s, padded = self.shape, Padded.of(plan.stretches)
         cos, sin = self.cos[plan.position], self.sin[plan.position]
         cos, sin = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
         for i in range(s.layers):
@@ -89,7 +89,7 @@ class Layers:
         return q, k, v
 
     def _linear(self, i: int, h: Tensor, *names: str, norm: str = "") -> Tensor:
-        """`norm`: whose weights are left to these linears, unless they learn."""
+        """`norm`: the norm whose weights these linears apply, unless they are trained."""
         left = self._norm(i, norm) if norm and not self.learned else None
         return self.linears(h, [f"model.layers.{i}.{n}" for n in names], left)
 
@@ -101,12 +101,12 @@ INPUT, POST = "input_layernorm", "post_attention_layernorm"
 
 
 def warm(dtype: torch.dtype) -> None:
-    """Compile the loops for products of this type, or load them where an earlier process did."""
+    """Compile the loops for products of this dtype, or load them from the cache."""
     none = torch.zeros(1, 1, dtype=torch.long)
     real = torch.ones(1, 1, dtype=torch.bool)
     plan = Plan.of(Prompts(none, real), none[0], none, real.float())
-    turning = Turning(plan, 1, 1, torch.ones(1, 1), torch.zeros(1, 1))
+    rotary = Rotary(plan, 1, 1, torch.ones(1, 1), torch.zeros(1, 1))
     qkv = torch.zeros(1, 6, dtype=dtype, requires_grad=True)
-    found = gate(attention(qkv, turning))
+    found = gate(attention(qkv, rotary))
     stream, normed = add_norm(torch.zeros(1, 1), found, 1e-6)
     (stream.sum() + normed.sum()).backward()

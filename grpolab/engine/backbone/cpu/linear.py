@@ -1,4 +1,11 @@
-"""One linear of the sampler."""
+"""One linear layer of the sampler: products of few rows with weights that are laid out once.
+
+A library lays a weight out anew in every product, which takes longer than the product itself where
+there are few rows. Here the outputs are stored in panels, each as wide as a few vector registers; a
+tile of some rows by one panel is summed in registers while the panel is read once. (Goto and van de
+Geijn, Anatomy of High-Performance Matrix Multiplication, 2008, section 4.) Each sum runs over the
+inputs in their order, so a row's result does not depend on the other rows.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grpolab.engine.backbone.cpu.loop import WIDTH, Array, Loop
-
-# --- product ---
-# Products of few rows with weights that are laid out once: what a sampler multiplies by. A
-# library lays a weight out anew in every product, which takes longer than the product itself
-# where there are few rows. Here its outputs lie in panels as wide as a handful of vectors, one
-# behind the other; a tile of some rows by one panel is summed in registers while the panel
-# streams by. (Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008,
-# section 4.) Each sum runs over the inputs in their order: a row comes out the same whatever
-# other rows stand beside it.
+from grpolab.engine.backbone.cpu.loop import Array, Loop
+from grpolab.engine.backbone.cpu.target import WIDTH
 
 multiply, _lay = Loop("product.multiply"), Loop("product.lay")
 
 
 def pack(weight: Tensor) -> Tensor:
-    """[out, in] -> panels [P, in, WIDTH], fp32. The last one ends with the last output, over what
-    the one before it holds; of fewer outputs than a panel has, the rest is zero."""
+    """[out, in] -> panels [P, in, WIDTH], fp32. The last panel ends with the last output and
+    repeats outputs of the one before it; with fewer outputs than WIDTH the rest is zero."""
     outputs, inputs = weight.shape
     if outputs < WIDTH:
         weight = torch.nn.functional.pad(weight, (0, 0, 0, WIDTH - outputs))
@@ -32,23 +31,23 @@ def pack(weight: Tensor) -> Tensor:
 
 
 class Linear:
-    """x Wᵀ + bias in fp32. x [n, in] -> [n, out]. The weights are laid out once, see `product`."""
+    """x Wᵀ + bias in fp32. x [n, in] -> [n, out]."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.outputs = len(weight)
-        self.width = max(self.outputs, WIDTH)  # of what a product writes
+        self.width = max(self.outputs, WIDTH)  # columns that a product writes
         self.weight = pack(weight.detach())
         self._start = np.zeros((1, self.width), np.float32)
         if bias is not None:
             self._start[0, : self.outputs] = bias.detach().float().numpy()
 
-    def held(self) -> Tensor:
-        """What it keeps in memory."""
+    def tensors(self) -> Tensor:
+        """The panels."""
         return self.weight
 
     def about(self) -> list[int]:
-        """What a loop knows it by: where its panels begin, how many they are, where the sums
-        start, and `width`."""
+        """What a compiled loop takes for it: address and number of its panels, address of the
+        initial sums (the bias), and `width`."""
         start = self._start.ctypes.data
         return [self.weight.data_ptr(), len(self.weight), start, self.width]
 

@@ -1,5 +1,5 @@
-"""Prompts and answers laid flat, each distinct prefix of a group's answers once: linears never see
-padding or the same context twice, and only attention sees rows."""
+"""Prompts and answers as flat tokens, each distinct prefix of a group's answers once: linear layers
+see neither padding nor the same context twice, and only attention knows rows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from grpolab.engine.backbone.cpu.loop import Array
 
 
 @dataclass(frozen=True)
-class Looks:
-    """Who looks at whom: S stretches of flat tokens, each a whole prompt or what a row has of its
-    own. The tokens of a stretch are its last keys: token i of n sees all keys but the last
-    n − 1 − i."""
+class Stretches:
+    """Which tokens attend to which: S stretches of flat tokens, each a whole prompt or the part of
+    an answer that no earlier row shares. The tokens of a stretch are its last keys: token i of n
+    attends to all keys but the last n − 1 − i."""
 
-    keys: Array  # [Σ L] flat tokens: a stretch's keys, in their order, one stretch after the other
-    start: Array  # [S + 1] where in `keys` each stretch's begin
-    first: Array  # [S] flat token that a stretch begins with
+    keys: Array  # [Σ L] flat tokens: the keys of all stretches, one stretch after another
+    start: Array  # [S + 1] where the keys of each stretch begin in `keys`
+    first: Array  # [S] first flat token of a stretch
     count: Array  # [S] tokens of a stretch, n
 
     @property
@@ -32,9 +32,9 @@ class Looks:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where each flat token stands: all prompt tokens first, then each row's answer tokens that
-    are inputs (all but its last) and not in an earlier row's answer to the same prompt, after the
-    same tokens; then some that stand for nothing and are seen by none but themselves.
+    """Where each flat token comes from: first all prompt tokens; then each row's answer tokens that
+    are inputs (all but its last) and that no earlier row of the same prompt has after the same
+    tokens; then filler tokens that attend to themselves alone.
 
     K prompts of up to P tokens, n rows of up to T tokens; Mp flat prompt tokens, Ma flat answer
     tokens, M of all.
@@ -43,15 +43,15 @@ class Plan:
     prompt_at: Tensor  # [Mp] index into [K·P]
     answer_at: Tensor  # [Ma] index into [n·T]
     position: Tensor  # [M] rotary position
-    looks: Looks
-    context_at: Tensor  # [K + Ma] flat tokens whose states predict: ends of prompts, answer tokens
-    contexts: Tensor  # [n, T] which of these predicts each answer token; 0 on padding
+    stretches: Stretches
+    context_at: Tensor  # [K + Ma] flat tokens that predict: ends of prompts, answer tokens
+    contexts: Tensor  # [n, T] index of the one that predicts each answer token; 0 on padding
 
     @staticmethod
     def of(
         prompts: Prompts, group: Tensor, answers: Tensor, mask: Tensor, multiple: int = 1
     ) -> Plan:
-        """`multiple`: of which M shall be one."""
+        """`multiple`: M is filled up to a multiple of it."""
         (k, p), (n, t), device = prompts.ids.shape, mask.shape, mask.device
         s = t - 1
         inputs = mask[:, 1:].bool()  # token j is an input where token j + 1 exists
@@ -78,7 +78,7 @@ class Plan:
         real = torch.cat([prompts.mask[group[mine]], inputs[mine]], 1)
         counts = torch.cat([lengths, count[mine], alone])
         seen = torch.cat([lengths, real.sum(1), alone])
-        looks = Looks(
+        stretches = Stretches(
             keys=torch.cat([torch.arange(len(prompt_at)), every[real], filler]).numpy(),
             start=_starts(seen), first=_starts(counts)[:-1], count=counts.numpy(),
         )  # fmt: skip
@@ -86,7 +86,7 @@ class Plan:
             prompt_at=prompt_at,
             answer_at=row * t + col,
             position=torch.cat([prompt_position, lengths[group[row]] + col, 0 * filler]),
-            looks=looks,
+            stretches=stretches,
             # left-padded: the last column is real
             context_at=torch.cat(
                 [flat_prompt[:, -1], torch.arange(len(own_at), device=device) + len(prompt_at)]
@@ -100,8 +100,8 @@ def _starts(counts: Tensor) -> Array:
 
 
 def _owners(group: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
-    """The first row that answers the same prompt with the same tokens up to here. [n], [n, S],
-    real [n, S] -> [n, S]."""
+    """The first row that answers the same prompt with the same tokens up to each position. group
+    [n], tokens [n, S], real [n, S] -> [n, S]."""
     n, device = len(group), group.device
     same = (tokens[:, None] == tokens) & real[:, None] & real
     same &= (group[:, None] == group)[:, :, None]

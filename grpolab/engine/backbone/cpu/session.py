@@ -1,8 +1,8 @@
-"""Sampling on a CPU, in fp32: products and everything between them in compiled loops. None holds
-the interpreter's lock, so chunks of rows are sampled side by side.
+"""Sampling on a CPU, in fp32, in compiled loops. They release the interpreter's lock, so several
+threads sample chunks of rows at the same time.
 
-Each distinct prefix of the rows is computed once (`tree`), prompts are read and kept once, without
-padding.
+Each distinct prefix of the rows is computed once (see `tree`); each prompt is read once and cached
+without padding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from grpolab.engine.backbone.base import Prompts
 from grpolab.engine.backbone.cpu.linear import Linear
-from grpolab.engine.backbone.cpu.loop import F32, LANES, Array, Loop
+from grpolab.engine.backbone.cpu.loop import F32, Array, Loop
+from grpolab.engine.backbone.cpu.target import LANES
 from grpolab.engine.backbone.cpu.tree import Tree
 from grpolab.engine.backbone.cpu.weights import SamplingLayer, SamplingWeights
 from grpolab.engine.backbone.model_folder import Shape
@@ -35,8 +36,8 @@ def rollout(
     temperature: float, top_p: float, generator: torch.Generator, greedy: Tensor | None,
     listener: Listener | None, ends: Collection[int], pad: int,
 ) -> Rollout:  # fmt: skip
-    """One answer to each entry of `group` [N], as `sample.sample` has it. Noise is drawn at once:
-    neither rows that end nor their order change what others draw."""
+    """One answer to each entry of `group` [N]; the arguments are those of `sample.sample`. All
+    random numbers are drawn beforehand: rows that end do not change what others draw."""
     count = len(group)
     noise = uniforms(max_tokens, count, generator, group.device).numpy()
     best = np.zeros(count, bool) if greedy is None else greedy.numpy()
@@ -73,14 +74,14 @@ def rollout(
     width = int(lengths.max())
     mask = (torch.arange(width) < torch.from_numpy(lengths)[:, None]).float()
     return Rollout(
-        prompts, group, torch.from_numpy(tokens)[:, :width].contiguous(), mask,
-        logp=torch.from_numpy(chosen)[:, :width].log() * mask,
+        prompts=prompts, group=group, tokens=torch.from_numpy(tokens)[:, :width].contiguous(),
+        mask=mask, logp=torch.from_numpy(chosen)[:, :width].log() * mask,
         finished=torch.from_numpy(finished), cache_bytes=session.cache_bytes,
     )  # fmt: skip
 
 
 class Session:
-    """Keys, values and newest logits of N rows. K prompts of up to P tokens, T tokens at most."""
+    """Key/value cache and newest logits of N rows. K prompts of up to P tokens, T answer tokens."""
 
     def __init__(
         self, weights: SamplingWeights, prompts: Prompts, group: Tensor, max_tokens: int
@@ -122,7 +123,7 @@ class Session:
         return self.weights.logits(normed)
 
     def step(self, tokens: Array) -> None:
-        """Let each live row go on by its newest token [live]."""
+        """Append each live row's newest token [live] and compute the next logits."""
         tree, at = self.tree, self._tokens
         fed = tree.grow(tokens, *self._answers, at)
         normed = self._run(fed, tree.prompt, self._lengths[tree.prompt], tree.slot, at)
@@ -136,8 +137,8 @@ class Session:
 
 @cache
 def warm() -> None:
-    """Compile all loops, some ten seconds, or load them where an earlier process did, some
-    hundredths of one."""
+    """Compile all loops of sampling (about ten seconds), or load them from the cache (some tens of
+    milliseconds)."""
     shape = Shape(
         hidden=4, layers=1, heads=1, kv_heads=1, head_dim=4, eps=1e-6, theta=1e4, longest=8
     )

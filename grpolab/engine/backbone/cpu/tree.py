@@ -29,17 +29,17 @@ class Tree:
         return len(self.prompt)
 
     def keep(self, staying: NDArray[np.bool_]) -> None:
-        """Go on with these of the live rows [live] only. Nodes stay until they grow."""
+        """Continue with these of the live rows [live] only. Nodes stay until they grow."""
         self.row, self.node = self.row[staying], self.node[staying]
 
     def grow(
         self, tokens: NDArray[np.int64], keys: NDArray[np.float32], values: NDArray[np.float32],
-        held: int,
+        cached: int,
     ) -> NDArray[np.int64]:  # fmt: skip
-        """Let each live row go on by its token [live]; the tokens of the new nodes [n].
+        """Append a token to each live row [live]; returns the tokens of the new nodes [n].
 
-        A node's first child takes its slot over, others get a copy of what it holds: the first
-        `held` tokens of keys and values [layers, slots, kv, T, D].
+        A node's first child takes its slot over; others get a copy of the slot's first `cached`
+        tokens of keys and values [layers, slots, kv, T, D].
         """
         live = len(self.row)
         fed, prompt, slot = (np.empty(live, np.int64) for _ in range(3))
@@ -48,8 +48,8 @@ class Tree:
         first, parent = np.empty(len(self.prompt), np.int64), np.empty(live, np.int64)
         counts = np.array([0, len(self._spare)])
         _grow(
-            tokens, self.node, self.prompt, self.slot, fed, prompt, slot, spare, keys, values, held,
-            first, parent, counts,
+            tokens, self.node, self.prompt, self.slot, fed, prompt, slot, spare, keys, values,
+            cached, first, parent, counts,
         )  # fmt: skip
         n, left = counts.tolist()
         self.prompt, self.slot, self._spare = prompt[:n], slot[:n], spare[:left]

@@ -1,5 +1,5 @@
-"""The weights that sampling runs on: the adapter folded in, and norms' weights folded into the
-linears behind them, so that a norm is nothing but a division.
+"""Weights with the adapter, and the weights of the norm before, folded in: `Folded` for training
+and sampling alike, made once until the adapter's values change; `SamplingWeights` for the sampler.
 """
 
 from __future__ import annotations
@@ -25,8 +25,48 @@ if TYPE_CHECKING:
 _layers = Loop("decoding.layers")
 
 
+class Folded:
+    """(W + scale · B A) N of stacked linears for the adapter's present values. N is diagonal, the
+    weights of the norm before, so that the norm itself only divides."""
+
+    def __init__(
+        self, weights: dict[str, Tensor], lora: Lora | None, dtype: torch.dtype, *, keep: bool
+    ) -> None:
+        self.weights, self.lora, self.dtype, self.keep = weights, lora, dtype, keep
+        self.stamp = lora.stamp() if lora is not None else ()
+        self._made: dict[str, Tensor] = {}
+        self._lock = Lock()
+
+    def current(self, lora: Lora | None) -> bool:
+        """Whether this was made from that adapter's present values."""
+        return self.lora is lora and (lora is None or self.stamp == lora.stamp())
+
+    def __call__(self, names: Sequence[str], norm: Tensor | None) -> Tensor:
+        """The folded weight of these linears, stacked. [Σ out, in]."""
+        if not self.keep:
+            return self._make(names, norm)
+        with self._lock:  # threads reach a layer at the same time
+            found = self._made.get(names[0])
+            if found is None:
+                found = self._made[names[0]] = self._make(names, norm)
+            return found
+
+    @torch.no_grad()
+    def _make(self, names: Sequence[str], norm: Tensor | None) -> Tensor:
+        weight = stacked(self.weights, list(names), "weight")
+        weight = weight if self.lora is None else self.lora.folded(weight, names)
+        return (weight if norm is None else weight * norm).to(self.dtype)
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors it keeps; the backbone's own where nothing is folded in and dtype is fp32."""
+        with self._lock:
+            return list(self._made.values())
+
+
 @dataclass(frozen=True)
 class SamplingLayer:
+    """The linears of one layer."""
+
     qkv: Linear
     out: Linear
     gate_up: Linear
@@ -35,12 +75,12 @@ class SamplingLayer:
 
 @dataclass(frozen=True)
 class SamplingWeights:
-    """Made anew after each update, which costs as much as two tokens."""
+    """All weights of the sampler. Made anew after each update, at the cost of about two tokens."""
 
     layers: list[SamplingLayer]
     norms: Array  # [L, heads + kv_heads, D] of queries and keys (Qwen3), or [L, 0, D]
     embed: Array  # [V, H]
-    head: Linear  # [V, H] with the last norm in it
+    head: Linear  # [V, H] with the last norm folded in
     cos: Array  # [positions, D / 2]
     sin: Array
     scale: np.float32  # on queries
@@ -82,27 +122,28 @@ class SamplingWeights:
             scale=F32(s.head_dim**-0.5), eps=F32(s.eps), shape=s,
         )  # fmt: skip
 
-    def held(self) -> list[object]:
-        """What it keeps in memory."""
+    def tensors(self) -> list[object]:
+        """The tensors it keeps."""
         linears = [y for x in self.layers for y in (x.qkv, x.out, x.gate_up, x.down)]
-        return [y.held() for y in (*linears, self.head)]
+        return [y.tensors() for y in (*linears, self.head)]
 
     @cached_property
     def _linears(self) -> Array:
-        """[L, 4, 4]: what the loop over all layers knows their linears by."""
+        """`Linear.about` of every layer's linears, for the loop over all layers. [L, 4, 4]."""
         return np.array([[y.about() for y in (x.qkv, x.out, x.gate_up, x.down)]
                          for x in self.layers])  # fmt: skip
 
     def room(self, rows: int) -> list[Array]:
-        """To work in, for so many rows at most; torch's memory, so that the account sees it."""
+        """Scratch memory for up to `rows` rows, allocated by torch so that the memory account
+        counts it."""
         x, s = self.layers[0], self.shape
         widths = [s.hidden, s.hidden, x.qkv.width, s.heads * s.head_dim, x.out.width,
                   x.gate_up.width, x.gate_up.outputs // 2]  # fmt: skip
         return [torch.empty(rows, width).numpy() for width in widths]
 
     def run(self, tokens: Array, seen: tuple[Any, ...], room: list[Array]) -> Array:
-        """The normed states behind the last layer of new tokens [n]: [n, H], in the room. `seen`:
-        what `loops.decoding.attend` takes, from `prompt` to its own `room`."""
+        """The normalised states after the last layer of new tokens [n] -> [n, H], inside `room`.
+        `seen`: the arguments of `loops.decoding.attend`, from `prompt` to its own `room`."""
         s, room = self.shape, [x[: len(tokens)] for x in room]
         _layers(
             tokens, self.embed, self._linears, s.heads, self.scale, self.norms, self.eps, self.cos,
@@ -113,47 +154,3 @@ class SamplingWeights:
     def logits(self, normed: Array) -> Array:
         """[n, H] -> [n, V]."""
         return self.head(normed)
-
-
-# --- folded ---
-# Linears with one adapter and the norm before them folded in, made once for sampling and learning
-# alike until the adapter's values change.
-
-
-class Folded:
-    """(W + scale · B A) N of stacked linears, as the adapter is now; N is diagonal, the norm's
-    weights, so that the norm itself is nothing but a division."""
-
-    def __init__(
-        self, weights: dict[str, Tensor], lora: Lora | None, dtype: torch.dtype, *, keep: bool
-    ) -> None:
-        self.weights, self.lora, self.dtype, self.keep = weights, lora, dtype, keep
-        self.stamp = lora.stamp() if lora is not None else ()
-        self._made: dict[str, Tensor] = {}
-        self._lock = Lock()
-
-    def current(self, lora: Lora | None) -> bool:
-        """Whether this is still what that adapter makes of the weights."""
-        return self.lora is lora and (lora is None or self.stamp == lora.stamp())
-
-    def __call__(self, names: Sequence[str], norm: Tensor | None) -> Tensor:
-        """Of these linears, stacked. [Σ out, in]."""
-        if not self.keep:
-            return self._make(names, norm)
-        with self._lock:  # threads come to a layer together
-            found = self._made.get(names[0])
-            if found is None:
-                found = self._made[names[0]] = self._make(names, norm)
-            return found
-
-    @torch.no_grad()
-    def _make(self, names: Sequence[str], norm: Tensor | None) -> Tensor:
-        weight = stacked(self.weights, list(names), "weight")
-        weight = weight if self.lora is None else self.lora.folded(weight, names)
-        return (weight if norm is None else weight * norm).to(self.dtype)
-
-    def held(self) -> list[Tensor]:
-        """What it keeps in memory; where nothing is folded in and fp32 asked for, the backbone's
-        own."""
-        with self._lock:
-            return list(self._made.values())

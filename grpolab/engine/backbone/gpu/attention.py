@@ -1,7 +1,7 @@
 """Attention over flat tokens: every prompt over itself, every answer over its prompt and itself.
 
-In Triton where the tensors are on a GPU, in plain torch operations elsewhere and for second
-derivatives. The plain form is the definition.
+Triton kernels on a GPU; plain torch operations elsewhere and for second derivatives. The plain form
+is the definition.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from grpolab.engine.backbone.gpu.flat import Flat
 
 BASE_2 = 1 / math.log(2)
-"""Turns natural logarithms into those of base 2, which are quicker."""
+"""Converts natural logarithms to base 2, which are faster."""
 
 Tile = tuple[int, int, int, int]
-"""Queries and keys of a block, warps, stages of the pipeline."""
+"""Block of queries, block of keys, warps, pipeline stages."""
 
 FORWARD: dict[int, Tile] = {64: (64, 64, 4, 3), 128: (64, 32, 4, 3), 256: (64, 32, 4, 2)}
 QUERIES: dict[int, Tile] = {64: (64, 64, 4, 2), 128: (64, 64, 4, 2), 256: (32, 32, 4, 2)}
 KEYS: dict[int, Tile] = {64: (64, 64, 4, 2), 128: (64, 64, 4, 2), 256: (32, 32, 4, 2)}
-"""Of the three kernels, by how many numbers a head has; smaller ones are served as those of 64."""
+"""`Blocks` of the three kernels by head size; heads under 64 use those of 64."""
 
 
 def _kernels() -> Any:
@@ -85,8 +85,8 @@ class _Attend(torch.autograd.Function):
 
 
 def attend(qkv: Tensor, flat: Flat, heads: int, *, room: int = 0, plain: bool = False) -> Tensor:
-    """Queries of `heads` heads, keys and values side by side [M, heads + 2 kv_heads, D] -> what the
-    queries attend to [M, heads · D]. The kernels write it into a buffer with `room` more columns,
+    """Queries of `heads` heads, keys and values side by side [M, heads + 2 kv_heads, D] ->
+    attention output [M, heads · D]. The kernels write it into a buffer with `room` more columns,
     see `ops.roomy`."""
     if fused(qkv) and not plain:
         return _Attend.apply(qkv, flat, heads, room)  # pyright: ignore[reportReturnType]
@@ -94,7 +94,7 @@ def attend(qkv: Tensor, flat: Flat, heads: int, *, room: int = 0, plain: bool = 
 
 
 def _plain(qkv: Tensor, flat: Flat, heads: int) -> Tensor:
-    """In operations for any device, any number of times differentiable."""
+    """In torch operations for any device, differentiable any number of times."""
     kv_heads, d = (qkv.shape[1] - heads) // 2, qkv.shape[2]
     q, k, v = qkv.split((heads, kv_heads, kv_heads), 1)
     count, sizes_q, prompts = flat.sequences, flat.starts.diff(), flat.before[:, 1]

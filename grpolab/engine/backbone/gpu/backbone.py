@@ -1,11 +1,11 @@
-"""The Llama family in half precision or 4 bit, for learning and for sampling.
+"""The Llama family in half precision or 4 bit, for training and sampling.
 
 It computes what transformers, PEFT and bitsandbytes compute on the same folder (tests hold it to
-rounding). Differences are of speed only: linears on one input are one product, adapters ride on
-that product, the prompt is read once for its group, nothing is spent on padding, and what happens
-between products is fused (`ops`). The residual stream and all sums are fp32.
+rounding). It differs in speed only: linears with the same input are one product that includes their
+adapters, each prompt is read once for its group, there is no padding, and the operations between
+products are fused (`ops`). The residual stream and all sums are fp32.
 
-Learning: the tokens of all prompts and answers lie flat, [M, H]. Sampling: `session`.
+Training: the tokens of all prompts and answers are flat, [M, H]. Sampling: `session`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from grpolab.engine.backbone.tokenizer import Text
 from grpolab.scenario.spec import ModelSection
 
 LONGEST = 32768
-"""Positions for which rotary tables are made, at most."""
+"""Rotary tables are made for so many positions at most."""
 
 
 class HalfBackbone:
-    """Implements `backbone.Backbone` for models of the Llama family in half precision and NF4."""
+    """Implements `base.Backbone` for models of the Llama family in half precision and NF4."""
 
     backend = "native"
     parallel = False
@@ -93,7 +93,7 @@ class HalfBackbone:
         return "4 bit, dequantized layer by layer" if self.lean else "4 bit with a bf16 copy"
 
     def _roomy(self) -> bool:
-        """Whether a dequantized copy is wanted: on a GPU, where it leaves half of what is free."""
+        """Whether a dequantized copy is kept: on a GPU, where it leaves half of the free memory."""
         if self.section.copy_weights == "never" or self.device.type != "cuda":
             return self.section.copy_weights != "never"
         copy = sum(m.copied * 2 for m in self.frozen.matrices())
@@ -102,7 +102,8 @@ class HalfBackbone:
         )
 
     def set_lean(self, lean: bool) -> None:
-        """Without the dequantized copy, or with it. Weights in half precision have none."""
+        """Bytes of the weights, with or without the dequantized copy. Half-precision weights have
+        none."""
         if self.section.quantize != "nf4":
             return
         self.sampler.forget()
@@ -112,18 +113,19 @@ class HalfBackbone:
 
     @property
     def stacked_gradients(self) -> frozenset[tuple[int, ...]]:
-        """Shapes in which gradients of A come, those of linears on one input as one."""
+        """Shapes of the gradients of A, for linears with one input stacked."""
         rank, mine = self.section.lora.rank, self.frozen.adapted
         return frozenset(
             (rank * sum(n in mine for n in m.names), m.width) for m in self.frozen.matrices()
         )
 
     def backbone_bytes(self) -> int:
-        """Of the weights as loaded."""
+        """Bytes of the weights as loaded."""
         return self.frozen.nbytes()[0]
 
-    def holdings(self) -> dict[str, object]:
-        """What lasts, by owner; the room for an adapter among the weights counts as theirs."""
+    def tensors_by_owner(self) -> dict[str, object]:
+        """The backbone's tensors by memory owner. Columns for an adapter beside weights belong to
+        them."""
         packed = [m.packed or [] for m in self.frozen.matrices()]
         wide = [m.wide for m in self.frozen.matrices()]
         quantized = self.section.quantize == "nf4"
@@ -140,7 +142,7 @@ class HalfBackbone:
         }  # fmt: skip
 
     def give_up(self) -> str | None:
-        """First the dequantized copy, then kept activations."""
+        """Free the dequantized copy first, then recompute activations."""
         self.sampler.forget()
         if not self.lean and self.section.quantize == "nf4":
             self.set_lean(True)
@@ -197,16 +199,16 @@ class HalfBackbone:
         return self._full[name] if name in self._full else self._adapters[name].tensors()
 
     def refresh(self, adapter: str) -> None:
-        """Nothing to forget: what is derived from an adapter knows its version."""
+        """Nothing to drop: what is derived from an adapter has its version."""
 
     def warm(self) -> None:
-        """Nothing yet: graphs and kernels are for shapes of rollouts."""
+        """Nothing yet: graphs and kernels depend on the shape of a rollout."""
 
     def prepare(self, adapter: str | None) -> None:
-        """Nothing to make before sampling."""
+        """Nothing to compute beforehand."""
 
     def place(self, adapter: str | None) -> None:
-        """Lay an adapter's values where the sampler's products find them."""
+        """Copy an adapter's values to where the sampler's products read them."""
         lora, tag = self._of(adapter)
         for m in self.frozen.matrices():
             m.place(lora, tag)
@@ -220,7 +222,7 @@ class HalfBackbone:
 
     @contextmanager
     def differentiable_twice(self) -> Iterator[None]:
-        """Inside, states can be differentiated any number of times, and more slowly."""
+        """Inside this context, states can be differentiated any number of times, more slowly."""
         self._plain = True
         try:
             yield
@@ -307,7 +309,7 @@ class HalfBackbone:
         width = prompts.ids.shape[1]
         if width + max_tokens > self.longest:
             raise ModelError(
-                f"prompt and answer of {width} + {max_tokens} tokens pass the model's "
+                f"prompt and answer of {width} + {max_tokens} tokens exceed the model's "
                 f"{self.longest} positions: lower rollout.max_tokens"
             )
         try:

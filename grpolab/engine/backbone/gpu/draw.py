@@ -1,4 +1,6 @@
-"""The next token of every live row, from logits, on the device: softmax, noise, log-prob, end."""
+"""The next token of every live row from logits, on the device: softmax, random number, log-prob,
+end token.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ from torch import Tensor
 from grpolab.engine.backbone.gpu import ops
 
 BLOCK = 4096
-"""Vocabulary that one program of the first kernel covers."""
+"""Entries of the vocabulary that one program of the first kernel reads."""
 
 
 class Draw:
-    """Buffers by row; the last row is nobody's. T longest answer."""
+    """Buffers by row; the last row is a dummy for unused slots. T longest answer."""
 
     def __init__(
         self, rows: int, max_tokens: int, vocabulary: int, eos: Iterable[int], temperature: float,
@@ -39,11 +41,11 @@ class Draw:
         self._index = zeros(rows, self.blocks, dtype=torch.int32)
 
     def tensors(self) -> list[Tensor]:
-        """Every buffer."""
+        """All buffers."""
         return [t for t in vars(self).values() if isinstance(t, Tensor)]
 
     def begin(self, seed: int, greedy: Tensor | None) -> None:
-        """A new rollout."""
+        """Start a new rollout."""
         self.lengths.fill_(self.max_tokens + 1)
         self.tokens.zero_()
         self.logp.zero_()
@@ -57,7 +59,7 @@ class Draw:
             self._noise = torch.Generator(self.logp.device).manual_seed(seed & (2**62 - 1))
 
     def __call__(self, logits: Tensor, rows: Tensor) -> None:
-        """Draw for the rows [R] from logits [R, V], fp32, at the present time."""
+        """Draw tokens for the rows [R] from fp32 logits [R, V] at the current position."""
         floor = self._floor(logits) if self.top_p < 1 else None
         if not ops.fused(logits):
             self._plain(logits, rows, floor)
@@ -75,14 +77,14 @@ class Draw:
         )  # fmt: skip
 
     def _floor(self, logits: Tensor) -> Tensor:
-        """The smallest logit / temperature inside the nucleus of each row. [R]."""
+        """The smallest logit / temperature inside each row's top-p nucleus. [R]."""
         z = (logits / self.temperature).sort(-1, descending=True).values
         p = torch.softmax(z, -1)
         inside = p.cumsum(-1) - p < self.top_p
         return z.gather(1, inside.sum(-1, keepdim=True) - 1).squeeze(1)
 
     def _plain(self, logits: Tensor, rows: Tensor, floor: Tensor | None) -> None:
-        """The same in plain operations; noise is drawn for every row, whether it lives or not."""
+        """`draw` in torch operations; random numbers are drawn for every row, live or not."""
         row, time = rows.long(), int(self.time)
         z = logits / self.temperature
         scores = torch.log_softmax(z, -1)

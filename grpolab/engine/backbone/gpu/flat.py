@@ -1,4 +1,4 @@
-"""Prompts and answers laid flat, without padding: where each token stands, and what it sees."""
+"""Prompts and answers as flat tokens without padding: their origins and what they attend to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from grpolab.engine.backbone.base import Prompts
 
 @dataclass(frozen=True)
 class Flat:
-    """Where each flat token stands: all prompt tokens, then each row's answer but its last token.
+    """Where each flat token comes from: all prompt tokens, then each row's answer but its last
+    token.
 
     K prompts of up to P tokens, n rows of up to T answer tokens, M flat tokens. A sequence is a
     prompt or a row's answer, in this order. int64.
@@ -36,14 +37,14 @@ class Flat:
 
     @cached_property
     def key_at(self) -> Tensor:
-        """The flat token of each key, sequence by sequence, what lies before it first."""
+        """The flat token of each key, sequence by sequence, those of its prompt first."""
         prompt, own = self.before.unbind(1), (self.starts[:-1], self.starts.diff())
         first, count = _in_turn((prompt[0], prompt[1]), own)
         return _ranges(first, count, int(count.sum()))
 
     @staticmethod
     def of(prompts: Prompts, group: Tensor, mask: Tensor) -> Flat:
-        """One device synchronisation: how many there will be is summed on the host."""
+        """Needs one device synchronisation: the total is summed on the host."""
         device, (k, width), (n, t) = mask.device, prompts.ids.shape, mask.shape
         lengths, answers = prompts.mask.sum(1), mask.sum(1).long()
         inputs = (answers - 1).clamp(min=0)
@@ -72,19 +73,19 @@ class Flat:
 
 
 def _starts(sizes: Tensor) -> Tensor:
-    """Where each of some stretches begins when they lie end to end, and where the last ends.
-    [n] -> [n + 1]."""
+    """Starts of consecutive stretches of these lengths, and the end of the last. [n] -> [n + 1]."""
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
 def _ranges(first: Tensor, count: Tensor, total: int) -> Tensor:
-    """first[0], first[0] + 1, … `count[0]` of them, then those of the next: `total` in all."""
+    """first[0], first[0] + 1, … (`count[0]` numbers), then the same from first[1], …: `total` in
+    all."""
     place = torch.arange(total, device=count.device)
     shift = first - _starts(count)[:-1]
     return place + shift.repeat_interleave(count, output_size=total)
 
 
 def _in_turn(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """First and count of a[0], b[0], a[1], b[1], …"""
+    """Starts and lengths of a[0], b[0], a[1], b[1], …"""
     first, count = (torch.stack(pair, 1).flatten() for pair in zip(a, b, strict=True))
     return first, count

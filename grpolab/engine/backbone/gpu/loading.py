@@ -1,5 +1,6 @@
-"""A model folder as frozen matrices: read tensor by tensor, so that no more than one layer is ever
-held twice."""
+"""A model folder as frozen matrices, read tensor by tensor, so that no more than one layer is in
+memory twice.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Frozen:
-    """Everything that does not learn. embed and head are [V, H]; they may be one tensor."""
+    """All frozen tensors. embed and head are [V, H]; they may be the same tensor."""
 
     layers: list[Layer]
     embed: Tensor
@@ -69,14 +70,14 @@ class Frozen:
         return inner + sum(t.numel() for _, t in self._singles())
 
     def nbytes(self) -> tuple[int, int]:
-        """(weights as loaded, dequantized copy)."""
+        """(bytes of the weights as loaded, bytes of the dequantized copy)."""
         sizes = [m.nbytes() for m in self.matrices()]
         return sum(s[0] for s in sizes) + sum(t.nbytes for _, t in self._singles()), sum(
             s[1] for s in sizes
         )
 
     def copy(self) -> dict[str, Tensor]:
-        """A trainable fp32 copy of all but the head, by transformers' names."""
+        """A trainable fp32 copy of everything but the head, by transformers' names."""
         out = {k: t for k, t in self._singles() if k != "lm_head.weight"}
         for m in self.matrices():
             for name, part in zip(m.names, m.dense().split(m.outs), strict=True):
@@ -91,7 +92,7 @@ def load(
     path: Path, shape: Shape, dtype: torch.dtype, device: torch.device, *, quantize: bool,
     rank: int, adapted: Callable[[str], bool],
 ) -> Frozen:  # fmt: skip
-    """Read the folder's safetensors. Raises ModelError."""
+    """Read the folder's safetensors files. Raises ModelError."""
     files = sorted(path.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{path}: no .safetensors file in this folder")

@@ -24,7 +24,7 @@ from torch import Tensor
 from grpolab.engine.backbone.lora import Lora
 
 ROOM = 64
-"""The room for an adapter is a multiple of so many columns, so that rows stay aligned."""
+"""Columns reserved for an adapter are a multiple of this, so that rows stay aligned."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Packed:
             out.copy_(bnb.dequantize_4bit(self.data, self.state))
 
     def scales(self) -> list[Tensor]:
-        """Scales, the scales of these, and the tables that both are looked up in."""
+        """Scales, their scales, and the lookup tables of both."""
         s = self.state
         more = [s.state2.absmax, s.state2.code, s.offset] if s.nested else []
         return [s.absmax, s.code, *more]
@@ -66,7 +66,7 @@ class Packed:
 
 
 class Scratch:
-    """Room for one dequantized matrix, shared by all of them."""
+    """Scratch memory for one dequantized matrix, shared by all of them."""
 
     def __init__(self) -> None:
         self.room: Tensor | None = None
@@ -97,22 +97,22 @@ class Matrix:
 
     @property
     def out(self) -> int:
-        """Outputs of all of them."""
+        """Outputs of all its linears."""
         return sum(self.outs)
 
     @property
     def under(self) -> int:
-        """Rows for A under the weights, where there is a copy of them; 0 where it lies apart."""
+        """Rows reserved for A under the weights; 0 where A is stored apart."""
         return self.room if self.out < self.width else 0
 
     @property
     def back(self) -> int:
-        """Columns that a gradient of its outputs should have to its right."""
+        """Columns that a gradient of its outputs needs to its right."""
         return self.under if self.wide is not None else 0
 
     @property
     def copied(self) -> int:
-        """Numbers in a copy, its room for an adapter included."""
+        """Elements of a copy, columns for an adapter included."""
         return (self.out + self.under) * (self.width + self.room)
 
     @property
@@ -122,7 +122,7 @@ class Matrix:
         return self.wide[: self.out]
 
     def room_for_weights(self, like: Tensor) -> Tensor:
-        """The copy before anything is in it, on `like`'s device: zeros."""
+        """An empty copy on `like`'s device, filled with zeros."""
         size = (self.out + self.under, self.width + self.room)
         return torch.zeros(size, dtype=self.dtype, device=like.device)
 
@@ -145,14 +145,14 @@ class Matrix:
             self.wide, self.a, self.b, self.tag = wide, None, None, None
 
     def narrow(self) -> None:
-        """Give the copy up."""
+        """Free the dequantized copy."""
         if self.packed is not None:
             self.wide, self.a, self.b, self.tag = None, None, None, None
 
     # --- the adapter in place ---
 
     def place(self, lora: Lora | None, tag: object) -> None:
-        """Lay s A and B of these linears' adapters in place."""
+        """Copy s A and B of these linears' adapters to where products read them."""
         if self.room == 0:
             return
         slots = [] if lora is None else self.slots(lora)
@@ -253,7 +253,7 @@ class _LoraMatrix(torch.autograd.Function):
 
 
 def _with_room(x: Tensor, room: int) -> Tensor:
-    """x [M, width] with so many columns to its right: its own (`ops.roomy`), or in a copy."""
+    """x [M, width] with `columns` more to its right: its own (`ops.roomy`), or in a copy."""
     wide = x.shape[1] + room
     storage = x.untyped_storage().nbytes() // x.element_size()
     if x.stride() == (wide, 1) and x.storage_offset() == 0 and storage >= len(x) * wide:

@@ -1,8 +1,8 @@
-"""What happens between two matrix products, each as one operation: in Triton where the tensors are
-on a GPU, in plain torch operations elsewhere. The plain form is the definition.
+"""The operations between two matrix products: Triton kernels on a GPU, plain torch operations
+elsewhere. The plain form is the definition.
 
-Those with a gradient are autograd functions that keep half-precision tensors only. Second
-derivatives (TRPO) go through the plain forms, which torch differentiates by itself.
+Those with a gradient are autograd functions that save half-precision tensors only. Second
+derivatives (TRPO) use the plain forms, which torch differentiates itself.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from grpolab.engine.backbone.model_folder import rotate
 
 TRITON = importlib.util.find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-"""Triton runs the kernels on a CPU, line by line, for tests."""
+"""Whether Triton interprets the kernels on a CPU, line by line, for tests."""
 
 
 def fused(x: Tensor) -> bool:
-    """Whether the kernels serve this tensor."""
+    """Whether the kernels can run on this tensor."""
     return TRITON and (x.is_cuda or INTERPRETED)
 
 
@@ -34,13 +34,13 @@ def kernels() -> Any:
 
 
 def block(size: int) -> int:
-    """The power of two that a kernel covers `size` elements with."""
+    """The block size (a power of two) with which a kernel covers `size` elements."""
     return 1 << max(4, (size - 1).bit_length())
 
 
 def roomy(like: Tensor, width: int, room: int, dtype: torch.dtype) -> Tensor:
-    """An empty [M, width] in a buffer that goes on for `room` columns to the right, where
-    `matrix` puts the adapter's part of the input."""
+    """An empty [M, width] in a buffer with `room` more columns, where `matrix` puts the adapter's
+    part of the input."""
     return like.new_empty(len(like), width + room, dtype=dtype)[:, :width]
 
 
@@ -114,7 +114,7 @@ def add_norm(
 
 
 class _NormHeads(torch.autograd.Function):
-    """Keeps the heads as they came, in half precision."""
+    """Saves its input in half precision."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # pyright: ignore

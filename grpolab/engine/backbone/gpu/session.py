@@ -1,10 +1,10 @@
 """Sampling: one token of every live row per replay of a CUDA graph.
 
-The prompt is read once for its group and its keys and values are kept once. A step is fifteen
-launches a layer or fewer, captured once for each number of live rows; everything that changes from
-step to step (the time, the newest tokens, which rows live) lies in buffers that the graph reads.
-The host looks every `LOOK` tokens: it streams text, and drops finished rows by rewriting the list
-of live ones. Where the tensors are not on a GPU the same steps run in plain operations.
+Each prompt is read once for its group and its keys and values are cached once. A step is fifteen
+launches per layer or fewer, captured once for each number of live rows; everything that changes
+between steps (position, newest tokens, live rows) is in buffers that the graph reads. The host
+reads the results every `LOOK` tokens: it streams text, and drops finished rows by rewriting the
+list of live ones. On other devices the same steps run in plain torch operations.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from grpolab.engine.backbone.gpu.backbone import HalfBackbone
 
 LOOK = 16
-"""Tokens between two looks of the host."""
+"""Tokens between two reads by the host."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Keys and values by layer, prompts once; the last row and prompt are nobody's."""
+    """Keys and values by layer, prompts once; the last row and prompt are unused padding slots."""
 
     prompt_k: Tensor  # [layers, K + 1, kv_heads, P, D]
     prompt_v: Tensor
@@ -48,7 +48,7 @@ class Cache:
 
 
 class Sampler:
-    """Buffers and graphs of the newest shape of rollout, kept for the next of that shape."""
+    """Buffers and graphs of the newest shape of rollout, kept for the next one of that shape."""
 
     def __init__(self, model: HalfBackbone) -> None:
         self.model = model
@@ -56,19 +56,19 @@ class Sampler:
 
     @cached_property
     def stream(self) -> torch.cuda.Stream:
-        """On which steps are captured."""
+        """The stream on which steps are captured."""
         return torch.cuda.Stream(self.model.device)
 
     def forget(self) -> None:
-        """Give buffers and graphs back."""
+        """Free buffers and graphs."""
         self._room = None
 
     def caches(self) -> object:
-        """Keys and values that are kept between rollouts."""
+        """The key/value caches, kept between rollouts."""
         return [] if self._room is None else self._room.cache
 
     def buffers(self) -> object:
-        """Whatever else is."""
+        """All other buffers."""
         room = self._room
         return [] if room is None else [list(room.inputs.values()), room.draw.tensors()]
 
@@ -78,8 +78,8 @@ class Sampler:
         temperature: float, top_p: float, seed: int, greedy: Tensor | None,
         listener: Listener | None,
     ) -> Rollout:  # fmt: skip
-        """`group` [N]: the prompt of each row; `greedy` [N] bool takes the likeliest token. Noise
-        depends on seed, row and position alone."""
+        """Sample one answer for each entry of `group` [N], the prompt of each row; rows marked in
+        `greedy` [N] bool take the argmax. Random numbers depend on seed, row and position alone."""
         model, (k, p), n = self.model, prompts.ids.shape, len(group)
         shape = _Shape(n, k, -(-p // 64) * 64, max_tokens, temperature, top_p)
         if self._room is None or self._room.shape != shape:
@@ -189,14 +189,14 @@ class _Room:
             self.draw(first[group[some]], self.rows[some])
 
     def live(self, rows: Tensor) -> None:
-        """Go on with these rows; slots that are left over serve the row that is nobody's."""
+        """Continue with these rows; unused slots compute the dummy row."""
         count = len(rows)
         self.slots = _bucket(count, self.shape.rows)
         self.rows[:count] = rows.int()
         self.rows[count : self.slots] = self.shape.rows
 
     def step(self) -> None:
-        """One more token of every live row."""
+        """Draw one more token of every live row."""
         slots = self.slots
         if not self.rows.is_cuda:
             self._advance(slots)
@@ -206,8 +206,8 @@ class _Room:
         self.graphs[slots].replay()
 
     def _capture(self, slots: int) -> None:
-        """Record a step. What the trial step writes is written again by the real one. Always on one
-        stream: for each that they see, libraries keep tens of megabytes."""
+        """Capture a step. What the trial step writes is overwritten by the real one. Always on one
+        stream: libraries keep tens of megabytes for each stream they are used on."""
         kept = self.time.clone()
         lengths = self.draw.lengths.clone()
         stream = self.model.sampler.stream
@@ -248,7 +248,7 @@ class _Room:
         self.draw(fp32_logits(last[:, : s.hidden], model.frozen.head), rows)
 
     def _input(self, m: Matrix | None, name: str, slots: int) -> Tensor:
-        """Room for a product's input with u to its right. [slots, width + room]."""
+        """Buffer for a product's input with u to its right. [slots, width + room]."""
         width = self.model.hidden if m is None else m.width + m.room
         key = (name, slots)
         if key not in self.inputs:
@@ -273,7 +273,7 @@ class _Room:
         return x, out
 
     def _product(self, xu: Tensor, m: Matrix, name: str) -> Tensor:
-        """[slots, width + room] -> [slots, Σ out], the adapter's part with it."""
+        """[slots, width + room] -> [slots, Σ out], the adapter included."""
         x = xu[:, : m.width]
         if m.wide is None:
             y = F.linear(x, m.dense())
@@ -344,7 +344,7 @@ class _Room:
 
 
 def _bucket(count: int, most: int) -> int:
-    """Slots for so many live rows: few sizes, so that few graphs are captured."""
+    """Slots for so many live rows: few different sizes, so that few graphs are captured."""
     size = 8
     while size < count:
         size += size // 4 if size >= 32 else 8

@@ -1,5 +1,6 @@
-"""The decoder on a whole trainable copy of the weights: `model.critic: full`, the second model of
-classical RLHF, at its true cost."""
+"""The decoder on a full trainable copy of the weights: `model.critic: full`, a second model as in
+classical RLHF, at its true cost.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_whole(model: HalfBackbone, w: dict[str, Tensor], ids: Tensor, flat: Flat) -> Tensor:
-    """Masters are fp32 and cast where they are used. -> states after the final norm [M, H]."""
+    """Master weights are fp32, cast where used. -> states after the final norm [M, H]."""
     s, dtype = model.shape, model.compute
 
     def linear(h: Tensor, at: str, *names: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is compiled for a CPU: plain loops over arrays and pointers, in the subset of Python that
-numba compiles. Imported only where something has to be compiled anew (see `loop`): the machine
-code is kept, and running it takes neither numba nor this package.
+"""The loops that are compiled for a CPU: plain loops over arrays and pointers, in the subset of
+Python that numba compiles. Imported only when something has to be compiled (see `cpu.loop`): the
+machine code is cached, and running it takes neither numba nor this package.
 """

@@ -1,7 +1,7 @@
 """Machine code of a loop for arguments of given kinds, by numba and LLVM.
 
-A loop's entry takes one block of eight-byte words, as `loop.layout` packs them, takes arrays and
-numbers out of it, and calls the loop.
+A loop's entry point takes one block of eight-byte words, packed as `target.layout` says, unpacks
+arrays and numbers from it, and calls the loop.
 """
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
@@ -16,20 +16,20 @@ from numba import njit, types
 from numba.np.arrayobj import make_array, populate_array
 from numba.np.numpy_support import from_dtype
 
-from grpolab.engine.backbone.cpu.loop import Kind, machine, symbol
 from grpolab.engine.backbone.cpu.loops.numbers import OPTIONS, intrinsic
+from grpolab.engine.backbone.cpu.target import Kind, machine, symbol
 
 BLOCK = types.CPointer(types.int64)
 
 EVERYWHERE = {"memcpy", "memmove", "memset", "log", "logf", "floor", "floorf"}
-"""What every process has that runs Python."""
+"""Symbols that every Python process provides."""
 
 _WORD = ir.IntType(64)
 
 
 def machine_code(package: str, name: str, kinds: tuple[Kind, ...]) -> bytes:
-    """An object file with one function to call, `loop.symbol`. Raises numba's errors for what
-    cannot be compiled, RuntimeError for what would not run without numba."""
+    """An object file that exports one function, named by `target.symbol`. Raises numba's errors for
+    what cannot be compiled, RuntimeError for what would not run without numba."""
     module, _, function = name.rpartition(".")
     whole = ".".join(part for part in (package, module) if part)
     loop = getattr(import_module(whole), function).py_func
@@ -48,7 +48,8 @@ def machine_code(package: str, name: str, kinds: tuple[Kind, ...]) -> bytes:
 
 
 def _close(code: Any, name: str) -> None:
-    """Leave one function to call, under this name. Raises RuntimeError."""
+    """Export one function only, under this name. Raises RuntimeError where something else would be
+    needed at run time."""
     outer = [f for f in code.functions if not f.is_declaration]
     (entry,) = [f for f in outer if f.linkage == binding.Linkage.external]
     for own in [*outer, *code.global_variables]:

@@ -3,7 +3,6 @@
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
 
-from grpolab.engine.backbone.cpu.loop import LANES
 from grpolab.engine.backbone.cpu.loops.numbers import F, get, inlined, moved, put
 from grpolab.engine.backbone.cpu.loops.vectors import (
     copied,
@@ -13,6 +12,7 @@ from grpolab.engine.backbone.cpu.loops.vectors import (
     tile,
     turned,
 )
+from grpolab.engine.backbone.cpu.target import LANES
 
 NOTHING = F(-1e30)
 """A score whose weight is lost beside the largest's."""

@@ -3,9 +3,9 @@
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
 
-from grpolab.engine.backbone.cpu.loop import ROWS, VECTORS, WIDTH
 from grpolab.engine.backbone.cpu.loops.numbers import loop, moved, place
 from grpolab.engine.backbone.cpu.loops.vectors import tile
+from grpolab.engine.backbone.cpu.target import ROWS, VECTORS, WIDTH
 
 DEPTH = 256
 """Inputs of a panel that stay in the nearest cache while all rows pass by."""

@@ -8,8 +8,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from grpolab.engine.backbone.cpu.loop import LANES
 from grpolab.engine.backbone.cpu.loops.numbers import LOG2_E, TAYLOR, intrinsic
+from grpolab.engine.backbone.cpu.target import LANES
 
 NUMBERS = types.CPointer(types.float32)
 
