@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grpolab.record.lane_state import LaneState, RolloutView
-from grpolab.tui.formulas import model as token_facts
+from grpolab.tui.formulas import token_facts
 
 if TYPE_CHECKING:
     from grpolab.algorithms import Algorithm
@@ -64,7 +64,7 @@ def trace(algorithm: Algorithm, r: RolloutView, row: int) -> Trace | None:
     if r.graded is None or advantage is None:
         return None
     n = len(advantage)
-    price = token_facts.prices(algorithm, r, row)[:n] or [0.0] * n
+    price = token_facts.kl_penalties(algorithm, r, row)[:n] or [0.0] * n
     reward = [-x for x in price]
     reward[-1] += token_facts.reward(algorithm, r, row, whole=False)
     s = algorithm.settings

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from grpolab.record.lane_state import LaneState, RolloutView
 from grpolab.tui import quantities
 from grpolab.tui.credit_trace import model as credit_trace
-from grpolab.tui.formulas import model as token_facts
+from grpolab.tui.formulas import token_facts
 
 if TYPE_CHECKING:
     from grpolab.algorithms import Algorithm
@@ -116,7 +116,7 @@ class Story:
         if self.algorithm is None or not advantage:
             return None
         returns = token_facts.row_of(self.r, "return", row)
-        found = token_facts.token_facts(self.algorithm, self.r, row, token, advantage, returns)
+        found = token_facts.facts_of(self.algorithm, self.r, row, token, advantage, returns)
         if found is None:
             return None
         return token_facts.terms(self.algorithm, found, self.r), self.algorithm.branch(found)
