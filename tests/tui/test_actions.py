@@ -309,10 +309,10 @@ def test_a_wrong_keys_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["lab", *SCREENS])
 def test_no_key_has_two_meanings(place: str) -> None:
+
     from grpolab.tui.credit_trace.screen import TraceScreen
     from grpolab.tui.formulas.screen import FormulaScreen
-    from grpolab.tui.group.reader import Reader
-    from grpolab.tui.group.screen import GroupScreen
+    from grpolab.tui.group.screen import GroupScreen, Reader
     from grpolab.tui.kl_bench.screen import KlBenchScreen
     from grpolab.tui.lens.screen import LensScreen
     from grpolab.tui.search.screen import AnswersScreen

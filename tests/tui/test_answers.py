@@ -15,8 +15,7 @@ from grpolab.record.state import KEPT_ROLLOUTS
 from grpolab.tui.app import LabApp
 from grpolab.tui.context import AppContext
 from grpolab.tui.group.model import Group, shared
-from grpolab.tui.group.reader import Reader
-from grpolab.tui.group.screen import GroupScreen
+from grpolab.tui.group.screen import GroupScreen, Reader
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.search.screen import PAUSE, AnswersScreen
 from grpolab.tui.source import Playing

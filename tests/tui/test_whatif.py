@@ -16,8 +16,15 @@ from grpolab.tui import algorithm_cards
 from grpolab.tui.app import LabApp
 from grpolab.tui.lab.dialogs.picker import Picker
 from grpolab.tui.lens.screen import LensScreen
-from grpolab.tui.whatif import model as whatif_model
-from grpolab.tui.whatif.model import Basis, Plan, Scored, commands, turned
+from grpolab.tui.whatif.model import (
+    Basis,
+    Plan,
+    Scored,
+    commands,
+    known_already,
+    next_value,
+    scored,
+)
 from grpolab.tui.whatif.screen import WhatIfScreen
 
 from .conftest import Live, settle, text
@@ -48,8 +55,8 @@ def plan(**changes: Any) -> Plan:
     ],
 )
 def test_the_next_value(kind: str, value: Any, up: Any, down: Any) -> None:
-    assert turned(kind, value, 1, 3.0) == up
-    assert turned(kind, value, -1, 3.0) == down
+    assert next_value(kind, value, 1, 3.0) == up
+    assert next_value(kind, value, -1, 3.0) == down
 
 
 def test_what_is_sent() -> None:
@@ -112,8 +119,8 @@ def test_what_the_lens_has_is_what_the_process_would_say() -> None:
     own = ALGORITHMS["grpo"](ALGORITHMS["grpo"].Settings(beta=0.3))
     raw = real(batch(), own=own)
     now = Basis(plan(settings=algorithm_cards.cards()["grpo"].values() | {"beta": 0.3}))
-    said = whatif_model.scored(Session(batch()).score(now.request(now.plan)))
-    found = whatif_model.known(now, raw)
+    said = scored(Session(batch()).score(now.request(now.plan)))
+    found = known_already(now, raw)
     assert found is not None and found.cosine == pytest.approx(said.cosine)
     assert replace(found, cosine=None) == replace(said, cosine=None)
     for other in (
@@ -121,10 +128,10 @@ def test_what_the_lens_has_is_what_the_process_would_say() -> None:
         replace(now, plan=replace(now.plan, preset="verl")),
         replace(now, plan=replace(now.plan, algorithm="nobody")),
     ):
-        assert whatif_model.known(other, raw) is None
+        assert known_already(other, raw) is None
     raw["algorithms"]["grpo"]["settings"]["entropy_bonus"] = 0.1
     mine = replace(now, plan=now.plan.setting("entropy_bonus", 0.1))
-    assert whatif_model.known(mine, raw) is None  # the process leaves the bonus out
+    assert known_already(mine, raw) is None  # the process leaves the bonus out
 
 
 class Fake:
@@ -351,7 +358,7 @@ async def test_a_run_that_nobody_computes_says_so(opened: Opened) -> None:
 
 def test_what_the_process_says_instead_of_numbers() -> None:
     with pytest.raises(ValueError, match=r"no \u2400 markup"):
-        whatif_model.scored({"id": 1, "error": "no \0 markup"})
+        scored({"id": 1, "error": "no \0 markup"})
 
 
 async def test_without_a_lens_there_is_nothing_to_change(live: Live) -> None:

@@ -65,8 +65,8 @@ def branch(p: Palette, b: Branch, width: int, gradient: float | None = None) -> 
             part.add(_told(value), p.style("text" if here else "dim", bold=here))
             parts.append(part.add(" ◂ wins" if here else "", p.style("accent")))
         out += flow(parts, width)
-    sign = "✂ " if b.clipped else ""
-    out += [Line(row, p.style("warn" if sign else "text")) for row in wrap(sign + b.why, width)]
+    why = f"✂ {b.why}" if b.clipped else b.why
+    out += [Line(row, p.style("warn" if b.clipped else "text")) for row in wrap(why, width)]
     slope = settled(b.slope)
     mark, hue = sign(slope)
     told = {"▲": "▲ reinforced", "▼": "▼ penalized", "·": "· no gradient"}.get(mark, mark)

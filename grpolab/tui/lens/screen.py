@@ -215,9 +215,7 @@ class LensScreen(Overlay):
             return None
         advantages = look.advantages[self.group][self.answer]
         returns = look.returns[self.group][self.answer]
-        token = token_facts.facts_of(
-            algorithm, self.rollout, row, self.token, advantages, returns
-        )
+        token = token_facts.facts_of(algorithm, self.rollout, row, self.token, advantages, returns)
         if token is None:
             return None
         terms = token_facts.terms(algorithm, token, self.rollout)

@@ -35,9 +35,7 @@ NO_LOSS = (
     "A loss of 0 does not mean a gradient of 0: at ratio 1, centred advantages cancel in the loss "
     "but not in its gradient. See Σ|grad| and the cosines."
 )
-NO_GRADIENT = (
-    "No algorithm has a gradient here: all rewards of a group are equal (zero variance)."
-)
+NO_GRADIENT = "No algorithm has a gradient here: all rewards of a group are equal (zero variance)."
 MISSING_INPUTS = (
     ("values", "no critic"), ("ref_logprobs", "no reference"), ("greedy_reward", "no greedy answer"),
     ("step_rewards", "no step scores"),
@@ -339,8 +337,8 @@ class LensApart(Box["LensScreen"]):
             return []
         if s.pair is None:
             key = self.context.keymap.shown("lens_mark")
-            why = f"Select another algorithm, or mark one with {key}, to list the tokens on which the "
-            why += "two disagree most."
+            why = f"Select another algorithm, or mark one with {key}, to list the tokens on which "
+            why += "the two disagree most."
             return [Line(row, p.style("faint")) for row in wrap(why, width)]
         found = s.apart
         if not found:

@@ -15,8 +15,7 @@ from grpolab.record.lane_state import RolloutView
 from grpolab.record.search import ORDERS, Found, Results, Wanted, search
 from grpolab.record.seek import Recall
 from grpolab.tui.context import AppContext
-from grpolab.tui.group import model as group_model
-from grpolab.tui.group.model import Group
+from grpolab.tui.group.model import Group, copy_answer, save_answer
 from grpolab.tui.lab.header import Header
 from grpolab.tui.search.model import Finding, cycle, in_a_process
 from grpolab.tui.search.view import AnswersFilter, AnswersList, AnswersPreview
@@ -124,7 +123,7 @@ class AnswersKeys(Overlay):
     def action_read(self) -> None:
         group = self._chosen()
         if group is not None:
-            from grpolab.tui.group.reader import Reader
+            from grpolab.tui.group.screen import Reader
 
             self.app.push_screen(Reader(self.context, group, above=(self.reopened,)))
 
@@ -138,13 +137,13 @@ class AnswersKeys(Overlay):
     def action_answer_copy(self) -> None:
         group = self._chosen()
         if group is not None:
-            group_model.copy(self.app, self.context, group)
+            copy_answer(self.app, self.context, group)
             self.again()
 
     def action_answer_save(self) -> None:
         group = self._chosen()
         if group is not None:
-            group_model.save(self.context, group)
+            save_answer(self.context, group)
             self.again()
 
     def action_answers_again(self) -> None:

@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from grpolab.record.search import MOST, Found, indexing
-from grpolab.tui.group import model as group_model
-from grpolab.tui.group.model import mark
+from grpolab.tui.group.model import exact_rows, graded_span, mark
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import SPINNER
@@ -185,11 +184,11 @@ class AnswersPreview(Box["AnswersScreen"]):
         hit = self._hit(found, text)
         key = (id(r), found, hit, width, p.name)
         if self._cache[0] != key:
-            span = group_model.graded_span(text, r.graded.answer[found.row])
-            rows = group_model.plain(text, span, width, p, hit)
+            span = graded_span(text, r.graded.answer[found.row])
+            rows = exact_rows(text, span, width, p, hit)
             self._cache = (key, rows)
             if hit is not None:  # bring what matched into sight
-                before = len(group_model.plain(text[: hit[0]], None, width, p))
+                before = len(exact_rows(text[: hit[0]], None, width, p))
                 self.top = max(0, before - (height - len(out)) // 2)
         return out + self._cache[1]
 
