@@ -17,7 +17,8 @@ from grpolab.record.state import LabState
 from grpolab.tui.app import LabApp
 from grpolab.tui.context import AppContext
 from grpolab.tui.slow_motion import model as stories
-from grpolab.tui.slow_motion.model import STAGES, Story, tell
+from grpolab.tui.slow_motion.beats import tell
+from grpolab.tui.slow_motion.model import STAGES, Story
 from grpolab.tui.slow_motion.screen import SlowScreen
 from grpolab.tui.source import Following, Playing
 from grpolab.tui.widgets.text import wrap

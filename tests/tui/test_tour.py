@@ -12,7 +12,7 @@ from grpolab.analysis.metric_help import METRICS
 from grpolab.record.events import OWNERS
 from grpolab.tui import preferences
 from grpolab.tui.app import LabApp
-from grpolab.tui.glossary.screen import Words
+from grpolab.tui.glossary.screen import Glossary
 from grpolab.tui.glossary.words import WORDS
 from grpolab.tui.keymap import BY_NAME
 from grpolab.tui.lab.dialogs.help import Help
@@ -174,7 +174,7 @@ async def test_words_are_found_by_what_is_typed(replay: LabApp) -> None:
         told = await press(replay, pilot, "question_mark")
         assert isinstance(replay.screen, Help) and "H words" in told
         told = await press(replay, pilot, "H", *"surprise")
-        assert isinstance(replay.screen, Words)
+        assert isinstance(replay.screen, Glossary)
         assert "TD error" in told and "GAE" in told and "policy" not in told
         await press(replay, pilot, "enter", "escape", "escape", "N")
         assert isinstance(replay.screen, Tour)  # help leads on to it

@@ -8,8 +8,7 @@ import re
 import pytest
 from textual.pilot import Pilot
 
-from grpolab.tui.credit_trace import model as credit_trace
-from grpolab.tui.credit_trace.model import Trace, surprises, to_go
+from grpolab.tui.credit_trace.model import Trace, td_errors, to_go, trace_of, verdict
 from grpolab.tui.credit_trace.screen import TraceScreen
 
 from .conftest import Live, settle, text
@@ -19,7 +18,7 @@ from .fake_run import FakeRun
 def made(value: list[float], reward: float, critic: bool = True) -> Trace:
     n = len(value)
     rewards = [0.0] * (n - 1) + [reward]
-    delta = surprises(rewards, value, 1.0)
+    delta = td_errors(rewards, value, 1.0)
     gae = to_go(delta, 0.9)
     returns = [a + v for a, v in zip(gae, value, strict=True)]
     return Trace(
@@ -54,7 +53,7 @@ def groups(forecast: str, seed: int = 0) -> list[list[Trace]]:
 )
 def test_the_verdict_follows_the_errors(forecast: str, word: str) -> None:
     found = groups(forecast)
-    v = credit_trace.verdict(found)
+    v = verdict(found)
     assert v.word == word and (v.answers, v.groups) == (96, 12)
     flat = [t for g in found for t in g]
     own = sum((t.value[0] - t.outcome[0]) ** 2 for t in flat) / len(flat)
@@ -71,11 +70,11 @@ def test_the_verdict_follows_the_errors(forecast: str, word: str) -> None:
 
 
 def test_one_group_and_one_answer_say_less() -> None:
-    alone = credit_trace.verdict([[made([0.5], 1.0)]])
+    alone = verdict([[made([0.5], 1.0)]])
     assert alone.word == "" and alone.answers == 1
-    group = credit_trace.verdict([[made([0.9], 1.0), made([0.1], 0.0)]])
+    group = verdict([[made([0.9], 1.0), made([0.1], 0.0)]])
     assert group.word == "beats" and group.error != group.error
-    huge = credit_trace.verdict([[made([0.5], 1e300), made([0.5], float("-inf"))]])
+    huge = verdict([[made([0.5], 1e300), made([0.5], float("-inf"))]])
     assert huge.word == ""
 
 
@@ -180,6 +179,6 @@ def test_settings_of_another_version_are_no_trace() -> None:
     from .test_token_view import small
 
     lane, r = small()
-    assert credit_trace.of(lane, r, 0) is not None
+    assert trace_of(lane, r, 0) is not None
     lane.history = [(0, "grpo", "paper", {"unheard_of": 1})]
-    assert credit_trace.of(lane, r, 0) is None
+    assert trace_of(lane, r, 0) is None
