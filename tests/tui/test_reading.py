@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.style import Style
 
-from grpolab.tui.group.model import exact_rows, graded_span
+from grpolab.tui.group.model import exact_rows, graded_span, rendered_rows
 from grpolab.tui.widgets.latex import unicode
 from grpolab.tui.widgets.markdown import markdown
 from grpolab.tui.widgets.palette import DARK

@@ -80,7 +80,7 @@ def test_its_words_tell_the_numbers(told: list[Story]) -> None:
         assert ("has a critic" in captions) == critic == story.critic
         assert ("not measured" in captions) == (story.r.step % 2 == 0)
         if story.measured:
-            likelier, up, rarer, down = story.obeyed()
+            likelier, up, rarer, down = story.followed()
             assert f"{up} token" in captions or not up
             flat = [
                 (a, m)

@@ -19,8 +19,8 @@ HINTS = {
     "start": "as loaded",
 }
 NONE_YET = (
-    "Ask the policy your own question. Its answer is shown next to that of the initial policy, and of "
-    "the reference if that is another one."
+    "Ask the policy your own question. Its answer is shown next to that of the initial policy, and "
+    "of the reference if that is another one."
 )
 FORM = "Questions in the form of the task's prompts are graded. For example:"
 

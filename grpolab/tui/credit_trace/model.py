@@ -1,6 +1,6 @@
-"""Credit assignment along one answer, token by token: reward, value, TD error, advantage and return,
-recomputed in float64 from the recorded step by the engine's recurrence; and a verdict on the critic,
-which compares its prediction of the outcome with the mean of the group's other answers.
+"""Credit assignment along one answer, token by token: reward, value, TD error, advantage and
+return, recomputed in float64 from the recorded step by the engine's recurrence; and a verdict on
+the critic, which compares its prediction of the outcome with the mean of the group's other answers.
 
 δ_t = r_t + γ V_{t+1} − V_t, V after the last token 0;  Â_t = δ_t + γ λ Â_{t+1};  R_t = Â_t + V_t,
 in R, Â is taken with the critic's own λ if it has one.
@@ -45,7 +45,7 @@ class Trace:
 
     @property
     def scaled(self) -> bool:
-        """Whether the objective used other numbers than GAE's: they were whitened over the batch."""
+        """Whether the objective's advantages differ from GAE's (whitened over the batch)."""
         pairs = zip(self.gae, self.advantage, strict=False)
         return any(abs(a - b) > 0.01 * max(1.0, abs(a)) for a, b in pairs)
 
@@ -142,8 +142,8 @@ def policy_lambda(settings: Any, length: int) -> float:
 def baseline_of(
     algorithm: Algorithm, r: RolloutView, row: int, advantage: Sequence[float]
 ) -> tuple[str, float | None]:
-    """The baseline of an algorithm without a critic: its symbol in the formula, and its value if that
-    is known."""
+    """The baseline of an algorithm without a critic: its symbol in the formula, and its value if
+    that is known."""
     from grpolab.algorithms import explain
 
     assert r.graded is not None
@@ -166,8 +166,8 @@ def baseline_of(
 
 @dataclass(frozen=True)
 class Verdict:
-    """Mean squared errors of two predictions of the answers' outcomes: the critic's, and the mean of
-    the group. NaN if there is nothing to compare."""
+    """Mean squared errors of two predictions of the answers' outcomes: the critic's, and the mean
+    of the group. NaN if there is nothing to compare."""
 
     answers: int
     groups: int

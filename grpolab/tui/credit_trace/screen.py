@@ -65,8 +65,8 @@ class TraceScreen(Overlay):
         return None if made is None else (r, row, made)
 
     def verdict(self) -> Verdict | None:
-        """The verdict on the rollout in view; None until a thread has computed it (tenths of a second
-        for many tokens)."""
+        """The verdict on the rollout in view; None until a thread has computed it (tenths of a
+        second for many tokens)."""
         r, lane = self.rollout, self.context.view.lane_state(self.context.state)
         if r is None or lane is None:
             return None

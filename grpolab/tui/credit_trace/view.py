@@ -235,8 +235,8 @@ HEAD = {
     "matches": ("≈ The critic is as good as the group's mean", "warn"),
 }
 WHY = {
-    "beats": "Its prediction, made before the first token, is closer to the outcome than the mean of "
-    "the other answers to the same prompt. It is worth its memory.",
+    "beats": "Its prediction, made before the first token, is closer to the outcome than the mean "
+    "of the other answers to the same prompt. It is worth its memory.",
     "loses to": "The mean of the other answers to the same prompt, which needs no second model, "
     "predicts the outcome better than the critic. An untrained critic is expected to lose: let it "
     "warm up (critic_warmup, value_pretraining), or use an algorithm without one.",

@@ -1,5 +1,5 @@
-"""What the curves screen shows: metrics, axis, smoothing, range and cursor, and the charts made from
-them and the recorded state. No widgets here."""
+"""What the curves screen shows: metrics, axis, smoothing, range and cursor, and the charts made
+from them and the recorded state. No widgets here."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ class Metrics(Box["CurvesScreen"]):
         v, p = self.overlay.view, self.context.palette
         names = v.names()
         hint = flow(
-            [Line(w, p.style("dim")) for w in HINTS.get(v.at, "a metric of this algorithm").split()],
+            [Line(w, p.style("dim")) for w in HINTS.get(v.at, "one of this algorithm's").split()],
             width, " ",
         )  # fmt: skip
         lanes = self._lanes(width)

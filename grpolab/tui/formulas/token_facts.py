@@ -64,8 +64,8 @@ def terms(algorithm: Algorithm, facts: TokenFacts, r: RolloutView) -> list[Term]
 def algorithm(
     name: str, settings: Mapping[str, Any], beta: float | None = None
 ) -> Algorithm | None:
-    """An algorithm with these settings, and β as its controller has set it. None if the algorithm is
-    unknown or the settings do not fit this version."""
+    """An algorithm with these settings, and β as its controller has set it. None if the algorithm
+    is unknown or the settings do not fit this version."""
     from pydantic import ValidationError
 
     from grpolab.algorithms import ALGORITHMS

@@ -148,8 +148,8 @@ class FormulaBody(Box["FormulaScreen"]):
 
         p = self.context.palette
         out = []
-        for sign, one, hue in (("−", base, "minus"), ("+", card, "plus")):
-            line = Line(f"{sign} ", p.style(hue, bold=True))
+        for mark, one, hue in (("−", base, "minus"), ("+", card, "plus")):
+            line = Line(f"{mark} ", p.style(hue, bold=True))
             line.add(f"{one.name.upper()} ", p.style("text", bold=True))
             line.add(clip(one.title, max(0, width - line.width)), p.style("text"))
             out += [line, Line("  ").add(clip(one.paper, width - 2), p.style("faint"))]
@@ -177,11 +177,11 @@ class FormulaBody(Box["FormulaScreen"]):
                 for row in wrap(part, width - 2)
             ]  # fmt: skip
         out = []
-        for sign, side, hue in (("−", "left", "minus"), ("+", "right", "plus")):
+        for mark, side, hue in (("−", "left", "minus"), ("+", "right", "plus")):
             if not any(kind == side or (kind == "same" and t.strip()) for kind, t in d.parts):
                 continue
             lone = not any(kind == "same" for kind, _ in d.parts)
-            line = Line(f"{sign} ", p.style(hue, bold=True))
+            line = Line(f"{mark} ", p.style(hue, bold=True))
             for kind, text in d.parts:
                 if kind not in ("same", side):
                     continue
@@ -189,7 +189,7 @@ class FormulaBody(Box["FormulaScreen"]):
                 for i, part in enumerate(text.split("\n")):
                     if i:
                         out.append(line)
-                        line = Line(f"{sign} ", p.style(hue, bold=True))
+                        line = Line(f"{mark} ", p.style(hue, bold=True))
                     if kind == side and not lone and (inner := part.strip()):
                         part = part.replace(inner, f"[{inner}]")
                     line = self._flow(out, line, part, style, width)

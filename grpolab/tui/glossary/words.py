@@ -5,8 +5,8 @@ from __future__ import annotations
 WORDS: dict[str, str] = {
     "policy": "the language model that is being trained: it gives every possible next token a "
     "probability",
-    "token": "the unit of text that the model writes: a character, a part of a word, or a mark such "
-    "as the end of the answer",
+    "token": "the unit of text that the model writes: a character, a part of a word, or a mark "
+    "such as the end of the answer",
     "prompt": "the task given to the model, here for instance a sum to work out",
     "answer": "what the model wrote to a prompt, up to its end token or the length limit",
     "parsed answer": "the part of an answer that the grader extracts and compares with the right "

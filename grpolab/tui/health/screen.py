@@ -21,9 +21,9 @@ class HealthScreen(Overlay):
     heading = "Health"
     mouse = "click a warning, a suggestion, a key below"
     explains = (
-        "Warnings: rules applied to the run's own numbers, worst first. ✗ error, ! warning, i note. "
-        "The selected one shows its cause, the numbers behind it, and two settings to try, with "
-        "values; 1 and 2 apply them while training continues, ↵ shows the curve.\n"
+        "Warnings: rules applied to the run's own numbers, worst first. ✗ error, ! warning, i "
+        "note. The selected one shows its cause, the numbers behind it, and two settings to try, "
+        "with values; 1 and 2 apply them while training continues, ↵ shows the curve.\n"
         "Why the loss is what it is: its terms, and the numbers that show whether anything is "
         "learned although the loss is 0. Σ Â sums each answer's mean advantage; ‖g‖ is the norm of "
         "the gradient before clipping to max_grad_norm.\n"

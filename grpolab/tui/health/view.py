@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from grpolab.tui.health.screen import HealthScreen
 
 WHAT_IS_WATCHED = (
-    "Checked: updates without a finite gradient, falling reward, entropy collapse, accelerating KL, "
-    "clipping saturated on one side, groups with zero variance, a critic worse than the mean, "
+    "Checked: updates without a finite gradient, falling reward, entropy collapse, accelerating "
+    "KL, clipping saturated on one side, groups with zero variance, a critic worse than the mean, "
     "answers cut at max_tokens, training–inference mismatch, gradient clipping on every update."
 )
 

@@ -19,8 +19,8 @@ READ = {
         "0, so it has no effect. In the reward it is exact."
     ),
     "k2": (
-        "½ (log π/π_ref)². Biased in value; its gradient in the loss is exact on on-policy samples. In "
-        "the reward its gradient is biased."
+        "½ (log π/π_ref)². Biased in value; its gradient in the loss is exact on on-policy "
+        "samples. In the reward its gradient is biased."
     ),
     "k3": (
         "e^d − 1 − d, d = log π_ref/π. Unbiased, never negative, less variance than k1: good for "

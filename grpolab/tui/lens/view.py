@@ -37,8 +37,8 @@ NO_LOSS = (
 )
 NO_GRADIENT = "No algorithm has a gradient here: all rewards of a group are equal (zero variance)."
 MISSING_INPUTS = (
-    ("values", "no critic"), ("ref_logprobs", "no reference"), ("greedy_reward", "no greedy answer"),
-    ("step_rewards", "no step scores"),
+    ("values", "no critic"), ("ref_logprobs", "no reference"),
+    ("greedy_reward", "no greedy answer"), ("step_rewards", "no step scores"),
 )  # fmt: skip
 """What a batch may lack, and how the table says it."""
 
@@ -281,7 +281,7 @@ class LensExplained(Box["LensScreen"]):
             return [Line(row, p.style("warn")) for row in wrap(why, width)]
         found = s.explained(look)
         if found is None:
-            why = "The log-probabilities of this step were not recorded: the token cannot be explained."
+            why = "Not explained: the log-probabilities of this step were not recorded."
             return [Line(row, p.style("faint")) for row in wrap(why, width)]
         formula, terms, branch = found
         values = look.gradient[s.group][s.answer]

@@ -17,8 +17,8 @@ SWEEP = {"tokens": 60, "advantage": 14, "gradient": 14, "update": 8}
 def tell(
     lane: LaneState, r: RolloutView, prompt: int, answer: int | None = None, *, still: bool = False
 ) -> Story:
-    """The story of one group of a finished step. `answer`: row to follow closely; `still`: leave out
-    the beats that only animate."""
+    """The story of one group of a finished step. `answer`: row to follow closely; `still`: leave
+    out the beats that only animate."""
     done = lane.steps.of(r.step)
     story = Story(
         lane=lane,

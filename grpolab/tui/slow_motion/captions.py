@@ -169,8 +169,8 @@ def chosen(story: Story, place: Place) -> str:
 def gradient_begins(story: Story) -> str:
     if not story.pushes_known:
         return (
-            "The gradient reinforces ▲ or penalizes ▼ each token. The grad weights of this step were "
-            "not recorded; the advantages are shown instead."
+            "The gradient reinforces ▲ or penalizes ▼ each token. The grad weights of this step "
+            "were not recorded; the advantages are shown instead."
         )
     return (
         "The gradient of the whole loss: a token's grad weight (∂L/∂log π) says how strongly it is "

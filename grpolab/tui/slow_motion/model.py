@@ -1,5 +1,5 @@
-"""The numbers of one group of one rollout as slow motion tells them, in six stages: sampling, reward,
-advantage, objective, gradient, and the change by the update. No widgets here.
+"""The numbers of one group of one rollout as slow motion tells them, in six stages: sampling,
+reward, advantage, objective, gradient, and the change by the update. No widgets here.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ class Story:
         return up, down, len(still), sum(self.clipped(place) for place in still)
 
     def followed(self) -> tuple[int, int, int, int]:
-        """(rose, reinforced, fell, penalized): how many of the reinforced tokens rose in probability,
-        and how many of the penalized ones fell."""
+        """(rose, reinforced, fell, penalized): how many of the reinforced tokens rose in
+        probability, and how many of the penalized ones fell."""
         pairs = [
             (x, m)
             for row in self.pieces
@@ -193,8 +193,8 @@ class Story:
 
     @cached_property
     def changes(self) -> list[tuple[Place, float, float, int]]:
-        """The group's tokens: (place, probability before, after, answers that share the token and all
-        before it). The tokens of `focus` come first, then the largest changes."""
+        """The group's tokens: (place, probability before, after, answers that share the token and
+        all before it). The tokens of `focus` come first, then the largest changes."""
         same: dict[int, list[Place]] = {}  # by the hash of the answer up to this token
         for row, pieces in self.pieces.items():
             beginning = 0

@@ -1,5 +1,5 @@
-"""Slow motion: one group of one rollout at reading speed, from sampling to the change by the update.
-Training continues meanwhile unless it is paused.
+"""Slow motion: one group of one rollout at reading speed, from sampling to the change by the
+update. Training continues meanwhile unless it is paused.
 """
 
 from __future__ import annotations
@@ -193,9 +193,9 @@ class SlowScreen(Overlay):
         if self.waiting:
             key = self.context.keymap.shown("slow_next")
             return (
-                "The engine finishes its step, then makes one more forward pass over its tokens, so "
-                f"that slow motion can show probabilities before and after. {key} does not wait and "
-                "shows the last finished step without them."
+                "The engine finishes its step, then makes one more forward pass over its tokens, "
+                f"so that slow motion can show probabilities before and after. {key} does not wait "
+                "and shows the last finished step without them."
             )
         return self.problem or "Slow motion begins when the first step is finished."
 

@@ -220,8 +220,8 @@ def _ending(texts: Sequence[str], head: int, room: int) -> Row:
 
 
 def update(p: Palette, story: Story, beat: Beat, width: int, height: int) -> list[Line]:
-    """One row per token, largest changes first; the bar moves from before to after. ×3: three answers
-    share this token and everything before it."""
+    """One row per token, largest changes first; the bar moves from before to after. ×3: three
+    answers share this token and everything before it."""
     wide = width - 48
     head = Line().cell("answer", 7, p.style("faint")).cell("token", 18, p.style("faint"))
     head.cell("grad", 7, p.style("faint")).cell("before", 8, p.style("faint"), right=True)
