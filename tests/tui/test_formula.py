@@ -53,7 +53,7 @@ async def test_the_lanes_own(opened: tuple[LabApp, Pilot[int]]) -> None:
     told = text(app)
     assert "Group relative policy optimization" in told and "●◆ grpo" in told
     whole = body(app)
-    for word in ("Â = (r − m) / s", "for token 2", "ratio: probability now", "min of", "pushed",
+    for word in ("Â = (r − m) / s", "for token 2", "ratio: probability now", "min of", "∂surrogate/∂log π",
                  "grpo ← ppo", "trl-1.16", "needs", "the reference"):  # fmt: skip
         assert word in whole, whole
     assert "aggregation token-mean" in whole
@@ -77,7 +77,7 @@ async def test_what_differs(opened: tuple[LabApp, Pilot[int]]) -> None:
     assert "  Â = (r − m) / s" in whole  # the same in both: no sign
     rows = {line.split()[0]: line for line in whole.split("\n") if line.strip()}
     assert "− 0.04" in rows["beta"] and "+ 0" in rows["beta"]
-    assert "− grpo in fo" in whole and "dapo ← grpo" in whole and "openrlhf" in whole
+    assert "− grpo current" in whole and "dapo ← grpo" in whole and "openrlhf" in whole
 
 
 async def test_another_one_to_compare_with(opened: tuple[LabApp, Pilot[int]]) -> None:
@@ -126,7 +126,7 @@ async def test_mouse_and_a_lane_without_a_step(live: Live) -> None:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         told = await press(live.app, pilot, "f")
-        assert "numbers come with the first finished step" in told
+        assert "values appear with the first finished step" in told
         await pilot.click("#list", offset=(8, 1))
         assert isinstance(live.app.screen, FormulaScreen)
         assert live.app.screen.at == "reinforce"

@@ -80,16 +80,16 @@ def test_its_words_tell_the_numbers(told: list[Story]) -> None:
         assert ("has a critic" in captions) == critic == story.critic
         assert ("not measured" in captions) == (story.r.step % 2 == 0)
         if story.measured:
-            likelier, up, rarer, down = story.followed()
-            assert f"{up} token" in captions or not up
+            rose, up, fell, down = story.followed()
+            assert f"{up} reinforced token" in captions or not up
             flat = [
                 (a, m)
                 for row in story.rows
                 for a, m in zip(story.advantage[row], story.moved[row], strict=True)
             ]
             assert up == sum(a > 0 for a, _ in flat) and down == sum(a < 0 for a, _ in flat)
-            assert likelier == sum(a > 0 and m > 0 for a, m in flat) <= up
-            assert rarer == sum(a < 0 and m < 0 for a, m in flat) <= down
+            assert rose == sum(a > 0 and m > 0 for a, m in flat) <= up
+            assert fell == sum(a < 0 and m < 0 for a, m in flat) <= down
 
 
 def test_probabilities_before_and_after(told: list[Story]) -> None:
@@ -164,7 +164,7 @@ async def test_the_engine_is_asked_and_the_step_is_told(live_slow) -> None:
     app = live.app
     screen = screen_of(app)
     assert live.engine.sent == [{"do": "after", "lane": "main"}]
-    assert screen.waiting and "The engine finishes its step first" in text(app)
+    assert screen.waiting and "The engine finishes its step, then" in text(app)
     r = live.context.state.lanes["main"].rollouts[2]
     live.write(after(r))
     await settle(app)
@@ -346,7 +346,7 @@ async def test_a_recorded_run_has_what_was_measured(tmp_path: Path) -> None:
             seen = await press(app, pilot, "m", "space", "shift+tab")
             screen = screen_of(app)
             assert screen.story is not None and screen.story.r.step == step
-            assert screen.story.measured == measured and "nothing is computed" in seen
+            assert screen.story.measured == measured and "a recorded run" in seen
             assert ("was not measured" in seen) == (not measured)
             assert "pause" not in [a.name for a in screen.actions]
             await press(app, pilot, "escape")
@@ -360,7 +360,7 @@ async def test_whoever_only_watches_asks_nobody(tmp_path: Path) -> None:
         await settle(app)
         seen = await press(app, pilot, "m", "space")
         assert screen_of(app).story is not None
-        assert "the training goes on, 2 steps done" in seen and "pauses it" not in seen
+        assert "training continues, 2 steps done" in seen and " pauses" not in seen
 
 
 async def test_hostile_answers_stay_in_their_place(tmp_path: Path) -> None:

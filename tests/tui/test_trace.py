@@ -153,14 +153,14 @@ async def test_without_a_critic_it_says_what_stands_in(live: Live) -> None:
         await settle(live.app)
         await press(live, pilot, "V")
         seen = text(live.app)
-        assert "REINFORCE has no critic" in seen and "the baseline b stands in for V" in seen
+        assert "REINFORCE has no critic" in seen and "The baseline is b of the formula" in seen
         screen = live.app.screen
         assert isinstance(screen, TraceScreen)
         live.context.view.browse(live.context.state, -1)
         screen.again()
         await settle(live.app)
         seen = text(live.app)
-        assert "GRPO has no critic" in seen and "the group's mean m stands in for V" in seen
+        assert "GRPO has no critic" in seen and "The baseline is the group's mean m" in seen
         r, _, t = screen.found()  # pyright: ignore[reportGeneralTypeIssues]
         assert r.graded is not None
         assert t.value[0] == pytest.approx(sum(r.graded.reward[i] for i in r.rows(0)) / 8)
@@ -172,7 +172,7 @@ async def test_before_the_first_step_it_waits(live: Live) -> None:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         await press(live, pilot, "V", "down", "g", "right_square_bracket")
-        assert "the credit appears when a step is finished" in text(live.app)
+        assert "credit appears when a step is finished" in text(live.app)
 
 
 def test_settings_of_another_version_are_no_trace() -> None:

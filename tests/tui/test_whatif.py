@@ -201,18 +201,18 @@ async def test_what_is_in_force_stands_there_before_the_process(
         told = await shown("w")
         screen = live.app.screen
         assert isinstance(screen, WhatIfScreen) and screen.before is not None
-        assert "nothing is changed yet" in told and "takes up" not in told
+        assert "nothing changed" in told and "loading the rollout" not in told
         while screen.knob.key != "beta":
             await pilot.press("down")
         told = await shown("right")
-        assert "a process of its own takes up the rollout" in told and screen.after is None
+        assert "loading the rollout in another process" in told and screen.after is None
         assert "no difference" not in told
         told = await shown("backspace")
-        assert "nothing is changed yet" in told and screen.after is screen.before
+        assert "nothing changed" in told and screen.after is screen.before
         await shown("right")
         Slow.gate.set()
         told = await press(live.app, pilot)
-        assert "takes up" not in told and "against what is in force" in told
+        assert "loading the rollout" not in told and "opposite direction" in told
         assert [x["base"] for x in Fake.asked] == [True, False]
 
 
@@ -263,14 +263,14 @@ async def test_a_change_is_scored_and_applied(opened: Opened) -> None:
     assert all(a.help in told for a in screen.actions if a.name != "commands")
     assert "another algorithm" in told  # the training can be steered from here too
     assert any(a.name == "whatif_page" for a in screen.actions) is (live.app.size.width < 104)
-    assert "nothing is changed yet" in text(live.app)
+    assert "nothing changed" in text(live.app)
     for _ in range(len(screen.knobs)):
         if screen.knob.key == "beta":
             break
         await pilot.press("down")
     told = await press_(live.app, pilot, "right")
     assert screen.plan.settings["beta"] == 0.05 and Fake.asked[-1]["settings"]["beta"] == 0.05
-    assert "−0.40" in told and "against what is in force" in told
+    assert "−0.40" in told and "opposite direction" in told
     assert "note: a note" in told and "was 0.04" in told
     await press_(live.app, pilot, "left")
     assert screen.plan.settings["beta"] == 0.02
@@ -288,7 +288,7 @@ async def test_values_are_typed_and_checked(opened: Opened) -> None:
     live, pilot, screen = opened
     await press_(live.app, pilot, "down", "down", "enter")
     told = await press_(live.app, pilot, "backspace", "9", "enter")
-    assert "1 to 8: the rollout has no more" in told
+    assert "1 to 8: the rollout has 8 answers" in told
     told = await press_(live.app, pilot, "backspace", "3", "enter")
     assert live.app.screen is screen and screen.plan.answers == 3
     assert Fake.asked[-1]["answers"] == 3
@@ -368,4 +368,4 @@ async def test_without_a_lens_there_is_nothing_to_change(live: Live) -> None:
         await settle(live.app)
         await press(live.app, pilot, "l", "w")
         assert isinstance(live.app.screen, LensScreen)
-        assert "nothing to change" in live.context.notice[0]
+        assert "the lens has no result yet" in live.context.notice[0]

@@ -122,5 +122,5 @@ class Choices(Box["TimeScreen"]):
             return "no rewind and no fork: this recording has no checkpoints"
         command = f"grpolab run --resume {run} --from {m.step}"
         if m.kept:
-            return f"a replay does not train; to resume from this step: {command}"
-        return "a replay does not train; select a checkpoint ◇ to see how to resume from it"
+            return f"no engine is running; to resume from this step: {command}"
+        return "no engine is running; select a checkpoint ◇ to see how to resume from it"
