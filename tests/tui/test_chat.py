@@ -68,7 +68,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         live.write(ev.Refused(4, live.engine.sent[1], "no such question"))
         told = await press(live.app, pilot)
         assert screen.waiting == [] and "no such question" in told
-        for words in ("❯ 7*8+5", "policy now", "at the start", "1 of 1 right, reward 1.20",
+        for words in ("❯ 7*8+5", " current ", " initial ", "1 of 1 right, reward 1.20",
                       "0 of 1 right", "✓ greedy 1.20", "✗ greedy 0.20, no", "<answer>61</answer>",
                       "asked as 7*8+5="):  # fmt: skip
             assert words in told, told

@@ -139,7 +139,7 @@ async def test_range_zoom_and_back(replay: LabApp) -> None:
         assert "range started" in told
         told = await press(replay, pilot, "r")
         low, high = view.xlim(state)
-        assert whole[0] < low < high < whole[1] and "zoomed ×1" in told
+        assert whole[0] < low < high < whole[1] and "zoomed 1×" in told
         await press(replay, pilot, "plus")
         assert len(view.zooms) == 2
         await press(replay, pilot, "escape")

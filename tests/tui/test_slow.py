@@ -347,7 +347,7 @@ async def test_a_recorded_run_has_what_was_measured(tmp_path: Path) -> None:
             screen = screen_of(app)
             assert screen.story is not None and screen.story.r.step == step
             assert screen.story.measured == measured and "a recorded run" in seen
-            assert ("was not measured" in seen) == (not measured)
+            assert ("were not measured" in seen) == (not measured)
             assert "pause" not in [a.name for a in screen.actions]
             await press(app, pilot, "escape")
 

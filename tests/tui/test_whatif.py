@@ -294,7 +294,7 @@ async def test_values_are_typed_and_checked(opened: Opened) -> None:
     assert Fake.asked[-1]["answers"] == 3
     if live.app.size.width < 104:
         told = await press_(live.app, pilot, "tab")
-    assert "left out" in told
+    assert "unused" in told
     await press_(live.app, pilot, "down", "enter", "backspace", "2", "enter")
     assert screen.plan.weights["accuracy"] == 2.0 and Fake.asked[-1]["rewards"] is not None
     await press_(live.app, pilot, "a")

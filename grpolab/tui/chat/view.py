@@ -12,11 +12,11 @@ from grpolab.tui.widgets.text import Line, beside, visible, wrap
 if TYPE_CHECKING:
     from grpolab.tui.chat.screen import ChatScreen
 
-TITLES = {"now": "current policy", "reference": "reference", "start": "initial policy"}
+TITLES = {"now": "current", "reference": "reference", "start": "initial"}
 HINTS = {
-    "now": "of this lane",
-    "reference": "of the KL",
-    "start": "as loaded",
+    "now": "the policy of this lane",
+    "reference": "what the KL is measured against",
+    "start": "the policy as it was loaded",
 }
 NONE_YET = (
     "Ask the policy your own question. Its answer is shown next to that of the initial policy, and "

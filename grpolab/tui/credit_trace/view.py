@@ -112,8 +112,10 @@ class TraceTable(Box["TraceScreen"]):
         if picture >= 12:
             line.add("  ")
             left = _half(picture)
-            said = "● V  ┊ m  ◇ outcome" if t.critic else "┊ m  ◇ outcome"
-            line.cell(clip(said, left), left + 1, p.style("faint"))
+            critic = "● V  " if t.critic else ""
+            legends = (f"{critic}┊ m  ◇ outcome", f"{critic}┊ m  ◇ end", f"{critic}┊m ◇end")
+            fits = next((x for x in legends if len(x) <= left), "")
+            line.cell(fits, left + 1, p.style("faint"))
             line.add("− Â +" if left < picture else "", p.style("faint"))
         return line
 
@@ -232,7 +234,7 @@ def _bar(p: Palette, value: float, limit: float, width: int) -> Line:
 HEAD = {
     "beats": ("✓ The critic beats the group's mean", "good"),
     "loses to": ("✗ The critic is worse than the group's mean", "bad"),
-    "matches": ("≈ The critic is as good as the group's mean", "warn"),
+    "matches": ("≈ No significant difference between critic and group's mean", "warn"),
 }
 WHY = {
     "beats": "Its prediction, made before the first token, is closer to the outcome than the mean "

@@ -34,7 +34,7 @@ READ = {
 }
 """What to read from each estimator's row."""
 
-NEAR = "The policy equals the reference: every KL and gradient is 0. Train some steps first."
+NEAR = "The policy equals the reference: every KL and gradient is 0. Train first."
 
 
 class BenchTable(Box["KlBenchScreen"]):

@@ -121,7 +121,8 @@ class LensTable(Box["LensScreen"]):
                 shown = _loss(value) if value else MISSING
                 line.cell(shown, 9, p.style("dim" if value else "faint"), right=True)
             line.cell(percent(look.clipped), 6, p.style("dim"), right=True)
-            line.cell(number(look.weight), 8, p.style("text"), right=True).add(" ")
+            line.cell(number(look.weight) if look.weight else "0", 8, p.style("text"), right=True)
+            line.add(" ")
             pair = lens.looks[name], lens.looks[lens.anchor]
             none = any(look.weight == 0 for look in pair)  # without a gradient, no direction
             value = None if none else lens.cosine.get(name, {}).get(lens.anchor)

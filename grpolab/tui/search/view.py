@@ -77,7 +77,7 @@ class AnswersFilter(Box["AnswersScreen"]):
         new = self.overlay.newer
         if new:
             key = self.context.keymap.shown("answers_again")
-            told = f"{new} newer steps; {key} searches again"
+            told = f"{new} newer step{'' if new == 1 else 's'}; {key} searches again"
             return Line(clip(told, width), p.style("dim"))
         return Line()
 

@@ -61,7 +61,7 @@ def moments(context: AppContext) -> list[Moment]:
             found.append(Moment(lane.opened, "fork", text, lane.name))
         found += [Moment(c.step, "chat", at + c.prompt, lane.name) for c in lane.chats]
     found += [
-        Moment(r.step, "rewind", f"from step {r.before}; the steps in between were discarded")
+        Moment(r.step, "rewind", f"from step {r.before}; the steps after this one were discarded")
         for r in state.rewinds
     ]
     told = "checkpoint: can resume here"

@@ -41,10 +41,10 @@ SHOWN = (
     ("value", "critic part", "loss of the critic, if there is one"),
     ("weight", "Σ|grad|", "sum of |∂loss/∂log π| over all tokens"),
     ("clip_fraction", "clipped", METRICS["clip_fraction"]),
-    ("advantage_std", "adv. spread", METRICS["advantage_std"]),
+    ("advantage_std", "adv. std", METRICS["advantage_std"]),
     ("zero_std_groups", "zero var.", METRICS["zero_std_groups"]),
     ("ratio_max", "ratio max", METRICS["ratio_max"]),
-    ("kl_ref", "KL to ref", METRICS["kl_ref"]),
+    ("kl_ref", "KL to ref.", METRICS["kl_ref"]),
     ("explained_variance", "expl. var", METRICS["explained_variance"]),
 )
 """Rows of the outcome: metric, label, meaning."""
