@@ -129,10 +129,11 @@ class LossCard(Box["HealthScreen"]):
             line.cell(directed(t.value), 9, p.style("text"), right=True).add(" ").join(bar)
             line.to(29 + 2 * cells)
             out.append(line.whole(("metric", t.name), width))
-            if line.width + len(t.meaning) <= width or not roomy:
-                line.add(clip(t.meaning, width - line.width), p.style("faint"))
-            else:
-                out.append(Line("    ").add(clip(t.meaning, width - 4), p.style("faint")))
+            if line.width + len(t.meaning) <= width:
+                line.add(t.meaning, p.style("faint"))
+            elif roomy:
+                rows = wrap(t.meaning, max(1, width - 4))
+                out += [Line("    ").add(row, p.style("faint")) for row in rows]
         return out
 
     def _row(self, name: str, value: str, meaning: str, width: int) -> list[Line]:
