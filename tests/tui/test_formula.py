@@ -54,7 +54,8 @@ async def test_the_lanes_own(opened: tuple[LabApp, Pilot[int]]) -> None:
     assert "Group relative policy optimization" in told and "●◆ grpo" in told
     whole = body(app)
     for word in ("Â = (r − m) / s", "for token 2", "ratio: probability now", "min of",
-                 "∂surrogate/∂log π", "grpo ← ppo", "trl-1.16", "needs", "the reference"):  # fmt: skip
+                 "∂surrogate/∂log π", "grpo ← ppo", "trl-1.16", "needs",
+                 "the reference"):  # fmt: skip
         assert word in whole, whole
     assert "aggregation token-mean" in whole
     numbers = [line for line in whole.split("\n") if line.startswith("  ρ ")]

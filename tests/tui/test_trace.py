@@ -99,7 +99,7 @@ async def test_the_numbers_on_the_screen_satisfy_it(live: Live, size: tuple[int,
         assert isinstance(screen, TraceScreen)
         seen = text(live.app)
         assert "PPO · step 3 · prompt 1 · answer 1" in seen and "γ 1 · λ 0.95" in seen
-        assert "The critic" in seen and "0." in seen
+        assert "squared error, critic − mean" in seen and "0." in seen
         n = len(screen.found()[2].advantage)  # pyright: ignore[reportOptionalSubscript]
         for token in range(0, n, 5 if size[0] == 120 else 19):
             live.context.view.token = token

@@ -256,7 +256,7 @@ class LensTokens(Box["LensScreen"]):
         for i, (name, values) in enumerate(pairs):
             line = Line(f"{visible(name)} ", p.style("accent" if i == 0 else "warn"))
             parts.append(line.join(_push(self, values[s.token] if s.token < len(values) else None)))
-        legend = "▲ reinforced  ▼ penalized  · near 0"
+        legend = "−∂loss/∂log π: ▲ reinforced, ▼ penalized, · near 0"
         if theirs is not None:
             both = f"; marks: {visible(s.at)}, below {visible(s.other)}"
             legend += both if len(legend) + len(both) <= width else ""
@@ -300,7 +300,7 @@ class LensExplained(Box["LensScreen"]):
         """The token under all algorithms."""
         p, s = self.context.palette, self.overlay
         head = Line("── ", p.style("line")).add("this token under all, ", p.style("dim"))
-        head.add("gradients normalized ", p.style("faint"))
+        head.add("gradients divided by their norm ", p.style("faint"))
         head.add("─" * max(0, width - head.width), p.style("line"))
         cells = []
         for name, look in lens.looks.items():
