@@ -388,7 +388,7 @@ async def test_the_algorithm_pane_explains_the_selected_token(replay: LabApp) ->
         await settle(replay)
         pane = replay.lab.panes["algorithm"]
         assert "for token 1 «<think>»" in pane.plain and "min of" in pane.plain
-        assert "pushed" in pane.plain and "λ" in pane.plain
+        assert "∂surrogate/∂log π" in pane.plain and "λ" in pane.plain
         before = pane.plain
         await pilot.press("right", "right")
         await settle(replay)

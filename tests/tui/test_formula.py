@@ -8,10 +8,13 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
+from grpolab.algorithms.explain import Branch
 from grpolab.tui.app import LabApp
+from grpolab.tui.formulas import explain_view
 from grpolab.tui.formulas.screen import FormulaScreen
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
+from grpolab.tui.widgets.palette import DARK
 
 from .conftest import Live, settle, text
 
@@ -140,3 +143,13 @@ async def test_no_lane_no_screen(live: Live) -> None:
         for key in "flk":
             assert "there is no lane yet" in await press(live.app, pilot, key)
             assert isinstance(live.app.screen, LabScreen)
+
+
+def test_a_rounding_error_is_no_gradient() -> None:
+    def told(slope: float, gradient: float | None = None) -> str:
+        found = Branch(gain=slope, slope=slope, why="not clipped")
+        return "\n".join(x.plain for x in explain_view.branch(DARK, found, 200, gradient))
+
+    assert "· no gradient" in told(4.8e-8) and "∂surrogate/∂log π 0" in told(4.8e-8)
+    assert "▲ reinforced" in told(0.5) and "▼ penalized" in told(-0.5)
+    assert "from the KL or another term" in told(4.8e-8, 0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,15 @@ def test_the_tokens_looked_at_differ_in_what_happens_to_them(told: list[Story]) 
     assert min(push) < 0 < max(push)
     most = max(abs(x) for xs in story.push.values() for x in xs)
     assert abs(push[0]) == most
+
+
+def test_rounding_error_is_no_gradient(told: list[Story]) -> None:
+    story = replace(told[0], beats=[])
+    row = story.rows[0]
+    story.quantity = lambda name, row: [4.8e-8, -1e-9, 0.5, -0.5]  # pyright: ignore
+    assert story.push[row] == [0.0, 0.0, 0.5, -0.5]
+    n = len(story.pieces)
+    assert story.counts()[:3] == (n, n, 2 * n)
 
 
 def test_reduced_motion_leaves_out_what_only_moves() -> None:

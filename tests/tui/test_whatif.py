@@ -110,6 +110,14 @@ def test_rewards_under_other_weights() -> None:
     assert replace(basis, kl_scale=2.0).request(plan(algorithm="ppo"))["kl_scale"] == 1.0
 
 
+def test_rounding_error_pushes_no_token() -> None:
+    sample = {"gradient": [4.8e-8, -0.25], "advantages": [0.0, 1.0], "reward": 1.0}
+    raw = {"loss": 0, "terms": {}, "metrics": {}, "aggregation": "token-mean"}
+    found = scored(raw | {"groups": [{"samples": [sample]}]})
+    assert found.without_noise(0.25).push(0, 0) == [0.0, 0.25]
+    assert found.without_noise(0.0).push(0, 0) == [-4.8e-8, 0.25]
+
+
 def test_what_the_lens_has_is_what_the_process_would_say() -> None:
     from grpolab.algorithms import ALGORITHMS
     from grpolab.lens.compute import lens as real

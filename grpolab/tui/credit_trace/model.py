@@ -95,7 +95,7 @@ def trace(algorithm: Algorithm, r: RolloutView, row: int) -> Trace | None:
             advantage=advantage,
         )
     lam = policy_lambda(s, n)
-    own = getattr(algorithm, "critic_lambda", None)
+    own = getattr(s, "critic_lambda", None)
     delta = td_errors(reward, value, gamma)
     gae = to_go(delta, gamma * lam)
     fit = gae if own is None else to_go(delta, gamma * own)

@@ -97,7 +97,7 @@ class AnswersScreen(Overlay):
     # searching
 
     def start(self, at: int = 0) -> None:
-        """Search anew with the current filter; `at`: index of the result to select."""
+        """Start a search with the current filter; `at`: index of the result to select."""
         f = self.finding
         f.problem, f.at, self.newer = "", at, 0
         f.results = results = Results(f.order)

@@ -223,8 +223,8 @@ class WhatIfScreen(Overlay):
     def read(self, knob: Knob, text: str) -> Any:
         """The value of a text typed for a knob. Raises ValueError with one line."""
         if knob.section == "setting":
-            beside = {k: v for k, v in self.plan.settings.items() if k != knob.key}
-            return algorithm_cards.parse_setting(self.plan.algorithm, knob.key, text, beside)
+            others = {k: v for k, v in self.plan.settings.items() if k != knob.key}
+            return algorithm_cards.parse_setting(self.plan.algorithm, knob.key, text, others)
         if knob.section == "answers":
             most = self.basis.plan.answers
             if not text.isdecimal() or not 1 <= int(text) <= most:
