@@ -74,6 +74,16 @@ def speed(text: str) -> float:
     return value
 
 
+def weight(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, got {text!r}")
+    return value
+
+
 DESCRIPTION = """\
 A terminal lab for reinforcement learning on language models: a small policy learns a task in
 front of you, and you change its learning algorithm while it learns.
@@ -91,6 +101,7 @@ examples:
   grpolab run --resume last --from 40            … from the checkpoint of its step 40
   grpolab compare default --algorithms grpo,ppo --seeds 3 --headless
   grpolab replay last                            see it again; nothing is computed
+  grpolab plot last --metric reward --smooth     its curves, without a screen
 
 exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 interrupted, all is kept
 """
@@ -158,6 +169,32 @@ def parser() -> Parser:
     )  # fmt: skip
     watch.add_argument("run", metavar="RUN")
     _output(watch, "no screen; plain progress")
+
+    plot = commands.add_parser(
+        "plot", help="curves of recorded runs in the terminal, or as SVG",
+        description="Curves of recorded runs, without a screen. RUN is named as for replay; "
+        "several runs are drawn\nover each other, and seeds of one configuration as their mean "
+        "with a band from the lowest to the\nhighest.",
+    )  # fmt: skip
+    plot.add_argument("run", metavar="RUN", nargs="+")
+    plot.add_argument(
+        "--metric", action="append", metavar="NAME",
+        help="a recorded number; may be repeated; default: test accuracy and the KL to reference",
+    )  # fmt: skip
+    plot.add_argument(
+        "--by", choices=("step", "update", "samples", "tokens", "time"), default="step",
+        help="what the curves run along: steps, optimizer steps, answers or tokens sampled, "
+        "seconds; default: step",
+    )  # fmt: skip
+    plot.add_argument(
+        "--smooth", nargs="?", type=weight, const=0.9, metavar="WEIGHT",
+        help="an exponential mean that gives the past this weight; without a number: 0.9",
+    )  # fmt: skip
+    plot.add_argument("--log-y", action="store_true", help="a logarithmic y axis")
+    plot.add_argument(
+        "--size", metavar="WxH", help="columns and rows of each chart; with --out, pixels"
+    )
+    plot.add_argument("--out", metavar="FILE.svg", help="write the charts there instead")
 
     rerun = commands.add_parser(
         "rerun", help="compute a run again and compare digests",

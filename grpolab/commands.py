@@ -130,6 +130,12 @@ def _replay(run_dir: Path, args: Namespace) -> int:
         return _screen().open_replay(run_dir, speed, frame)
 
 
+def plot(args: Namespace) -> int:
+    from grpolab.headless.plot import plot as draw
+
+    return draw(args)
+
+
 def watch(args: Namespace) -> int:
     from grpolab.record import directory
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpolab.errors import RequestError
 from grpolab.headless import compare_table as table
+from grpolab.headless import plot
 from grpolab.headless.compare_table import Run
 from grpolab.launch import default_threads
 from grpolab.record import directory
@@ -178,6 +179,8 @@ def run(plan: Plan, *, as_json: bool = False, as_markdown: bool = False) -> int:
         print(_dumped(found))
     elif len(undone) < len(jobs):
         print(table.markdown(found) if as_markdown else table.text(found))
+        if not as_markdown:
+            plot.under_table(found["algorithms"])
     return 0 if not undone else 130 if interrupted else 1
 
 

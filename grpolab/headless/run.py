@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from grpolab.analysis import health
+from grpolab.headless import plot
 from grpolab.headless.progress import Plain
 from grpolab.headless.report import report
 from grpolab.launch import Engine, counting, interruptible, log_tail
@@ -93,6 +94,7 @@ def _finish(plain: Plain, run_dir: Path, code: int) -> None:
                 f"{name}held-out accuracy {first.accuracy:.1%} at step {first.step}, "
                 f"{last.accuracy:.1%} at step {last.step}"
             )
+    plot.at_the_end(plain.console, state)
     for line in ailments(state):
         plain.say(line)
     word = {0: "done", 130: "interrupted"}.get(code, "failed")

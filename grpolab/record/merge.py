@@ -47,7 +47,7 @@ def merge(runs: Sequence[Path], folder: Path) -> Path:
     begun = [run for run in runs if directory.opening(run) is not None]
     if not begun:
         raise RequestError(f"nothing is recorded in any of the {len(runs)} runs")
-    names = _names(begun)
+    names = names_of(begun)
     kinds = OF_A_LANE if len(begun) <= MOST_WITH_TOKENS else OF_A_LANE - {"tokens", "after"}
     read = [_read(run, name, kinds) for run, name in zip(begun, names, strict=True)]
     opened = [
@@ -66,7 +66,7 @@ def merge(runs: Sequence[Path], folder: Path) -> Path:
     return folder
 
 
-def _names(runs: Sequence[Path]) -> list[str]:
+def names_of(runs: Sequence[Path]) -> list[str]:
     """What the runs' lanes are called: the directories, with their parents where two are alike."""
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):

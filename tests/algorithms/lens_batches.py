@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+from hypothesis import settings
 from hypothesis import strategies as st
+
+FEW = settings.default.max_examples * 2 // 5
+"""Examples of a property of which each is tried with every algorithm."""
 
 
 def make_batch(groups: Sequence[dict], max_tokens: int) -> dict:

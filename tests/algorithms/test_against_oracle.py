@@ -15,7 +15,7 @@ from hypothesis import given
 
 from grpolab.algorithms import ALGORITHMS
 from grpolab.lens.compute import lens
-from tests.algorithms.lens_batches import batches, make_batch, random_batch
+from tests.algorithms.lens_batches import FEW, batches, make_batch, random_batch
 from tests.algorithms.oracle import DEFAULTS, OWN, SEQUENCE, oracle
 
 NAMES = list(DEFAULTS)
@@ -251,13 +251,13 @@ def all_agree(batch: dict, names: list[str]) -> None:
             raise AssertionError(f"{name}: {error}") from error
 
 
-@hypothesis.settings(max_examples=20)
+@hypothesis.settings(max_examples=FEW)
 @given(batches())
 def test_all_agree_on_odd_batches(batch):
     all_agree(batch, NAMES)
 
 
-@hypothesis.settings(max_examples=20)
+@hypothesis.settings(max_examples=FEW)
 @given(batches(wild=True))
 def test_all_agree_where_policies_are_hundreds_of_nats_apart(batch):
     all_agree(batch, NAMES)

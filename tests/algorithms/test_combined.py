@@ -45,11 +45,11 @@ def test_ppo_reward_carries_the_kl_and_advantages_are_white():
     assert found.mean().item() == pytest.approx(0, abs=1e-9)
     assert found.std().item() == pytest.approx(1, abs=1e-6)
     how = {"whiten": False, "gae_lambda": 1.0}
-    plain, leashed = (make("ppo", beta=b, **how).credit(batch).returns for b in (0.0, 0.2))
-    assert plain is not None and leashed is not None and batch.ref_logp is not None
+    plain, with_kl = (make("ppo", beta=b, **how).credit(batch).returns for b in (0.0, 0.2))
+    assert plain is not None and with_kl is not None and batch.ref_logp is not None
     k1 = (batch.old_logp - batch.ref_logp) * batch.mask
     later = k1.flip(1).cumsum(1).flip(1)
-    assert_same(leashed, (plain - 0.2 * later) * batch.mask)
+    assert_same(with_kl, (plain - 0.2 * later) * batch.mask)
 
 
 def test_in_remax_the_kl_counts_from_its_token_on():
@@ -68,10 +68,10 @@ def test_an_answer_s_reward_loses_its_kl(name):
     assert batch.ref_logp is not None
     k1 = ((batch.old_logp - batch.ref_logp) * batch.mask).sum(1)
     charged = replace(batch, reward=batch.reward - 0.3 * k1)
-    leash = {"beta": 0.3, "kl_place": "reward", "kl_estimator": "k1"}
-    leashed = make(name, **leash).credit(batch).advantage
-    assert_same(leashed, make(name, beta=0.0).credit(charged).advantage)
-    assert (leashed - make(name, beta=0.0).credit(batch).advantage).abs().max() > 0.01
+    kl = {"beta": 0.3, "kl_place": "reward", "kl_estimator": "k1"}
+    with_kl = make(name, **kl).credit(batch).advantage
+    assert_same(with_kl, make(name, beta=0.0).credit(charged).advantage)
+    assert (with_kl - make(name, beta=0.0).credit(batch).advantage).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -90,11 +90,11 @@ IN_THE_REWARD += [("remax", {})]
     ],
 )
 def test_which_have_the_kl_s_gradient_in_the_loss(name, estimator, old, right):
-    leash = {"beta": 1.0, "kl_place": "loss", "kl_estimator": estimator}
+    settings_of_kl = {"beta": 1.0, "kl_place": "loss", "kl_estimator": estimator}
     if name == "kimi-md":
-        leash["tau"] = 0.0
-    with_it = expected_slope(name, P, old, Q, **leash)
-    without = expected_slope(name, P, old, Q, **(leash | {"beta": 0.0}))
+        settings_of_kl["tau"] = 0.0
+    with_it = expected_slope(name, P, old, Q, **settings_of_kl)
+    without = expected_slope(name, P, old, Q, **(settings_of_kl | {"beta": 0.0}))
     found, wanted = with_it - without, exact_slope(P, Q)
     assert torch.allclose(found, wanted, rtol=0, atol=1e-12) is right
     if estimator == "k1":  # on-policy its gradient is on average nothing at all
@@ -108,8 +108,8 @@ def test_which_have_the_kl_s_gradient_in_the_loss(name, estimator, old, right):
     ("estimator", "right"), [("k1", True), ("k2", False), ("k3", False), ("unbiased", False)]
 )
 def test_which_have_the_kl_s_gradient_in_the_reward(name, settings, estimator, right):
-    leash = {"beta": 1.0, "kl_place": "reward", "kl_estimator": estimator}
-    found = expected_slope(name, P, P, Q, **leash, **settings)
+    settings_of_kl = {"beta": 1.0, "kl_place": "reward", "kl_estimator": estimator}
+    found = expected_slope(name, P, P, Q, **settings_of_kl, **settings)
     assert torch.allclose(found, exact_slope(P, Q), rtol=0, atol=1e-12) is right
 
 

@@ -42,6 +42,9 @@ def tiny(**changes: Any) -> Scenario:
     return build(data)
 
 
+TRPO = {"name": "trpo", "cg_steps": 2, "backtracks": 3}
+"""In a fraction of the time."""
+
 OpenLab = Callable[..., tuple[Lab, list[ev.Event]]]
 
 

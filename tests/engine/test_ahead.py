@@ -15,7 +15,7 @@ from grpolab.engine.critic import Critic
 from grpolab.engine.lab import Lab
 from grpolab.engine.learner import Learner
 from grpolab.record import events as ev
-from tests.engine.conftest import OpenLab, only, random_model, small, state_of
+from tests.engine.conftest import TRPO, OpenLab, only, random_model, small, state_of
 
 
 @pytest.fixture
@@ -37,16 +37,21 @@ def steps(lab: Lab, count: int) -> None:
         lab.advance()
 
 
-@pytest.mark.parametrize("name", ["ppo", "trpo"])
+@pytest.mark.parametrize("algorithm", ["ppo", TRPO], ids=["ppo", "trpo"])
 @pytest.mark.parametrize(
-    ("kind", "quantize"), [("llama", "none"), ("gpt2", "none"), ("llama", "nf4")]
+    ("kind", "quantize"),
+    [
+        ("llama", "none"),
+        pytest.param("gpt2", "none", marks=pytest.mark.slow),
+        pytest.param("llama", "nf4", marks=pytest.mark.slow),
+    ],
 )
 def test_nothing_is_changed_by_it(
-    name: str, kind: str, quantize: str, open_small: OpenLab, forwards: list[int], monkeypatch
+    algorithm: Any, kind: str, quantize: str, open_small: OpenLab, forwards: list[int], monkeypatch
 ):  # fmt: skip
     def run(folder: str) -> tuple[dict[str, str], list[int]]:
         lab, _ = open_small(
-            name, kind=kind, model={"quantize": quantize}, rollout={"max_tokens": 5},
+            algorithm, kind=kind, model={"quantize": quantize}, rollout={"max_tokens": 5},
             train={"microbatch": 8, "steps": 9},
         )  # fmt: skip
         forwards.clear()

@@ -40,10 +40,11 @@ from tests.engine.conftest import (
 QUICK: dict[str, dict[str, Any]] = {  # what would take long at its default
     "vc-ppo": {"value_pretraining": 1},
     "vapo": {"value_pretraining": 1},
-    "trpo": {"cg_steps": 3, "fisher_share": 0.4},
+    "trpo": {"cg_steps": 2, "fisher_share": 0.25},
     "grpo-iterative": {"iteration_steps": 1},
 }
 NAMES = list(ALGORITHMS)
+TWO_STEPS = {"train": {"steps": 2, "checkpoint_every": 1}, "rollout": {"max_tokens": 8}}
 
 
 def section(name: str, **settings: Any) -> dict[str, Any]:
@@ -64,9 +65,8 @@ class Same(EveryText):
 def test_every_algorithm_makes_its_steps_and_makes_them_again(
     name, open_small: OpenLab, tmp_path: Path
 ):
-    """Two steps; the same digest a second time, on two threads, and resumed after the first."""
-    how = {"train": {"steps": 2, "checkpoint_every": 1}, "rollout": {"max_tokens": 8}}
-    lab, seen = open_small(section(name), folder=tmp_path / "a", **how)
+    """Two steps; the same digest where a run is resumed after the first, on two threads."""
+    lab, seen = open_small(section(name), folder=tmp_path / "a", **TWO_STEPS)
     lane = lab.lanes["main"]
     start = state_of(lane)
     digest = finish(lab)
@@ -85,12 +85,28 @@ def test_every_algorithm_makes_its_steps_and_makes_them_again(
         assert bool(event.greedy_reward) == lane.algorithm.needs_greedy
         assert bool(event.steps) == lane.algorithm.needs_steps
 
-    again, _ = open_small(section(name), threads=2, folder=tmp_path / "b", **how)
-    assert finish(again) == digest
-    resumed, _ = open_small(section(name), folder=tmp_path / "c", **how)
+    resumed, _ = open_small(section(name), threads=2, folder=tmp_path / "b", **TWO_STEPS)
     assert lab_checkpoint.restore(resumed, checkpoint.folder(tmp_path / "a", 1)) == []
     assert finish(resumed) == digest
     assert state_of(resumed.lanes["main"])["moments"] == state_of(lane)["moments"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [  # one for each loop of updates; the critic's before the first step is in no resumed run
+        "vc-ppo",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("grpo", "ppo", "ppo-adaptive-kl", "trpo")
+        ),
+    ],
+)
+def test_a_run_on_two_threads_has_the_digest_of_one(name, open_small: OpenLab, tmp_path: Path):
+    one, two = (
+        finish(open_small(section(name), threads=n, folder=tmp_path / str(n), **TWO_STEPS)[0])
+        for n in (1, 2)
+    )
+    assert one == two
 
 
 def test_another_seed_is_another_run(open_small: OpenLab, tmp_path: Path):
@@ -143,7 +159,10 @@ def test_a_step_of_one_lane_leaves_every_byte_of_the_others(open_small: OpenLab)
         {"name": "penalty", "algorithm": section("ppo-adaptive-kl")},
         {"name": "plain", "algorithm": section("grpo", tis_cap=1.0, entropy_bonus=0.1)},
     ]
-    lab, _ = open_small(lanes=lanes, rollout={"max_tokens": 6}, record={"tokens": False})
+    lab, _ = open_small(
+        lanes=lanes, rollout={"max_tokens": 6}, record={"tokens": False},
+        train={"updates_per_rollout": 1},
+    )  # fmt: skip
     for lane in lab.lanes.values():  # so that references, snapshots and moments are there
         lab.step(lane)
     backbone = bytes_of(lab.backbone.weights)  # pyright: ignore[reportAttributeAccessIssue]
@@ -357,6 +376,28 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
         "kl_scale": 1.0, "since": 1.0,
     }  # fmt: skip
     assert bytes_of(again.backbone.adapter(restored.copies.reference)) == references[0]
+    assert finish(again) == finish(lab)
+
+
+@pytest.mark.parametrize("key", ["kl_scale", "leash"])  # the second is of earlier versions
+def test_an_adaptive_beta_is_restored_from_old_and_new_checkpoints(
+    key: str, open_small: OpenLab, tmp_path: Path
+):
+    algorithm = {"name": "grpo", "kl_controller": "adaptive", "kl_target": 0.1}
+    how = {"train": {"steps": 3, "checkpoint_every": 1}, "rollout": {"max_tokens": 6}}
+    lab, _ = open_small(algorithm, folder=tmp_path / "a", **how)
+    lab.advance()
+    lab.advance()
+    scale = lab.lanes["main"].algorithm.kl_scale
+    assert scale != 1
+    file = checkpoint.folder(tmp_path / "a", 2) / "state.json"
+    state = json.loads(file.read_text())
+    assert state["lanes"][0]["memory"] == {"kl_scale": scale}
+    state["lanes"][0]["memory"] = {key: scale}
+    file.write_text(json.dumps(state))
+    again, _ = open_small(algorithm, folder=tmp_path / "b", **how)
+    lab_checkpoint.restore(again, checkpoint.folder(tmp_path / "a", 2))
+    assert again.lanes["main"].algorithm.kl_scale == scale
     assert finish(again) == finish(lab)
 
 

@@ -102,6 +102,7 @@ def test_nobody_is_started_without_need_or_a_core_to_spare(
     assert not children
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_one_that_started_it():
     code = (
         "import sys, time; from grpolab.engine.backbone.cpu import beside;"
@@ -117,6 +118,7 @@ def test_it_ends_with_the_one_that_started_it():
     child.stdout.close()
 
 
+@pytest.mark.slow
 def test_it_ends_in_time_though_nobody_closes_what_it_reads():
     code = (
         "import sys; from grpolab.engine.backbone.cpu import beside;"

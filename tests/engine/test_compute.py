@@ -4,6 +4,7 @@ scoring."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_auto_takes_the_clearly_faster_one(monkeypatch):
 def test_in_bf16_the_sampler_stays_near_the_trainer_and_says_how_near(open_lab: OpenLab):
     gaps = {}
     for dtype in ("float32", "bfloat16"):
-        plan = tiny(model={"compute": dtype}, rollout={"prompts": 8, "max_tokens": 40})
+        plan = tiny(model={"compute": dtype}, rollout={"max_tokens": 16})
         lab, seen = open_lab(plan)
         assert lab.backbone.dtype == dtype
         lab.advance()
@@ -49,10 +50,18 @@ def test_in_bf16_the_sampler_stays_near_the_trainer_and_says_how_near(open_lab: 
     assert gaps["float32"] < gaps["bfloat16"] < 2e-3
 
 
-def test_in_bf16_the_digest_is_the_same_on_any_number_of_threads(open_lab: OpenLab, tmp_path: Path):
+@pytest.mark.parametrize("policy", ["small", pytest.param("embedded", marks=pytest.mark.slow)])
+def test_in_bf16_the_digest_is_the_same_on_any_number_of_threads(
+    policy: str, open_lab: OpenLab, open_small: OpenLab, tmp_path: Path
+):
     short = {"prompts": 20, "max_tokens": 6}  # without AVX-512 bf16 is slow
-    plan = tiny(model={"compute": "bfloat16"}, rollout=short, train={"steps": 1})
-    found = {finish(open_lab(plan, threads=n, folder=tmp_path / f"{n}")[0]) for n in (1, 2, 3)}
+    how = {"model": {"compute": "bfloat16"}, "rollout": short, "train": {"steps": 1}}
+    found = set()
+    for n in (1, 2, 3):
+        where: dict[str, Any] = {"threads": n, "folder": tmp_path / f"{n}"}
+        lab, _ = open_small(**how, **where) if policy == "small" else open_lab(tiny(**how), **where)
+        assert lab.backbone.dtype == "bfloat16"
+        found.add(finish(lab))
     assert len(found) == 1
 
 

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from grpolab.engine.lab import Lab
 from grpolab.launch import Engine, Request, spawn
 from grpolab.record import directory, tail
 from grpolab.record import events as ev
-from tests.engine.conftest import tiny
+from tests.engine.conftest import finish, tiny
 
 LONG = {"steps": 8, "checkpoint_every": 2}
 
@@ -46,12 +48,14 @@ def last(engine: Engine) -> ev.Ended:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of the long run when nothing happens to it."""
-    engine = start(tmp_path_factory.mktemp("whole") / "run", train=LONG)
-    assert engine.wait(120) == 0, engine.log_tail()
-    return last(engine).digest
+    """The digest of the long run when nothing happens to it, in this process."""
+    folder = tmp_path_factory.mktemp("whole")
+    lab = Lab(tiny(train=LONG), folder, lambda event: None, torch.device("cpu"), 1)
+    lab.open()
+    return finish(lab)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_digest(tmp_path: Path, whole: str):
     engine = start(tmp_path / "killed", train=LONG)
     wait_for(engine, lambda found: 3 in steps(found))
@@ -86,6 +90,7 @@ sys.exit(__main__.main())
 """
 
 
+@pytest.mark.slow
 def test_it_is_left_at_once_while_it_loads(tmp_path: Path, whole: str):
     folder = directory.create(tiny(train=LONG), tmp_path / "loading")
     with (folder / directory.LOG).open("ab") as log:
@@ -103,6 +108,7 @@ def test_it_is_left_at_once_while_it_loads(tmp_path: Path, whole: str):
     assert last(again).digest == whole
 
 
+@pytest.mark.slow
 def test_what_was_done_by_hand_is_done_again_after_a_kill(tmp_path: Path):
     engine = start(tmp_path / "hand", train=LONG)
     engine.send({"do": "pause"})
@@ -132,6 +138,7 @@ def test_what_was_done_by_hand_is_done_again_after_a_kill(tmp_path: Path):
     assert {done[s] for s in range(at + 1, 9)} == {"rloo"}
 
 
+@pytest.mark.slow
 def test_rewound_and_forked_by_command_it_reruns_to_the_same_digest(tmp_path: Path):
     """Paused all the way: what is undone stays out of the rerun, and out of a resume."""
     engine = start(tmp_path / "hand", train={"steps": 5, "checkpoint_every": 1})
@@ -167,6 +174,7 @@ def test_rewound_and_forked_by_command_it_reruns_to_the_same_digest(tmp_path: Pa
     assert rerun(engine.run_dir, out=tmp_path / "second") == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_goes_back_to_a_checkpoint_and_on(tmp_path: Path, whole: str):
     """What was done by hand since is undone; the way on is the one that it took before."""
     engine = start(tmp_path / "done", train=LONG)
@@ -189,6 +197,7 @@ def test_a_run_that_is_done_goes_back_to_a_checkpoint_and_on(tmp_path: Path, who
     assert steps(events(again))[-1] == 9 and last(again).status == "done"
 
 
+@pytest.mark.slow
 def test_a_session_saved_as_a_scenario_has_its_digest(tmp_path: Path):
     """By hand: a switch, settings, questions, a rewind, a fork; then the file, headless."""
     from grpolab.scenario import export
@@ -242,6 +251,7 @@ def test_a_failure_is_an_event_and_native_output_stays_off_the_screen(tmp_path: 
     assert "Traceback" in (engine.run_dir / "engine.log").read_text()
 
 
+@pytest.mark.slow
 def test_answers_longer_than_the_model_can_be_are_refused_in_words(tmp_path: Path):
     engine = start(tmp_path / "long", rollout={"max_tokens": 1000})
     assert engine.wait(60) == 1

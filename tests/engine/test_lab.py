@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,20 +72,26 @@ def test_a_step_tells_everything_and_moves_the_adapter(name, open_lab: OpenLab):
     assert all(isinstance(v, float | int) for v in step.metrics.values())
 
 
+@pytest.mark.parametrize("policy", ["small", pytest.param("embedded", marks=pytest.mark.slow)])
 def test_the_digest_is_the_same_twice_and_on_any_number_of_threads(
-    open_lab: OpenLab, tmp_path: Path
+    policy: str, open_lab: OpenLab, open_small: OpenLab, tmp_path: Path
 ):
+    def digest(folder: str, threads: int = 1, seed: int = 0) -> str:
+        how = {"seed": seed, "cues": [cue], "rollout": short, "train": train}
+        where: dict[str, Any] = {"threads": threads, "folder": tmp_path / folder}
+        opened = (
+            open_lab(tiny(**how), **where) if policy == "embedded" else open_small(**how, **where)
+        )
+        return finish(opened[0])
+
     cue = {"at": 2, "do": "switch", "algorithm": "ppo"}
     # more rows than one thread samples at once, and more microbatches than threads
     short = {"prompts": 10, "max_tokens": 8}
-    plan = tiny(cues=[cue], rollout=short, train={"steps": 3, "microbatch": 8})
-    digests = {
-        finish(open_lab(plan, threads=n, folder=tmp_path / f"{i}")[0])
-        for i, n in enumerate((1, 2, 3))
-    }
+    updates = {"embedded": 2, "small": 1}[policy]
+    train = {"steps": 3, "microbatch": 8, "updates_per_rollout": updates}
+    digests = {digest(f"{n}", threads=n) for n in (1, 2, 3)}
     assert len(digests) == 1
-    other = tiny(seed=1, cues=[cue], rollout=short, train={"steps": 3, "microbatch": 8})
-    assert finish(open_lab(other, folder=tmp_path / "other")[0]) not in digests
+    assert digest("other", seed=1) not in digests
 
 
 def test_a_restored_lab_goes_on_as_if_nothing_had_happened(open_small: OpenLab, tmp_path: Path):
@@ -94,7 +101,8 @@ def test_a_restored_lab_goes_on_as_if_nothing_had_happened(open_small: OpenLab, 
         {"at": 1, "do": "set", "key": "rollout.temperature", "value": 0.9},
         {"at": 3, "do": "fork", "name": "twin"},
     ]
-    how = {"cues": cues, "train": {"steps": 6, "checkpoint_every": 1}}
+    train = {"steps": 6, "checkpoint_every": 1, "updates_per_rollout": 1}
+    how = {"cues": cues, "train": train}
     whole, _ = open_small("grpo", folder=tmp_path / "a", **how)
     digest = finish(whole)
     for step in (2, 4, 5):
@@ -208,18 +216,19 @@ def test_what_cannot_be_done_is_refused_and_the_run_goes_on(open_lab: OpenLab):
     lab.advance()
 
 
-def test_training_and_evaluation_never_share_a_prompt(open_lab: OpenLab):
+def test_training_and_evaluation_never_share_a_prompt(open_small: OpenLab):
     from grpolab.tasks import is_held_out
 
-    lab, seen = open_lab()
+    lab, seen = open_small(rollout={"prompts": 3}, evaluate={"every": 2, "prompts": 6})
     finish(lab)
     assert all(is_held_out(p.key) for p in lab.test_prompts)
     trained = {p for e in only(seen, ev.RolloutStarted) for p in e.prompts}
     assert not trained & {p.text for p in lab.test_prompts}
 
 
-def test_the_fold_of_a_real_run(open_lab: OpenLab):
-    lab, seen = open_lab(tiny(algorithm="ppo"))
+def test_the_fold_of_a_real_run(open_small: OpenLab):
+    how = {"evaluate": {"every": 2, "prompts": 6}, "record": {"stream": True}}
+    lab, seen = open_small("ppo", **how)
     finish(lab)
     state = LabState()
     for event in seen:

@@ -150,6 +150,7 @@ def test_every_source_of_the_loops_is_in_their_stamp(monkeypatch):
     assert machine._stamp.__wrapped__(machine.LOOPS) != stamp
 
 
+@pytest.mark.slow
 def test_an_engine_whose_loops_are_kept_starts_without_numba():
     code = (
         "import sys, torch; from grpolab.engine.backbone.cpu import layers, session;"

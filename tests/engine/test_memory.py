@@ -18,7 +18,7 @@ from grpolab.engine.memory.owners import Traits, owner_of, tensors_in
 from grpolab.engine.memory.tally import Tally
 from grpolab.estimate import memory as estimate
 from grpolab.record import events as ev
-from tests.engine.conftest import OpenLab, finish, only
+from tests.engine.conftest import TRPO, OpenLab, finish, only
 
 MB = 2**20
 TRAITS = Traits(vocabulary=97, kv_heads=2, head_dim=8, trainable=frozenset({(4, 32)}))
@@ -181,11 +181,20 @@ def test_owner_of(shape, phase, backward, owner):
     assert owner_of(torch.empty(shape), TRAITS, phase, bool(backward)) == owner
 
 
-@pytest.mark.parametrize(("algorithm", "kind"), [("trpo", "llama"), ("ppo", "gpt2")])
-def test_counting_keeps_nothing(algorithm: str, kind: str, open_small: OpenLab, monkeypatch):
+@pytest.mark.parametrize(
+    ("algorithm", "kind"),
+    [(TRPO, "llama"), pytest.param("ppo", "gpt2", marks=pytest.mark.slow)],
+    ids=["trpo-llama", "ppo-gpt2"],
+)
+def test_counting_keeps_nothing(algorithm: Any, kind: str, open_small: OpenLab, monkeypatch):
     """Graphs go with their step, though every one is counted."""
     monkeypatch.setattr(memory_module, "EVERY", 0)
-    lab, _ = open_small(algorithm, kind=kind, rollout={"max_tokens": 5}, train={"microbatch": 8})
+    lab, _ = open_small(
+        algorithm,
+        kind=kind,
+        rollout={"max_tokens": 5},
+        train={"microbatch": 8, "updates_per_rollout": 1},
+    )
     lane, alive = lab.lanes["main"], list[int]()
     for _ in range(6):
         lab.step(lane)
@@ -199,8 +208,12 @@ def test_counting_changes_no_result(open_small: OpenLab, tmp_path: Path, monkeyp
     digests = []
     for often in (1, 10**9):
         monkeypatch.setattr(memory_module, "EVERY", often)
-        how = {"folder": tmp_path / str(often), "train": {"steps": 3}, "threads": 2}
-        lab, _ = open_small({"name": "trpo", "cg_steps": 3}, **how)
+        how = {
+            "folder": tmp_path / str(often),
+            "train": {"steps": 2, "updates_per_rollout": 1},
+            "threads": 2,
+        }
+        lab, _ = open_small(TRPO, **how)
         digests.append(finish(lab))
     assert digests[0] == digests[1]
 

@@ -19,7 +19,7 @@ from grpolab.record.state import LabState
 from grpolab.scenario.spec import AlgorithmSection, ForkCue, SetCue, build
 from tests.engine.conftest import OpenLab, finish, only, state_of
 
-EVERY = {"steps": 6, "checkpoint_every": 1}
+EVERY = {"steps": 6, "checkpoint_every": 1, "updates_per_rollout": 1}
 
 
 def do(lab: Any, **cue: Any) -> None:
@@ -41,7 +41,9 @@ CUES = [
 ]
 
 
-@pytest.mark.parametrize("to", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "to", [0, pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_a_detour_leaves_no_trace(open_small: OpenLab, tmp_path: Path, to: int):
     plain, _ = open_small("grpo", folder=tmp_path / "plain", train=EVERY, cues=CUES)
     digest = finish(plain)

@@ -222,7 +222,10 @@ def divergence(lab: Lab, lane: Lane) -> float:
     return total / float(rollout.mask.sum())
 
 
-@pytest.mark.parametrize(("kind", "advantage"), [("llama", "group"), ("qwen3", "gae")])
+@pytest.mark.parametrize(
+    ("kind", "advantage"),
+    [("llama", "group"), pytest.param("qwen3", "gae", marks=pytest.mark.slow)],
+)
 def test_every_trpo_step_of_a_lab_stays_in_its_trust_region(kind, advantage, open_small: OpenLab):
     limit = 0.003
     settings = {"advantage": advantage, "max_kl": limit, "fisher_share": 0.5, "cg_steps": 6}

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from front.synthetic import evaluated, started, step_events, timed, write
 from front.test_cli import told
-from front.test_imports import HEAVY, imported
+from front.test_imports import HEAVY, culprit
 
 from grpolab import cli, commands, launch
 from grpolab.algorithms import ALGORITHMS
@@ -404,7 +404,7 @@ def test_a_failed_run_is_left_out_and_the_others_go_on(
 def test_an_interruption_stops_the_engines_and_says_how_to_go_on(tmp_path: Path) -> None:
     program = (
         "import sys, pytest; from pathlib import Path; from dataclasses import replace\n"
-        "from front.test_compare import fake_engines, plan; from grpolab import compare\n"
+        "from front.test_compare import fake_engines, plan; from grpolab.headless import compare\n"
         "fake_engines(pytest.MonkeyPatch(), grpo='slow', ppo='slow')\n"
         "ask = plan('--algorithms', 'grpo,ppo', '--seeds', '2', '--jobs', '2')\n"
         "sys.exit(compare.run(replace(ask, out=Path(sys.argv[1])), as_json=True))"
@@ -497,6 +497,7 @@ def test_in_a_terminal_each_algorithm_is_a_lane(
 # --- and for real ---
 
 
+@pytest.mark.slow
 def test_a_real_comparison_of_one_small_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -517,5 +518,5 @@ def test_a_real_comparison_of_one_small_run(
 
 
 def test_the_command_costs_nothing_until_it_is_asked_for() -> None:
-    assert not [m for m in imported("grpolab.commands") if m.startswith("grpolab.headless.compare")]
-    assert not imported("grpolab.headless.compare_jobs, grpolab.headless.compare") & set(HEAVY)
+    own = [f"grpolab.{name}" for name in ("compare", "compare_jobs", "compare_table")]
+    assert culprit(("grpolab.commands", own), *[(name, HEAVY) for name in own]) == ""

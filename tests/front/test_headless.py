@@ -76,8 +76,8 @@ def interrupted(tmp_path: Path, times: int, *mode: str) -> tuple[int, str]:
     """Run the fake engine headless in a process of its own and interrupt it."""
     program = (
         "import sys; from pathlib import Path; from front.test_headless import engine;"
-        "from grpolab import headless;"
-        "sys.exit(headless.run(engine(Path(sys.argv[1]), 400, 0.05, *sys.argv[2:])))"
+        "from grpolab.headless import run;"
+        "sys.exit(run.run(engine(Path(sys.argv[1]), 400, 0.05, *sys.argv[2:])))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path), *mode],

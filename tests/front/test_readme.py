@@ -319,6 +319,7 @@ def grpolab(root: Path, *arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_with_the_worked_example_every_command_knows_it(checkout: Path) -> None:
     (card,) = grpolab(checkout, "algorithms", "positive-only", "--json")["algorithms"]
     assert card["lineage"][0]["change"] == "negative advantages become 0"

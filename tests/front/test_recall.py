@@ -99,8 +99,13 @@ def same_lane(found: LaneState, lane: LaneState) -> None:
         assert found.steps[row].digest  # whole, out of the file
 
 
-@pytest.mark.parametrize("chunk", [1 << 21, 700])
-def test_the_state_at_any_line(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("chunk", "every"),
+    [(1 << 21, 7), (700, 37), pytest.param(1 << 21, 1, marks=pytest.mark.slow)],
+)
+def test_the_state_at_any_line(
+    tmp_path: Path, chunk: int, every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(index, "CHUNK", chunk)
     path = write(tmp_path / "events.jsonl", interrupted())
     events, log = read(path), indexed(path)
@@ -110,9 +115,12 @@ def test_the_state_at_any_line(tmp_path: Path, chunk: int, monkeypatch: pytest.M
     assert list(log.ends) == sorted({t for t, e in events if e.kind == "step"})
     ends = [t for t, e in events if isinstance(e, ev.StepDone) and e.step == 7]
     assert log.finished(7) == ends[-1] and log.finished(99) is None
-    recall = Recall(log)
-    for lines in range(0, len(events) + 1, 1 if chunk > 1000 else 37):
-        same(recall.state(lines), folded(events[:lines]))
+    recall, state = Recall(log), LabState()
+    same(recall.state(0), state)
+    for lines, (t, event) in enumerate(events, 1):
+        state.apply(event, t)
+        if lines % every == 0 or lines == log.lines:
+            same(recall.state(lines), state)
 
 
 def test_going_on_from_a_recalled_state(tmp_path: Path) -> None:

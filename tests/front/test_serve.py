@@ -82,11 +82,15 @@ def server(tmp_path: Path) -> Iterator[int]:
     process = subprocess.Popen([*line, str(tmp_path / "run")], env=env, cwd=tmp_path,
                                stderr=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
     try:
-        for _ in range(200):
+        until = time.monotonic() + 60
+        while True:
             with socket.socket() as there:
                 if there.connect_ex(("127.0.0.1", port)) == 0:
                     break
-            assert process.poll() is None, process.communicate()
+            if process.poll() is not None or time.monotonic() > until:
+                process.kill()
+                out, err = process.communicate()
+                pytest.fail(f"the server opened no port\n{out.decode()}\n{err.decode()}")
             time.sleep(0.05)
         yield port
     finally:

@@ -7,8 +7,9 @@ from array import array
 
 import pytest
 
-from grpolab.analysis.curves import AXES, EMPTY, Tracks, band, groups, squeeze, thin, within
+from grpolab.analysis.curves import EMPTY, Tracks, band, groups, squeeze, thin, within
 from grpolab.record import events as ev
+from grpolab.record.history import AXES
 from grpolab.record.state import LabState
 
 

@@ -14,7 +14,7 @@ from grpolab.algorithms import ALGORITHMS, explain
 from grpolab.algorithms.base import Algorithm
 from grpolab.lens.ask import choose
 from grpolab.lens.compute import from_json, lens, look, token_facts
-from tests.algorithms.lens_batches import batches, random_batch
+from tests.algorithms.lens_batches import FEW, batches, random_batch
 
 VARIANTS: list[tuple[str, dict]] = [
     *((name, {}) for name in ALGORITHMS),
@@ -75,7 +75,7 @@ def test_the_branch_is_the_tensors_branch(name: str, settings: dict) -> None:
         assert seen == {True, False}
 
 
-@hypothesis_settings(max_examples=20)
+@hypothesis_settings(max_examples=FEW)
 @given(batches())
 def test_the_branch_is_the_tensors_branch_on_odd_batches(data: dict) -> None:
     for algorithm in choose(None)[0].values():

@@ -112,6 +112,6 @@ def test_any_text_is_graded(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["<answer>", "</answer>", "<think>", "<", "\0", "("])
 def test_long_text_is_graded_at_once(piece: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     grade(Sums(), WEIGHTED, PROMPT, piece * (100_000 // len(piece)))
-    assert time.perf_counter() - began < 0.25
+    assert time.process_time() - began < 0.25

@@ -55,10 +55,10 @@ def test_refused(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["(", ")", "1+", "9", " ", "-", "1*(", "\0", "٣", "1/0+"])
 def test_hostile_length_costs_nothing(piece: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ExpressionError):
         evaluate(parse(piece * (100_000 // len(piece))))
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
 @given(st.text(max_size=120))

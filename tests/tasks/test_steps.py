@@ -324,17 +324,17 @@ def test_hostile_thoughts_and_answers_cost_little(name: str, piece: str) -> None
     task = TASKS[name]()
     prompt = task.propose(random.Random(0))
     part = Span(piece * (400_000 // len(piece)), 7)
-    began = time.perf_counter()
+    began = time.process_time()
     steps = task.steps(prompt, part, part)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert mean(steps) < 0.1 and (name == "slots" or len(steps) <= MOST_LINES + 4)
 
 
 @pytest.mark.parametrize("question", ["+".join(["1"] * 48), "*".join(["(1+1)"] * 16)])
 def test_an_expression_of_equal_operations_costs_little(question: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     scores(Sums.from_text(question), "1+1=2\n" * 1000)
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_a_prompt_that_is_no_expression_has_no_steps() -> None:

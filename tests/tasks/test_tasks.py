@@ -297,9 +297,9 @@ HOSTILE = [
 def test_hostile_answers_are_wrong_at_once(name: str, piece: str) -> None:
     task = TASKS[name]()
     prompt = draws(task, 1)[0]
-    began = time.perf_counter()
+    began = time.process_time()
     grade = task.grade(prompt, piece * (100_000 // len(piece)))
-    assert time.perf_counter() - began < 0.25
+    assert time.process_time() - began < 0.25
     assert not grade.correct and 0.0 <= grade.score < 1.0
 
 

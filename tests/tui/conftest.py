@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,19 @@ from . import quiet
 from .fake_run import FakeRun
 
 quiet.take_over()
+
+
+LARGER = ((120, 36), (200, 60))
+
+
+@pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where a screen is tried at three sizes, the smallest is quick: least fits there."""
+    for item in items:
+        if isinstance(item, pytest.Function) and iscoroutinefunction(item.obj):
+            sizes = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            if any(size in LARGER for size in sizes):
+                item.add_marker(pytest.mark.slow)
 
 
 class FakeEngine:

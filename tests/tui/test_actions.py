@@ -373,7 +373,7 @@ async def test_curves_say_what_they_show(replay: LabApp) -> None:
         assert "reward: mean reward of the rollout" in told
         assert "how far the pol" in told
         pane = replay.lab.panes["kl"]
-        y = next(i for i, line in enumerate(pane.plain.split("\n")) if "own move" in line and i)
+        y = next(i for i, line in enumerate(pane.plain.split("\n")) if "per-step KL" in line and i)
         await pilot.click("#kl", offset=(4, y))
         await settle(replay)
         assert "kl_old: how far this step's updates moved it" in text(replay)

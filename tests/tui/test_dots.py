@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grpolab.tui.widgets.chart import DASHES, Dots
+from grpolab.tui.widgets.plot import DASHES, Dots
 
 
 def shown(d: Dots) -> list[str]:

@@ -264,6 +264,7 @@ def test_ctrl_c_over_the_picture_ends_it(run_dir: Path, tmp_path: Path) -> None:
     assert done.code == 130 and done.left_clean()
 
 
+@pytest.mark.slow
 def test_a_screen_that_cannot_be_loaded_says_so_on_the_main_screen(
     run_dir: Path, tmp_path: Path
 ) -> None:
@@ -274,6 +275,7 @@ def test_a_screen_that_cannot_be_loaded_says_so_on_the_main_screen(
     assert "no screen today" in done.out.rpartition(MAIN)[2]
 
 
+@pytest.mark.slow
 def test_a_wrong_request_says_so_on_the_main_screen(tmp_path: Path) -> None:
     first, second = (session("run", "nosuch", folder=tmp_path) for _ in range(2))
     assert "step 0/0" not in first.picture and "step 0/0" in ESCAPE.sub("", second.picture)

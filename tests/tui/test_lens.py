@@ -141,6 +141,7 @@ async def test_an_engine_that_ends_leaves_the_work_to_a_process(
         assert "the engine has ended" in await press(live.app, pilot, "p")
 
 
+@pytest.mark.slow
 async def test_a_replay_computes_in_a_process(run_dir: Path) -> None:
     """The real one: torch is loaded there, and nowhere here."""
     source = Playing(run_dir)

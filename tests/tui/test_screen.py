@@ -43,8 +43,8 @@ async def test_a_small_screen_folds_and_loses_nothing(replay: LabApp) -> None:
     wanted = {
         "1": ["Rollouts", "●", "reward", "<think>"],
         "2": ["token 1/", "entropy", "▲"],
-        "3": ["held-out", "→PPO"],
-        "4": ["to reference", "own move"],
+        "3": ["test accuracy", "→PPO"],
+        "4": ["KL to reference", "per-step KL"],
         "5": ["critic", "5.6 MB", "peak"],
         "6": ["Proximal policy", "clipped", "cold", "kept"],
     }

@@ -32,9 +32,10 @@ def test_no_character_is_lost(palette, width: int) -> None:
     code = files("grpo")[0].read_text()
     shown = lines(palette, code, width)
     assert all(line.width <= width for line in shown)
-    wide = len(str(code.count("\n") + 1))  # of a line number, which two spaces follow
-    numbered = [line for line in shown if line.plain[:wide].strip().isdecimal()]
-    rows = "".join(line.plain[wide + 2 :] for line in numbered)
+    digits = len(str(code.count("\n")))  # of a line number, then two columns
+    rows = "".join(
+        line.plain[digits + 2 :] for line in shown if line.plain[: digits + 1].strip().isdecimal()
+    )
     if width == 200:
         assert rows == code.replace("\n", "")
     letters = "".join(c for line in shown for c in line.plain if c.isalpha())

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from grpolab.record import events as ev
 from grpolab.record.state import LabState
 from grpolab.record.tail import read
@@ -55,6 +57,7 @@ assert "grpolab.algorithms" in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_first_frame_loads_little_and_nothing_that_computes(run_dir: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, str(run_dir)], capture_output=True, text=True, timeout=60

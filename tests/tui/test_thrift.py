@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,7 +14,7 @@ from textual.widget import Widget
 from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
 from grpolab.tui.lab import screen as lab_screen
-from grpolab.tui.widgets import chart, repaint
+from grpolab.tui.widgets import repaint
 from grpolab.tui.widgets.repaint import OWED, SAVED, SHARE, RepaintBudget
 
 from .conftest import Live, settle, text
@@ -198,30 +197,3 @@ async def test_it_looks_at_the_run_less_often_while_nobody_is_at_the_keys(live: 
         assert running() == [lab_screen.IDLE]
         await pilot.press("g")
         assert running() == [lab_screen.POLL]
-
-
-def rows(found: list[chart.Cells]) -> list[str]:
-    return ["".join(run for run, _ in row) for row in found]
-
-
-def test_points_stand_over_lines_and_rules_behind_them() -> None:
-    x = [0.0, 1.0, 2.0]
-    line, points = chart.Series(x, [0.0, 1.0, 0.0]), chart.Series([1.0], [1.0], "●")
-    found = chart.canvas([line, points], 9, 4, (0.0, 2.0), (0.0, 1.0), [1.0, 7.0])
-    told = rows(found)
-    assert all(len(row) == 9 for row in told)
-    assert told[0][4] == "●" and [row[4] for row in told[1:]] == ["┊"] * 3
-    owners = {at for row in found for _, at in row}
-    assert owners == {-1, 0, 1, 2}  # none, the line, the point, the rule
-    assert all(0x2800 < ord(told[3][at]) < 0x2900 for at in (0, 8))  # dots at both ends
-
-
-@pytest.mark.parametrize(
-    "y", [[1e308, -1e308, 3.0], [float("nan"), 1.0, float("inf")], [0.0, 0.0, 0.0]]
-)
-def test_no_number_is_too_large_for_a_curve(y: list[float]) -> None:
-    limits: Any = (min(y), max(y)) if y[0] == 1e308 else (0.0, 1.0)
-    for marker in ("braille", "○"):
-        found = chart.canvas([chart.Series([0.0, 1.0, 2.0], y, marker)], 12, 3, (0.0, 2.0), limits)
-        assert [len(row) for row in rows(found)] == [12] * 3
-    assert rows(chart.canvas([], 5, 2, (0.0, 0.0), (0.0, 0.0))) == [" " * 5] * 2

@@ -12,10 +12,12 @@ from functools import lru_cache
 
 from rich.style import Style
 
+from grpolab.charts.model import GLYPHS
+
 SKY, BLUE, GREEN, YELLOW = "#56B4E9", "#0072B2", "#009E73", "#F0E442"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 
-LANE_GLYPHS = "●▲■◆▼★✚○"
+LANE_GLYPHS = GLYPHS
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 

@@ -8,8 +8,8 @@ from array import array
 
 import pytest
 
-from grpolab.tui.widgets import chart, downsample
-from grpolab.tui.widgets.downsample import BLOCK, span
+from grpolab.charts import downsample
+from grpolab.charts.downsample import BLOCK, span
 
 
 def series(count: int, seed: int = 0, odd: float = 0.02) -> array[float]:
@@ -35,7 +35,7 @@ def test_a_curve_keeps_its_extremes_and_where_they_are(count: int) -> None:
     y = series(count)
     x = array("i", [3 * i for i in range(count)])
     for columns in (10, 60, 120):
-        few_x, few_y = chart.decimate(x, y, columns)
+        few_x, few_y = downsample.decimate(x, y, columns)
         assert len(few_x) <= 2 * columns and few_x == sorted(few_x)
         assert all(y[a // 3] == b for a, b in zip(few_x, few_y, strict=True))
         assert (min(few_y), max(few_y)) == span(y)
@@ -51,7 +51,7 @@ def test_it_grows_and_agrees_with_one_made_at_once() -> None:
     whole, grown = series(3000), array("d")
     for at in range(0, 3000, 77):
         grown.extend(whole[at : at + 77])
-        assert chart.decimate(grown, grown, 20) == chart.decimate(
+        assert downsample.decimate(grown, grown, 20) == downsample.decimate(
             grown.tolist(), array("d", grown), 20
         )
     known = downsample.extremes(grown)
@@ -79,13 +79,13 @@ def test_drawing_a_longer_curve_takes_no_more_looks(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(downsample, "_ends", ends)
     for count in (5_000, 80_000):
         y = series(count, odd=0.0)
-        chart.decimate(y, y, 100)
+        downsample.decimate(y, y, 100)
         looks.clear()
         y.extend([0.5] * BLOCK)
-        chart.decimate(y, y, 100)
+        downsample.decimate(y, y, 100)
         assert sum(looks) <= 3 * BLOCK
 
 
 def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="3 x, 2 y"):
-        chart.decimate([1, 2, 3], [1, 2], 4)
+        downsample.decimate([1, 2, 3], [1, 2], 4)

@@ -110,3 +110,32 @@ def span(values: Sequence[float]) -> tuple[float, float] | None:
         return min(values[a] for a, _ in ends), max(values[b] for _, b in ends)
     finite = [v for v in values if math.isfinite(v)]
     return (min(finite), max(finite)) if finite else None
+
+
+def decimate(
+    x: Sequence[float], y: Sequence[float], columns: int
+) -> tuple[list[float], list[float]]:
+    """At most two points a column, each column's lowest and highest; what is not finite is left
+    out.
+    """
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} x, {len(y)} y")
+    if isinstance(y, array) and len(y) > 8 * columns > 0:  # its blocks know
+        ends = [*extremes(y).blocks(y, columns)]
+        kept: list[int] = []
+        for c in range(columns):
+            part = ends[len(ends) * c // columns : len(ends) * (c + 1) // columns]
+            if part:
+                low = min((a for a, _ in part), key=y.__getitem__)
+                high = max((b for _, b in part), key=y.__getitem__)
+                kept += sorted({low, high})
+        return [x[i] for i in kept], [y[i] for i in kept]
+    points = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
+    if len(points) <= 2 * columns or columns < 1:
+        return [a for a, _ in points], [b for _, b in points]
+    few: list[tuple[float, float]] = []
+    for c in range(columns):
+        part = points[len(points) * c // columns : len(points) * (c + 1) // columns]
+        if part:
+            few += sorted({min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])})
+    return [a for a, _ in few], [b for _, b in few]
