@@ -54,10 +54,10 @@ def values(lane: LaneState | None, r: RolloutView, name: str, row: int) -> list[
         return [_k3(x) for x in moved(r, row)]
     if name == "process":
         return _process(r, row)
-    from grpolab.tui.credit_trace import model as credit_trace
+    from grpolab.tui.credit_trace.model import trace_of
 
     assert lane is not None
-    found = credit_trace.of(lane, r, row)
+    found = trace_of(lane, r, row)
     return found.delta if found is not None else []
 
 

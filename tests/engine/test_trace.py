@@ -11,7 +11,7 @@ from grpolab.algorithms.functional import whiten
 from grpolab.engine import apply_cue
 from grpolab.record import events as ev
 from grpolab.record.state import LabState
-from grpolab.tui.credit_trace import model as credit_trace
+from grpolab.tui.credit_trace.model import algorithm_of, trace, trace_of, verdict_of
 from tests.engine.conftest import OpenLab, only
 
 CRITICS: list[dict[str, Any]] = [
@@ -48,9 +48,9 @@ def test_values_rewards_and_returns_are_the_engine_s(section: dict[str, Any], op
     assert last is not None and last.credit.returns is not None and last.batch.value is not None
     lane = state.lanes["main"]
     r = lane.rollouts[3]
-    made = credit_trace.algorithm_of(lane, r)
+    made = algorithm_of(lane, r)
     assert made is not None and made.beta == pytest.approx(last.algorithm.beta, rel=1e-6)
-    found = [credit_trace.of(lane, r, row) for row in range(len(last.collected.ids))]
+    found = [trace_of(lane, r, row) for row in range(len(last.collected.ids))]
     traces = [t for t in found if t is not None]
     assert len(traces) == len(found) and all(t.critic for t in traces)
     mask = last.batch.mask
@@ -69,7 +69,7 @@ def test_values_rewards_and_returns_are_the_engine_s(section: dict[str, Any], op
     torch.testing.assert_close(credit, last.credit.advantage, rtol=1e-2, atol=2e-2)
 
     metric = only(seen, ev.StepDone)[-1].metrics["explained_variance"]
-    judged = credit_trace.of_step(made, r)
+    judged = verdict_of(made, r)
     assert judged is not None and judged.critic and judged.answers == len(traces)
     assert judged.explained == pytest.approx(metric, abs=2e-2)
     first = torch.tensor([(t.value[0] - t.outcome[0]) ** 2 for t in traces]).mean()
@@ -84,18 +84,18 @@ def test_without_a_critic_the_stand_in_explains_the_advantage(name: str, open_sm
     state = folded(seen)
     lane = state.lanes["main"]
     r = lane.rollouts[2]
-    made = credit_trace.algorithm_of(lane, r)
+    made = algorithm_of(lane, r)
     assert made is not None and r.graded is not None
     for row in range(len(r.graded.reward)):
-        t = credit_trace.trace(made, r, row)
+        t = trace(made, r, row)
         assert t is not None and not t.critic and not t.delta
         assert sum(t.reward) == pytest.approx(r.graded.reward[row])
         if name in ("rloo", "reinforce", "remax"):
-            assert t.stands == "b"
+            assert t.baseline == "b"
             assert t.reward[-1] - t.value[0] == pytest.approx(t.advantage[0], abs=2e-3)
         elif name == "grpo":
             group = [r.graded.reward[i] for i in r.rows(row // r.group_size)]
-            assert t.stands == "m" and t.value[0] == pytest.approx(sum(group) / len(group))
+            assert t.baseline == "m" and t.value[0] == pytest.approx(sum(group) / len(group))
             assert (t.reward[-1] - t.value[0]) * t.advantage[0] >= 0
 
 
@@ -108,6 +108,6 @@ def test_beta_is_the_one_that_the_step_was_made_with(name: str, open_small: Open
     apply_cue.apply(lab, apply_cue.SetCue(at=2, do="set", key="beta", value=0.8), "command")
     lab.advance()
     last, lane = lab.lanes["main"].last_step, folded(seen).lanes["main"]
-    made = credit_trace.algorithm_of(lane, lane.rollouts[3])
+    made = algorithm_of(lane, lane.rollouts[3])
     assert last is not None and made is not None
     assert made.beta == pytest.approx(last.algorithm.beta, rel=1e-6) and made.beta != 0.8

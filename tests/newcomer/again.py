@@ -72,7 +72,7 @@ def ways_out() -> list[tuple[str, list[Press]]]:
                 s.on = LAB if depth == 0 else OPENED_BY[screen][0]
                 _open(s, action)
                 if action == "lens":  # what-if needs what it finds
-                    s.wait(r"\d+ of \d+ look at it", 60)
+                    s.wait(r"\d+ of \d+ algorithms", 60)
             s.on = screen
             s.ends("quit")
             out.append((screen, s.presses))

@@ -119,7 +119,7 @@ def _lens(s: Script) -> None:
     s.on = "what-if"
     s.press("row_next", "row_next", "whatif_turn_back", "whatif_turn_back", "whatif_turn")
     s.press("row_next", "row_previous")
-    s.wait(r"clipped|adv\. spread|◂ *\d", 60, shot="what-if")
+    s.wait(r"clipped|adv\. std|◂ *\d", 60, shot="what-if")
     s.press("whatif_undo", "whatif_turn", "whatif_undo_all", "whatif_page", "whatif_page")
     s.press("whatif_page", "lens_answer_next", "lens_answer_previous", "prompt_next")
     s.press("prompt_previous", "whatif_type", expect=r"esc ")
@@ -322,7 +322,7 @@ def _liking(s: Script) -> None:
     s.press("picture", expect=r"picture in")
     s.press("explain", expect=r"esc close", shot="help")
     s.key("down", "pagedown", "escape")
-    s.press("glossary", expect=r"─ Words ─", shot="words")
+    s.press("glossary", expect=r"─ Glossary ─", shot="words")
     s.type("adv", expect=r"advantage")
     s.key("escape", "escape")
     s.press("commands", shot="commands")

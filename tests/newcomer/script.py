@@ -74,7 +74,7 @@ class Script:
         """What every screen over the lab understands, but for its two ways out."""
         self.press("page_down", "page_up", "theme", "theme", "theme")
         self.press("picture", expect=r"picture in")
-        self.press("glossary", expect=r"─ Words ─")
+        self.press("glossary", expect=r"─ Glossary ─")
         self.key("escape")
         self.press("explain", expect=r": what it shows|─ Keys ─|This screen")
         self.key("escape")

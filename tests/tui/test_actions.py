@@ -309,10 +309,10 @@ def test_a_wrong_keys_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["lab", *SCREENS])
 def test_no_key_has_two_meanings(place: str) -> None:
+
     from grpolab.tui.credit_trace.screen import TraceScreen
     from grpolab.tui.formulas.screen import FormulaScreen
-    from grpolab.tui.group.reader import Reader
-    from grpolab.tui.group.screen import GroupScreen
+    from grpolab.tui.group.screen import GroupScreen, Reader
     from grpolab.tui.kl_bench.screen import KlBenchScreen
     from grpolab.tui.lens.screen import LensScreen
     from grpolab.tui.search.screen import AnswersScreen
@@ -388,7 +388,7 @@ async def test_the_algorithm_pane_explains_the_selected_token(replay: LabApp) ->
         await settle(replay)
         pane = replay.lab.panes["algorithm"]
         assert "for token 1 «<think>»" in pane.plain and "min of" in pane.plain
-        assert "pushed" in pane.plain and "λ" in pane.plain
+        assert "∂surrogate/∂log π" in pane.plain and "λ" in pane.plain
         before = pane.plain
         await pilot.press("right", "right")
         await settle(replay)

@@ -52,7 +52,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         told = await press(live.app, pilot, "i")
-        assert "Ask the policy something" in told and "greedy + 2 sampled" in told
+        assert "Ask the policy your own" in told and "greedy + 2 sampled" in told
         told = await press(live.app, pilot, *"7*8+5", "enter")
         command = {"do": "chat", "text": "7*8+5", "lane": "main", "samples": 2, "greedy": True}
         assert live.engine.sent == [command | {"turn": 1}]
@@ -68,7 +68,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         live.write(ev.Refused(4, live.engine.sent[1], "no such question"))
         told = await press(live.app, pilot)
         assert screen.waiting == [] and "no such question" in told
-        for words in ("❯ 7*8+5", "policy now", "at the start", "1 of 1 right, reward 1.20",
+        for words in ("❯ 7*8+5", " current ", " initial ", "1 of 1 right, reward 1.20",
                       "0 of 1 right", "✓ greedy 1.20", "✗ greedy 0.20, no", "<answer>61</answer>",
                       "asked as 7*8+5="):  # fmt: skip
             assert words in told, told
@@ -80,7 +80,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         await press(live.app, pilot, "escape", "plus", "minus", "minus", "minus", "g")
         assert (screen.samples, screen.greedy) == (0, False)
         told = await press(live.app, pilot, "enter", "x", "enter")
-        assert "no answer wanted" in told and len(live.engine.sent) == 2
+        assert "no answer selected" in told and len(live.engine.sent) == 2
         await press(live.app, pilot, "escape", "g", "p")
         assert screen.field.value == live.context.state.lanes["main"].rollouts[4].prompts[0]
         await press(live.app, pilot, "escape", "pageup", "pagedown", "question_mark", "escape")
@@ -102,7 +102,7 @@ async def test_what_is_typed_ahead_is_the_next_question(live: Live) -> None:
         assert [c["text"] for c in live.engine.sent] == ["1+2", "3+4"]
         screen.samples, screen.greedy = 0, False
         told = await press(live.app, pilot, "enter")
-        assert "no answer wanted" in told and screen.field.value == "5"
+        assert "no answer selected" in told and screen.field.value == "5"
         assert len(live.engine.sent) == 2
 
 
@@ -141,7 +141,7 @@ async def test_recorded_questions_are_read_and_none_is_asked(tmp_path, run_dir) 
         told = await press(app, pilot, "i")
         screen = app.screen
         assert isinstance(screen, ChatScreen) and screen.field.disabled
-        assert "a replay computes nothing" in told
+        assert "only the recorded questions" in told
         told = await press(app, pilot, *["pageup"] * 8)
         assert "[red]␛]0;x␇" in told and "\x1b" not in told
         assert {cell_len(row) for row in told.split("\n")} == {80}

@@ -93,7 +93,7 @@ async def test_metrics_are_chosen_and_explained(replay: LabApp) -> None:
         told = await press(replay, pilot, "enter")
         assert "□ entropy" in told and "entropy" not in view.chosen
         view.chosen = []
-        assert "nothing is chosen" in await press(replay, pilot, "left")
+        assert "no metric selected" in await press(replay, pilot, "left")
         # it opens where it was left
         view.chosen, view.axis, view.smooth = ["entropy"], "token", 0.8
         await press(replay, pilot, "escape")
@@ -136,10 +136,10 @@ async def test_range_zoom_and_back(replay: LabApp) -> None:
         view, state = screen(replay).view, replay.context.state
         whole = view.xlim(state)
         told = await press(replay, pilot, "shift+left", "r", "shift+left", "shift+left")
-        assert "range begun" in told
+        assert "range started" in told
         told = await press(replay, pilot, "r")
         low, high = view.xlim(state)
-        assert whole[0] < low < high < whole[1] and "zoomed ×1" in told
+        assert whole[0] < low < high < whole[1] and "zoomed 1×" in told
         await press(replay, pilot, "plus")
         assert len(view.zooms) == 2
         await press(replay, pilot, "escape")
@@ -190,7 +190,7 @@ async def test_log_scale_says_what_it_cannot_show(tmp_path: Path) -> None:
         view.chosen = ["loss", "policy_loss", "grad_norm"]
         view.at = "loss"
         told = await press(app, pilot, "y")
-        assert "3 values ≤ 0 not on the log scale" in told
+        assert "3 values ≤ 0 are not shown" in told
         assert "no value above 0 here" in told and "12 not finite" in told
         told = await press(app, pilot, "y")
         assert "≤ 0" not in told
@@ -270,11 +270,11 @@ async def test_before_anything_is_measured(live: Live) -> None:
     live.record(FakeRun(steps=2), until=lambda e: isinstance(e, ev.LaneOpened))
     async with live.app.run_test(size=(80, 24)) as pilot:
         told = await opened(live.app, pilot)
-        assert "curves begin with the first evaluation" in told
+        assert "curves start with the first evaluation" in told
         for key in ("right", "space", "x", "s", "y", "plus", "r", "r", "down", "home", "end"):
             await press(live.app, pilot, key)
         told = await press(live.app, pilot, "g")
-        assert "no step was finished there yet" in told
+        assert "no step is finished there yet" in told
 
 
 # --- the chart itself ---

@@ -7,7 +7,7 @@ import pytest
 from grpolab.record import events as ev
 from grpolab.record.lane_state import RolloutView
 from grpolab.record.state import LabState
-from grpolab.tui.formulas import model as token_facts
+from grpolab.tui.formulas import token_facts
 
 from .fake_run import FakeRun
 
@@ -44,7 +44,7 @@ def test_all_algorithms_agree_with_the_lens(run, step: int, place: tuple[int, in
             made = token_facts.algorithm(name, one["settings"])
             assert made is not None
             sample = one["groups"][g]["samples"][s]
-            token = token_facts.token_facts(
+            token = token_facts.facts_of(
                 made, r, g * r.group_size + s, t, sample["advantages"], sample["returns"]
             )
             assert token is not None
@@ -67,13 +67,13 @@ def test_what_is_not_known_is_none(run) -> None:
     r = rollout(run, 2)
     made = token_facts.algorithm("grpo", {})
     assert made is not None
-    assert token_facts.token_facts(made, r, 0, 10**6, [0.0] * 5) is None
-    assert token_facts.token_facts(made, r, 10**6, 0, [0.0] * 5) is None
+    assert token_facts.facts_of(made, r, 0, 10**6, [0.0] * 5) is None
+    assert token_facts.facts_of(made, r, 10**6, 0, [0.0] * 5) is None
     assert r.tokens is not None
     few = ev.Tokens(2, "main", r.tokens.pieces, {"advantage": r.tokens.channels["advantage"]})
     shape = (r.prompts, r.difficulty, r.group_size, 48, r.text)
     bare = RolloutView(2, "grpo", *shape, graded=r.graded, tokens=few)
-    assert token_facts.token_facts(made, bare, 0, 0, [0.0] * 5) is None
+    assert token_facts.facts_of(made, bare, 0, 0, [0.0] * 5) is None
     assert token_facts.algorithm("nobody", {}) is None
     assert token_facts.algorithm("grpo", {"beta": -1}) is None
     assert token_facts.algorithm("grpo", {"gone": 1}) is None
@@ -81,7 +81,7 @@ def test_what_is_not_known_is_none(run) -> None:
     assert steered is not None and steered.beta == pytest.approx(0.08)
     process = token_facts.algorithm("grpo-process", {})
     assert process is not None
-    token = token_facts.token_facts(process, r, 0, 0, [1.0] * 40)
+    token = token_facts.facts_of(process, r, 0, 0, [1.0] * 40)
     assert token is not None  # the step has no graded steps: their mean is not known
     assert {t.symbol for t in token_facts.terms(process, token, r) if t.value is None} >= {"m", "s"}
 

@@ -8,10 +8,13 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
+from grpolab.algorithms.explain import Branch
 from grpolab.tui.app import LabApp
+from grpolab.tui.formulas import explain_view
 from grpolab.tui.formulas.screen import FormulaScreen
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Playing
+from grpolab.tui.widgets.palette import DARK
 
 from .conftest import Live, settle, text
 
@@ -53,8 +56,9 @@ async def test_the_lanes_own(opened: tuple[LabApp, Pilot[int]]) -> None:
     told = text(app)
     assert "Group relative policy optimization" in told and "●◆ grpo" in told
     whole = body(app)
-    for word in ("Â = (r − m) / s", "for token 2", "ratio: probability now", "min of", "pushed",
-                 "grpo ← ppo", "trl-1.16", "needs", "the reference"):  # fmt: skip
+    for word in ("Â = (r − m) / s", "for token 2", "ratio: probability now", "min of",
+                 "∂surrogate/∂log π", "grpo ← ppo", "trl-1.16", "needs",
+                 "the reference"):  # fmt: skip
         assert word in whole, whole
     assert "aggregation token-mean" in whole
     numbers = [line for line in whole.split("\n") if line.startswith("  ρ ")]
@@ -77,7 +81,7 @@ async def test_what_differs(opened: tuple[LabApp, Pilot[int]]) -> None:
     assert "  Â = (r − m) / s" in whole  # the same in both: no sign
     rows = {line.split()[0]: line for line in whole.split("\n") if line.strip()}
     assert "− 0.04" in rows["beta"] and "+ 0" in rows["beta"]
-    assert "− grpo in fo" in whole and "dapo ← grpo" in whole and "openrlhf" in whole
+    assert "− grpo current" in whole and "dapo ← grpo" in whole and "openrlhf" in whole
 
 
 async def test_another_one_to_compare_with(opened: tuple[LabApp, Pilot[int]]) -> None:
@@ -128,7 +132,7 @@ async def test_mouse_and_a_lane_without_a_step(live: Live) -> None:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         told = await press(live.app, pilot, "f")
-        assert "numbers come with the first finished step" in told
+        assert "values appear with the first finished step" in told
         await pilot.click("#list", offset=(8, 1))
         assert isinstance(live.app.screen, FormulaScreen)
         assert live.app.screen.at == "reinforce"
@@ -141,3 +145,13 @@ async def test_no_lane_no_screen(live: Live) -> None:
         for key in "flk":
             assert "there is no lane yet" in await press(live.app, pilot, key)
             assert isinstance(live.app.screen, LabScreen)
+
+
+def test_a_rounding_error_is_no_gradient() -> None:
+    def told(slope: float, gradient: float | None = None) -> str:
+        found = Branch(gain=slope, slope=slope, why="not clipped")
+        return "\n".join(x.plain for x in explain_view.branch(DARK, found, 200, gradient))
+
+    assert "· no gradient" in told(4.8e-8) and "∂surrogate/∂log π 0" in told(4.8e-8)
+    assert "▲ reinforced" in told(0.5) and "▼ penalized" in told(-0.5)
+    assert "from the KL or another term" in told(4.8e-8, 0.1)

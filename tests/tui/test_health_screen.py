@@ -106,7 +106,7 @@ async def test_a_setting_of_the_next_run_is_not_sent(live: Live) -> None:
         await settle(live.app)
         told = await press(live.app, pilot, "h", "down", "1")
         assert "model.compute = float32" in told and "full precision; for the" in told
-        assert "model.compute is fixed when" in told and live.engine.sent == []
+        assert "model.compute can only be set when" in told and live.engine.sent == []
 
 
 async def test_a_healthy_run_and_a_run_without_steps(live: Live) -> None:
@@ -117,11 +117,11 @@ async def test_a_healthy_run_and_a_run_without_steps(live: Live) -> None:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         told = await press(live.app, pilot, "h")
-        assert "too few steps" in told and "from the first finished step on" in told
+        assert "too few steps" in told and "appears with the first finished step" in told
         await press(live.app, pilot, "down", "1", "2", "tab", "down", "L")
         live.write(*events[first + 1 :])
         told = await press(live.app, pilot, "tab")
-        assert "✓ nothing stands out" in told and "Watched:" in told
+        assert "✓ no warnings" in told and "Checked:" in told
         assert "there is no such suggestion" in await press(live.app, pilot, "1")
         told = await press(live.app, pilot, "tab", "pagedown", "pagedown")
         assert "0 by construction" in told or "it is learning" in told

@@ -25,6 +25,7 @@ from grpolab.tui.lens.model import Lens, load, parse
 from grpolab.tui.lens.screen import LensScreen
 from grpolab.tui.lens.view import cosine_bar
 from grpolab.tui.source import Playing
+from grpolab.tui.widgets.signs import settled, sign
 
 from .conftest import Live, settle, text
 from .fake_lens import lens, made, rollout
@@ -80,8 +81,8 @@ async def test_the_engine_is_asked_and_its_file_read(live: Live) -> None:
         assert "the engine answers after this step" in told
         live.write(made(live.folder, lens(rollout(events, 3))))
         told = await press(live.app, pilot)
-        assert "5 of 6 look at it" in told and "reinforce" in told and "answers after" not in told
-        assert "left out: needs values" in told and " param " not in told
+        assert "5 of 6 algorithms" in told and "reinforce" in told and "answers after" not in told
+        assert "n/a: no critic" in told and " param " not in told
         assert "−0.60" in told and "+0.80" in told and "25%" in told
 
         told = await press(live.app, pilot, "p")
@@ -136,7 +137,7 @@ async def test_an_engine_that_ends_leaves_the_work_to_a_process(
             live.app.lab._clock = 0.0
             told = await press(live.app, pilot)
         assert asked == [(live.folder, 3, "main")]
-        assert "5 of 6 look at it" in told
+        assert "5 of 6 algorithms" in told
         assert "the engine has ended" in await press(live.app, pilot, "p")
 
 
@@ -218,12 +219,12 @@ async def test_what_stands_on_it(live: Live, size: tuple[int, int]) -> None:
         live.write(made(live.folder, lens(rollout(events, 3))))
         await press(live.app, pilot)
         told = await press(live.app, pilot, "down")  # dapo beside the lane's grpo
-        for word in ("loss", "clip", "Σ|grad|", "cos", "●", "▸", "left out"):
+        for word in ("loss", "clip", "Σ|grad|", "cos", "●", "▸", "n/a: no critic"):
             assert word in told, told
         if size[0] == 80:
             assert "Explained" not in told
             told = await press(live.app, pilot, "enter")
-        for word in ("Tokens", "token 1/", "Explained", "min(ρ Â", "ρ", "◂ wins", "pushed"):
+        for word in ("Tokens", "token 1/", "Explained", "min(ρ Â", "ρ", "◂ wins", "penalized"):
             assert word in told, told
         if size[0] == 80:
             told = await press(live.app, pilot, "tab")
@@ -269,8 +270,8 @@ async def test_moving(looked: tuple[Live, Pilot[int]]) -> None:
     await press(live.app, pilot, "g", "right", "G")
     assert (s.group, s.answer, s.token) == (7, 7, 0)
     await press(live.app, pilot, *["down"] * 3)
-    assert s.at == "ppo"  # left out: it says why, and nothing breaks
-    assert "ppo: needs values" in text(live.app)
+    assert s.at == "ppo"  # not applicable: it says why, and nothing breaks
+    assert "ppo: n/a, needs values" in text(live.app)
     await press(live.app, pilot, "c", "down")
     assert s.second == "" and s.at == "reinforce"
 
@@ -361,14 +362,14 @@ async def test_a_loss_of_nothing_is_explained(live: Live) -> None:
         await settle(live.app)
         await press(live.app, pilot, "l")
         live.write(made(live.folder, found))
-        assert "A loss of 0 is not a gradient of 0" in await press(live.app, pilot)
+        assert "A loss of 0 does not mean a gradient of 0" in await press(live.app, pilot)
         for one in found["algorithms"].values():
             for group in one["groups"]:
                 for sample in group["samples"]:
                     sample["gradient"] = [0.0] * len(sample["gradient"])
         await press(live.app, pilot, "l")
         live.write(made(live.folder, found))
-        assert "Nobody has a gradient here" in await press(live.app, pilot)
+        assert "No algorithm has a gradient here" in await press(live.app, pilot)
 
 
 async def test_signs_can_be_read_without_colour(
@@ -446,7 +447,7 @@ def test_a_lens_with_other_tokens_is_refused(run_dir: Path) -> None:
     found = lens(rollout([e for _, e in read(run_dir / "events.jsonl")], 2))
     assert isinstance(parse(json.dumps(found), 2, "main", "grpo"), Lens)
     found["algorithms"]["grpo"]["groups"][0]["samples"][0]["gradient"].pop()
-    with pytest.raises(ValueError, match="grpo has other tokens"):
+    with pytest.raises(ValueError, match="grpo has a gradient for other tokens"):
         parse(json.dumps(found), 2, "main", "grpo")
 
 
@@ -474,3 +475,21 @@ async def test_quitting_from_the_lens(looked: tuple[Live, Pilot[int]]) -> None:
     for _ in range(3):
         live.app.lab.tick()
         await pilot.pause()
+
+
+def test_rounding_error_has_no_direction(run_dir: Path) -> None:
+    found = lens(rollout([e for _, e in read(run_dir / "events.jsonl")], 2))
+    for group in found["algorithms"]["reinforce"]["groups"]:  # what is left of equal rewards
+        for sample in group["samples"]:
+            sample["gradient"] = [4.8e-10 * (-1) ** t for t in range(len(sample["gradient"]))]
+    grpo = found["algorithms"]["grpo"]["groups"][0]["samples"]
+    grpo[0]["gradient"][0] = -1e-9
+    parsed = parse(json.dumps(found), 2, "main", "grpo")
+    none, some = parsed.looks["reinforce"], parsed.looks["grpo"]
+    assert none.weight == none.norm == none.limit(0) == 0 and set(none.push(0, 0)) == {0.0}
+    assert some.push(0, 0)[0] == 0 and some.weight > 0 and any(some.push(0, 1))
+    assert parsed.apart("reinforce", "grpo") == [] and parsed.apart("dapo", "grpo")
+    assert [x for x in parsed.looks if parsed.looks[x].weight == 0] == ["reinforce"]
+    assert sign(0.0) == sign(4.8e-8) == sign(None) == ("·", "dim")
+    assert sign(2e-6)[0] == "▲" and sign(-2e-6)[0] == "▼" and sign(-2e-6, 3.0)[0] == "·"
+    assert sign(math.nan)[0] == "?" and settled(math.inf) == math.inf

@@ -63,7 +63,7 @@ async def test_every_owner_at_once_fits(live: Live, size: tuple[int, int]) -> No
         await settle(live.app)
         shown = text(live.app)
     assert {cell_len(row) for row in shown.split("\n")} == {size[0]}
-    for owner in ("backbone", "optimizer", "activations", "fragmentation", "outside"):
+    for owner in ("backbone", "optimizer", "activations", "fragmentation", "non-model"):
         assert owner in shown
 
 

@@ -76,7 +76,7 @@ async def test_cursor_phase_and_shares(replay: LabApp) -> None:
         assert "as shares" in told and "100% ┤" in told
         assert "·  other" in told
         told = await press(replay, pilot, "s", "o")
-        assert "without outside" in told and "·  other" not in told and "outside" in told
+        assert "without non-model" in told and "·  other" not in told
         await press(replay, pilot, "end")
         assert screen(replay).at is None
         row = next(y for y, r in enumerate(text(replay).split("\n")) if "▸update" in r)
@@ -113,7 +113,7 @@ async def test_old_runs_and_runs_without_a_step(live: Live) -> None:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         told = await press(live.app, pilot, "M")
-        assert "measured with each step" in told
+        assert "appears with the first step" in told
         await press(live.app, pilot, "left", "right", "home", "end", "down", "s", "L", "tab")
         live.write(*old[first + 1 :])
         told = await press(live.app, pilot, "tab")

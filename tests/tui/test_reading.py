@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.style import Style
 
-from grpolab.tui.group.model import graded_span, plain, rendered
+from grpolab.tui.group.model import exact_rows, graded_span, rendered_rows
 from grpolab.tui.widgets.latex import unicode
 from grpolab.tui.widgets.markdown import markdown
 from grpolab.tui.widgets.palette import DARK
@@ -101,7 +101,7 @@ SLOW = {
 
 @pytest.mark.parametrize("raw", SLOW.values(), ids=SLOW.keys())
 def test_reading_leaves_nothing_that_steers(raw: str) -> None:
-    for how in (plain, rendered):
+    for how in (exact_rows, rendered_rows):
         began = time.monotonic()
         rows = how(raw, None, 40, DARK)
         assert time.monotonic() - began < 4
@@ -126,7 +126,7 @@ def test_markdown_takes_anything(text: str, width: int) -> None:
 def test_the_exact_string_is_all_there(text: str, width: int) -> None:
     from grpolab.tui.widgets.text import visible
 
-    rows = plain(text, None, width + 2, DARK)
+    rows = exact_rows(text, None, width + 2, DARK)
     whole = "".join(row.plain[2:] for row in rows)
     squeezed = visible(text).replace(" ", "")
     assert whole.replace(" ", "") == squeezed
@@ -145,19 +145,19 @@ def test_the_graded_part_is_marked() -> None:
     text = "<think>7 <answer>no</think><answer>14</answer>"
     span = graded_span(text, "14")
     assert span is not None and text[slice(*span)] == "14"
-    for how in (plain, rendered):
+    for how in (exact_rows, rendered_rows):
         rows = how(text, span, 60, DARK)
         marked = [row for row in rows if row.plain.startswith("▐ ")]
         assert len(marked) == 1 and "14" in marked[0].plain
-    lined = [s.text for row in plain(text, span, 60, DARK) for s in row.segments
+    lined = [s.text for row in exact_rows(text, span, 60, DARK) for s in row.segments
              if s.style and s.style.underline]  # fmt: skip
     assert lined == ["14"]
     assert graded_span(text, None) is None
     assert graded_span("no tags, 3 then 4", "4") == (16, 17)
     assert graded_span("nothing", "4") is None
-    assert not any(row.plain.startswith("▐") for row in plain("none", None, 60, DARK))
+    assert not any(row.plain.startswith("▐") for row in exact_rows("none", None, 60, DARK))
 
 
 def test_what_is_not_laid_out_is_told() -> None:
-    rows = plain("ab " * 100_000, None, 60, DARK)
+    rows = exact_rows("ab " * 100_000, None, 60, DARK)
     assert "100,000 more characters" in rows[-1].plain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from grpolab.record.state import LabState
 from grpolab.tui.app import LabApp
 from grpolab.tui.context import AppContext
 from grpolab.tui.slow_motion import model as stories
-from grpolab.tui.slow_motion.model import STAGES, Story, tell
+from grpolab.tui.slow_motion.beats import tell
+from grpolab.tui.slow_motion.model import STAGES, Story
 from grpolab.tui.slow_motion.screen import SlowScreen
 from grpolab.tui.source import Following, Playing
 from grpolab.tui.widgets.text import wrap
@@ -79,16 +81,16 @@ def test_its_words_tell_the_numbers(told: list[Story]) -> None:
         assert ("has a critic" in captions) == critic == story.critic
         assert ("not measured" in captions) == (story.r.step % 2 == 0)
         if story.measured:
-            likelier, up, rarer, down = story.obeyed()
-            assert f"{up} token" in captions or not up
+            rose, up, fell, down = story.followed()
+            assert f"{up} reinforced token" in captions or not up
             flat = [
                 (a, m)
                 for row in story.rows
                 for a, m in zip(story.advantage[row], story.moved[row], strict=True)
             ]
             assert up == sum(a > 0 for a, _ in flat) and down == sum(a < 0 for a, _ in flat)
-            assert likelier == sum(a > 0 and m > 0 for a, m in flat) <= up
-            assert rarer == sum(a < 0 and m < 0 for a, m in flat) <= down
+            assert rose == sum(a > 0 and m > 0 for a, m in flat) <= up
+            assert fell == sum(a < 0 and m < 0 for a, m in flat) <= down
 
 
 def test_probabilities_before_and_after(told: list[Story]) -> None:
@@ -114,6 +116,15 @@ def test_the_tokens_looked_at_differ_in_what_happens_to_them(told: list[Story]) 
     assert min(push) < 0 < max(push)
     most = max(abs(x) for xs in story.push.values() for x in xs)
     assert abs(push[0]) == most
+
+
+def test_rounding_error_is_no_gradient(told: list[Story]) -> None:
+    story = replace(told[0], beats=[])
+    row = story.rows[0]
+    story.quantity = lambda name, row: [4.8e-8, -1e-9, 0.5, -0.5]  # pyright: ignore
+    assert story.push[row] == [0.0, 0.0, 0.5, -0.5]
+    n = len(story.pieces)
+    assert story.counts()[:3] == (n, n, 2 * n)
 
 
 def test_reduced_motion_leaves_out_what_only_moves() -> None:
@@ -163,7 +174,7 @@ async def test_the_engine_is_asked_and_the_step_is_told(live_slow) -> None:
     app = live.app
     screen = screen_of(app)
     assert live.engine.sent == [{"do": "after", "lane": "main"}]
-    assert screen.waiting and "The engine finishes its step first" in text(app)
+    assert screen.waiting and "The engine finishes its step, then" in text(app)
     r = live.context.state.lanes["main"].rollouts[2]
     live.write(after(r))
     await settle(app)
@@ -345,8 +356,8 @@ async def test_a_recorded_run_has_what_was_measured(tmp_path: Path) -> None:
             seen = await press(app, pilot, "m", "space", "shift+tab")
             screen = screen_of(app)
             assert screen.story is not None and screen.story.r.step == step
-            assert screen.story.measured == measured and "nothing is computed" in seen
-            assert ("was not measured" in seen) == (not measured)
+            assert screen.story.measured == measured and "a recorded run" in seen
+            assert ("were not measured" in seen) == (not measured)
             assert "pause" not in [a.name for a in screen.actions]
             await press(app, pilot, "escape")
 
@@ -359,7 +370,7 @@ async def test_whoever_only_watches_asks_nobody(tmp_path: Path) -> None:
         await settle(app)
         seen = await press(app, pilot, "m", "space")
         assert screen_of(app).story is not None
-        assert "the training goes on, 2 steps done" in seen and "pauses it" not in seen
+        assert "training continues, 2 steps done" in seen and " pauses" not in seen
 
 
 async def test_hostile_answers_stay_in_their_place(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ async def test_back_to_a_checkpoint_of_a_run_that_is_done(
         told = await press(done.app, pilot, "R")
         screen = done.app.screen
         assert isinstance(screen, TimeScreen) and screen.chosen.step == 12
-        assert "the training can start again from it" in told
+        assert "checkpoint: can restart from here" in told
         told = await press(done.app, pilot, "up", "r")
         assert "Rewind to step 10" in told and "The engine starts again for it" in told
         assert "steps 11 to 12" in told
@@ -166,9 +166,9 @@ async def test_where_nothing_is_computed_it_says_how(
         await settle(app)
         told = await press(app, pilot, "end", "T", "home", "down")
         assert isinstance(app.screen, TimeScreen) and app.screen.chosen.kind == "checkpoint"
-        assert "can go back to it" not in told and "can start again" not in told
+        assert "can resume here" not in told and "can restart" not in told
         about = app.screen.parts[1].plain.replace("│", " ")
-        assert "nothing is computed here" in " ".join(about.split())
+        assert "no engine is running" in " ".join(about.split())
         shown = "".join(about.split())
         step = app.screen.chosen.step
         assert f"--resume{live.folder}--from{step}".replace(" ", "") in shown, about
@@ -180,4 +180,4 @@ async def test_a_record_without_checkpoints_offers_none(replay: LabApp) -> None:
         await settle(replay)
         told = await press(replay, pilot, "end", "T", "home")
         flat = " ".join(told.replace("│", " ").split())
-        assert "this is a recording without checkpoints" in flat and "--resume" not in told
+        assert "this recording has no checkpoints" in flat and "--resume" not in told

@@ -55,11 +55,11 @@ async def test_a_rewind_says_what_it_undoes_and_the_screen_forgets_it(
         told = await press(live.app, pilot, "R")
         screen = live.app.screen
         assert isinstance(screen, TimeScreen) and screen.chosen.step == 10
-        assert "the training can go back to it" in told
+        assert "checkpoint: can resume here" in told
         assert {cell_len(row) for row in told.split("\n")} == {size[0]}
         told = await press(live.app, pilot, "r")
         for words in ("Rewind to step 10", "steps 11 to 12 of every lane", "the switch to PPO",
-                      "its cue will do it again", "beta = 0.2 at step 12"):  # fmt: skip
+                      "its cue will repeat it", "beta = 0.2 at step 12"):  # fmt: skip
             assert words in told, told
         await press(live.app, pilot, "escape")
         assert live.engine.sent == []
@@ -67,7 +67,7 @@ async def test_a_rewind_says_what_it_undoes_and_the_screen_forgets_it(
         assert live.engine.sent == [{"do": "rewind", "to": 10}]
         live.write(ev.Resumed(10, "rewind", 12))
         told = await press(live.app, pilot)
-        assert "back from step 12" in told and live.context.state.step == 10
+        assert "from step 12; the steps after" in told and live.context.state.step == 10
         await press(live.app, pilot, "escape")
         assert isinstance(live.app.screen, LabScreen) and not live.app.lab.guests
 
@@ -106,7 +106,7 @@ async def test_bookmarks_are_set_listed_changed_removed_and_kept(
         assert Bookmarks(live.folder).all == [Bookmark(7, "main", "odd q")]
         await press(live.app, pilot, "end")
         told = await press(live.app, pilot, "T", "up")
-        assert "odd q" in told and "change its note" in told
+        assert "odd q" in told and "edit its note" in told
         await press(live.app, pilot, "b", *"!", "enter")  # what is there is replaced
         assert Bookmarks(live.folder).all[0].note == "!"
         await press(live.app, pilot, "enter")
@@ -115,7 +115,7 @@ async def test_bookmarks_are_set_listed_changed_removed_and_kept(
         await press(live.app, pilot, "T", "d")
         assert Bookmarks(live.folder).all == []
         told = await press(live.app, pilot, "d")
-        assert "this is no bookmark" in told or size[0] == 80
+        assert "this is not a bookmark" in told or size[0] == 80
 
 
 async def test_a_recorded_run_that_cannot_be_written_keeps_bookmarks_until_one_leaves(
@@ -279,7 +279,7 @@ async def test_a_replay_jumps_to_steps_and_marks_yet_to_come(replay: LabApp) -> 
         told = await press(replay, pilot, "T")
         assert isinstance(replay.screen, TimeScreen)
         flat = " ".join(replay.screen.parts[1].plain.replace("│", " ").split())
-        assert "this is a recording without checkpoints" in flat and "GRPO → PPO" in told
+        assert "this recording has no checkpoints" in flat and "GRPO → PPO" in told
         await press(replay, pilot, "end", "enter")
         assert replay.context.state.step == 24
         told = await press(replay, pilot, "R")

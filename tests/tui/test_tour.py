@@ -12,11 +12,12 @@ from grpolab.analysis.metric_help import METRICS
 from grpolab.record.events import OWNERS
 from grpolab.tui import preferences
 from grpolab.tui.app import LabApp
-from grpolab.tui.glossary.screen import Words
+from grpolab.tui.glossary.screen import Glossary
 from grpolab.tui.glossary.words import WORDS
 from grpolab.tui.keymap import BY_NAME
 from grpolab.tui.lab.dialogs.help import Help
 from grpolab.tui.lab.screen import LabScreen
+from grpolab.tui.memory.model import NAMES
 from grpolab.tui.source import Playing
 from grpolab.tui.tour.model import STOPS, stops
 from grpolab.tui.tour.screen import Tour, TourOffer
@@ -173,8 +174,8 @@ async def test_words_are_found_by_what_is_typed(replay: LabApp) -> None:
         await at(replay, pilot)
         told = await press(replay, pilot, "question_mark")
         assert isinstance(replay.screen, Help) and "H words" in told
-        told = await press(replay, pilot, "H", *"surprise")
-        assert isinstance(replay.screen, Words)
+        told = await press(replay, pilot, "H", *"td error")
+        assert isinstance(replay.screen, Glossary)
         assert "TD error" in told and "GAE" in told and "policy" not in told
         await press(replay, pilot, "enter", "escape", "escape", "N")
         assert isinstance(replay.screen, Tour)  # help leads on to it
@@ -186,5 +187,5 @@ def test_the_words_of_the_screen_are_there() -> None:
         assert word in WORDS
     for text_ in (*WORDS.values(), *METRICS.values()):
         assert len(text_) < 220
-    told = {w.lower().replace(" ", "_") for w in WORDS} | {"backbone_copy", "adapters", "gradients"}
-    assert set(OWNERS) - told <= {"other", "optimizer"}
+    told = {w.lower() for w in WORDS} | {"weight copy", "adapters", "gradients"}
+    assert {NAMES.get(o, o).lower() for o in OWNERS} - told <= {"other", "optimizer"}

@@ -8,8 +8,7 @@ import re
 import pytest
 from textual.pilot import Pilot
 
-from grpolab.tui.credit_trace import model as credit_trace
-from grpolab.tui.credit_trace.model import Trace, surprises, to_go
+from grpolab.tui.credit_trace.model import Trace, td_errors, to_go, trace_of, verdict
 from grpolab.tui.credit_trace.screen import TraceScreen
 
 from .conftest import Live, settle, text
@@ -19,7 +18,7 @@ from .fake_run import FakeRun
 def made(value: list[float], reward: float, critic: bool = True) -> Trace:
     n = len(value)
     rewards = [0.0] * (n - 1) + [reward]
-    delta = surprises(rewards, value, 1.0)
+    delta = td_errors(rewards, value, 1.0)
     gae = to_go(delta, 0.9)
     returns = [a + v for a, v in zip(gae, value, strict=True)]
     return Trace(
@@ -54,7 +53,7 @@ def groups(forecast: str, seed: int = 0) -> list[list[Trace]]:
 )
 def test_the_verdict_follows_the_errors(forecast: str, word: str) -> None:
     found = groups(forecast)
-    v = credit_trace.verdict(found)
+    v = verdict(found)
     assert v.word == word and (v.answers, v.groups) == (96, 12)
     flat = [t for g in found for t in g]
     own = sum((t.value[0] - t.outcome[0]) ** 2 for t in flat) / len(flat)
@@ -71,11 +70,11 @@ def test_the_verdict_follows_the_errors(forecast: str, word: str) -> None:
 
 
 def test_one_group_and_one_answer_say_less() -> None:
-    alone = credit_trace.verdict([[made([0.5], 1.0)]])
+    alone = verdict([[made([0.5], 1.0)]])
     assert alone.word == "" and alone.answers == 1
-    group = credit_trace.verdict([[made([0.9], 1.0), made([0.1], 0.0)]])
+    group = verdict([[made([0.9], 1.0), made([0.1], 0.0)]])
     assert group.word == "beats" and group.error != group.error
-    huge = credit_trace.verdict([[made([0.5], 1e300), made([0.5], float("-inf"))]])
+    huge = verdict([[made([0.5], 1e300), made([0.5], float("-inf"))]])
     assert huge.word == ""
 
 
@@ -100,7 +99,7 @@ async def test_the_numbers_on_the_screen_satisfy_it(live: Live, size: tuple[int,
         assert isinstance(screen, TraceScreen)
         seen = text(live.app)
         assert "PPO · step 3 · prompt 1 · answer 1" in seen and "γ 1 · λ 0.95" in seen
-        assert "The critic" in seen and "0." in seen
+        assert "squared error, critic − mean" in seen and "0." in seen
         n = len(screen.found()[2].advantage)  # pyright: ignore[reportOptionalSubscript]
         for token in range(0, n, 5 if size[0] == 120 else 19):
             live.context.view.token = token
@@ -154,14 +153,14 @@ async def test_without_a_critic_it_says_what_stands_in(live: Live) -> None:
         await settle(live.app)
         await press(live, pilot, "V")
         seen = text(live.app)
-        assert "REINFORCE has no critic" in seen and "the baseline b stands in for V" in seen
+        assert "REINFORCE has no critic" in seen and "The baseline is b of the formula" in seen
         screen = live.app.screen
         assert isinstance(screen, TraceScreen)
         live.context.view.browse(live.context.state, -1)
         screen.again()
         await settle(live.app)
         seen = text(live.app)
-        assert "GRPO has no critic" in seen and "the group's mean m stands in for V" in seen
+        assert "GRPO has no critic" in seen and "The baseline is the group's mean m" in seen
         r, _, t = screen.found()  # pyright: ignore[reportGeneralTypeIssues]
         assert r.graded is not None
         assert t.value[0] == pytest.approx(sum(r.graded.reward[i] for i in r.rows(0)) / 8)
@@ -173,13 +172,13 @@ async def test_before_the_first_step_it_waits(live: Live) -> None:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         await press(live, pilot, "V", "down", "g", "right_square_bracket")
-        assert "the credit appears when a step is finished" in text(live.app)
+        assert "credit appears when a step is finished" in text(live.app)
 
 
 def test_settings_of_another_version_are_no_trace() -> None:
     from .test_token_view import small
 
     lane, r = small()
-    assert credit_trace.of(lane, r, 0) is not None
+    assert trace_of(lane, r, 0) is not None
     lane.history = [(0, "grpo", "paper", {"unheard_of": 1})]
-    assert credit_trace.of(lane, r, 0) is None
+    assert trace_of(lane, r, 0) is None

@@ -16,8 +16,15 @@ from grpolab.tui import algorithm_cards
 from grpolab.tui.app import LabApp
 from grpolab.tui.lab.dialogs.picker import Picker
 from grpolab.tui.lens.screen import LensScreen
-from grpolab.tui.whatif import model as whatif_model
-from grpolab.tui.whatif.model import Basis, Plan, Scored, commands, turned
+from grpolab.tui.whatif.model import (
+    Basis,
+    Plan,
+    Scored,
+    commands,
+    known_already,
+    next_value,
+    scored,
+)
 from grpolab.tui.whatif.screen import WhatIfScreen
 
 from .conftest import Live, settle, text
@@ -48,8 +55,8 @@ def plan(**changes: Any) -> Plan:
     ],
 )
 def test_the_next_value(kind: str, value: Any, up: Any, down: Any) -> None:
-    assert turned(kind, value, 1, 3.0) == up
-    assert turned(kind, value, -1, 3.0) == down
+    assert next_value(kind, value, 1, 3.0) == up
+    assert next_value(kind, value, -1, 3.0) == down
 
 
 def test_what_is_sent() -> None:
@@ -103,6 +110,14 @@ def test_rewards_under_other_weights() -> None:
     assert replace(basis, kl_scale=2.0).request(plan(algorithm="ppo"))["kl_scale"] == 1.0
 
 
+def test_rounding_error_pushes_no_token() -> None:
+    sample = {"gradient": [4.8e-8, -0.25], "advantages": [0.0, 1.0], "reward": 1.0}
+    raw = {"loss": 0, "terms": {}, "metrics": {}, "aggregation": "token-mean"}
+    found = scored(raw | {"groups": [{"samples": [sample]}]})
+    assert found.without_noise(0.25).push(0, 0) == [0.0, 0.25]
+    assert found.without_noise(0.0).push(0, 0) == [-4.8e-8, 0.25]
+
+
 def test_what_the_lens_has_is_what_the_process_would_say() -> None:
     from grpolab.algorithms import ALGORITHMS
     from grpolab.lens.compute import lens as real
@@ -112,8 +127,8 @@ def test_what_the_lens_has_is_what_the_process_would_say() -> None:
     own = ALGORITHMS["grpo"](ALGORITHMS["grpo"].Settings(beta=0.3))
     raw = real(batch(), own=own)
     now = Basis(plan(settings=algorithm_cards.cards()["grpo"].values() | {"beta": 0.3}))
-    said = whatif_model.scored(Session(batch()).score(now.request(now.plan)))
-    found = whatif_model.known(now, raw)
+    said = scored(Session(batch()).score(now.request(now.plan)))
+    found = known_already(now, raw)
     assert found is not None and found.cosine == pytest.approx(said.cosine)
     assert replace(found, cosine=None) == replace(said, cosine=None)
     for other in (
@@ -121,10 +136,10 @@ def test_what_the_lens_has_is_what_the_process_would_say() -> None:
         replace(now, plan=replace(now.plan, preset="verl")),
         replace(now, plan=replace(now.plan, algorithm="nobody")),
     ):
-        assert whatif_model.known(other, raw) is None
+        assert known_already(other, raw) is None
     raw["algorithms"]["grpo"]["settings"]["entropy_bonus"] = 0.1
     mine = replace(now, plan=now.plan.setting("entropy_bonus", 0.1))
-    assert whatif_model.known(mine, raw) is None  # the process leaves the bonus out
+    assert known_already(mine, raw) is None  # the process leaves the bonus out
 
 
 class Fake:
@@ -194,18 +209,18 @@ async def test_what_is_in_force_stands_there_before_the_process(
         told = await shown("w")
         screen = live.app.screen
         assert isinstance(screen, WhatIfScreen) and screen.before is not None
-        assert "nothing is changed yet" in told and "takes up" not in told
+        assert "nothing changed" in told and "loading the rollout" not in told
         while screen.knob.key != "beta":
             await pilot.press("down")
         told = await shown("right")
-        assert "a process of its own takes up the rollout" in told and screen.after is None
+        assert "loading the rollout in another process" in told and screen.after is None
         assert "no difference" not in told
         told = await shown("backspace")
-        assert "nothing is changed yet" in told and screen.after is screen.before
+        assert "nothing changed" in told and screen.after is screen.before
         await shown("right")
         Slow.gate.set()
         told = await press(live.app, pilot)
-        assert "takes up" not in told and "against what is in force" in told
+        assert "loading the rollout" not in told and "opposite direction" in told
         assert [x["base"] for x in Fake.asked] == [True, False]
 
 
@@ -256,14 +271,14 @@ async def test_a_change_is_scored_and_applied(opened: Opened) -> None:
     assert all(a.help in told for a in screen.actions if a.name != "commands")
     assert "another algorithm" in told  # the training can be steered from here too
     assert any(a.name == "whatif_page" for a in screen.actions) is (live.app.size.width < 104)
-    assert "nothing is changed yet" in text(live.app)
+    assert "nothing changed" in text(live.app)
     for _ in range(len(screen.knobs)):
         if screen.knob.key == "beta":
             break
         await pilot.press("down")
     told = await press_(live.app, pilot, "right")
     assert screen.plan.settings["beta"] == 0.05 and Fake.asked[-1]["settings"]["beta"] == 0.05
-    assert "−0.40" in told and "against what is in force" in told
+    assert "−0.40" in told and "opposite direction" in told
     assert "note: a note" in told and "was 0.04" in told
     await press_(live.app, pilot, "left")
     assert screen.plan.settings["beta"] == 0.02
@@ -281,13 +296,13 @@ async def test_values_are_typed_and_checked(opened: Opened) -> None:
     live, pilot, screen = opened
     await press_(live.app, pilot, "down", "down", "enter")
     told = await press_(live.app, pilot, "backspace", "9", "enter")
-    assert "1 to 8: the rollout has no more" in told
+    assert "1 to 8: the rollout has 8 answers" in told
     told = await press_(live.app, pilot, "backspace", "3", "enter")
     assert live.app.screen is screen and screen.plan.answers == 3
     assert Fake.asked[-1]["answers"] == 3
     if live.app.size.width < 104:
         told = await press_(live.app, pilot, "tab")
-    assert "left out" in told
+    assert "unused" in told
     await press_(live.app, pilot, "down", "enter", "backspace", "2", "enter")
     assert screen.plan.weights["accuracy"] == 2.0 and Fake.asked[-1]["rewards"] is not None
     await press_(live.app, pilot, "a")
@@ -351,7 +366,7 @@ async def test_a_run_that_nobody_computes_says_so(opened: Opened) -> None:
 
 def test_what_the_process_says_instead_of_numbers() -> None:
     with pytest.raises(ValueError, match=r"no \u2400 markup"):
-        whatif_model.scored({"id": 1, "error": "no \0 markup"})
+        scored({"id": 1, "error": "no \0 markup"})
 
 
 async def test_without_a_lens_there_is_nothing_to_change(live: Live) -> None:
@@ -361,4 +376,4 @@ async def test_without_a_lens_there_is_nothing_to_change(live: Live) -> None:
         await settle(live.app)
         await press(live.app, pilot, "l", "w")
         assert isinstance(live.app.screen, LensScreen)
-        assert "nothing to change" in live.context.notice[0]
+        assert "the lens has no result yet" in live.context.notice[0]

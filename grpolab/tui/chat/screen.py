@@ -1,4 +1,4 @@
-"""The chat screen: a question of one's own, answered by the policy now and by the start."""
+"""The chat screen: your own question, answered by the current and the initial policy."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.overlay import Keys, Overlay, bindings
 
 MOST = 16
-"""Samples of each policy."""
+"""Most samples per policy."""
 
-LISTENS_NOT = {
-    "replay": "a replay computes nothing; this run's recorded questions are above",
-    "watch": "watching only: whoever runs this can ask; the answers appear here",
+NO_ANSWER = {
+    "replay": "replay: only the recorded questions can be shown",
+    "watch": "watching: the process that runs the training can ask, answers appear here",
     "live": "the engine has ended: no more questions",
 }
 
 
 class Question(Input):
-    """A line that is empty once it is sent: what is typed ahead begins the next one."""
+    """An input line that is cleared on enter, so that typing ahead starts the next question."""
 
     async def _on_key(self, event: Key) -> None:
-        if event.key == "enter":  # in its turn: a binding runs behind what was typed since
+        if event.key == "enter":  # not a binding, which would run after later keys
             event.stop()
             event.prevent_default()
             await self.action_submit()
@@ -45,20 +45,18 @@ class Question(Input):
 
 class ChatScreen(Overlay):
     BINDINGS = bindings("chat")
-    AUTO_FOCUS = ""  # back from a dialog, keys mean what they meant before
+    AUTO_FOCUS = ""  # a closing dialog does not move the focus
     key = "chat"
     heading = "Chat"
     mouse = "click the line below to type, a key, the example"
     explains = (
-        "Ask the policy a question of your own, while it learns. After the step that is running it "
-        "answers: once with its likeliest answer (greedy), and as often as you like with sampled "
-        "ones at the rollout's temperature.\n"
-        "Beside it stand the answers of the policy at the start, before anything was learned, and "
-        "of the reference where that is another one. All draw with the same noise: where the "
-        "policies agree, the answers do.\n"
-        "A question that reads like the task's own is graded: ✓ right, ✗ wrong, with the reward. "
-        "Nothing is learned from it, and the training goes on as if it had not been asked.\n"
-        "↵ asks, ↑ ↓ bring back earlier questions, esc leaves the line for the keys below."
+        "Ask the policy your own question while it trains. It answers after the current step: once "
+        "greedily, and with as many samples as you like at the rollout's temperature.\n"
+        "Next to it are the answers of the initial policy and of the reference, if that is another "
+        "one. All use the same random seeds, so where the policies agree, the answers do.\n"
+        "A question in the form of the task's prompts is graded: ✓ right, ✗ wrong, with the "
+        "reward. Nothing is trained on it, and training continues as if it had not been asked.\n"
+        "↵ asks, ↑ ↓ recall earlier questions, esc leaves the line for the keys below."
     )
 
     def __init__(self, context: AppContext) -> None:
@@ -67,9 +65,9 @@ class ChatScreen(Overlay):
         self.part = "talk"
         self.parts = (Talk(self, id="talk"),)
         self.samples, self.greedy = 2, True
-        self.waiting: list[str] = []  # asked and not answered yet, in that order
+        self.waiting: list[str] = []  # questions not answered yet, in order
         self.problem = ""
-        self.follow = True  # the newest is in sight
+        self.follow = True  # scroll to the newest answer
         self.turn = 0
         self._asked: list[str] = list(dict.fromkeys(c.asked for c in self.chats))
         self._at = len(self._asked)
@@ -81,7 +79,7 @@ class ChatScreen(Overlay):
 
     @property
     def example(self) -> str:
-        """A question of the task: the prompt in view."""
+        """A prompt of the task: the one in view."""
         view = self.context.view
         rollout = view.rollout(self.context.state)
         if rollout is None or not rollout.prompts:
@@ -106,7 +104,7 @@ class ChatScreen(Overlay):
             self.field.placeholder = f"your question, for example {self.example}"
             self.field.focus()
         else:
-            self.field.placeholder = LISTENS_NOT[self.context.mode]
+            self.field.placeholder = NO_ANSWER[self.context.mode]
             self.field.disabled = True
 
     def boxes(self, width: int, height: int) -> dict[str, Rect]:
@@ -132,18 +130,18 @@ class ChatScreen(Overlay):
             self.touch(self.parts[0])
 
     def _over(self, question: str) -> None:
-        """It is answered or refused; the engine takes them in their order."""
+        """A question was answered or refused; the engine takes them in order."""
         if question in self.waiting:
             self.waiting.remove(question)
         elif self.waiting:
             self.waiting.pop(0)
 
     def ask(self, line: str) -> None:
-        """Have the engine answer what the line said, once its step is done."""
+        """Have the engine answer the question after its current step."""
         text = line.strip()
         self.problem, self.follow = "", True
         if not self.samples and not self.greedy:
-            self.problem = "no answer wanted: + asks for samples, g for the greedy one"
+            self.problem = "no answer selected: + adds samples, g the greedy answer"
         else:
             self.turn += 1
             command = {"do": "chat", "text": text, "lane": self.lane, "samples": self.samples}
@@ -153,7 +151,7 @@ class ChatScreen(Overlay):
                 self._asked = [*(a for a in self._asked if a != text), text]
                 self._at = len(self._asked)
                 line = ""
-        self.field.value = line + self.field.value  # where it could not be asked, to be mended
+        self.field.value = line + self.field.value  # what could not be asked stays to be edited
         self.again()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -162,7 +160,7 @@ class ChatScreen(Overlay):
             self.ask(event.value)
 
     def _recall(self, by: int) -> None:
-        """An earlier question into the line, or the next one; past the last an empty line."""
+        """Put an earlier or later question into the line; after the last, an empty line."""
         self._at = max(0, min(len(self._asked), self._at + by))
         self.field.value = self._asked[self._at] if self._at < len(self._asked) else ""
         self.field.cursor_position = len(self.field.value)
@@ -191,13 +189,13 @@ class ChatScreen(Overlay):
 
     def action_chat_type(self) -> None:
         if self.field.disabled:
-            self.context.say(LISTENS_NOT[self.context.mode], "warn")
+            self.context.say(NO_ANSWER[self.context.mode], "warn")
             self.again()
         else:
             self.field.focus()
 
     def action_chat_example(self) -> None:
-        """The prompt in view into the line."""
+        """Put the prompt in view into the line."""
         if not self.field.disabled:
             self.field.value = self.example
             self.field.cursor_position = len(self.field.value)
@@ -226,7 +224,7 @@ class ChatScreen(Overlay):
         self.again()
 
     def action_close(self) -> None:
-        """Out of the line first, then back to the lab."""
+        """Leave the input line first, then the screen."""
         if self.field.has_focus:
             self.set_focus(None)
             self.again()

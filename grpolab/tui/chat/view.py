@@ -1,4 +1,4 @@
-"""The box of the chat screen: questions, and under each what the policies answer, side by side."""
+"""The box of the chat screen: questions, each with the policies' answers side by side."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from grpolab.tui.widgets.text import Line, beside, visible, wrap
 if TYPE_CHECKING:
     from grpolab.tui.chat.screen import ChatScreen
 
-TITLES = {"now": "policy now", "reference": "reference", "start": "at the start"}
+TITLES = {"now": "current", "reference": "reference", "start": "initial"}
 HINTS = {
-    "now": "the lane's policy as it is",
+    "now": "the policy of this lane",
     "reference": "what the KL is measured against",
-    "start": "the model as it was loaded",
+    "start": "the policy as it was loaded",
 }
 NONE_YET = (
-    "Ask the policy something of your own. Its answer stands beside that of the policy at the "
-    "start, before anything was learned, and of the reference where that is another one."
+    "Ask the policy your own question. Its answer is shown next to that of the initial policy, and "
+    "of the reference if that is another one."
 )
-FORM = "Questions that read like the task's are graded; anything else is answered too. For example:"
+FORM = "Questions in the form of the task's prompts are graded. For example:"
 
 
 class Talk(Box["ChatScreen"]):
@@ -31,7 +31,7 @@ class Talk(Box["ChatScreen"]):
     def info(self) -> tuple[str, str]:
         overlay: ChatScreen = self.overlay
         greedy = "greedy + " if overlay.greedy else ""
-        return f"{greedy}{overlay.samples} sampled of each policy", ""
+        return f"{greedy}{overlay.samples} sampled per policy", ""
 
     def content(self, width: int, height: int) -> list[Line]:
         overlay: ChatScreen = self.overlay
@@ -49,7 +49,7 @@ class Talk(Box["ChatScreen"]):
             sign = SPINNER[overlay.turn_of_spinner % len(SPINNER)]
             for asked in map(visible, overlay.waiting):
                 out += [Line(row, p.style("accent")) for row in wrap(f"{sign} {asked}", width)]
-            told = "asked: answered after this step…"
+            told = "requested: answered after this step"
             out.append(Line(f"  {told}", p.style("dim")))
         if overlay.problem:
             out += [Line(r, p.style("bad")) for r in wrap(f"✗ {visible(overlay.problem)}", width)]
@@ -111,7 +111,7 @@ class Talk(Box["ChatScreen"]):
             told += f", {visible(answer.detail)}"
         if not answer.finished:
             told += f", cut at {answer.tokens} tokens"
-        text = visible(answer.text) or "(nothing)"
+        text = visible(answer.text) or "(empty)"
         rows = [Line(f"    {row}", p.style("text")) for row in wrap(text, max(8, width - 4))]
         head = wrap(told, max(8, width - 4))
         first = Line("  ").add(f"{sign} ", p.style(colour, bold=True)).add(head[0], p.style("dim"))

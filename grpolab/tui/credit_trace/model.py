@@ -1,8 +1,9 @@
-"""Credit along one answer, token by token: reward, value, surprise, advantage and return, computed
-again in float64 from what the step recorded, by the recurrence that the engine uses.
+"""Credit assignment along one answer, token by token: reward, value, TD error, advantage and
+return, recomputed in float64 from the recorded step by the engine's recurrence; and a verdict on
+the critic, which compares its prediction of the outcome with the mean of the group's other answers.
 
 δ_t = r_t + γ V_{t+1} − V_t, V after the last token 0;  Â_t = δ_t + γ λ Â_{t+1};  R_t = Â_t + V_t,
-Â there with the critic's own λ where it has one.
+in R, Â is taken with the critic's own λ if it has one.
 """
 
 from __future__ import annotations
@@ -13,46 +14,50 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grpolab.record.lane_state import LaneState, RolloutView
-from grpolab.tui.formulas import model as token_facts
+from grpolab.tui.formulas import token_facts
 
 if TYPE_CHECKING:
     from grpolab.algorithms import Algorithm
 
 
+MOST_TOKENS = 200_000
+"""A larger rollout is judged by its first groups, up to so many tokens."""
+
+
 @dataclass(frozen=True)
 class Trace:
-    """Lists are by token. Without a critic `value` is what stands in for it, the same for every
-    token, or empty; `delta` and `gae` are empty."""
+    """Lists are by token. Without a critic `value` is the baseline used instead, the same for every
+    token, or empty; `delta` and `gae` are then empty."""
 
     critic: bool
-    stands: str  # the symbol of what stands in for V: "m", "b", or "" where nothing does
+    baseline: str  # symbol of what `value` is: "V", "m", "b", or "" for nothing
     gamma: float
     lam: float  # λ of the advantages
     lam_critic: float  # λ of the returns
     value: list[float]
-    price: list[float]  # β·KL of each token, where it counts in the reward
-    reward: list[float]  # r_t, the price taken off
+    penalty: list[float]  # β·KL of each token, if the KL is part of the reward
+    reward: list[float]  # r_t, after the KL penalty
     delta: list[float]
-    gae: list[float]  # Â before it is whitened
+    gae: list[float]  # Â before whitening
     returns: list[float]
-    outcome: list[float]  # what really followed: Σ γ^k r from the token on
-    advantage: list[float]  # as recorded: what the objective used
+    outcome: list[float]  # discounted reward-to-go: Σ γ^k r from the token on
+    advantage: list[float]  # as recorded, which the objective used
 
     @property
     def scaled(self) -> bool:
-        """Whether the objective used other numbers than GAE's: whitened over the batch."""
+        """Whether the objective's advantages differ from GAE's (whitened over the batch)."""
         pairs = zip(self.gae, self.advantage, strict=False)
         return any(abs(a - b) > 0.01 * max(1.0, abs(a)) for a, b in pairs)
 
 
-def of(lane: LaneState, r: RolloutView, row: int) -> Trace | None:
-    """The trace of one answer of a finished step; None where its numbers are not known."""
+def trace_of(lane: LaneState, r: RolloutView, row: int) -> Trace | None:
+    """The trace of one answer of a finished step; None if its numbers were not recorded."""
     made = algorithm_of(lane, r)
     return None if made is None else trace(made, r, row)
 
 
 def algorithm_of(lane: LaneState, r: RolloutView) -> Algorithm | None:
-    """The algorithm that judged a step, its β as it then was."""
+    """The algorithm of a step, with β as it was then; None if its settings are unknown."""
     name, _, settings = lane.in_force(r.step)
     if name != r.algorithm:
         return None
@@ -60,39 +65,59 @@ def algorithm_of(lane: LaneState, r: RolloutView) -> Algorithm | None:
 
 
 def trace(algorithm: Algorithm, r: RolloutView, row: int) -> Trace | None:
+    """The trace of one answer under a known algorithm; None without advantages or rewards."""
     advantage = token_facts.row_of(r, "advantage", row)
     if r.graded is None or advantage is None:
         return None
     n = len(advantage)
-    price = token_facts.prices(algorithm, r, row)[:n] or [0.0] * n
-    reward = [-x for x in price]
+    penalty = token_facts.kl_penalties(algorithm, r, row)[:n] or [0.0] * n
+    reward = [-x for x in penalty]
     reward[-1] += token_facts.reward(algorithm, r, row, whole=False)
     s = algorithm.settings
     gamma = float(getattr(s, "gamma", 1.0))
     outcome = to_go(reward, gamma)
     value = token_facts.row_of(r, "value", row)
     if value is None or not algorithm.needs_critic:
-        symbol, number = stand_in(algorithm, r, row, advantage)
-        value = [] if number is None else [number] * n
-        returns = outcome if hasattr(s, "gamma") or any(price) else [sum(reward)] * n
+        symbol, number = baseline_of(algorithm, r, row, advantage)
         return Trace(
-            False, symbol, gamma, 1.0, 1.0, value, price, reward, [], [], returns, outcome,
-            advantage,
-        )  # fmt: skip
+            critic=False,
+            baseline=symbol,
+            gamma=gamma,
+            lam=1.0,
+            lam_critic=1.0,
+            value=[] if number is None else [number] * n,
+            penalty=penalty,
+            reward=reward,
+            delta=[],
+            gae=[],
+            returns=outcome if hasattr(s, "gamma") or any(penalty) else [sum(reward)] * n,
+            outcome=outcome,
+            advantage=advantage,
+        )
     lam = policy_lambda(s, n)
     own = getattr(s, "critic_lambda", None)
-    delta = surprises(reward, value, gamma)
+    delta = td_errors(reward, value, gamma)
     gae = to_go(delta, gamma * lam)
     fit = gae if own is None else to_go(delta, gamma * own)
-    returns = [a + v for a, v in zip(fit, value, strict=True)]
     return Trace(
-        True, "V", gamma, lam, lam if own is None else own, value, price, reward, delta, gae,
-        returns, outcome, advantage,
-    )  # fmt: skip
+        critic=True,
+        baseline="V",
+        gamma=gamma,
+        lam=lam,
+        lam_critic=lam if own is None else own,
+        value=value,
+        penalty=penalty,
+        reward=reward,
+        delta=delta,
+        gae=gae,
+        returns=[a + v for a, v in zip(fit, value, strict=True)],
+        outcome=outcome,
+        advantage=advantage,
+    )
 
 
-def surprises(reward: Sequence[float], value: Sequence[float], gamma: float) -> list[float]:
-    """δ of every token."""
+def td_errors(reward: Sequence[float], value: Sequence[float], gamma: float) -> list[float]:
+    """TD error δ of every token."""
     following = [*value[1:], 0.0]
     return [r + gamma * v - u for r, u, v in zip(reward, value, following, strict=True)]
 
@@ -107,18 +132,18 @@ def to_go(x: Sequence[float], decay: float) -> list[float]:
 
 
 def policy_lambda(settings: Any, length: int) -> float:
-    """λ of the advantages of an answer: the setting, or what its length makes of it."""
+    """λ of an answer's advantages: the setting, or 1 − 1/(α·length) for length-adaptive GAE."""
     fixed = getattr(settings, "gae_lambda", None)
     if fixed is not None:
         return float(fixed)
     return max(0.0, 1 - 1 / (getattr(settings, "length_alpha", math.inf) * max(length, 1)))
 
 
-def stand_in(
+def baseline_of(
     algorithm: Algorithm, r: RolloutView, row: int, advantage: Sequence[float]
 ) -> tuple[str, float | None]:
-    """What an algorithm without a critic compares an answer with: its symbol in the formula and
-    its number, as far as it is known."""
+    """The baseline of an algorithm without a critic: its symbol in the formula, and its value if
+    that is known."""
     from grpolab.algorithms import explain
 
     assert r.graded is not None
@@ -139,37 +164,27 @@ def stand_in(
     return "", None
 
 
-# --- verdict ---
-# Does the critic beat the group's mean? Both forecast how an answer will end; what happened says
-# who was nearer, over all answers of one rollout. The group's mean is taken without the answer
-# itself: with it, it would know a share of what it is to forecast.
-
-MOST_TOKENS = 200_000
-"""Of a larger rollout, so many tokens' worth of groups are looked at."""
-
-
 @dataclass(frozen=True)
 class Verdict:
-    """Mean squared errors of forecasts of the answers' outcomes. NaN where there is nothing to
-    compare."""
+    """Mean squared errors of two predictions of the answers' outcomes: the critic's, and the mean
+    of the group. NaN if there is nothing to compare."""
 
     answers: int
     groups: int
     critic: bool
     first_critic: float  # V of the state before the first token
-    first_others: float  # mean of the group's other answers
+    first_others: float  # mean of the group's other answers, so that none predicts itself
     first_mean: float  # mean of the whole group
     all_critic: float  # V before every token, mean over tokens
-    all_others: float  # the others' mean, held along the answer
-    explained: float  # of the returns that the critic learns from
-    explained_outcome: float  # of what really followed
+    all_others: float  # the others' mean, the same for every token
+    explained: float  # explained variance of the returns, the critic's targets
+    explained_outcome: float  # explained variance of the rewards-to-go
     gap: float  # first_critic − first_others
-    error: float  # standard error of that gap, groups as units
+    error: float  # standard error of that gap, over groups
 
     @property
     def word(self) -> str:
-        """`beats`, `loses to` or `matches`, within two standard errors; empty where nobody can
-        say."""
+        """`beats`, `loses to` or `matches` (within two standard errors); empty if undecidable."""
         if not self.critic or not math.isfinite(self.gap):
             return ""
         if not math.isfinite(self.error):
@@ -180,7 +195,7 @@ class Verdict:
 
 
 def verdict(found: Sequence[Sequence[Trace]]) -> Verdict:
-    """Of the traces of several groups."""
+    """The verdict on the traces of several groups."""
     critic = bool(found) and all(t.critic for group in found for t in group)
     first: list[list[tuple[float, float, float]]] = []  # by group and answer: squared errors
     along: list[tuple[float, float]] = []
@@ -220,8 +235,8 @@ def verdict(found: Sequence[Sequence[Trace]]) -> Verdict:
     )
 
 
-def of_step(algorithm: Algorithm, r: RolloutView) -> Verdict | None:
-    """Of a finished step under the algorithm that judged it; None while nothing is known."""
+def verdict_of(algorithm: Algorithm, r: RolloutView) -> Verdict | None:
+    """The verdict on a finished step under its algorithm; None while nothing is recorded."""
     if r.tokens is None or r.graded is None:
         return None
     found: list[list[Trace]] = []
@@ -244,7 +259,7 @@ def explained_variance(pairs: Sequence[tuple[float, float]]) -> float:
 
 
 def _square(x: float) -> float:
-    """Not `**`, which raises where a reward is beyond all measure."""
+    """x², where `**` would raise OverflowError for huge rewards."""
     return x * x
 
 

@@ -1,5 +1,5 @@
-"""Credit along the selected answer: what the critic forecast, what surprised it, what each token
-was given, and whether the critic is worth having."""
+"""The credit trace: values, TD errors and advantages along the selected answer, and whether the
+critic is worth having."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grpolab.record import events as ev
 from grpolab.record.lane_state import RolloutView
 from grpolab.tui.context import AppContext
-from grpolab.tui.credit_trace import model as credit_trace
-from grpolab.tui.credit_trace.model import Trace, Verdict
+from grpolab.tui.credit_trace.model import Trace, Verdict, algorithm_of, trace_of, verdict_of
 from grpolab.tui.credit_trace.view import TraceTable, TraceVerdict
 from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.overlay import Box, Overlay, bindings
@@ -24,22 +23,20 @@ class TraceScreen(Overlay):
     heading = "Credit trace (GAE)"
     mouse = "click a token, a key below"
     explains = (
-        "One row for each token of the selected answer, top to bottom as it was written.\n"
-        "V is the critic's forecast, before the token, of how the answer will end. r is the "
-        "reward of the token: mostly 0, the answer's reward at its last token, less β·KL where "
-        "the KL counts in the reward. δ, the TD error, is what the token did to the forecast: "
-        "r + γ V of the next state − V. Â, the advantage, adds up the surprises from the token on, "
-        "each weighted γλ less than the one before. R is what the critic should have said: Â + V, "
-        "with its own λ where it has one. used: the advantage as the objective got it, after "
-        "whitening (shifted and scaled to mean 0 and variance 1 over the batch).\n"
-        "In the picture ● is V, ┊ the mean reward of the group, ◇ what really followed. The bar "
-        "is the advantage: ━▶ to the right of its middle is praise, ◀━ to the left blame.\n"
-        "The verdict compares two forecasts of the outcome over the whole rollout: the critic's, "
+        "One row per token of the selected answer, in order.\n"
+        "V: the critic's prediction of the return, before the token. r: reward of the token, 0 "
+        "except for the answer's reward at its last token, minus β·KL if the KL is part of the "
+        "reward. δ: TD error, r + γ V of the next state − V. Â: advantage, the sum of the TD "
+        "errors from the token on, each weighted γλ times the one before. R: return, the critic's "
+        "target Â + V, with the critic's own λ if it has one. used: the advantage in the "
+        "objective, after whitening (mean 0 and variance 1 over the batch).\n"
+        "In the plot ● is V, ┊ the mean reward of the group, ◇ the outcome. The bar is the "
+        "advantage: ━▶ right of the middle reinforces the token, ◀━ left penalizes it.\n"
+        "The verdict compares two predictions of the outcome over the whole rollout: the critic's, "
         "and the mean of the group's other answers, which costs nothing. Mean squared error: 0 is "
-        "perfect. Explained variance: 1 is perfect, 0 as good as one number for all, below 0 "
-        "worse.\n"
-        "Without a critic the table shows what stands in for V: the group's mean m, or the "
-        "baseline b of the algorithm's formula."
+        "perfect. Explained variance: 1 is perfect, 0 as good as a constant, below 0 worse.\n"
+        "Without a critic the table shows the baseline used instead of V: the group's mean m, or "
+        "the baseline b of the algorithm's formula."
     )
 
     def __init__(self, context: AppContext) -> None:
@@ -55,7 +52,7 @@ class TraceScreen(Overlay):
         return self.context.view.scored(self.context.state)
 
     def found(self) -> tuple[RolloutView, int, Trace] | None:
-        """The rollout, the selected answer's row and its trace."""
+        """The rollout in view, the selected answer's row and its trace."""
         view, r = self.context.view, self.rollout
         lane = view.lane_state(self.context.state)
         if r is None or lane is None:
@@ -63,13 +60,13 @@ class TraceScreen(Overlay):
         row = view.row(r)
         key = (lane.name, r.step, id(r.tokens), row)
         if self._found[0] != key:
-            self._found = (key, credit_trace.of(lane, r, row))
+            self._found = (key, trace_of(lane, r, row))
         made = self._found[1]
         return None if made is None else (r, row, made)
 
     def verdict(self) -> Verdict | None:
-        """Of the rollout; None until it is reckoned, which many tokens make a matter of tenths of
-        a second and is done beside the screen."""
+        """The verdict on the rollout in view; None until a thread has computed it (tenths of a
+        second for many tokens)."""
         r, lane = self.rollout, self.context.view.lane_state(self.context.state)
         if r is None or lane is None:
             return None
@@ -78,12 +75,12 @@ class TraceScreen(Overlay):
             return self._judged[1]
         if self._judging is None:
             self._judging = key
-            made = credit_trace.algorithm_of(lane, r)
+            made = algorithm_of(lane, r)
             self.run_worker(lambda: self._judge(key, made, r), thread=True, exit_on_error=False)
         return self._judged[1] if self._judged[0] and self._judged[0][0] == lane.name else None
 
     def _judge(self, key: Any, made: Algorithm | None, r: RolloutView) -> None:
-        found = credit_trace.of_step(made, r) if made is not None else None
+        found = verdict_of(made, r) if made is not None else None
         self.app.call_from_thread(self._judged_is, key, found)
 
     def _judged_is(self, key: Any, found: Verdict | None) -> None:

@@ -1,5 +1,5 @@
-"""The table of the credit trace: a row for each token, numbers and a picture, and under it the
-recurrence with the selected token's numbers.
+"""The boxes of the credit trace: the table of tokens with a plot and the recurrence in numbers, and
+the verdict on the critic.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from rich.style import Style
 
-from grpolab.tui import algorithm_cards
-from grpolab.tui import quantities as recorded
+from grpolab.tui import algorithm_cards, quantities
 from grpolab.tui.credit_trace.model import Trace, Verdict
-from grpolab.tui.formulas import view as explain_view
+from grpolab.tui.formulas import explain_view
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import Palette
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from grpolab.tui.credit_trace.screen import TraceScreen
 
 Column = tuple[str, Sequence[float], str, str, int]
-"""Title, numbers, form (`plain`, `signed`, `zero`: a dot for none, `tiny`), hue, cells."""
+"""Title, values, format (`plain`, `signed`, `zero`: a dot for 0, `tiny`), hue, width in cells."""
 
 
 class TraceTable(Box["TraceScreen"]):
@@ -43,7 +42,7 @@ class TraceTable(Box["TraceScreen"]):
         return f"{r.algorithm.upper()} · {where}", lam if t.critic else ""
 
     def content(self, width: int, height: int) -> list[Line]:
-        note = recorded.lines(self.context, self.context.palette, width, 1 if height < 14 else 2)
+        note = quantities.lines(self.context, self.context.palette, width, 1 if height < 14 else 2)
         return note + self._content(width, height - len(note), bool(note))
 
     def _content(self, width: int, height: int, noted: bool) -> list[Line]:
@@ -53,9 +52,9 @@ class TraceTable(Box["TraceScreen"]):
             return []
         if found is None:
             r = overlay.rollout
-            told = "the credit appears when a step is finished and its tokens are recorded"
+            told = "credit appears when a step is finished and its tokens are recorded"
             if r is not None:
-                told = f"the settings of step {r.step} are not known here, so it cannot be told"
+                told = f"the settings of step {r.step} are unknown, so credit cannot be computed"
             return [Line(), *(Line(row, p.style("faint")) for row in wrap("  " + told, width))]
         r, row, t = found
         assert r.tokens is not None
@@ -93,10 +92,10 @@ class TraceTable(Box["TraceScreen"]):
             out.append((title, values, form, hue, wide))
 
         if t.value:
-            add(t.stands, t.value, "plain", "text")
+            add(t.baseline, t.value, "plain", "text")
         add("r", t.reward, "zero", "sign")
-        if any(t.price):
-            add("−β·KL", [-x for x in t.price], "tiny", "dim")
+        if any(t.penalty):
+            add("−β·KL", [-x for x in t.penalty], "tiny", "dim")
         if t.critic:
             add("δ", t.delta, "signed", "sign")
             add("Â", t.gae, "signed", "sign")
@@ -113,8 +112,10 @@ class TraceTable(Box["TraceScreen"]):
         if picture >= 12:
             line.add("  ")
             left = _half(picture)
-            said = "● V  ┊ m  ◇ outcome" if t.critic else "┊ m  ◇ outcome"
-            line.cell(clip(said, left), left + 1, p.style("faint"))
+            critic = "● V  " if t.critic else ""
+            legends = (f"{critic}┊ m  ◇ outcome", f"{critic}┊ m  ◇ end", f"{critic}┊m ◇end")
+            fits = next((x for x in legends if len(x) <= left), "")
+            line.cell(fits, left + 1, p.style("faint"))
             line.add("− Â +" if left < picture else "", p.style("faint"))
         return line
 
@@ -127,7 +128,7 @@ class TraceTable(Box["TraceScreen"]):
         return p.style("faint" if abs(x) < 0.005 else "plus" if x > 0 else "minus")
 
     def _picture(self, t: Trace, i: int, mean: float, width: int) -> Line:
-        """Where forecast, mean and outcome stand, and the advantage as a bar."""
+        """Prediction, mean and outcome on a line, and the advantage as a bar."""
         p = self.context.palette
         left = _half(width)
         seen = [*t.outcome, *(t.value if t.critic else []), mean]
@@ -144,16 +145,16 @@ class TraceTable(Box["TraceScreen"]):
                                               default=0.0), width - left - 1))  # fmt: skip
 
     def _recurrence(self, t: Trace, at: int, width: int) -> list[Line]:
-        """The selected token's numbers in the formulas that made them."""
+        """The recurrence with the selected token's numbers."""
         p = self.context.palette
         out = [Line("─" * width, p.style("line"))]
         last = at + 1 >= len(t.advantage)
         if not t.critic:
-            end = f"{t.stands} = {number(t.value[at], 3)}" if t.value else ""
-            told = f"no critic: {end} stands in for V" if end else "no critic, and no baseline"
+            end = f"{t.baseline} = {number(t.value[at], 3)}" if t.value else ""
+            told = f"no critic: the baseline is {end}" if end else "no critic, and no baseline"
             told += f"; Â = {directed(t.advantage[at])} for this token"
             return [*out, *(Line(row, p.style("text")) for row in wrap(told, width))]
-        after = "0, the answer ends" if last else _fine(t.value[at + 1])
+        after = "0 (end of the answer)" if last else _fine(t.value[at + 1])
         delta = (
             f"δ = r + γ·V′ − V = {_fine(t.reward[at])} + {t.gamma:.4g}·{after} − "
             f"{_fine(t.value[at])} = {_fine(t.delta[at], '+')}"
@@ -168,11 +169,13 @@ class TraceTable(Box["TraceScreen"]):
         told += f"{_fine(t.value[at])} = {_fine(t.returns[at])}"
         if t.scaled:
             told += f"; whitened, Â is {_fine(t.advantage[at], '+')}"
-        return out + [Line(clip(x, width), p.style("text")) for x in (delta, gae, told)]
+        return out + [
+            Line(row, p.style("text")) for x in (delta, gae, told) for row in wrap(x, width)
+        ]
 
 
 def _fine(x: float, sign: str = "") -> str:
-    """Three decimals, and no −0.000."""
+    """Three decimals, without −0.000."""
     if not math.isfinite(x):
         return number(x)
     return f"{round(x, 3) + 0.0:{sign}.3f}".replace("-", "−")
@@ -189,7 +192,7 @@ def _told(x: float, form: str) -> str:
 
 
 def _half(width: int) -> int:
-    """Cells of the forecasts; the rest is the bar's, where there is room for both."""
+    """Cells of the predictions; the rest is for the bar, if there is room for both."""
     return width * 3 // 5 if width >= 24 else width
 
 
@@ -202,7 +205,7 @@ def _ends(seen: Sequence[float]) -> tuple[float, float]:
 def _track(
     p: Palette, marks: Sequence[tuple[float, str, str]], low: float, high: float, width: int
 ) -> Line:
-    """Glyphs at their places between low and high; later ones stand over earlier ones."""
+    """Glyphs at their places between low and high; later ones overwrite earlier ones."""
     cells: dict[int, tuple[str, str]] = {}
     for value, glyph, hue in marks:
         if math.isfinite(value):
@@ -216,7 +219,7 @@ def _track(
 
 
 def _bar(p: Palette, value: float, limit: float, width: int) -> Line:
-    """A bar from the middle: praise to the right, blame to the left."""
+    """A bar from the middle: right for a positive value, left for a negative one."""
     half = max(1, (width - 1) // 2)
     if not math.isfinite(value):
         return Line("?".center(2 * half + 1), p.style("warn"))
@@ -228,21 +231,18 @@ def _bar(p: Palette, value: float, limit: float, width: int) -> Line:
     return line.add("━" * (n - 1) + "▶", p.style("plus")) if value > 0 and n else line
 
 
-# --- trace_verdict ---
-# The verdict on the critic, in words, with the numbers behind it; without one, what stands in.
-
 HEAD = {
     "beats": ("✓ The critic beats the group's mean", "good"),
     "loses to": ("✗ The critic is worse than the group's mean", "bad"),
-    "matches": ("≈ The critic is no better and no worse than the group's mean", "warn"),
+    "matches": ("≈ No significant difference between critic and group's mean", "warn"),
 }
 WHY = {
-    "beats": "Its forecast, made before the first token, is nearer to how the answers end than "
-    "the mean of the other answers to the same prompt. It is worth its memory.",
-    "loses to": "The mean of the other answers to the same prompt, which costs no second model, "
-    "foretells an answer's end better than the critic. A cold critic is expected to lose: let it "
-    "warm up (critic_warmup, value_pretraining), or take an algorithm without one.",
-    "matches": "The difference lies within two standard errors of 0: this rollout is too small to "
+    "beats": "Its prediction, made before the first token, is closer to the outcome than the mean "
+    "of the other answers to the same prompt. It is worth its memory.",
+    "loses to": "The mean of the other answers to the same prompt, which needs no second model, "
+    "predicts the outcome better than the critic. An untrained critic is expected to lose: let it "
+    "warm up (critic_warmup, value_pretraining), or use an algorithm without one.",
+    "matches": "The difference is within two standard errors of 0: this rollout is too small to "
     "tell them apart.",
 }
 
@@ -254,7 +254,7 @@ class TraceVerdict(Box["TraceScreen"]):
         overlay: TraceScreen = self.overlay
         p, v = self.context.palette, overlay.verdict()
         if v is None:
-            what = "known when a step is finished" if overlay.found() is None else "reckoning…"
+            what = "available when a step is finished" if overlay.found() is None else "computing"
             return [Line(what, p.style("faint"))]
         return self._critic(v, width) if v.critic else self._none(v, width)
 
@@ -271,41 +271,41 @@ class TraceVerdict(Box["TraceScreen"]):
 
     def _critic(self, v: Verdict, width: int) -> list[Line]:
         p = self.context.palette
-        head, hue = HEAD.get(v.word, ("? There is nothing to compare the critic with", "warn"))
+        head, hue = HEAD.get(v.word, ("? Nothing to compare the critic with", "warn"))
         out = [Line(row, p.style(hue, bold=True)) for row in wrap(head, width)]
         spread = f" ± {number(v.error, 2)}" if math.isfinite(v.error) else ""
-        gap = f"squared error of the critic − of the mean: {directed(v.gap)}{spread}, over "
+        gap = f"squared error, critic − mean: {directed(v.gap)}{spread}, over "
         out += self._words(f"{gap}{v.answers} answers in {v.groups} groups", width, "dim")
         out += self._side(v, width) if width >= 70 else self._down(v, width)
         if v.word:
             out += self._words(WHY[v.word], width)
         if not math.isfinite(v.error) and v.word:
-            out += self._words("With one group alone, chance cannot be told apart.", width, "warn")
+            out += self._words("With a single group, the difference may be chance.", width, "warn")
         return out
 
     def _down(self, v: Verdict, width: int) -> list[Line]:
-        """The numbers under one another."""
+        """The numbers below one another."""
         out = [self._head("mean squared error before token 1", width)]
         out += self._pair("the critic's V", number(v.first_critic), width)
         out += self._pair("mean of the others", number(v.first_others), width, "of the group")
-        note = "has the answer in it"
+        note = "includes the answer"
         out += self._pair("mean of the group", number(v.first_mean), width, note)
         out += [self._head("the same before every token", width)]
         out += self._pair("the critic's V", number(v.all_critic), width)
         out += self._pair("mean of the others", number(v.all_others), width)
         out += [self._head("explained variance", width)]
         out += self._pair("of its targets R", number(v.explained), width, "1 perfect")
-        out += self._pair("of what really followed", number(v.explained_outcome), width)
+        out += self._pair("of the outcome", number(v.explained_outcome), width)
         return [*out, Line()]
 
     def _side(self, v: Verdict, width: int) -> list[Line]:
-        """The same beside one another, where the box is wide and low."""
+        """The same in rows, for a wide and low box."""
         p = self.context.palette
         rows = (
             ("error before token 1", ("V", v.first_critic), ("others' mean", v.first_others),
              ("whole group's", v.first_mean)),
             ("before every token", ("V", v.all_critic), ("others' mean", v.all_others)),
-            ("explained variance", ("of R", v.explained), ("of what followed",
+            ("explained variance", ("of R", v.explained), ("of the outcome",
                                                             v.explained_outcome)),
         )  # fmt: skip
         out = []
@@ -324,16 +324,16 @@ class TraceVerdict(Box["TraceScreen"]):
                for row in wrap(f"{name.upper()} has no critic", width)]  # fmt: skip
         if found is not None:
             _, _, t = found
-            what = {"m": "the group's mean m", "b": "the baseline b"}.get(t.stands)
-            stands = "nothing stands in for V: each answer is judged by its reward alone"
+            what = {"m": "the group's mean m", "b": "b of the formula"}.get(t.baseline)
+            baseline = "There is no baseline: an answer is judged by its reward alone"
             if what is not None:
-                stands = f"{what} stands in for V"
-                stands += f": {number(t.value[0])} for this answer" if t.value else ""
-            out += self._words(stands + ".", width)
+                baseline = f"The baseline is {what}"
+                baseline += f", {number(t.value[0])} for this answer" if t.value else ""
+            out += self._words(baseline + ".", width)
             if t.value:
                 end = sum(t.reward)
                 out += self._words(
-                    f"r − {t.stands} = {number(end)} − {number(t.value[0])} = "
+                    f"r − {t.baseline} = {number(end)} − {number(t.value[0])} = "
                     f"{directed(end - t.value[0])}; the objective used Â = "
                     f"{directed(t.advantage[0])}",
                     width,
@@ -341,17 +341,19 @@ class TraceVerdict(Box["TraceScreen"]):
         card = algorithm_cards.cards().get(name)
         if card is not None:
             out += [Line(), *explain_view.formula(p, card.formula, width)]
-        out += [self._head("mean squared error of forecasts of the reward", width)]
+        out += [self._head("mean squared error in predicting the reward", width)]
         out += self._pair("mean of the others", number(v.first_others), width, "of the group")
-        note = "knows the answer itself"
+        note = "includes the answer"
         out += self._pair("mean of the group", number(v.first_mean), width, note)
-        last = "A critic would have to come nearer than the first of these to be worth its memory."
+        last = "A critic would have to be better than the first of these to be worth its memory."
         if found is not None and len(set(found[2].advantage)) == 1:
-            last += " Here every token of an answer gets the same credit: none is told apart."
+            last += " Here every token of an answer gets the same credit."
         out += self._words(last, width, "dim")
         return out
 
     def _head(self, text: str, width: int) -> Line:
         p = self.context.palette
-        line = Line("── ", p.style("line")).add(text[: max(0, width - 4)] + " ", p.style("faint"))
+        line = Line("── ", p.style("line")).add(
+            clip(text, max(0, width - 4)) + " ", p.style("faint")
+        )
         return line.add("─" * max(0, width - line.width), p.style("line"))

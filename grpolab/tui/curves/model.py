@@ -1,5 +1,5 @@
-"""What the curves screen shows: which metrics, along which axis, how smooth, from where to where.
-Pure: from the state and these choices to charts."""
+"""What the curves screen shows: metrics, axis, smoothing, range and cursor, and the charts made
+from them and the recorded state. No widgets here."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ FIRST_CHOICE = ("reward", "test accuracy", "kl_ref")
 
 @dataclass(frozen=True)
 class Reading:
-    """What one line says at the cursor."""
+    """The value of one line at the cursor."""
 
     label: str
     glyph: str
     colour: str
     value: float | None  # smoothed, as drawn
     raw: float | None = None
-    spread: tuple[float, float] | None = None
+    spread: tuple[float, float] | None = None  # lowest and highest of several seeds
 
 
 @dataclass
 class CurveView:
-    """The choices, and the curves as far as they are read."""
+    """The choices, and the curves read so far."""
 
     chosen: list[str] = field(default_factory=lambda: list(FIRST_CHOICE))
-    at: str = FIRST_CHOICE[0]  # the metric that keys speak to
+    at: str = FIRST_CHOICE[0]  # the selected metric
     axis: Axis = "step"
     smooth: float = 0.0
     log: bool = False
     bands: bool = True
     hidden: set[str] = field(default_factory=set)
     cursor: float | None = None  # None: at the newest step
-    marked: float | None = None  # where a range begins
+    marked: float | None = None  # start of a range to zoom to
     zooms: list[tuple[float, float]] = field(default_factory=list)
     tracks: dict[str, Tracks] = field(default_factory=dict)
     _thinned: dict[str, tuple[object, list[Stroke]]] = field(default_factory=dict)
 
     def read(self, state: LabState) -> None:
-        """Take in what the lanes have finished since the last time."""
+        """Read what the lanes have finished since the last call."""
         for name, lane in state.lanes.items():
             known = self.tracks.get(name)
             if known is None or known.lane is not lane:
@@ -69,14 +69,14 @@ class CurveView:
         for name in [n for n in self.tracks if n not in state.lanes]:
             del self.tracks[name]
 
-    # --- what there is ---
+    # what is recorded
 
     def names(self) -> list[str]:
         """Every metric that some lane recorded."""
         return list(dict.fromkeys(n for t in self.tracks.values() for n in t.names()))
 
     def shown(self, state: LabState) -> list[LaneState]:
-        """The lanes in sight; all where none is left."""
+        """The lanes that are not hidden; all if none would be left."""
         seen = [lane for name, lane in state.lanes.items() if name not in self.hidden]
         return seen or list(state.lanes.values())
 
@@ -85,7 +85,7 @@ class CurveView:
         return groups(lanes) if self.bands else [Group(x.name, (x.name,)) for x in lanes]
 
     def whole(self, state: LabState) -> tuple[float, float]:
-        """From the first to the newest point on the axis."""
+        """The range of the axis, from the first to the newest point."""
         spans = [self.tracks[lane.name].span(self.axis) for lane in self.shown(state)]
         low, high = min((a for a, _ in spans), default=0.0), max((b for _, b in spans), default=1.0)
         return low, high if high > low else low + 1.0
@@ -94,7 +94,7 @@ class CurveView:
         return self.zooms[-1] if self.zooms else self.whole(state)
 
     def x(self, state: LabState) -> float:
-        """Where the cursor stands."""
+        """The cursor's position on the axis."""
         low, high = self.xlim(state)
         return high if self.cursor is None else min(max(self.cursor, low), high)
 
@@ -103,10 +103,10 @@ class CurveView:
         tracks = self.tracks.get(lane)
         return tracks.step_at(self.x(state) + 1e-9, self.axis) if tracks else None
 
-    # --- charts ---
+    # charts
 
     def chart(self, state: LabState, name: str, p: Palette, columns: int) -> Chart:
-        """One metric as a chart of so many columns."""
+        """One metric as a chart, thinned to `columns`."""
         xlim = self.xlim(state)
         strokes = self._strokes(state, name, xlim, p, columns)
         return Chart(strokes, xlim, self.log, self.rules(state))
@@ -138,12 +138,12 @@ class CurveView:
         return out
 
     def broken(self, state: LabState, name: str) -> int:
-        """Values in sight that are no finite number."""
+        """How many values of the shown lanes are not finite."""
         lanes = self.shown(state)
         return sum(self.tracks[x.name].curve(name, self.axis).broken for x in lanes)
 
     def rules(self, state: LabState) -> list[Rule]:
-        """Switches, settings and forks of the lanes in sight."""
+        """Switches, changed settings and forks of the shown lanes, as vertical rules."""
         several = len(state.lanes) > 1
         found: dict[tuple[float, str], tuple[str, list[str]]] = {}
         for lane in self.shown(state):
@@ -164,7 +164,7 @@ class CurveView:
         ]
 
     def readings(self, state: LabState, name: str, p: Palette) -> list[Reading]:
-        """What each line says at the cursor: its newest value up to there."""
+        """The newest value of each line up to the cursor."""
         x, order, out = self.x(state), list(state.lanes), []
         for group in self.grouped(state):
             at = order.index(group.lanes[0])
@@ -182,10 +182,10 @@ class CurveView:
                 out.append(Reading(*look, *values[0]))
         return out
 
-    # --- moving ---
+    # cursor and range
 
     def move(self, state: LabState, columns: int, wide: int) -> None:
-        """The cursor by so many columns, at least to another step."""
+        """Move the cursor by `columns` of `wide`, at least to another step."""
         low, high = self.xlim(state)
         here = self.x(state)
         lane = max(self.shown(state), key=lambda x: len(x.steps), default=None)
@@ -207,7 +207,7 @@ class CurveView:
         self.marked = None
 
     def scale(self, state: LabState, by: float) -> None:
-        """Closer to the cursor, or farther out on both sides, but not beyond the whole."""
+        """Zoom in around the cursor (`by` < 1), or out on both sides up to the whole range."""
         (low, high), (first, last), x = self.xlim(state), self.whole(state), self.x(state)
         x = (low + high) / 2 if by > 1 else x
         low, high = max(first, x - (x - low) * by), min(last, x + (high - x) * by)
@@ -217,7 +217,7 @@ class CurveView:
             self.zooms = [*self.zooms[:-1], (low, high)] if by > 1 else [*self.zooms, (low, high)]
 
     def turn_axis(self, state: LabState, by: int) -> None:
-        """Another axis; the cursor stays at its step, and the whole is shown."""
+        """Change the axis; the cursor stays at its step and zooms are undone."""
         lane = next(iter(self.shown(state)), None)
         step = self.step(state, lane.name) if lane and self.cursor is not None else None
         self.axis = AXES[(AXES.index(self.axis) + by) % len(AXES)]

@@ -1,5 +1,5 @@
-"""Curves: every recorded number over steps, updates, samples, tokens or time, lanes on top of each
-other, with a cursor."""
+"""The curves screen: every recorded metric over steps, updates, samples, tokens or time, with all
+lanes in one chart and a cursor."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class CurvesScreen(Overlay):
     heading = "Curves"
     mouse = "click a chart: cursor; drag over it: zoom to that range; click a metric, a lane, a key"
     explains = (
-        "Each chart is one recorded number, each line one lane: its colour, its glyph and its "
-        "dashes are its own. Beside the name stands what each line says at the cursor │.\n"
-        "Smoothing draws an exponential mean, and what was measured pale behind it; 0.9 looks back "
-        "on about ten steps. Lanes whose names differ by a number at the end and that run the "
-        "same algorithm are seeds of one configuration: they are drawn as their mean with a band "
-        "░ from the lowest to the highest.\n"
-        "┊ marks what was done: → a switch of the algorithm, = a setting, ⑂ a fork.\n"
-        "On a log scale a value of 0 or below has no place; how many there are is said. "
-        "Sample: answers sampled so far; update: optimizer steps; these make algorithms "
-        "comparable that take more of one than of the other."
+        "One chart per metric, one line per lane, with its own colour, glyph and dashes. Next to "
+        "the name is each line's value at the cursor │.\n"
+        "Smoothing draws an exponential moving average, with the raw values pale behind it; 0.9 "
+        "averages about ten steps. Lanes of the same algorithm whose names differ by a number at "
+        "the end are seeds of one configuration: they are drawn as their mean with a band ░ from "
+        "the lowest to the highest.\n"
+        "┊ marks events: → a switch of the algorithm, = a changed setting, ⑂ a fork.\n"
+        "A log scale cannot show values ≤ 0; their number is displayed. Sample: answers sampled so "
+        "far; update: optimizer steps. Use these axes to compare algorithms that need more of one "
+        "than of the other."
     )
 
     def __init__(self, context: AppContext, metrics: tuple[str, ...] = ()) -> None:
@@ -44,7 +44,7 @@ class CurvesScreen(Overlay):
                 *(m for m in wanted if m not in self.view.chosen),
             ]
             self.view.at = wanted[0]
-        self.listed: bool | None = None  # None: where there is room
+        self.listed: bool | None = None  # show the list of metrics; None: if there is room
         self.part = "charts"
         self.charts = Charts(self, id="charts")
         self.parts = (self.charts, Metrics(self, id="metrics"))
@@ -64,7 +64,7 @@ class CurvesScreen(Overlay):
     def scrolled(self) -> Box[Any] | None:
         return None
 
-    # choosing
+    # metrics
 
     def _go(self, by: int) -> None:
         names = self.view.names()
@@ -72,7 +72,7 @@ class CurvesScreen(Overlay):
             at = names.index(self.view.at) if self.view.at in names else 0
             self.view.at = names[(at + by) % len(names)]
             if self.listed is None and self.size.width < 104:
-                self.listed = True  # one sees where one goes
+                self.listed = True  # so that the selection is visible
         self.again()
 
     def action_row_next(self) -> None:
@@ -88,7 +88,7 @@ class CurvesScreen(Overlay):
         self._chart(-1)
 
     def _chart(self, by: int) -> None:
-        """To the next chart that is drawn."""
+        """Select the next drawn chart."""
         v = self.view
         if v.chosen:
             at = v.chosen.index(v.at) if v.at in v.chosen else -1 if by > 0 else 0
@@ -131,7 +131,7 @@ class CurvesScreen(Overlay):
         v = self.view
         v.bands = not v.bands
         if not any(g.several for g in v.grouped(self.context.state)) and v.bands:
-            self.context.say("no lanes here are seeds of one configuration", "warn")
+            self.context.say("no lanes are seeds of one configuration", "warn")
         self.again()
 
     def action_curves_lane(self, number: int) -> None:
@@ -192,7 +192,7 @@ class CurvesScreen(Overlay):
         v, x = self.view, self.view.x(self.context.state)
         if v.marked is None:
             v.marked = x
-            self.context.say("the range begins here: move the cursor, then r again; esc lets go")
+            self.context.say("the range starts here: move the cursor, then r again; esc cancels")
         else:
             v.zoom(min(v.marked, x), max(v.marked, x))
         self.again()
@@ -210,7 +210,7 @@ class CurvesScreen(Overlay):
         self.again()
 
     def action_close(self) -> None:
-        """One thing at a time: the begun range, the zoom, the screen."""
+        """Cancel the range, else undo a zoom, else close the screen."""
         v = self.view
         if v.marked is not None:
             v.marked = None
@@ -222,11 +222,11 @@ class CurvesScreen(Overlay):
         self.again()
 
     def action_curves_go(self) -> None:
-        """The lab, at the cursor's step."""
+        """Show the cursor's step in the lab."""
         context = self.context
         step = self.view.step(context.state, context.view.lane)
         if step is None:
-            context.say("no step was finished there yet", "warn")
+            context.say("no step is finished there yet", "warn")
             self.again()
         else:
             self.dismiss(None)

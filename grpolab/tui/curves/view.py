@@ -1,4 +1,4 @@
-"""The boxes of the curves screen: the charts, and the list of what can be drawn."""
+"""The boxes of the curves screen: the charts, and the list of metrics and lanes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grpolab.tui.curves.screen import CurvesScreen
 
 LEAST = 7
-"""Rows of a chart with its title."""
+"""Least rows of a chart with its title."""
 
 
 class Charts(Box["CurvesScreen"]):
@@ -35,17 +35,17 @@ class Charts(Box["CurvesScreen"]):
         told = [f"by {v.axis}"]
         told += [f"smoothed {v.smooth:g}"] if v.smooth else []
         told += ["log scale"] if v.log else []
-        told += ["range begun: move, then r again"] if v.marked is not None else []
-        told += [f"zoomed ×{len(v.zooms)}"] if v.zooms else []
+        told += ["range started: move, then r again"] if v.marked is not None else []
+        told += [f"zoomed {len(v.zooms)}×"] if v.zooms else []
         step = v.step(state, self.context.view.lane)
         return " · ".join(told), "" if step is None else f"cursor at step {step}"
 
     def content(self, width: int, height: int) -> list[Line]:
         v, p = self.overlay.view, self.context.palette
         if not v.names():
-            return [Line(), Line("  curves begin with the first evaluation", p.style("faint"))]
+            return [Line(), Line("  curves start with the first evaluation", p.style("faint"))]
         if not v.chosen:
-            told = "  nothing is chosen: ↓ ↑ to a metric of the list, space draws it"
+            told = "  no metric selected: ↓ ↑ choose one in the list, space draws it"
             return [Line(), Line(clip(told, width), p.style("faint"))]
         across = 2 if width >= 150 and len(v.chosen) > 2 else 1
         wide = (width - 2 * (across - 1)) // across
@@ -72,7 +72,7 @@ class Charts(Box["CurvesScreen"]):
         return columns[0] if across == 1 else beside(columns[0], columns[1], wide + 2)
 
     def _first(self, fit: int) -> int:
-        """The first chart in sight, so that the chosen metric's is."""
+        """Index of the first visible chart, such that the selected metric is visible."""
         v = self.overlay.view
         at = v.chosen.index(v.at) if v.at in v.chosen else 0
         return max(0, min(at - at % fit, len(v.chosen) - fit)) if fit < len(v.chosen) else 0
@@ -93,7 +93,7 @@ class Charts(Box["CurvesScreen"]):
             known = self._drawn[name, width, tall] = chart, draw(chart, width, tall)
         below = known[1].below
         if below:
-            told = f" {below} values ≤ 0 not on the log scale"
+            told = f" {below} values ≤ 0 are not shown"
             if head[0].width + len(told) <= width:
                 head[0].add(told, p.style("warn"))
             else:
@@ -103,7 +103,7 @@ class Charts(Box["CurvesScreen"]):
         return [*head, *rows(p, known[1], v.x(self.context.state), v.marked)]
 
     def _head(self, name: str, width: int) -> list[Line]:
-        """The metric, and what each line says at the cursor."""
+        """The metric's name, and the value of each line at the cursor."""
         v, p = self.overlay.view, self.context.palette
         here = name == v.at
         title = Line("▸" if here else " ", p.style("accent"))
@@ -137,7 +137,7 @@ class Charts(Box["CurvesScreen"]):
     # the mouse: a click sets the cursor, a drag zooms
 
     def _column(self, x: int) -> int | None:
-        """The canvas column under a mouse column of the box."""
+        """The canvas column at a mouse column of the box; None outside of the canvas."""
         canvas, wide = self.canvas
         at = (x - 2) % (wide + 2) - MARGIN
         return at if 0 <= at < canvas else None
@@ -167,7 +167,7 @@ class Charts(Box["CurvesScreen"]):
 
 
 class Metrics(Box["CurvesScreen"]):
-    """Everything recorded, what is drawn of it, and what the chosen one means."""
+    """All recorded metrics, which of them are drawn, and what the selected one means."""
 
     title = "Metrics"
 
@@ -178,7 +178,7 @@ class Metrics(Box["CurvesScreen"]):
         v, p = self.overlay.view, self.context.palette
         names = v.names()
         hint = flow(
-            [Line(w, p.style("dim")) for w in HINTS.get(v.at, "of this algorithm").split()],
+            [Line(w, p.style("dim")) for w in HINTS.get(v.at, "one of this algorithm's").split()],
             width, " ",
         )  # fmt: skip
         lanes = self._lanes(width)
@@ -199,7 +199,7 @@ class Metrics(Box["CurvesScreen"]):
                 *lanes]  # fmt: skip
 
     def _lanes(self, width: int) -> list[Line]:
-        """The lanes, each with its number; hidden ones hollow."""
+        """The lanes, each with the number key that hides it."""
         p, lanes = self.context.palette, list(self.context.state.lanes)
         if len(lanes) < 2:
             return []

@@ -1,4 +1,6 @@
-"""Formulas: one algorithm with its terms, live numbers and lineage, or two with what differs."""
+"""The formula screen: one algorithm with its terms, live numbers and lineage, or two compared; and
+the source screen, which shows the files that compute an algorithm.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from grpolab.record import events as ev
 from grpolab.tui import algorithm_cards
 from grpolab.tui.algorithm_cards import Card
 from grpolab.tui.context import AppContext
-from grpolab.tui.formulas import model as token_facts
+from grpolab.tui.formulas import token_facts
 from grpolab.tui.formulas.view import FormulaBody, FormulaList
 from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.overlay import Box, Overlay, bindings
@@ -31,14 +33,14 @@ class FormulaScreen(Overlay):
     heading = "Formula"
     mouse = "click an algorithm, an ancestor, a key below"
     explains = (
-        "The lane's algorithm ●: its formula, what each symbol means and what it is worth for "
-        "the token selected in the lab, which branch of min() the token is on and why, the line "
-        "of its ancestors, its presets.\n"
-        "Go to another one: what differs. − stands only in the one, + only in the other, and "
-        "what differs within a line stands in [brackets]. ◆ marks the algorithm that the others "
-        "are compared with; it can be moved.\n"
-        "Its source: the very file that computes it.\n"
-        "Settings: of the lane's algorithm those in force, of the others their paper's."
+        "The lane's algorithm ●: its formula, what each symbol means and its value for the token "
+        "selected in the lab, which branch of min() that token takes and why, its ancestors and "
+        "its presets.\n"
+        "Select another algorithm to see the differences: − only in the first, + only in the "
+        "second, [brackets] around what differs within a line. ◆ marks the algorithm that the "
+        "others are compared with; you can move it.\n"
+        "Source: the file that computes the algorithm.\n"
+        "Settings: the current ones for the lane's algorithm, the paper's for the others."
     )
 
     def __init__(self, context: AppContext) -> None:
@@ -57,7 +59,7 @@ class FormulaScreen(Overlay):
 
     def news(self, events: list[ev.Event]) -> None:
         if any(isinstance(e, ev.Tokens | ev.StepDone) for e in events):
-            self.touch(self.parts[1])  # other numbers
+            self.touch(self.parts[1])  # new numbers
         if any(isinstance(e, ev.Switched | ev.SettingChanged) for e in events):
             self.own, self.preset, self.settings = self.context.view.in_force(self.context.state)
             self.again()
@@ -66,19 +68,18 @@ class FormulaScreen(Overlay):
         return self.parts[1]
 
     def values(self, card: Card) -> tuple[dict[str, Any], str]:
-        """The settings that a card is shown with, and whose they are."""
+        """The settings shown for an algorithm, and a note if they are the lane's."""
         if card.name == self.own:
-            return card.values() | self.settings, "in force"
+            return card.values() | self.settings, "current"
         return card.values(), ""
 
     def explained(self, name: str) -> tuple[list[Term], Branch | None, str]:
-        """The terms of an algorithm's formula, for the lane's own with the numbers of the token
-        that is selected in the lab."""
+        """An algorithm's terms; for the lane's own with values and branch of the selected token."""
         from grpolab.algorithms import ALGORITHMS, explain
 
         found = token_facts.selected(self.context, name)
         if found is None:
-            why = "" if name != self.own else "numbers come with the first finished step"
+            why = "" if name != self.own else "values appear with the first finished step"
             return explain.terms(ALGORITHMS[name]), None, why
         return found.terms, found.branch, f"for {found.place}"
 
@@ -102,7 +103,6 @@ class FormulaScreen(Overlay):
         self.again()
 
     def action_formula_source(self) -> None:
-
         self.app.push_screen(SourceScreen(self.context, self.at))
 
     def action_formula_home(self) -> None:
@@ -124,22 +124,18 @@ class FormulaScreen(Overlay):
             self._choose(str(value))
 
 
-# --- source ---
-# An algorithm's source: the very files that compute it, to read.
-
-
 class SourceScreen(Overlay):
     BINDINGS = bindings("source")
     key = "source"
     heading = "Source"
     mouse = "click a file's name, a key below; the wheel scrolls"
     explains = (
-        "The file that computes the algorithm, as it runs. On top: its paper, its formula, and "
-        "what differs from the paper. Then its settings with their defaults. `advantage` says how "
-        "much better than expected an answer or a token did, `objective` what the policy is to "
-        "maximise.\n"
-        "What it shares with others stands in the files that it is built on; the last one, "
-        "base.py, has the update loop of all. Line numbers are those of the files."
+        "The file that computes the algorithm. Its docstring has the paper, the formula and the "
+        "differences from the paper; then come the settings with their defaults. `advantage` "
+        "says how much better than expected an answer or a token did, `objective` is what the "
+        "policy maximizes.\n"
+        "The other files are those of its base classes; the last one, base.py, has the update "
+        "loop that all algorithms share. Line numbers are those of the files."
     )
 
     def __init__(self, context: AppContext, name: str) -> None:
@@ -147,7 +143,7 @@ class SourceScreen(Overlay):
         self.name_ = name
         self.files = files(name)
         self.at = 0
-        self.tops = [0] * len(self.files)  # where each was left
+        self.tops = [0] * len(self.files)  # scroll position of each
         self.part = "code"
         self.parts = (Code(self, id="code"),)
 
@@ -191,7 +187,7 @@ class SourceScreen(Overlay):
 
 
 def files(name: str) -> list[Path]:
-    """The file of an algorithm, then those of the classes that it is built on, nearest first."""
+    """The file of an algorithm, then those of its base classes, nearest first."""
     from grpolab.algorithms import ALGORITHMS
 
     found = [
@@ -219,7 +215,7 @@ class Code(Box[SourceScreen]):
         return [*self._names(width), Line(), *lines(p, text, width)]
 
     def _names(self, width: int) -> list[Line]:
-        """The files, each to click on."""
+        """The file names, which can be clicked."""
         p, s = self.context.palette, self.overlay
         line = Line()
         for i, path in enumerate(s.files):
@@ -233,7 +229,7 @@ class Code(Box[SourceScreen]):
 
 
 class _Theme(SyntaxTheme):
-    """The palette's colours for code; nothing is said by them that the code does not say."""
+    """The palette's colours for Python code."""
 
     COLOURS = (
         ("Token.Comment", "faint"), ("Token.Literal.String.Doc", "good"),
@@ -255,7 +251,7 @@ class _Theme(SyntaxTheme):
 
 
 def lines(p: Palette, text: str, width: int) -> list[Line]:
-    """Python code with its line numbers; what is too long goes on below, two cells in."""
+    """Python code with line numbers; long lines wrap with an indent of two cells."""
     code = Syntax(text, "python", theme=_Theme(p)).highlight(text)
     rows = code.split("\n", allow_blank=True)
     wide = len(str(len(rows)))
@@ -279,7 +275,7 @@ def lines(p: Palette, text: str, width: int) -> list[Line]:
 
 
 def _spans(row: Any) -> list[tuple[int, int, Style | None]]:
-    """A highlighted row cut where its style changes."""
+    """The spans of a highlighted row: start, end and style."""
     cuts = sorted({0, len(row.plain), *(x for s in row.spans for x in (s.start, s.end))})
     out = []
     for a, b in pairwise(cuts):

@@ -1,24 +1,24 @@
-"""The formula screen's two boxes: all algorithms, and the chosen one beside the one that it is
-compared with.
+"""The formula screen's two boxes: the list of algorithms, and one algorithm explained or compared
+with another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from grpolab.analysis.metric_help import METRICS
 from grpolab.tui import algorithm_cards
 from grpolab.tui.algorithm_cards import Card, word
 from grpolab.tui.context import AppContext
+from grpolab.tui.formulas import explain_view
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import Palette
+from grpolab.tui.widgets.signs import sign
 from grpolab.tui.widgets.text import (
     Line,
     clip,
-    directed,
     fixed,
     flow,
     number,
@@ -28,147 +28,11 @@ from grpolab.tui.widgets.text import (
 )
 
 if TYPE_CHECKING:
-    from grpolab.algorithms.explain import Branch, Difference, Term
+    from grpolab.algorithms.explain import Difference
     from grpolab.tui.formulas.screen import FormulaScreen
 
-
-# --- formula_live ---
-# What stands under a formula in force: the group that its numbers come from, and the step's
-# metrics with their meaning.
-
 MOST = 64
-"""Answers of a group that are listed."""
-
-
-def group(context: AppContext, width: int) -> list[Line]:
-    """The group of the selected token: each answer's reward r and advantage Â."""
-    p, view = context.palette, context.view
-    r = view.scored(context.state)
-    if r is None or r.graded is None or not r.group_size:
-        return []
-    advantages, here = r.channel("advantage"), view.row(r)
-    rows = list(r.rows(here // r.group_size))
-    rewards = [r.graded.reward[i] for i in rows]
-    mean = math.fsum(rewards) / len(rewards)
-    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in rewards) / len(rewards))
-    parts = []
-    for i in rows[:MOST]:
-        line = Line("▸" if i == here else " ", p.style("accent"))
-        line.add("● " if r.graded.correct[i] else "○ ", p.style("good" if i == here else "dim"))
-        line.add(f"r {fixed(r.graded.reward[i])} ", p.style("text", bold=i == here))
-        found = advantages[i] if advantages is not None and i < len(advantages) else []
-        if found:
-            value = math.fsum(found) / len(found)
-            mark, hue = (
-                ("▲", "plus") if value > 0 else ("▼", "minus") if value < 0 else ("·", "dim")
-            )
-            line.add(f"Â {mark}{signed(value)}", p.style(hue))
-        parts.append(line)
-    told = f"its group: mean of r {number(mean)}, std {number(spread)}"
-    told += "; all rewards are equal: no signal" if spread == 0 else ""
-    told += f"; the first {MOST} of {len(rows)}" if len(rows) > MOST else ""
-    return [*(Line(x, p.style("dim")) for x in wrap(told, width)), *flow(parts, width, "  ")]
-
-
-def metrics(context: AppContext, width: int) -> list[Line]:
-    """Every number of the step, and what it means."""
-    p, done = context.palette, context.view.done(context.state)
-    out = []
-    for key, value in done.metrics.items() if done is not None else ():
-        line = (
-            Line()
-            .cell(
-                visible(key.replace("_", " ")),
-                19,
-                p.style("dim"),
-            )
-            .add(" ")
-        )
-        line.cell(number(value), 9, p.style("text"), right=True).add("  ")
-        at = line.width
-        hint = METRICS.get(key, "a number that this version does not know")
-        rows = wrap(hint, max(12, width - at))
-        line.hits.append((0, width, ("metric", key)))
-        out.append(line.add(rows[0], p.style("faint")))
-        out += [Line().to(at).add(row, p.style("faint")) for row in rows[1:]]
-    return out
-
-
-# --- told ---
-# An algorithm explained, as lines: its formula, what the symbols mean and are worth now, and
-# which branch its objective takes at one token. Used by the algorithm pane, the lens and the
-# formulas.
-
-
-def formula(p: Palette, text: str, width: int) -> list[Line]:
-    """Its statements, each behind a bar; what does not fit goes on one step in."""
-    out = []
-    for statement in text.split("\n"):
-        for i, row in enumerate(wrap(statement, max(1, width - 4))):
-            bar = Line("▌ " if i == 0 else "▌   ", p.style("accent"))
-            out.append(bar.add(row, p.style("text")))
-    return out
-
-
-def table(p: Palette, terms: Sequence[Term], width: int, *, numbers: bool = True) -> list[Line]:
-    """One symbol a row: what it is worth now, and what it means."""
-    out = []
-    wide = max([6, *(len(term.symbol) + 1 for term in terms)])
-    for term in terms:
-        line = Line("  ").cell(term.symbol, wide, p.style("text", bold=True))
-        if numbers:
-            known = term.value is not None
-            line.cell(_told(term.value), 9, p.style("text" if known else "faint"), right=True)
-        line.add("  ")
-        rows = wrap(term.meaning, max(8, width - line.width))
-        at = line.width
-        out.append(line.add(rows[0], p.style("dim")))
-        out += [Line().to(at).add(row, p.style("dim")) for row in rows[1:]]
-    return out
-
-
-def short(p: Palette, terms: Sequence[Term], width: int) -> list[Line]:
-    """The symbols that have a number, one after another."""
-    known = [t for t in terms if t.value is not None]
-    parts = [
-        Line(f"{t.symbol} ", p.style("dim")).add(_told(t.value), p.style("text")) for t in known
-    ]
-    return flow(parts, width, "  ")
-
-
-def branch(p: Palette, b: Branch, width: int, gradient: float | None = None) -> list[Line]:
-    """What min() chose from, why, and which way the token is pushed."""
-    out: list[Line] = []
-    if len(b.candidates) > 1:
-        parts = [Line("min of", p.style("dim"))]
-        won = next((i for i, (_, x) in enumerate(b.candidates) if x == b.gain), -1)
-        for i, (what, value) in enumerate(b.candidates):
-            here = i == won
-            part = Line(f"{what} ", p.style("text" if here else "dim", bold=here))
-            part.add(_told(value), p.style("text" if here else "dim", bold=here))
-            parts.append(part.add(" ◂ wins" if here else "", p.style("accent")))
-        out += flow(parts, width)
-    sign = "✂ " if b.clipped else ""
-    out += [Line(row, p.style("warn" if sign else "text")) for row in wrap(sign + b.why, width)]
-    mark, hue = {"up": ("▲", "plus"), "down": ("▼", "minus")}.get(b.push, ("·", "dim"))
-    line = Line("pushed ", p.style("dim")).add(f"{mark} {b.push}", p.style(hue, bold=True))
-    parts = [line, _slope(p, "∂gain/∂log π", b.slope)]
-    if gradient is not None:
-        parts.append(_slope(p, "∂loss/∂log π", gradient))
-        if gradient and not b.slope:
-            parts.append(Line("by the KL or another term", p.style("dim")))
-    return out + flow(parts, width)
-
-
-def _told(value: float | None) -> str:
-    """Four significant digits where that is short, nothing that only looks exact."""
-    if value is None or not math.isfinite(value) or not 1e-3 <= abs(value) < 1e4:
-        return "0" if value == 0 else number(value, 4)
-    return f"{value:.4g}".replace("-", "−")
-
-
-def _slope(p: Palette, what: str, value: float) -> Line:
-    return Line(f"{what} ", p.style("dim")).add(directed(value, 4), p.style("text"))
+"""Answers of a group that are listed at most."""
 
 
 class FormulaList(Box["FormulaScreen"]):
@@ -197,8 +61,8 @@ class FormulaBody(Box["FormulaScreen"]):
     def info(self) -> tuple[str, str]:
         s = self.overlay
         if s.at == s.base:
-            return s.at.upper(), "the lane's" if s.at == s.own else ""
-        return f"− {s.base.upper()}  + {s.at.upper()}", "what differs"
+            return s.at.upper(), "this lane's algorithm" if s.at == s.own else ""
+        return f"− {s.base.upper()}  + {s.at.upper()}", "differences"
 
     def content(self, width: int, height: int) -> list[Line]:
         s = self.overlay
@@ -218,21 +82,21 @@ class FormulaBody(Box["FormulaScreen"]):
         p = self.context.palette
         out = [Line(row, p.style("text", bold=True)) for row in wrap(card.title, width)]
         out += [Line(row, p.style("faint")) for row in wrap(card.paper, width)]
-        out += [Line(), *formula(p, card.formula, width), Line()]
+        out += [Line(), *explain_view.formula(p, card.formula, width), Line()]
         terms, one, where = self.overlay.explained(card.name)
         out += [Line(row, p.style("faint")) for row in wrap(where, width) if row]
-        out += table(p, terms, width, numbers=one is not None)
+        out += explain_view.table(p, terms, width, numbers=one is not None)
         if one is not None:
-            out += [Line(), *branch(p, one, width)]
-            out += [Line(), *group(self.context, width)]
+            out += [Line(), *explain_view.branch(p, one, width)]
+            out += [Line(), *group_rewards(self.context, width)]
         out += [Line(), *self._facts(card, width), Line()]
         out += self._lineage(card, width) + self._presets(card, width)
-        if card.name == self.overlay.own and (numbers := metrics(self.context, width)):
-            out += [Line(), self._head("the step's numbers", width), *numbers]
+        if card.name == self.overlay.own and (numbers := step_metrics(self.context, width)):
+            out += [Line(), self._head("metrics of this step", width), *numbers]
         return out
 
     def _facts(self, card: Card, width: int) -> list[Line]:
-        needs = ", ".join(card.needs["paper"]) or "nothing besides the policy"
+        needs = ", ".join(card.needs["paper"]) or "only the policy"
         return [
             *self._pair("mean", card.aggregation, width),
             *self._pair("needs", needs, width),
@@ -240,7 +104,7 @@ class FormulaBody(Box["FormulaScreen"]):
         ]
 
     def _source(self, card: Card) -> Line:
-        """Where the file lies, to click on."""
+        """The source file, which can be clicked."""
         p, key = self.context.palette, self.context.keymap.shown("formula_source")
         hit = ("run", "formula_source")
         line = Line().cell("source", 9, p.style("dim"))
@@ -254,7 +118,7 @@ class FormulaBody(Box["FormulaScreen"]):
         return out + [Line().to(9).add(row, p.style(colour)) for row in rows[1:]]
 
     def _lineage(self, card: Card, width: int) -> list[Line]:
-        """The line back to where it begins, nearest first."""
+        """Its ancestors, nearest first, and what each step changed."""
         from grpolab.algorithms import ALGORITHMS
         from grpolab.algorithms.explain import lineage
 
@@ -266,7 +130,7 @@ class FormulaBody(Box["FormulaScreen"]):
             rows = wrap(change, max(8, width - 4))
             out += [line, *(Line("    ").add(row, p.style("dim")) for row in rows)]
         if len(out) == 1:
-            out.append(Line("the line begins with it", p.style("dim")))
+            out.append(Line("no ancestor", p.style("dim")))
         return [*out, Line()]
 
     def _presets(self, card: Card, width: int) -> list[Line]:
@@ -284,8 +148,8 @@ class FormulaBody(Box["FormulaScreen"]):
 
         p = self.context.palette
         out = []
-        for sign, one, hue in (("−", base, "minus"), ("+", card, "plus")):
-            line = Line(f"{sign} ", p.style(hue, bold=True))
+        for mark, one, hue in (("−", base, "minus"), ("+", card, "plus")):
+            line = Line(f"{mark} ", p.style(hue, bold=True))
             line.add(f"{one.name.upper()} ", p.style("text", bold=True))
             line.add(clip(one.title, max(0, width - line.width)), p.style("text"))
             out += [line, Line("  ").add(clip(one.paper, width - 2), p.style("faint"))]
@@ -296,15 +160,15 @@ class FormulaBody(Box["FormulaScreen"]):
         known = {t.symbol for t in terms(ALGORITHMS[base.name])}
         fresh = [t for t in terms(ALGORITHMS[card.name]) if t.symbol not in known]
         if fresh:
-            out += [self._head(f"symbols that {base.name} does not have", width)]
-            out += [*table(p, fresh, width, numbers=False), Line()]
-        out += [self._head("settings that differ", width)]
+            out += [self._head(f"symbols not in {base.name}", width)]
+            out += [*explain_view.table(p, fresh, width, numbers=False), Line()]
+        out += [self._head("different settings", width)]
         out += [*_settings(self.overlay, p, base, card, width), Line()]
         return out + self._lineage(card, width) + self._presets(card, width)
 
     def _statement(self, d: Difference, width: int) -> list[Line]:
-        """One statement: as it is where both have it, else the one and the other, what differs
-        in bold between brackets."""
+        """One statement: once if both formulas have it, else both versions, with the differing
+        parts in bold brackets."""
         p = self.context.palette
         if d.same:
             text = "".join(t for _, t in d.parts)
@@ -313,11 +177,11 @@ class FormulaBody(Box["FormulaScreen"]):
                 for row in wrap(part, width - 2)
             ]  # fmt: skip
         out = []
-        for sign, side, hue in (("−", "left", "minus"), ("+", "right", "plus")):
+        for mark, side, hue in (("−", "left", "minus"), ("+", "right", "plus")):
             if not any(kind == side or (kind == "same" and t.strip()) for kind, t in d.parts):
                 continue
             lone = not any(kind == "same" for kind, _ in d.parts)
-            line = Line(f"{sign} ", p.style(hue, bold=True))
+            line = Line(f"{mark} ", p.style(hue, bold=True))
             for kind, text in d.parts:
                 if kind not in ("same", side):
                     continue
@@ -325,7 +189,7 @@ class FormulaBody(Box["FormulaScreen"]):
                 for i, part in enumerate(text.split("\n")):
                     if i:
                         out.append(line)
-                        line = Line(f"{sign} ", p.style(hue, bold=True))
+                        line = Line(f"{mark} ", p.style(hue, bold=True))
                     if kind == side and not lone and (inner := part.strip()):
                         part = part.replace(inner, f"[{inner}]")
                     line = self._flow(out, line, part, style, width)
@@ -333,7 +197,7 @@ class FormulaBody(Box["FormulaScreen"]):
         return out
 
     def _flow(self, out: list[Line], line: Line, text: str, style: object, width: int) -> Line:
-        """Add words to a row; a full one goes out and a new one begins."""
+        """Add words to `line`; append full rows to `out`. Returns the last, unfinished row."""
         for piece in _words(text):
             if line.width + len(piece) > width and line.width > 4:
                 out.append(line)
@@ -343,7 +207,7 @@ class FormulaBody(Box["FormulaScreen"]):
 
 
 def _settings(overlay: FormulaScreen, p: Palette, base: Card, card: Card, width: int) -> list[Line]:
-    """Settings in two columns, those alone that differ."""
+    """The settings that differ, in two columns."""
     (ours, here), (theirs, there) = overlay.values(base), overlay.values(card)
     wide = max(10, (width - 22) // 2)
     head = Line().cell("", 20).cell(f"− {base.name} {here}", wide, p.style("minus"))
@@ -351,7 +215,7 @@ def _settings(overlay: FormulaScreen, p: Palette, base: Card, card: Card, width:
     if "aggregation" not in ours or "aggregation" not in theirs:
         ours, theirs = {"mean": base.aggregation} | ours, {"mean": card.aggregation} | theirs
     for key in dict.fromkeys([*ours, *theirs]):
-        a, b = (word(x[key]) if key in x else "not there" for x in (ours, theirs))
+        a, b = (word(x[key]) if key in x else "n/a" for x in (ours, theirs))
         if a != b:
             line = Line().cell(key, 20, p.style("dim"))
             line.cell(f"− {visible(a)}", wide, p.style("text" if key in ours else "faint"))
@@ -361,8 +225,52 @@ def _settings(overlay: FormulaScreen, p: Palette, base: Card, card: Card, width:
 
 
 def _words(text: str) -> list[str]:
-    """Words with the space after them."""
+    """Words and the spaces between them."""
     out: list[str] = []
     for part in text.split(" "):
         out += [part, " "]
     return [x for x in out[:-1] if x]
+
+
+def group_rewards(context: AppContext, width: int) -> list[Line]:
+    """The group of the selected token: each answer's reward r and advantage Â."""
+    p, view = context.palette, context.view
+    r = view.scored(context.state)
+    if r is None or r.graded is None or not r.group_size:
+        return []
+    advantages, here = r.channel("advantage"), view.row(r)
+    rows = list(r.rows(here // r.group_size))
+    rewards = [r.graded.reward[i] for i in rows]
+    mean = math.fsum(rewards) / len(rewards)
+    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in rewards) / len(rewards))
+    parts = []
+    for i in rows[:MOST]:
+        line = Line("▸" if i == here else " ", p.style("accent"))
+        line.add("● " if r.graded.correct[i] else "○ ", p.style("good" if i == here else "dim"))
+        line.add(f"r {fixed(r.graded.reward[i])} ", p.style("text", bold=i == here))
+        found = advantages[i] if advantages is not None and i < len(advantages) else []
+        if found:
+            value = math.fsum(found) / len(found)
+            mark, hue = sign(value)
+            line.add(f"Â {mark}{signed(value)}", p.style(hue))
+        parts.append(line)
+    told = f"group: mean of r {number(mean)}, std {number(spread)}"
+    told += "; zero variance: no gradient" if spread == 0 else ""
+    told += f"; the first {MOST} of {len(rows)}" if len(rows) > MOST else ""
+    return [*(Line(x, p.style("dim")) for x in wrap(told, width)), *flow(parts, width, "  ")]
+
+
+def step_metrics(context: AppContext, width: int) -> list[Line]:
+    """Every metric of the step in view, and what it means."""
+    p, done = context.palette, context.view.done(context.state)
+    out = []
+    for key, value in done.metrics.items() if done is not None else ():
+        line = Line().cell(visible(key.replace("_", " ")), 19, p.style("dim")).add(" ")
+        line.cell(number(value), 9, p.style("text"), right=True).add("  ")
+        at = line.width
+        hint = METRICS.get(key, "a metric unknown to this version")
+        rows = wrap(hint, max(12, width - at))
+        line.hits.append((0, width, ("metric", key)))
+        out.append(line.add(rows[0], p.style("faint")))
+        out += [Line().to(at).add(row, p.style("faint")) for row in rows[1:]]
+    return out

@@ -1,1 +1,5 @@
-"""The glossary."""
+"""The glossary.
+
+`words` has the terms, `screen` the searchable list.
+Not here: the meaning of metrics (`analysis.metric_help`) and of channels (`tui.quantities`).
+"""

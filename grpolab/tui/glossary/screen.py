@@ -1,4 +1,4 @@
-"""Every word on the screen, explained; what is typed narrows the list down."""
+"""The glossary: every term and metric on the screen, with a search as you type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from grpolab.tui.widgets.chooser import Chooser
 from grpolab.tui.widgets.text import Line, clip, wrap
 
 
-class Words(Chooser[None]):
+class Glossary(Chooser[None]):
     least = 3
 
     def __init__(self, context: AppContext) -> None:
@@ -18,17 +18,17 @@ class Words(Chooser[None]):
         self.known = WORDS | {k: v for k, v in numbers.items() if k not in WORDS}
 
     def title_text(self) -> str:
-        return "Words"
+        return "Glossary"
 
     def keys_text(self) -> str:
-        return "↑↓ choose · type to find · esc close"
+        return "↑↓ select · type to search · esc close"
 
     def names(self) -> list[str]:
         return list(self.known)
 
     @property
     def left(self) -> list[str]:
-        """Words that match, then those in whose explanation it stands."""
+        """Terms that match, then those whose explanation contains what was typed."""
         found = super().left
         if not self.typed:
             return found
@@ -50,4 +50,4 @@ class Words(Chooser[None]):
         return out + [Line(row, p.style("text")) for row in wrap(self.known[name], width)]
 
     def action_choose(self) -> None:
-        """There is nothing to do with a word but to read it."""
+        """A term can only be read."""

@@ -1,5 +1,5 @@
-"""A group of answers, looked at: which step and prompt, in which order, which answer, and what was
-found out about each.
+"""A group of answers: which prompt and answer are selected, how the answers are sorted, how one is
+copied or saved, and its text as rows with the graded part marked.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ ORDERS = ("as sampled", "reward", "advantage", "length")
 
 @dataclass
 class Group:
-    """Where the user is in a step's groups; the group and the answer screen share one."""
+    """The selection within one step's groups. The group screen and the reader share one."""
 
     lane: str
     rollout: RolloutView
     prompt: int = 0
-    answer: int = 0  # as sampled, whatever the order
+    answer: int = 0  # index in sampling order, whatever the sort order
     order: str = ORDERS[0]
-    down: bool = True  # the largest first
-    scrolled: int = 0  # rows of the answers' texts
+    down: bool = True  # largest first
+    scrolled: int = 0  # rows by which all texts of the group are scrolled
     rendered: bool = False
-    apart: bool = False  # whether what two answers share stands back
-    top: int = 0  # of the answer that is read
+    apart: bool = False  # dim the prefix that an answer shares with the selected one
+    top: int = 0  # first visible row in the reader
     _sorted: tuple[object, list[int]] = field(default=((), []), repr=False)
 
     @property
@@ -50,11 +50,11 @@ class Group:
 
     @property
     def row(self) -> int:
-        """Of the selected answer, in the rollout."""
+        """Row of the selected answer in the rollout."""
         return self.prompt * self.rollout.group_size + self.answer
 
     def sorted(self) -> list[int]:
-        """The answers of the group in the chosen order; what has no number yet comes last."""
+        """Answer indices in the chosen order; answers without a number yet come last."""
         r = self.rollout
         now = (id(r), self.prompt, self.order, self.down, id(r.graded), id(r.tokens))
         if self._sorted[0] != now:
@@ -83,7 +83,7 @@ class Group:
         return math.nan if value is None else value
 
     def renew(self, state: LabState) -> None:
-        """Where the step's sampling began anew, with more prompts: look at that."""
+        """Follow the step's rollout if sampling was restarted (with more prompts)."""
         lane = state.lanes.get(self.lane)
         now = lane.rollouts.get(self.rollout.step) if lane else None
         if now is not None and now is not self.rollout and self.rollout.graded is None:
@@ -92,7 +92,7 @@ class Group:
             self.answer = min(self.answer, max(0, now.group_size - 1))
 
     def move(self, by: int) -> None:
-        """To another answer, in the chosen order; stays within the group."""
+        """Select another answer in the chosen order, within the group."""
         order = self.sorted()
         if order:
             at = order.index(self.answer) if self.answer in order else 0
@@ -100,7 +100,7 @@ class Group:
             self.top = 0
 
     def move_prompt(self, by: int) -> None:
-        """To another group of the step; the first answer of its order."""
+        """Select another group of the step, and the first answer in its order."""
         self.prompt = (self.prompt + by) % max(1, len(self.rollout.prompts))
         self.top = self.scrolled = 0
         if self.order != ORDERS[0]:
@@ -110,7 +110,7 @@ class Group:
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
 
     def stats(self) -> tuple[float, float] | None:
-        """Mean and spread of the group's rewards; None before they are graded."""
+        """Mean and standard deviation of the group's rewards; None before they are graded."""
         graded = self.rollout.graded
         rewards = [graded.reward[i] for i in self.rows if i < len(graded.reward)] if graded else []
         if not rewards:
@@ -120,7 +120,7 @@ class Group:
 
 
 def mark(r: RolloutView, row: int) -> tuple[str, str, str]:
-    """An answer's state: its glyph, its colour, and in words."""
+    """Glyph, colour and name of an answer's state."""
     g = r.graded
     if g is None or row >= len(g.finished):
         return ("▪", "dim", "finished") if row in r.ended else ("◌", "faint", "being sampled")
@@ -130,7 +130,7 @@ def mark(r: RolloutView, row: int) -> tuple[str, str, str]:
 
 
 def shared(a: str, b: str) -> int:
-    """How many characters two texts have in common from their beginning."""
+    """Length of the common prefix of two texts."""
     n = min(len(a), len(b))
     if a[:n] == b[:n]:
         return n
@@ -141,21 +141,17 @@ def shared(a: str, b: str) -> int:
     return low
 
 
-# --- keeping ---
-# An answer taken along: to the terminal's clipboard, or into a file. Always the exact string.
-
-
-def copy(app: App[Any], context: AppContext, group: Group) -> None:
-    """To the clipboard, by the terminal's own means (OSC 52), which works over SSH too."""
+def copy_answer(app: App[Any], context: AppContext, group: Group) -> None:
+    """Copy the exact string to the clipboard through the terminal (OSC 52), also over SSH."""
     text = group.rollout.text[group.row]
     # a lone surrogate can be in a text but in no encoding of it
     app.copy_to_clipboard(text.encode("utf-8", "replace").decode())
-    context.say(f"copied {len(text):,} characters, if your terminal lets programs copy (OSC 52)",
-             "good")  # fmt: skip
+    context.say(f"copied {len(text):,} characters (if the terminal allows OSC 52)", "good")
 
 
-def save(context: AppContext, group: Group) -> Path | None:
-    """Into the run's `saved/`, or into the working directory where that cannot be written."""
+def save_answer(context: AppContext, group: Group) -> Path | None:
+    """Write the exact string into the run's `saved/`, or into the working directory if that cannot
+    be written. Returns the file, or None if neither could be written."""
     from pathlib import Path
 
     lane = re.sub(r"[^A-Za-z0-9._-]+", "-", group.lane)[:40] or "lane"
@@ -176,10 +172,6 @@ def save(context: AppContext, group: Group) -> Path | None:
     return None
 
 
-# --- reading ---
-# An answer as it was graded: the exact string with every character to be seen, or rendered; and
-# which part of it the grader took for the answer.
-
 TAGS = re.compile(r"(</?(?:think|answer)>)")
 _MARK = "▐ "
 
@@ -187,8 +179,8 @@ Span = tuple[int, int]
 
 
 def graded_span(text: str, answer: str | None) -> Span | None:
-    """Where the part that was taken as the answer stands; None where nothing was, or where it is
-    not to be found."""
+    """Character range of the parsed answer in the text; None if nothing was parsed or it cannot be
+    located."""
     if answer is None:
         return None
     from grpolab.rewards.parse import parse_completion  # pydantic: not before the first frame
@@ -201,18 +193,18 @@ def graded_span(text: str, answer: str | None) -> Span | None:
 
 
 def _parts(text: str, span: Span | None, hit: Span | None = None) -> list[tuple[str, bool, bool]]:
-    """The text in pieces: each whether it was graded, and whether it was looked for."""
+    """The text in pieces: (text, is it the parsed answer, is it the search hit)."""
     a, b = span or (0, 0)
     c, d = hit or (0, 0)
     cuts = sorted({min(len(text), at) for at in (0, a, b, c, d, len(text))})
     return [(text[x:y], a <= x < b, c <= x < d) for x, y in pairwise(cuts)]
 
 
-def plain(
+def exact_rows(
     text: str, span: Span | None, width: int, p: Palette, hit: Span | None = None
 ) -> list[Line]:
-    """The exact string. Controls have their pictures, line breaks show as ⏎; the graded part is
-    underlined, its rows have a bar before them. `hit`: what was looked for, marked too."""
+    """The exact string in rows. Control characters are shown as pictures, line breaks as ⏎; the
+    parsed answer is underlined and its rows start with a bar. `hit`: a search match, marked too."""
     runs: list[Run] = []
     colour = "text"
     graded = p.style("good", bold=True, underline=True)
@@ -234,14 +226,14 @@ def plain(
     out = [_bar(row, mark, p) for row, mark in zip(rows, marked, strict=True)]
     left = len(text) - MOST_SHOWN
     if left > 0:
-        out.append(Line(f"  … {left:,} more characters; saved to a file, all are in it",
+        out.append(Line(f"  {left:,} more characters are not shown; a saved file has all of them",
                         p.style("warn")))  # fmt: skip
     return out
 
 
-def rendered(text: str, span: Span | None, width: int, p: Palette) -> list[Line]:
-    """Thought and answer as Markdown with formulas; the graded part stands by itself, with a bar
-    before its rows."""
+def rendered_rows(text: str, span: Span | None, width: int, p: Palette) -> list[Line]:
+    """Thought and answer as Markdown with formulas; the rows of the parsed answer start with a
+    bar."""
     out: list[Line] = []
     colour = "text"
     for part, within, _ in _parts(text[:MOST_SHOWN], span):

@@ -1,4 +1,4 @@
-"""The whole group side by side; Enter reads one of its answers."""
+"""The screens over one group: all answers side by side, and one answer to read."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ from typing import Any
 
 from grpolab.record import events as ev
 from grpolab.tui.context import AppContext
-from grpolab.tui.group import model as group_model
-from grpolab.tui.group.model import Group
-from grpolab.tui.group.view import GroupCards
+from grpolab.tui.group.model import Group, copy_answer, save_answer
+from grpolab.tui.group.view import GroupCards, ReaderFacts, ReaderText
 from grpolab.tui.selection import Opens
 from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.overlay import Box, Overlay, bindings
-
-# --- over_group ---
-# What the screens over one group have in common: moving in it, and keeping one of its answers.
 
 _OF_A_STEP = frozenset({"rollout", "sampled", "graded", "tokens"})
 
 
 class OverGroup(Overlay):
+    """Moving through a group, and copying or saving the selected answer."""
+
     def __init__(self, context: AppContext, group: Group, above: tuple[Opens, ...] = ()) -> None:
         super().__init__(context)
         self.group = group
-        self.above = above  # the screens from which it was opened, to be opened again
+        self.above = above  # the screens it was opened from, reopened on the way back
 
     def news(self, events: list[ev.Event]) -> None:
         self.group.renew(self.context.state)
@@ -48,11 +46,11 @@ class OverGroup(Overlay):
         self.again()
 
     def action_answer_copy(self) -> None:
-        group_model.copy(self.app, self.context, self.group)
+        copy_answer(self.app, self.context, self.group)
         self.again()
 
     def action_answer_save(self) -> None:
-        group_model.save(self.context, self.group)
+        save_answer(self.context, self.group)
         self.again()
 
 
@@ -64,14 +62,13 @@ class GroupScreen(OverGroup):
     explains = (
         "All answers to one prompt, side by side.\n"
         "● right   ○ wrong   ✂ cut at the token limit   ◌ still being sampled\n"
-        "reward, and under it the parts that it is the sum of; ▲ ▼ the advantage, how much better "
-        "or worse than expected the answer did; tok, its length in tokens.\n"
-        "Underlined: what the grader took for the answer.\n"
-        "The order: as sampled, or by reward, advantage or length. Differences: what an answer "
-        "has in common with the selected one, from the beginning on, stands back, so that the "
-        "place where they part is seen.\n"
-        "⋯ there is more text: page down scrolls all answers together.\n"
-        "The step stays the one from which the screen was opened; training goes on."
+        "reward and, below it, the parts it is the sum of; ▲ ▼ advantage, how much better or "
+        "worse than expected the answer did; tok, length in tokens.\n"
+        "Underlined: the parsed answer, which the grader compared with the right one.\n"
+        "Order: as sampled, or by reward, advantage or length. Differences: the beginning that an "
+        "answer shares with the selected one is dimmed, so that you see where they diverge.\n"
+        "⋯ more text: page down scrolls all answers together.\n"
+        "The screen stays at the step it was opened from; training continues."
     )
 
     def __init__(self, context: AppContext, group: Group, above: tuple[Opens, ...] = ()) -> None:
@@ -127,7 +124,7 @@ class GroupScreen(OverGroup):
         self.scroll_texts(-5)
 
     def scroll_texts(self, by: int) -> None:
-        """So many rows on or back, all answers of the group together."""
+        """Scroll the texts of all answers by the same number of rows."""
         width = max(8, self.cards.size.width // max(1, self._across()) - 4)
         longest = max((len(self.group.rollout.text[i]) for i in self.group.rows), default=0)
         most = min(longest, longest // width + 200)
@@ -135,15 +132,13 @@ class GroupScreen(OverGroup):
         self.again()
 
     def action_group_read(self) -> None:
-        from grpolab.tui.group.reader import Reader
-
         if self.group.rollout.group_size:
             self.app.push_screen(
                 Reader(self.context, self.group, above=(*self.above, self.reopened))
             )
 
     def reopened(self, context: AppContext) -> GroupScreen:
-        """The screen again, as it is now."""
+        """A new screen on the same selection."""
         return GroupScreen(context, self.group, self.above)
 
     def clicked(self, what: str, value: Any) -> None:
@@ -152,5 +147,89 @@ class GroupScreen(OverGroup):
         if self.group.answer == value:
             self.action_group_read()
         else:
+            self.group.answer, self.group.top = int(value), 0
+            self.again()
+
+
+class Reader(OverGroup):
+    BINDINGS = bindings("reader")
+    key = "reader"
+    heading = "Answer"
+    mouse = "the wheel scrolls; click another answer, a key below"
+    explains = (
+        "One answer, exactly as it was graded.\n"
+        "Exact string: nothing is left out; invisible characters are shown as pictures: ⏎ a line "
+        "break, ␉ a tab, ␛ and similar other control characters, ⟨202E⟩ a character without a "
+        "picture, by its code point.\n"
+        "▐ and underlined: the parsed answer, which the grader compared with the right one.\n"
+        "Rendered: the same as Markdown, LaTeX formulas as readable characters; ⟦ ⟧ is \\boxed. "
+        "Links do nothing and HTML stays text.\n"
+        "advantage: how much better ▲ or worse ▼ than expected the answer did; reward: the sum "
+        "of its parts."
+    )
+
+    def __init__(self, context: AppContext, group: Group, above: tuple[Opens, ...] = ()) -> None:
+        super().__init__(context, group, above)
+        self.part = "text"
+        self.body = ReaderText(self, id="text")
+        self.facts = ReaderFacts(self, id="facts")
+        self.parts = (self.body, self.facts)
+
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
+        if width >= 110:
+            right = min(52, width // 3)
+            return {
+                "text": Rect(0, 0, width - right, height),
+                "facts": Rect(width - right, 0, right, height),
+            }
+        needed = len(self.facts.content(max(1, width - 4), 9)) + 2
+        low = min(needed, max(7, height * 2 // 5))
+        return {"facts": Rect(0, 0, width, low), "text": Rect(0, low, width, height - low)}
+
+    def scrolled(self) -> Box[Any] | None:
+        return self.body
+
+    def action_reader_down(self) -> None:
+        self.body.scroll(1)
+
+    def action_reader_up(self) -> None:
+        self.body.scroll(-1)
+
+    def action_reader_first(self) -> None:
+        self.body.scroll(-(10**9))
+
+    def action_reader_last(self) -> None:
+        self.body.scroll(10**9)
+
+    def action_reader_next(self) -> None:
+        self._move(1)
+
+    def action_reader_previous(self) -> None:
+        self._move(-1)
+
+    def action_reader_render(self) -> None:
+        self.group.rendered = not self.group.rendered
+        self.group.top = 0
+        self.again()
+
+    def action_group(self) -> None:
+        """Its group: back to that screen, or open it if the reader was opened from elsewhere."""
+        if any(isinstance(screen, GroupScreen) for screen in self.app.screen_stack):
+            self.dismiss(None)
+        else:
+            self.app.push_screen(GroupScreen(self.context, self.group))
+
+    def action_reader_tokens(self) -> None:
+        g = self.group
+        self.lab.visit(
+            g.lane, g.rollout.step, g.prompt, g.answer, pane="tokens", zoom=True,
+            rollout=g.rollout, name="the answer", screens=(*self.above, self.reopened),
+        )  # fmt: skip
+
+    def reopened(self, context: AppContext) -> Reader:
+        return Reader(context, self.group, self.above)
+
+    def clicked(self, what: str, value: Any) -> None:
+        if what == "answer":
             self.group.answer, self.group.top = int(value), 0
             self.again()

@@ -1,15 +1,21 @@
-"""A whole group side by side: one card an answer, in as many columns as fit."""
+"""The boxes of the group screens: one card per answer, and the text and facts of one answer."""
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from grpolab.tui.group import model as group_model
-from grpolab.tui.group.model import ORDERS, graded_span, mark, shared
+from grpolab.tui.group.model import (
+    ORDERS,
+    exact_rows,
+    graded_span,
+    mark,
+    rendered_rows,
+    shared,
+)
 from grpolab.tui.lab.rollouts import SHORT, window
 from grpolab.tui.widgets.overlay import Box
+from grpolab.tui.widgets.signs import sign
 from grpolab.tui.widgets.text import (
     MISSING,
     Line,
@@ -25,13 +31,12 @@ from grpolab.tui.widgets.text import (
 
 if TYPE_CHECKING:
     from grpolab.record.lane_state import RolloutView
-    from grpolab.tui.group.reader import Reader
-    from grpolab.tui.group.screen import GroupScreen
+    from grpolab.tui.group.screen import GroupScreen, Reader
 
 NARROWEST = 26
-"""Cells of a card."""
+"""Least width of a card, in cells."""
 LOWEST = 7
-"""Rows of a card."""
+"""Least height of a card, in rows."""
 
 
 class GroupCards(Box["GroupScreen"]):
@@ -69,11 +74,11 @@ class GroupCards(Box["GroupScreen"]):
         return out
 
     def scroll(self, by: int) -> None:
-        """All texts together."""
+        """Scrolls the texts of all cards together."""
         self.overlay.scroll_texts(by)
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
-        """How many cards go side by side, and how high each is."""
+        """Cards per row, and the height of a card."""
         size = max(1, self.overlay.group.rollout.group_size)
         across = max(1, min(size, (width + 1) // (NARROWEST + 1)))
         lines = -(-size // across)
@@ -83,14 +88,14 @@ class GroupCards(Box["GroupScreen"]):
         return across, max(LOWEST, min(tall, height, needed))
 
     def _longest(self, width: int) -> int:
-        """About how many rows the longest of the texts takes."""
+        """Estimated rows of the longest text."""
         g = self.overlay.group
         texts = (g.rollout.text[i][:4000] for i in g.rows)
         rows = (t.count("\n") + -(-len(t) * 4 // (3 * max(1, width))) for t in texts)
         return max(rows, default=0)
 
     def _head(self, width: int) -> list[Line]:
-        """The prompt, and the group as a whole."""
+        """The prompt, and statistics of the group."""
         g, p = self.overlay.group, self.context.palette
         r = g.rollout
         text = visible(r.prompts[g.prompt]) if g.prompt < len(r.prompts) else ""
@@ -106,8 +111,10 @@ class GroupCards(Box["GroupScreen"]):
             mean, spread = stats
             line.add(f"mean reward {fixed(mean)} ± {fixed(spread)}", p.style("dim"))
             if spread == 0:
-                told = "  all equal: no signal for GRPO and RLOO"
-                line.add(clip(told, max(0, width - line.width)), p.style("warn"))
+                long = "  zero variance: no gradient for GRPO and RLOO"
+                short = "  zero variance"
+                fits = line.width + len(long) <= width
+                line.add(clip(long if fits else short, max(0, width - line.width)), p.style("warn"))
         return [*out, line]
 
     def _row(self, answers: list[int], across: int, tall: int, width: int) -> list[Line]:
@@ -156,10 +163,8 @@ class GroupCards(Box["GroupScreen"]):
         if advantage is None:
             line.add(f"  A {MISSING}", p.style("faint"))
         else:
-            sign = "·" if abs(advantage) < 0.005 else "▲" if advantage > 0 else "▼"
-            hue = "dim" if sign == "·" or math.isnan(advantage) else ""
-            hue = hue or ("plus" if advantage > 0 else "minus")
-            line.add(f"  {sign}{signed(advantage)}", p.style(hue))
+            glyph, hue = ("·", "dim") if abs(advantage) < 0.005 else sign(advantage)
+            line.add(f"  {glyph}{signed(advantage)}", p.style(hue))
         out = [line]
         names = {name: visible(name) for name in g.parts[row]}
         if width < 40:
@@ -170,20 +175,20 @@ class GroupCards(Box["GroupScreen"]):
         return [_cut(x, width) for x in out]
 
     def _text(self, row: int, width: int, height: int) -> list[Line]:
-        """Some rows of the answer, from where the texts are scrolled to."""
+        """The rows of the answer in sight, from the scroll position on."""
         g, p = self.overlay.group, self.context.palette
         r = g.rollout
         text = r.text[row]
         if not text:
             return [Line("(empty answer)", p.style("faint"))]
-        # no more of it than can be in sight
+        # lay out no more than can be in sight
         text = text[: max(400, (g.scrolled + height + 1) * width * 2)]
         growing = r.graded is None and row not in r.ended
         if growing and not g.scrolled:
             text = text[-width * height :]
         same = shared(text, r.text[g.row]) if g.apart and row != g.row else 0
-        taken = r.graded.answer[row] if r.graded else None
-        a, b = graded_span(r.text[row], taken) or (len(text), len(text))
+        parsed = r.graded.answer[row] if r.graded else None
+        a, b = graded_span(r.text[row], parsed) or (len(text), len(text))
         faint, usual = p.style("faint"), p.style("text")
         graded = p.style("good", bold=True, underline=True)
         runs: list[Run] = []
@@ -206,10 +211,6 @@ def _cut(line: Line, width: int) -> Line:
     return Line(clip(line.plain, width), line.segments[0].style)
 
 
-# --- reader_parts ---
-# One answer to be read: its text, plain or rendered, and what is known about it.
-
-
 class ReaderText(Box["Reader"]):
     title = "Answer"
     period = 0.2
@@ -221,7 +222,7 @@ class ReaderText(Box["Reader"]):
     def info(self) -> tuple[str, str]:
         g = self.overlay.group
         text = g.rollout.text[g.row] if g.rollout.text else ""
-        how = "rendered" if g.rendered else "the exact string"
+        how = "rendered" if g.rendered else "exact string"
         return f"{g.answer + 1} of {g.rollout.group_size} · {how}", f"{len(text):,} characters"
 
     def content(self, width: int, height: int) -> list[Line]:
@@ -231,8 +232,8 @@ class ReaderText(Box["Reader"]):
         key = (id(r), g.row, len(text), r.graded is None, g.rendered, width, p.name)
         if self._cache[0] != key:
             answer = r.graded.answer[g.row] if r.graded else None
-            span = group_model.graded_span(text, answer)
-            how = group_model.rendered if g.rendered else group_model.plain
+            span = graded_span(text, answer)
+            how = rendered_rows if g.rendered else exact_rows
             rows = how(text, span, width, p) if text else [Line("  (empty answer)", p.style("dim"))]
             self._cache = (key, rows)
         return self._cache[1]
@@ -249,7 +250,7 @@ class ReaderText(Box["Reader"]):
 
 
 class ReaderFacts(Box["Reader"]):
-    title = "About it"
+    title = "Grading"
 
     def info(self) -> tuple[str, str]:
         g = self.overlay.group
@@ -273,14 +274,14 @@ class ReaderFacts(Box["Reader"]):
         return [*out, *self._others(width, height - len(out))]
 
     def _others(self, width: int, height: int) -> list[Line]:
-        """The answers of the group in their order, where there is room for some."""
+        """The answers of the group in the chosen order, if there is room for some."""
         g, p = self.overlay.group, self.context.palette
         r = g.rollout
         if height < 5:
             return []
         order = g.sorted()
         told = g.order if g.order == ORDERS[0] else f"by {g.order}"
-        out = [Line(), Line(f"its group, {told}", p.style("dim"))]
+        out = [Line(), Line(f"group, {told}", p.style("dim"))]
         at = order.index(g.answer) if g.answer in order else 0
         for i in window(len(order), at, height - 2):
             answer, row = order[i], g.prompt * r.group_size + order[i]
@@ -311,14 +312,14 @@ class ReaderFacts(Box["Reader"]):
         verdict = Line(f"{glyph} {word}", p.style(colour, bold=True))
         if not graded.finished[row]:
             verdict.add(f" at {r.max_tokens} tokens", p.style(colour))
-        taken = graded.answer[row]
-        if taken is None:
-            took = Line("no answer was found in it", p.style("warn"))
+        answer = graded.answer[row]
+        if answer is None:
+            parsed = Line("no answer could be parsed", p.style("warn"))
         else:
-            took = Line("graded as the answer: ", p.style("dim"))
-            took.add(clip(visible(taken), max(8, width - took.width)) or "(empty)",
-                     p.style("good", bold=True, underline=True))  # fmt: skip
-        pieces = [verdict, Line(f"{graded.length[row]} tokens", p.style("dim")), took]
+            parsed = Line("parsed answer: ", p.style("dim"))
+            parsed.add(clip(visible(answer), max(8, width - parsed.width)) or "(empty)",
+                       p.style("good", bold=True, underline=True))  # fmt: skip
+        pieces = [verdict, Line(f"{graded.length[row]} tokens", p.style("dim")), parsed]
         out = flow(pieces, width, "   ")
         sums = [
             Line(f"{visible(name)} ", p.style("dim")).add(fixed(value), p.style("text"))
@@ -331,7 +332,7 @@ class ReaderFacts(Box["Reader"]):
         steps = graded.steps[row] if row < len(graded.steps) else []
         if steps:
             told = "  ".join(f"{i}: {number(score)}" for i, (_, score) in enumerate(steps, 1))
-            out += wrapped([(f"its steps' scores  {told}", p.style("dim"))], width)
+            out += wrapped([(f"scores of its steps  {told}", p.style("dim"))], width)
         return out
 
     def _advantage(self, width: int) -> list[Line]:
@@ -341,13 +342,12 @@ class ReaderFacts(Box["Reader"]):
         if advantage is None:
             line.add(MISSING, p.style("faint"))
         else:
-            sign = "▲" if advantage > 0 else "▼" if advantage < 0 else "·"
-            hue = "warn" if math.isnan(advantage) else "plus" if advantage > 0 else "minus"
-            told = f"{sign}{signed(advantage)}"
-            told += " (mean of its tokens)" if width >= 44 else ""
-            line.add(told, p.style("dim" if sign == "·" else hue))
+            glyph, hue = sign(advantage)
+            told = f"{glyph}{signed(advantage)}"
+            told += " (mean over its tokens)" if width >= 44 else ""
+            line.add(told, p.style(hue))
         stats = g.stats()
         group = Line()
         if stats is not None:
-            group.add(f"its group: mean {fixed(stats[0])} ± {fixed(stats[1])}", p.style("dim"))
+            group.add(f"group: mean {fixed(stats[0])} ± {fixed(stats[1])}", p.style("dim"))
         return flow([line, group], width, "   ")

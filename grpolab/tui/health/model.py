@@ -1,4 +1,4 @@
-"""The health verdicts that the screen shows, worked out once for each finished step."""
+"""The health verdicts on the screen, cached until another step is finished."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ COLOURS = {"bad": "bad", "warn": "warn", "note": "dim"}
 
 
 def known(context: AppContext) -> list[Verdict]:
-    """As they were last worked out: a key does not wait for them."""
+    """The cached verdicts, so that a key press does not wait for them."""
     return [] if context.health_cache is None else context.health_cache[1]
 
 
 def found(context: AppContext) -> list[Verdict]:
-    """Of all lanes, the worst first, as it stood at the step that is looked at. Nothing new while
-    much of the run is still being found."""
+    """Verdicts on all lanes at the step in view, worst first. The cached ones while much of the run
+    is still being read."""
     if context.source.behind:
         return known(context)
     held = context.view.held.step if context.view.held else None

@@ -1,4 +1,4 @@
-"""Health: what is wrong with the run, what to try, and why the loss is what it is."""
+"""The health screen: warnings with suggestions, and an explanation of the loss."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ class HealthScreen(Overlay):
     BINDINGS = bindings("health")
     key = "health"
     heading = "Health"
-    mouse = "click a verdict, a setting to try, a key below"
+    mouse = "click a warning, a suggestion, a key below"
     explains = (
-        "What is wrong: verdicts drawn from the run's own numbers, the worst first. ✗ is serious, "
-        "! worth a look, i only worth knowing. The chosen one says its cause in a sentence, the "
-        "numbers that were seen, and two settings of this very algorithm or run to try, with "
-        "values; 1 and 2 set them while the training goes on, ↵ shows the curve.\n"
-        "Why the loss is what it is: its addends, and the numbers that tell whether something is "
-        "learned although the loss is 0. Σ Â sums each answer's mean advantage; ‖g‖ is the length "
-        "of the gradient before it is scaled down to max_grad_norm.\n"
-        "A verdict is said when it has held for three steps in a row (at once where an update was "
-        "skipped or an evaluation fell), and until it has not held for eight; its numbers are "
-        "those of the step in which it held last. "
-        "It is a rule of thumb with fixed thresholds; it may be wrong about your run."
+        "Warnings: rules applied to the run's own numbers, worst first. ✗ error, ! warning, i "
+        "note. The selected one shows its cause, the numbers behind it, and two settings to try, "
+        "with values; 1 and 2 apply them while training continues, ↵ shows the curve.\n"
+        "Why the loss is what it is: its terms, and the numbers that show whether anything is "
+        "learned although the loss is 0. Σ Â sums each answer's mean advantage; ‖g‖ is the norm of "
+        "the gradient before clipping to max_grad_norm.\n"
+        "A warning appears when its rule applied in three steps in a row (at once for a skipped "
+        "update or a drop in an evaluation) and disappears after eight steps without it; its "
+        "numbers are from the last step in which it applied. Rules have fixed thresholds and may "
+        "be wrong about your run."
     )
 
     def __init__(self, context: AppContext) -> None:
@@ -41,13 +40,13 @@ class HealthScreen(Overlay):
         self.parts = (Verdicts(self, id="verdicts"), LossCard(self, id="loss"))
 
     def found(self) -> list[Verdict]:
-        """All verdicts; the chosen one stays within."""
+        """All verdicts; clamps the selection."""
         found = health_model.found(self.context)
         self.at = max(0, min(self.at, len(found) - 1))
         return found
 
     def step(self) -> int | None:
-        """The step that is looked at."""
+        """The step in view."""
         done = self.context.view.done(self.context.state)
         return done.step if done else None
 
@@ -85,7 +84,7 @@ class HealthScreen(Overlay):
         self.again()
 
     def action_health_curve(self) -> None:
-        """The curve that shows the chosen verdict; without one, the loss."""
+        """Open the curve of the selected verdict, else of the loss."""
         from grpolab.tui.curves.screen import CurvesScreen
 
         found = self.found()
@@ -93,19 +92,21 @@ class HealthScreen(Overlay):
         self.app.push_screen(CurvesScreen(self.context, (metric,)))
 
     def action_health_try(self, number: int) -> None:
-        """Set what a verdict suggests, on its lane."""
+        """Apply a suggestion of the selected verdict to its lane."""
         found = self.found()
         tries = found[self.at].tries if found else ()
         if not 1 <= number <= len(tries):
-            self.context.say("there is no such suggestion here", "warn")
+            self.context.say("there is no such suggestion", "warn")
         elif not tries[number - 1].live:
             key = tries[number - 1].key
-            self.context.say(f"{key} is settled when a run starts: --set {key}=…", "warn")
+            self.context.say(
+                f"{key} can only be set when a run starts, with --set {key}=VALUE", "warn"
+            )
         else:
             t, lane = tries[number - 1], found[self.at].lane
             command = {"do": "set", "key": t.key, "value": t.value}
             several = len(self.context.state.lanes) > 1
-            self.lab.send(command | ({"lane": lane} if several else {}), f"setting {t.key}…")
+            self.lab.send(command | ({"lane": lane} if several else {}), f"setting {t.key}")
         self.again()
 
     def action_lane(self) -> None:

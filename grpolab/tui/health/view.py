@@ -1,4 +1,4 @@
-"""The boxes of the health screen: what is wrong, and why the loss is what it is."""
+"""The boxes of the health screen: warnings with suggestions, and the loss explained."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ if TYPE_CHECKING:
     from grpolab.tui.health.screen import HealthScreen
 
 WHAT_IS_WATCHED = (
-    "Watched: updates without a finite gradient, a falling reward, a collapsing entropy, an "
-    "accelerating KL, a clip saturated on one side, groups of equal rewards, a critic worse than "
-    "a mean, answers cut at max_tokens, a gap between sampler and trainer, gradients that are "
-    "always scaled down."
+    "Checked: updates without a finite gradient, falling reward, entropy collapse, accelerating "
+    "KL, clipping saturated on one side, groups with zero variance, a critic worse than the mean, "
+    "answers cut at max_tokens, training–inference mismatch, gradient clipping on every update."
 )
 
 
 class Verdicts(Box["HealthScreen"]):
-    title = "What is wrong"
+    title = "Warnings"
     overlay: HealthScreen
 
     def info(self) -> tuple[str, str]:
@@ -36,7 +35,7 @@ class Verdicts(Box["HealthScreen"]):
         p, found = self.context.palette, self.overlay.found()
         if not found:
             enough = (self.overlay.step() or 0) >= 3
-            told = "✓ nothing stands out" if enough else "too few steps to say anything yet"
+            told = "✓ no warnings" if enough else "too few steps yet"
             out = [Line(), Line(told, p.style("good" if enough else "dim", bold=True)), Line()]
             return [*out, *(Line(row, p.style("dim")) for row in wrap(WHAT_IS_WATCHED, width))]
         out: list[Line] = []
@@ -100,7 +99,7 @@ class LossCard(Box["HealthScreen"]):
         held = self.context.view.held
         record = Record(self.context.state, lane, held.step if held else None) if lane else None
         if record is None or record.last is None:
-            return [Line(), Line("  from the first finished step on", p.style("faint"))]
+            return [Line(), Line("  appears with the first finished step", p.style("faint"))]
         m = record.metrics
         out = self._terms(m, width, height > 16)
         out.append(Line())
@@ -114,7 +113,7 @@ class LossCard(Box["HealthScreen"]):
         return out
 
     def _terms(self, m: dict[str, float], width: int, roomy: bool) -> list[Line]:
-        """The loss and its addends, each with a bar to the left or right of 0."""
+        """The loss and its terms, each with a bar left or right of 0."""
         p, found = self.context.palette, loss_report.terms(m)
         loss = m.get("loss")
         head = Line("loss ", p.style("text", bold=True)).add(directed(loss, 4), p.style("text"))
@@ -130,10 +129,11 @@ class LossCard(Box["HealthScreen"]):
             line.cell(directed(t.value), 9, p.style("text"), right=True).add(" ").join(bar)
             line.to(29 + 2 * cells)
             out.append(line.whole(("metric", t.name), width))
-            if line.width + len(t.meaning) <= width or not roomy:
-                line.add(clip(t.meaning, width - line.width), p.style("faint"))
-            else:
-                out.append(Line("    ").add(clip(t.meaning, width - 4), p.style("faint")))
+            if line.width + len(t.meaning) <= width:
+                line.add(t.meaning, p.style("faint"))
+            elif roomy:
+                rows = wrap(t.meaning, max(1, width - 4))
+                out += [Line("    ").add(row, p.style("faint")) for row in rows]
         return out
 
     def _row(self, name: str, value: str, meaning: str, width: int) -> list[Line]:

@@ -1,4 +1,4 @@
-"""The KL bench: estimators of the KL beside the exact one, in value and in gradient."""
+"""The KL bench: KL estimators compared with the exact KL, in value and in gradient."""
 
 from __future__ import annotations
 
@@ -19,24 +19,22 @@ class KlBenchScreen(Overlay):
     heading = "KL bench"
     mouse = "click a measurement, a key below"
     explains = (
-        "How far the policy is from the reference, exactly: over the whole vocabulary at every "
-        "state of a fresh rollout. Beside it what the usual estimators make of the sampled tokens "
-        "alone.\n"
+        "The exact KL to reference, over the whole vocabulary at every state of a new rollout, and "
+        "what the usual estimators compute from the sampled tokens alone.\n"
         "value, bias ± standard error, std of one token's estimate. ≈ the bias is within two "
         "standard errors of 0.\n"
-        "gradient in the loss: what the estimator pushes the policy to when β times it is added "
-        "to the loss and differentiated. gradient in the reward: when β times it is taken from "
-        "the reward. cos: whether that points where the exact KL's gradient does; error: how far "
-        "it ends from it, in lengths of the exact one. Both are averages over the vocabulary, "
-        "without sampling noise.\n"
+        "gradient in the loss: β times the estimator is added to the loss and differentiated. "
+        "gradient in the reward: β times the estimator is subtracted from the reward. cos: cosine "
+        "with the gradient of the exact KL; error: distance from it, in units of its norm. Both "
+        "are expectations over the vocabulary, without sampling noise.\n"
         "After Schulman, Approximating KL Divergence, and Tang & Munos 2025, arXiv 2506.09477. "
-        "Which states the policy visits counts as given."
+        "The distribution of visited states is taken as given."
     )
 
     def __init__(self, context: AppContext) -> None:
         super().__init__(context)
         self.lane = context.view.lane
-        self.back = 0  # how many measurements before the newest
+        self.back = 0  # the selected measurement, counted back from the newest
         self.problem = ""
         self.part = "history"
         self.parts = (BenchTable(self, id="table"), BenchHistory(self, id="history"))
@@ -59,7 +57,7 @@ class KlBenchScreen(Overlay):
         return found[min(self.back, len(found) - 1)] if found else None
 
     def ask(self) -> None:
-        """Have the engine measure, once its step is done."""
+        """Have the engine measure after its current step."""
         self.problem = ""
         waiting = ("kl-bench", self.lane) in self.context.asked
         if not waiting and self.lab.send({"do": "kl-bench", "lane": self.lane}):
@@ -82,12 +80,12 @@ class KlBenchScreen(Overlay):
             self.touch(self.parts[0])
 
     def status(self) -> tuple[str, str] | None:
-        """What is under way, or went wrong, with its colour."""
+        """Progress or an error, with its colour."""
         since = self.context.asked.get(("kl-bench", self.lane))
         if since is not None:
             spin = self.context.spin
             waited = f"{time.monotonic() - since:.0f} s"
-            return f"{spin} asked: the engine measures after this step… {waited}", "accent"
+            return f"{spin} requested: the engine measures after this step, {waited}", "accent"
         return (f"✗ {visible(self.problem)}", "bad") if self.problem else None
 
     def boxes(self, width: int, height: int) -> dict[str, Rect]:

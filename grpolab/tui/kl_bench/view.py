@@ -1,4 +1,4 @@
-"""The KL bench's two boxes: one measurement, and all of this run."""
+"""The KL bench's two boxes: one measurement, and the list of all in this run."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 READ = {
     "k1": (
-        "log π/π_ref. Right on average in its value, and it may be below 0. In the loss it has on "
-        "average no gradient at all: it holds nothing back. In the reward it is exact."
+        "log π/π_ref. Unbiased in value, but may be negative. In the loss its expected gradient is "
+        "0, so it has no effect. In the reward it is exact."
     ),
     "k2": (
-        "½ (log π/π_ref)². Its value is off, its gradient in the loss is exact on the policy's own "
-        "samples. In the reward it points elsewhere."
+        "½ (log π/π_ref)². Biased in value; its gradient in the loss is exact on on-policy "
+        "samples. In the reward its gradient is biased."
     ),
     "k3": (
-        "e^d − 1 − d, d = log π_ref/π. Right on average, never below 0, steadier than k1: good to "
-        "look at. In the loss its gradient is that of KL(π_ref‖π): it points elsewhere, and the "
-        "more so the further the policy is away."
+        "e^d − 1 − d, d = log π_ref/π. Unbiased, never negative, less variance than k1: good for "
+        "monitoring. In the loss its gradient is that of KL(π_ref‖π), which differs the more the "
+        "further the policy is from the reference."
     ),
     "unbiased": (
-        "k3 weighted with the ratio, differentiated through both. The value of k3, and in the loss "
+        "k3 weighted with the ratio, differentiated through both: the value of k3, and in the loss "
         "exactly the gradient of the KL."
     ),
 }
 """What to read from each estimator's row."""
 
-NEAR = "The policy is where the reference is: every KL and every gradient is 0. Train some steps."
+NEAR = "The policy equals the reference: every KL and gradient is 0. Train first."
 
 
 class BenchTable(Box["KlBenchScreen"]):
-    title = "KL to the reference"
+    title = "KL to reference"
 
     def info(self) -> tuple[str, str]:
         b = self.overlay.shown
         if b is None:
             return "", ""
-        return f"step {b.step} · {b.tokens} tokens", f"exact {b.exact:.4g} nats a token"
+        return f"step {b.step} · {b.tokens} tokens", f"exact {b.exact:.4g} nats per token"
 
     def content(self, width: int, height: int) -> list[Line]:
         p, b = self.context.palette, self.overlay.shown
@@ -53,7 +53,7 @@ class BenchTable(Box["KlBenchScreen"]):
         if b is None:
             return [Line(), *out, *([] if told else self._how(width))]
         exact = Line("exact ", p.style("dim")).add(f"{b.exact:.4g}", p.style("text", bold=True))
-        exact.add(f" nats a token over {b.tokens} tokens, length of its gradient ", p.style("dim"))
+        exact.add(f" nats per token over {b.tokens} tokens, norm of its gradient ", p.style("dim"))
         out.append(exact.add(number(b.gradient), p.style("text")))
         out += [Line(), *self._heads(width)]
         out += [self._row(e, width) for e in b.estimates]
@@ -62,14 +62,16 @@ class BenchTable(Box["KlBenchScreen"]):
         return [*out, Line(), *self._readings(b, width)]
 
     def _how(self, width: int) -> list[Line]:
-        """How to come by a measurement."""
+        """How to get a measurement."""
         p, key = self.context.palette, self.context.keymap.shown("kl_bench")
         overlay: KlBenchScreen = self.overlay
         if overlay.context.commands:
-            told = f"There is no measurement yet: {key} asks the engine for one."
+            told = f"No measurement yet: {key} requests one from the engine."
         else:
-            told = f"Nothing was measured in this run. In a live lab {key} measures; in a scenario "
-            told += "a cue does, for example"
+            told = (
+                f"This run has no measurement. In a live run, {key} measures; in a scenario, a cue "
+            )
+            told += "does, for example"
         out = [Line(row, p.style("text")) for row in wrap(told, width)]
         if not self.context.commands:
             out += [Line("cues:", p.style("accent")),
@@ -146,7 +148,7 @@ class BenchHistory(Box["KlBenchScreen"]):
 
 
 def verdict(cosine: float, error: float) -> tuple[str, str]:
-    """A gradient in a word where it is exact or none, and its colour; else its error stands."""
+    """A word for an exact or a missing gradient (else empty), and a colour."""
     if error < 0.005:
         return "exact ✓", "good"
     if abs(error - 1) < 0.02 and abs(cosine) < 0.2:
@@ -155,5 +157,5 @@ def verdict(cosine: float, error: float) -> tuple[str, str]:
 
 
 def _gap(width: int) -> int:
-    """Space between the columns that there is to spare."""
+    """Extra space between the columns."""
     return 0 if width < 84 else 3

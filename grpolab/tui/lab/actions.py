@@ -234,9 +234,9 @@ class Actions(Navigation, TimeTravel):
         self.app.push_screen(Tour(self.context))
 
     def action_glossary(self) -> None:
-        from grpolab.tui.glossary.screen import Words
+        from grpolab.tui.glossary.screen import Glossary
 
-        self.app.push_screen(Words(self.context))
+        self.app.push_screen(Glossary(self.context))
 
     def action_explain(self) -> None:
         from grpolab.tui.lab.dialogs.help import Help

@@ -8,8 +8,7 @@ from typing import Any
 from grpolab.analysis.metric_help import METRICS
 from grpolab.record.lane_state import LaneState
 from grpolab.tui.algorithm_cards import Card, Setting, cards, word
-from grpolab.tui.formulas import model as token_facts
-from grpolab.tui.formulas import view as explain_view
+from grpolab.tui.formulas import explain_view, token_facts
 from grpolab.tui.widgets.canvas import Pane
 from grpolab.tui.widgets.text import Line, clip, flow, number, percent, visible, wrap
 

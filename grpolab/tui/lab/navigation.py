@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from grpolab.record.lane_state import RolloutView
 from grpolab.tui.context import AppContext
-from grpolab.tui.group import model as group_model
-from grpolab.tui.group.model import Group
+from grpolab.tui.group.model import Group, copy_answer, save_answer
 from grpolab.tui.selection import Opens, Place, leave
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Navigation:
     def action_read(self) -> None:
         group = self.selected()
         if group is not None:
-            from grpolab.tui.group.reader import Reader
+            from grpolab.tui.group.screen import Reader
 
             self.app.push_screen(Reader(self.context, group))
 
@@ -64,13 +63,13 @@ class Navigation:
     def action_answer_copy(self) -> None:
         group = self.selected()
         if group is not None:
-            group_model.copy(self.app, self.context, group)
+            copy_answer(self.app, self.context, group)
             self.moved()
 
     def action_answer_save(self) -> None:
         group = self.selected()
         if group is not None:
-            group_model.save(self.context, group)
+            save_answer(self.context, group)
             self.moved()
 
     def selected(self) -> Group | None:

@@ -9,7 +9,7 @@ from grpolab.record.lane_state import RolloutView
 from grpolab.tui import algorithm_cards, quantities
 from grpolab.tui import quantities as recorded
 from grpolab.tui.context import AppContext
-from grpolab.tui.formulas import model as token_facts
+from grpolab.tui.formulas import token_facts
 from grpolab.tui.quantities import HINTS
 from grpolab.tui.widgets.canvas import Pane
 from grpolab.tui.widgets.palette import level_mark, sign_mark

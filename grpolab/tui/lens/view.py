@@ -1,14 +1,17 @@
-"""The lens's table: one algorithm a row, and what its gradient has in common with the lane's."""
+"""The boxes of the lens: the table of algorithms, an answer's tokens under one or two of them, the
+selected token explained, and the tokens on which two disagree most.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from grpolab.tui.formulas import view as explain_view
+from grpolab.tui.formulas import explain_view
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.lens.model import Lens, Look
 from grpolab.tui.widgets.overlay import Box
+from grpolab.tui.widgets.signs import sign
 from grpolab.tui.widgets.text import (
     MISSING,
     Line,
@@ -29,13 +32,18 @@ if TYPE_CHECKING:
     from grpolab.tui.lens.screen import LensScreen
 
 NO_LOSS = (
-    "A loss of 0 is not a gradient of 0: at ratio 1 centred advantages cancel in the value of the "
-    "loss, not in its gradient. Look at Σ|grad| and the cosines."
+    "A loss of 0 does not mean a gradient of 0: at ratio 1, centred advantages cancel in the loss "
+    "but not in its gradient. See Σ|grad| and the cosines."
 )
-NO_GRADIENT = (
-    "Nobody has a gradient here: where all rewards of a group are equal, there is nothing to learn."
-)
+NO_GRADIENT = "No algorithm has a gradient here: all rewards of a group are equal (zero variance)."
+MISSING_INPUTS = (
+    ("values", "no critic"), ("ref_logprobs", "no reference"),
+    ("greedy_reward", "no greedy answer"), ("step_rewards", "no step scores"),
+)  # fmt: skip
+"""What a batch may lack, and how the table says it."""
+
 BAR = 9
+"""Width of a cosine's bar, in cells."""
 
 
 class LensTable(Box["LensScreen"]):
@@ -45,8 +53,8 @@ class LensTable(Box["LensScreen"]):
         lens = self.overlay.lens
         if lens is None:
             return "", ""
-        many = f"step {lens.step} · {len(lens.looks)} of {len(lens.names)} look at it"
-        return many, f"computed under {visible(lens.current).upper()}"
+        many = f"step {lens.step} · {len(lens.looks)} of {len(lens.names)} algorithms"
+        return many, f"trained with {visible(lens.current).upper()}"
 
     def content(self, width: int, height: int) -> list[Line]:
         p, lens = self.context.palette, self.overlay.lens
@@ -65,8 +73,8 @@ class LensTable(Box["LensScreen"]):
         return [self._head(lens, width), *rows, *foot]
 
     def _shape(self, lens: Lens, width: int) -> tuple[int, bool, int, int]:
-        """Width of the names, whether a loss's terms have columns, width of the bars of the two
-        cosines; 0: no bar."""
+        """Width of the names, whether a loss's terms have columns, and the widths of the two
+        cosines' bars (0: no bar)."""
         two = lens.parameters is not None
         terms = width >= (98 if two else 88)
         rest = width - 4 - 8 - 6 - 8 - 7 - (3 * 9 if terms else 0) - (8 if two else 0)
@@ -103,8 +111,8 @@ class LensTable(Box["LensScreen"]):
         names, terms, bars, second = self._shape(lens, width)
         if look is None:
             line.cell(visible(name), names, p.style("dim" if here else "faint"))
-            told = f"left out: {visible(lens.left_out[name])}"
-            line.add(" " + clip(told, max(0, width - line.width - 1)), p.style("faint"))
+            room = max(0, width - line.width - 1)
+            line.add(" " + not_applicable(lens.left_out[name], room), p.style("faint"))
         else:
             line.cell(visible(name), names, p.style("accent" if here else "text", bold=here))
             line.cell(_loss(look.loss), 8, p.style("text"), right=True)
@@ -113,10 +121,14 @@ class LensTable(Box["LensScreen"]):
                 shown = _loss(value) if value else MISSING
                 line.cell(shown, 9, p.style("dim" if value else "faint"), right=True)
             line.cell(percent(look.clipped), 6, p.style("dim"), right=True)
-            line.cell(number(look.weight), 8, p.style("text"), right=True).add(" ")
-            line.join(self._cosine(_of(lens.cosine, name, lens.anchor), bars))
+            line.cell(number(look.weight) if look.weight else "0", 8, p.style("text"), right=True)
+            line.add(" ")
+            pair = lens.looks[name], lens.looks[lens.anchor]
+            none = any(look.weight == 0 for look in pair)  # without a gradient, no direction
+            value = None if none else lens.cosine.get(name, {}).get(lens.anchor)
+            line.join(self._cosine(value, bars))
             if lens.parameters is not None:
-                value = _of(lens.parameters, name, lens.anchor)
+                value = None if none else lens.parameters.get(name, {}).get(lens.anchor)
                 line.add("  ").join(self._cosine(value, second))
         line.to(width).whole(("algorithm", name), width)
         return line.on(p.style("", "raised")) if here else line
@@ -128,12 +140,12 @@ class LensTable(Box["LensScreen"]):
         return line.add(cosine_bar(value, bar), p.style(hue)) if bar else line
 
     def _foot(self, lens: Lens, width: int) -> list[Line]:
-        """What the selected one's loss is made of, and what must be known about all."""
+        """The terms of the selected algorithm's loss, and notes on zero losses or gradients."""
         p, name = self.context.palette, self.overlay.at
         look = lens.looks.get(name)
         out: list[Line] = []
         if look is None:
-            told = f"{visible(name)}: {visible(lens.left_out[name])}"
+            told = f"{visible(name)}: n/a, {visible(lens.left_out[name])}"
             out += [Line(row, p.style("warn")) for row in wrap(told, width)]
         else:
             out += flow(self._terms(look), width, "  ")
@@ -158,7 +170,7 @@ class LensTable(Box["LensScreen"]):
 
 
 def _otherwise(overlay: LensScreen, lens: Lens, look: Look) -> str:
-    """Whether the lane's algorithm runs with other settings than those that it looks with."""
+    """Names the settings that the lane's algorithm overrides, since the lens uses the paper's."""
     lane = overlay.context.state.lanes.get(lens.lane)
     if look.name != lens.current or lane is None:
         return ""
@@ -166,13 +178,20 @@ def _otherwise(overlay: LensScreen, lens: Lens, look: Look) -> str:
     other = [k for k, v in settings.items() if k in look.settings and look.settings[k] != v]
     if name != look.name or not other:
         return ""
-    told = "All look with their paper's settings; in the lane it has another "
+    told = "All use their paper's settings; the lane overrides "
     return told + ", ".join(map(visible, other))
 
 
+def not_applicable(reason: str, width: int) -> str:
+    """Why an algorithm is not applicable: in few words if the batch lacks an input, else cut."""
+    for need, told in MISSING_INPUTS:
+        if reason.startswith(f"needs {need}"):
+            return clip(f"n/a: {told}", width)
+    return clip(f"n/a: {visible(reason)}", width)
+
+
 def cosine_bar(value: float | None, width: int) -> str:
-    """A bar to the right of the middle for what points the same way, to the left for what does
-    not."""
+    """A bar right of the middle for a positive cosine, left of it for a negative one."""
     half = (width - 1) // 2
     if value is None or not math.isfinite(value):
         return " " * half + "│" + " " * half
@@ -184,15 +203,6 @@ def cosine_bar(value: float | None, width: int) -> str:
 
 def _loss(value: float) -> str:
     return "0" if abs(value) < 5e-7 else number(value)
-
-
-def _of(table: dict[str, dict[str, float]], a: str, b: str) -> float | None:
-    return table.get(a, {}).get(b)
-
-
-# --- lens_tokens ---
-# The lens's three views of tokens: an answer under one algorithm, where two disagree most, and
-# the selected token explained.
 
 
 class LensTokens(Box["LensScreen"]):
@@ -227,7 +237,7 @@ class LensTokens(Box["LensScreen"]):
         tall = 3 if others is not None else 2
         foot = self._foot(lens, values, others[0] if others is not None else None, width)
         if height < 12:
-            foot.pop()  # the legend stands in the help too
+            foot.pop()  # the legend is in the help too
         rows = layout(tuple(pieces), width)
         for cells in around(rows, s.token, max(1, (height - 1 - len(foot)) // tall)):
             out += painted(p, cells, values, scale, s.token, others)
@@ -246,9 +256,10 @@ class LensTokens(Box["LensScreen"]):
         for i, (name, values) in enumerate(pairs):
             line = Line(f"{visible(name)} ", p.style("accent" if i == 0 else "warn"))
             parts.append(line.join(_push(self, values[s.token] if s.token < len(values) else None)))
-        legend = "−∂loss/∂log π: ▲ pushed up, ▼ down, · hardly"
+        legend = "−∂loss/∂log π: ▲ reinforced, ▼ penalized, · near 0"
         if theirs is not None:
-            legend += f"; marks of {visible(s.at)}, then of {visible(s.other)}"
+            both = f"; marks: {visible(s.at)}, below {visible(s.other)}"
+            legend += both if len(legend) + len(both) <= width else ""
         return [*flow(parts, width), Line(clip(legend, width), p.style("faint"))]
 
 
@@ -267,11 +278,11 @@ class LensExplained(Box["LensScreen"]):
             return []
         look = lens.looks.get(s.at)
         if look is None:
-            why = f"left out: {visible(lens.left_out[s.at])}"
+            why = f"not applicable: {visible(lens.left_out[s.at])}"
             return [Line(row, p.style("warn")) for row in wrap(why, width)]
         found = s.explained(look)
         if found is None:
-            why = "The step's log-probabilities are not at hand, so the token is not explained."
+            why = "Not explained: the log-probabilities of this step were not recorded."
             return [Line(row, p.style("faint")) for row in wrap(why, width)]
         formula, terms, branch = found
         values = look.gradient[s.group][s.answer]
@@ -286,10 +297,10 @@ class LensExplained(Box["LensScreen"]):
         return [*out, *every] if len(out) + len(every) <= height else out
 
     def _every(self, lens: Lens, width: int) -> list[Line]:
-        """The token under all algorithms, so that they can be compared."""
+        """The token under all algorithms."""
         p, s = self.context.palette, self.overlay
         head = Line("── ", p.style("line")).add("this token under all, ", p.style("dim"))
-        head.add("each gradient divided by its norm ", p.style("faint"))
+        head.add("gradients divided by their norm ", p.style("faint"))
         head.add("─" * max(0, width - head.width), p.style("line"))
         cells = []
         for name, look in lens.looks.items():
@@ -327,22 +338,24 @@ class LensApart(Box["LensScreen"]):
             return []
         if s.pair is None:
             key = self.context.keymap.shown("lens_mark")
-            why = f"Choose another algorithm, or mark one with {key}: here are then the tokens on "
-            why += "which the two disagree most."
+            why = f"Select another algorithm, or mark one with {key}, to list the tokens on which "
+            why += "the two disagree most."
             return [Line(row, p.style("faint")) for row in wrap(why, width)]
         found = s.apart
         if not found:
-            told = "Their gradients are the same on every token, but for a factor."
+            told = "Their gradients are the same on every token, up to a factor."
+            if none := [name for name in s.pair if lens.looks[name].weight == 0]:
+                told = f"No gradient on any token: {', '.join(map(visible, none))}."
             return [Line(row, p.style("faint")) for row in wrap(told, width)]
         wide = 9 if width < 70 else 14
         faint = p.style("faint")
         head = Line(" #   ", faint).cell("place", 11, faint)
         for name in s.pair:
             head.cell(clip(visible(name), wide), wide + 1, faint, right=True)
-        head.add("  token in its place", faint)
+        head.add("  token in context", faint)
         room = window(len(found), min(s.chosen, len(found) - 1), max(1, height - 2))
         rows = [self._row(lens, i, found[i], width, wide) for i in room]
-        legend = "each gradient divided by its norm, ▲ pushes up, ▼ down"
+        legend = "normalized gradients  ▲ reinforced  ▼ penalized"
         return [head, *rows, Line(clip(legend, width), faint)]
 
     def _row(self, lens: Lens, i: int, x: Apart, width: int, wide: int) -> Line:
@@ -368,10 +381,10 @@ class LensApart(Box["LensScreen"]):
 
 
 def _push(part: Box[LensScreen], value: float | None, width: int = 0) -> Line:
-    """A push with its sign in a glyph and in the number."""
+    """−gradient of one token: its sign as a glyph, and the number."""
     p = part.context.palette
     if value is None:
-        return Line().cell("left out", width or 8, p.style("faint"), right=True)
-    mark, hue = ("·", "dim") if value == 0 else ("▲", "plus") if value > 0 else ("▼", "minus")
+        return Line().cell("n/a", width or 3, p.style("faint"), right=True)
+    mark, hue = sign(value, 0.0)  # rounding error was set to 0 when the lens was read
     told = mark + directed(value)
     return Line().cell(told, width or len(told), p.style(hue), right=True)

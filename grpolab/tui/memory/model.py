@@ -1,5 +1,5 @@
-"""Memory drawn as stacks of letters: one letter an owner, on the owner's colour, so that it can be
-read without colour too.
+"""A lane's memory by step, and how it is drawn: as stacks and bars of letters, one letter per owner
+on the owner's colour, readable without colour too.
 """
 
 from __future__ import annotations
@@ -16,24 +16,21 @@ from grpolab.tui.widgets.palette import Palette, blend
 from grpolab.tui.widgets.plot import MARGIN
 from grpolab.tui.widgets.text import Line, size, visible
 
-# --- memory_rows ---
-# A lane's memory by step: the one place that knows how finished steps keep it.
-
 PEAK = "peak"
-"""The phase of each step that held most."""
+"""Name for the phase of each step with the most memory."""
 
 RECENT = 60
-"""Steps in which a phase that does not come with each step, such as evaluation, is looked for."""
+"""Steps searched back for a phase that not every step has, such as evaluation."""
 
 NEWEST = 24
-"""Steps that are asked which phases there are."""
+"""Newest steps searched for the names of phases."""
 
 Held = Mapping[str, int]
 """Bytes by owner."""
 
 
 class Rows:
-    """Finished steps by their place, the oldest first."""
+    """The finished steps of a lane by index, oldest first."""
 
     def __init__(self, lane: LaneState | None) -> None:
         self.steps = lane.steps if lane is not None else Steps()
@@ -45,7 +42,7 @@ class Rows:
         return self.steps.axis("step")[row]
 
     def upto(self, step: int | None) -> int:
-        """The row of the newest step up to this one (None: of all); −1 if there is none."""
+        """The row of the newest step up to `step` (None: of all); −1 if there is none."""
         return len(self) - 1 if step is None else self.steps.row(step)
 
     def totals(self) -> Sequence[float]:
@@ -53,7 +50,7 @@ class Rows:
         return totals(self.steps.memory, 0, len(self))
 
     def held(self, row: int, phase: str) -> Held:
-        """What a step held in a phase; where it does not tell, what was last told before it."""
+        """Bytes by owner of a step in a phase, or of the last step before it that has the phase."""
         if phase == PEAK:
             return {o: int(n) for o, c in self.steps.memory.items() if (n := c.at(row))}
         for at in range(row, max(-1, row - RECENT), -1):
@@ -62,7 +59,7 @@ class Rows:
         return {}
 
     def phases(self) -> list[str]:
-        """`PEAK`, and the phases that the newest steps tell of, in their order."""
+        """`PEAK`, and the phases that the newest steps have, in order."""
         newest = range(max(0, len(self) - NEWEST), len(self))
         seen = {name for row in newest for name in self.steps[row].memory_phases}
         known = [n for n in MEMORY_PHASES if n in seen]
@@ -75,7 +72,12 @@ LETTERS = {
     "workspace": "S", "fragmentation": "F", "outside": "U", "other": "·",
 }  # fmt: skip
 """Each owner's letter, in stacks and legends."""
-NAMES = {"kv_cache": "KV cache", "backbone_copy": "weight copy", "loss_tiles": "loss tiles"}
+
+NAMES = {
+    "kv_cache": "KV cache", "backbone_copy": "weight copy", "loss_tiles": "loss tiles",
+    "outside": "non-model",
+}  # fmt: skip
+"""Owners whose name on the screen differs from the recorded one."""
 
 
 def letter(owner: str) -> str:
@@ -84,31 +86,31 @@ def letter(owner: str) -> str:
 
 
 def in_order(owners: set[str]) -> list[str]:
-    """Owners as they are stacked, the lowest first; those that are not known last."""
+    """Owners in stacking order, lowest first; unknown ones last."""
     return [o for o in OWNERS if o in owners] + sorted(owners - set(OWNERS))
 
 
 def ink(p: Palette, owner: str, strong: bool = False):
-    """Letters quietly on the owner's colour, or clearly."""
+    """Style of letters on the owner's colour; `strong`: with more contrast."""
     ground = p._hex(p.owners.get(owner, "dim"))
     return p.style(blend(ground, "#10141a", 0.95 if strong else 0.45), ground, bold=strong)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Columns over the steps. A column of several steps shows the one that held most."""
+    """Columns over the steps. A column of several steps shows the one with the most memory."""
 
     held: Sequence[Held]  # by column
-    steps: Sequence[int]  # of each column
+    steps: Sequence[int]  # last step of each column
     top: int  # bytes at the upper edge
 
     def column(self, step: int) -> int:
-        """The last column that a step, or one before it, is shown in."""
+        """The column of a step."""
         return max(0, bisect_right(self.steps, step) - 1)
 
 
 def stack(rows: Rows, phase: str, wide: int, least: int = 0, without: Sequence[str] = ()) -> Stack:
-    """`wide` columns of a phase, without some owners; the scale reaches `least` bytes at least."""
+    """A phase in `wide` columns, without some owners; the scale reaches at least `least` bytes."""
     n, totals = len(rows), rows.totals()
     columns: list[Held] = []
     shown: list[int] = []
@@ -128,7 +130,7 @@ def draw(
     shares: bool = False, axis: bool = True,
 ) -> list[Line]:  # fmt: skip
     """Rows from top to bottom. `line_at`: bytes at which a dashed line is drawn; `shares`: every
-    column fills the height; `cursor`: a column whose letters are clear."""
+    column fills the height; `cursor`: a column to highlight."""
     owners = in_order({o for h in s.held for o, n in h.items() if n})
     columns: list[list[str]] = []
     for h in s.held:
@@ -168,8 +170,7 @@ def _tick(s: Stack, row: int, height: int, shares: bool) -> str:
 
 
 def bar(p: Palette, held: Held, top: int, width: int, *, named: bool = False) -> Line:
-    """Owners side by side; `top` bytes would fill the width. `named`: with their names where these
-    fit."""
+    """Owners side by side; `top` bytes fill the width. `named`: with names where they fit."""
     line, at = Line(), 0.0
     for owner in in_order(set(held)):
         at += held.get(owner, 0) / (top or 1) * width

@@ -1,4 +1,4 @@
-"""Memory: by owner over the steps and by phase, what was predicted beside what was measured."""
+"""The memory screen: by owner over the steps and by phase, measured and predicted."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class MemoryScreen(Overlay):
     heading = "Memory"
     mouse = "click a column: cursor; click a phase, a key below"
     explains = (
-        "Above: bytes held over the steps, stacked; each letter is one owner's, as the list below "
-        "has them. ╌ is what was predicted before the model was loaded. Where more steps than "
-        "columns are shown, a column shows the step of it that held most.\n"
-        "Below: the cursor's step by owner and by phase, measured and predicted. ↓ ↑ choose the "
-        "phase that is stacked; o leaves out what is not torch's.\n"
+        "Top: memory over the steps, stacked; each letter is one owner, see the list below it. "
+        "╌ is the prediction made before the model was loaded. If there are more steps than "
+        "columns, a column shows its step with the most memory.\n"
+        "Bottom: the cursor's step by owner and by phase, measured and predicted. ↓ ↑ choose the "
+        "stacked phase; o hides non-model memory (Python, libraries, CUDA context).\n"
         + Memory.explains.partition("\nBelow")[0]
     )
 
     def __init__(self, context: AppContext) -> None:
         super().__init__(context)
         self.phase, self.shares = PEAK, False
-        self.foreign = True  # whether what is not torch's counts
+        self.foreign = True  # whether non-model memory is shown
         self.at: int | None = None  # the cursor's step; None: the newest
-        self.columns: Stack | None = None  # as drawn last
+        self.columns: Stack | None = None  # as last drawn
         self.part = "owners"
         self.parts = (
             OverSteps(self, id="over"), Owners(self, id="owners"), Phases(self, id="phases"),
@@ -49,16 +49,16 @@ class MemoryScreen(Overlay):
         return Rows(self.lane())
 
     def row(self) -> int:
-        """The cursor's row; −1 where nothing is measured."""
+        """The cursor's row; −1 if nothing is measured."""
         rows = self.rows()
         return max(rows.upto(self.at), 0 if len(rows) else -1)
 
     def kept(self, held: Held) -> Held:
-        """Bytes by owner, as far as they are shown."""
+        """Bytes of the owners that are shown."""
         return held if self.foreign else {o: n for o, n in held.items() if o not in FOREIGN}
 
     def predicted(self) -> Held:
-        """Bytes by owner as predicted for the chosen phase."""
+        """Predicted bytes by owner for the selected phase."""
         told = self.context.state.predicted_memory
         if self.phase == PEAK:
             return self.kept(at_the_peak(told) if told else {})
@@ -87,10 +87,10 @@ class MemoryScreen(Overlay):
     def scrolled(self) -> Box[Any] | None:
         return self.parts[1] if self.part == "owners" else self.parts[2]
 
-    # what the keys do
+    # keys and clicks
 
     def to_step(self, step: int) -> None:
-        """The cursor at a step."""
+        """Move the cursor to a step."""
         rows = self.rows()
         self.at = None if len(rows) and step >= rows.number(len(rows) - 1) else step
         self.again()

@@ -1,4 +1,4 @@
-"""The boxes of the memory screen: stacked over the steps, by owner, and by phase."""
+"""The boxes of the memory screen: memory over the steps, by owner, and by phase."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from grpolab.tui.memory.screen import MemoryScreen
 
 FOREIGN = ("outside", "other")
-"""Owners that the run itself can do nothing about."""
+"""Non-model owners, which the run cannot change."""
 
 UPDATE = ("forward", "backward")
-"""Parts of the update that are measured apart but predicted together."""
+"""Phases of the update, measured separately but predicted together."""
 
 
 class OverSteps(Box["MemoryScreen"]):
@@ -42,7 +42,7 @@ class OverSteps(Box["MemoryScreen"]):
         row = s.row()
         what = "each step's peak" if s.phase == PEAK else f"phase {visible(s.phase)}"
         told = f"{what}, as shares" if s.shares else what
-        told += "" if s.foreign else ", without outside"
+        told += "" if s.foreign else ", without non-model"
         return told, "" if row < 0 else f"cursor at step {s.rows().number(row)}"
 
     def content(self, width: int, height: int) -> list[Line]:
@@ -50,12 +50,12 @@ class OverSteps(Box["MemoryScreen"]):
         rows, row = s.rows(), s.row()
         wide = width - MARGIN
         if row < 0:
-            return [Line(), Line("  measured with each step, from the first on", p.style("faint"))]
+            return [Line(), Line("  appears with the first step", p.style("faint"))]
         if wide < 8 or height < 5:
-            return [Line(clip("too small for a stack", width), p.style("faint"))]
+            return [Line(clip("too small", width), p.style("faint"))]
         predicted = s.predicted_total()
         made = stack(rows, s.phase, wide, 0, () if s.foreign else FOREIGN)
-        # a prediction far above would press what was measured flat
+        # a prediction far above would flatten the measured stack
         within = not s.shares and predicted <= 1.5 * made.top
         if within:
             made = replace(made, top=max(made.top, predicted))
@@ -67,7 +67,7 @@ class OverSteps(Box["MemoryScreen"]):
         return [self._marks(made, wide, cursor), *lines, self._axis(made, wide, predicted, within)]
 
     def _marks(self, made: Stack, wide: int, cursor: int | None) -> Line:
-        """Over their columns: switches, and the cursor."""
+        """Switches and the cursor, above their columns."""
         p, lane = self.context.palette, self.overlay.lane()
         marks = [(made.column(x.step), f"→{visible(x.after).upper()}", "text")
                  for x in (lane.switches if lane else [])]  # fmt: skip
@@ -119,13 +119,13 @@ class Owners(Box["MemoryScreen"]):
         head.cell("share", 7, p.style("faint"), right=True)
         if told:
             head.cell("predicted", 11, p.style("faint"), right=True)
-            head.cell("differs", 9, p.style("faint"), right=True)
-        head.cell("most", 10, p.style("faint"), right=True)
+            head.cell("Δ", 9, p.style("faint"), right=True)
+        head.cell("max", 10, p.style("faint"), right=True)
         whole = sum(held.values()) or 1
         out = [head]
         for o in owners:
             out.append(self._row(o, held.get(o, 0), whole, told, most.get(o, 0)))
-        total = Line().cell("  all of them", 17, p.style("text", bold=True))
+        total = Line().cell("  total", 17, p.style("text", bold=True))
         total.cell(size(sum(held.values())), 9, p.style("text", bold=True), right=True).cell("", 7)
         if told:
             all_told = sum(told.values())
@@ -147,7 +147,7 @@ class Owners(Box["MemoryScreen"]):
         return line.cell(size(most), 10, p.style("dim"), right=True)
 
     def _hint(self, width: int) -> Line:
-        told = "? explains every owner"
+        told = "? explains the owners"
         return Line(clip(told, width), self.context.palette.style("faint"))
 
 
@@ -187,12 +187,12 @@ class Phases(Box["MemoryScreen"]):
         p, here = self.context.palette, self.overlay.phase == PEAK
         line = Line("▸" if here else " ", p.style("accent"))
         line.add("peak", p.style("accent" if here else "text", bold=here))
-        line.add("  of each step, whichever phase it is in", p.style("faint"))
+        line.add("  of each step, over all phases", p.style("faint"))
         return line.whole(("phase", PEAK), line.width)
 
 
 def differs(measured: int, predicted: int) -> str:
-    """By how much more or less was measured than predicted."""
+    """Measured relative to predicted, in percent."""
     if not predicted:
         return "new" if measured else ""
     share = round(100 * (measured - predicted) / predicted)

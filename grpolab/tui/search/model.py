@@ -1,4 +1,4 @@
-"""A search as the screen has it: what was typed and chosen, and what was found so far."""
+"""A search: the filter as typed and chosen, and the results so far."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from grpolab.record.search_process import take
 from grpolab.tui import source
 
 LINE = 1 << 22
-"""Bytes of the longest line that the search's process may write."""
+"""Most bytes of one line from the search process."""
 
 
 @dataclass
 class Finding:
-    """The filter's fields as the user left them; `results` belong to the last search started."""
+    """The fields of the filter, and the results of the last search started."""
 
     text: str = ""
     regex: bool = False
@@ -35,10 +35,10 @@ class Finding:
     at: int = 0
     problem: str = ""
     running: bool = False
-    levels: set[str] = field(default_factory=set)  # difficulties met so far
+    levels: set[str] = field(default_factory=set)  # difficulties seen so far
 
     def wanted(self) -> Wanted:
-        """The filter. Raises ValueError with one line on what was not understood."""
+        """The filter. Raises ValueError with one line on a field that cannot be parsed."""
         low, high = bounds(self.reward)
         first, last = bounds(self.steps)
         return Wanted(
@@ -57,14 +57,14 @@ class Finding:
 
     @property
     def narrow(self) -> bool:
-        """Whether the filter keeps any answer out."""
+        """Whether the filter excludes any answer."""
         try:
             return self.wanted() != Wanted(order=self.order)
-        except ValueError:  # half typed
+        except ValueError:  # a field is half typed
             return True
 
     def rows(self) -> list[Found]:
-        """What was found, in its order."""
+        """The results in their order."""
         found = self.results.rows()
         self.levels.update(f.difficulty for f in found if f.difficulty)
         return found
@@ -75,8 +75,8 @@ def cycle(now: str, choices: list[str]) -> str:
 
 
 async def in_a_process(path: Path, wanted: Wanted, results: Results) -> None:
-    """Search in a process of its own. It is gone when this ends or is cancelled. Raises ValueError
-    with one line on what went wrong."""
+    """Search in a process of its own, which is ended when this ends or is cancelled. Raises
+    ValueError with one line on what went wrong."""
     asked: dict[str, Any] = asdict(wanted)
     del asked["pattern"]
     command = python("-m", "grpolab.record.search_process", str(path), json.dumps(asked))
@@ -91,9 +91,9 @@ async def in_a_process(path: Path, wanted: Wanted, results: Results) -> None:
     try:
         while line := await process.stdout.readline():
             take(results, line)
-        told = await process.stderr.read()
+        errors = await process.stderr.read()
         if await process.wait():
-            lines = told.decode("utf-8", "replace").strip().splitlines()
+            lines = errors.decode("utf-8", "replace").strip().splitlines()
             raise ValueError(lines[-1] if lines else "the search ended early")
     finally:
         await source.end(process)

@@ -1,4 +1,4 @@
-"""The search over all answers: its filter, what was found, and the selected answer."""
+"""The boxes of the search: the filter, the list of results, and the selected answer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from grpolab.record.search import MOST, Found, indexing
-from grpolab.tui.group import model as group_model
-from grpolab.tui.group.model import mark
+from grpolab.tui.group.model import exact_rows, graded_span, mark
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import SPINNER
@@ -34,7 +33,7 @@ class AnswersFilter(Box["AnswersScreen"]):
         return [*self.fields(width)[: max(1, height - 1)], self._state(width)]
 
     def fields(self, width: int) -> list[Line]:
-        """The filter: each of its fields with its key and its value."""
+        """The fields of the filter, each with its key and value."""
         f = self.overlay.finding
         several = len(self.context.state.lanes) > 1 or f.lane != "any"
         fields = [
@@ -51,7 +50,7 @@ class AnswersFilter(Box["AnswersScreen"]):
         return flow(fields, width, "   ")
 
     def _field(self, action: str, label: str, value: str, nothing: str = "any") -> Line:
-        """A key, what it changes, and its value; a click does what the key does."""
+        """One field: its key, name and value; a click does what the key does."""
         p = self.context.palette
         found = next(a for a in self.overlay.actions if a.name == action)
         hit = ("run", found.call)
@@ -71,20 +70,20 @@ class AnswersFilter(Box["AnswersScreen"]):
             past = self.context.source.past
             if past is not None and indexing(past.log):
                 size = past.log.end + past.log.behind()
-                told = f"reading the run file… {100 * past.log.end // size}%"
+                told = f"reading the run file: {100 * past.log.end // size}%"
             else:
-                told = f"step {r.steps:,} of {r.total:,}…"
+                told = f"step {r.steps:,} of {r.total:,}"
             return Line(f"{spin} {told}", p.style("accent"))
         new = self.overlay.newer
         if new:
             key = self.context.keymap.shown("answers_again")
-            told = f"{new} steps were graded since; {key} searches again"
+            told = f"{new} newer step{'' if new == 1 else 's'}; {key} searches again"
             return Line(clip(told, width), p.style("dim"))
         return Line()
 
 
 class AnswersList(Box["AnswersScreen"]):
-    title = "Found"
+    title = "Results"
 
     def info(self) -> tuple[str, str]:
         f = self.overlay.finding
@@ -136,7 +135,7 @@ class AnswersList(Box["AnswersScreen"]):
         return line.on(p.style("", "raised")) if here else line
 
     def _excerpt(self, line: Line, found: Found, width: int) -> None:
-        """Some of the answer, what matched underlined; the match stays in sight."""
+        """Part of the answer around the match, which is underlined."""
         p, text, (a, b) = self.context.palette, found.excerpt, found.hit
         if not text:
             line.add("(empty)", p.style("faint"))
@@ -185,16 +184,16 @@ class AnswersPreview(Box["AnswersScreen"]):
         hit = self._hit(found, text)
         key = (id(r), found, hit, width, p.name)
         if self._cache[0] != key:
-            span = group_model.graded_span(text, r.graded.answer[found.row])
-            rows = group_model.plain(text, span, width, p, hit)
+            span = graded_span(text, r.graded.answer[found.row])
+            rows = exact_rows(text, span, width, p, hit)
             self._cache = (key, rows)
-            if hit is not None:  # bring what matched into sight
-                before = len(group_model.plain(text[: hit[0]], None, width, p))
+            if hit is not None:  # scroll the match into sight
+                before = len(exact_rows(text[: hit[0]], None, width, p))
                 self.top = max(0, before - (height - len(out)) // 2)
         return out + self._cache[1]
 
     def _hit(self, found: Found, text: str) -> tuple[int, int] | None:
-        """Where the match is in the whole answer."""
+        """Character range of the match in the whole answer."""
         a, b = found.hit
         if a == b:
             return None

@@ -1,31 +1,29 @@
-"""One group of one rollout as a story in six stages, beat by beat: how it was written, graded,
-credited, judged by the objective, pushed, and what the step made of it. No widgets here.
+"""The numbers of one group of one rollout as slow motion tells them, in six stages: sampling,
+reward, advantage, objective, gradient, and the change by the update. No widgets here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from grpolab.record.lane_state import LaneState, RolloutView
 from grpolab.tui import quantities
-from grpolab.tui.credit_trace import model as credit_trace
-from grpolab.tui.formulas import model as token_facts
+from grpolab.tui.credit_trace.model import trace
+from grpolab.tui.formulas import token_facts
+from grpolab.tui.widgets.signs import settled
 
 if TYPE_CHECKING:
     from grpolab.algorithms import Algorithm
     from grpolab.algorithms.explain import Branch, Term
 
 MOST_TOKENS = 10_000
-"""Of a group with more tokens, only some answers are told."""
+"""Of a group with more tokens, only some answers are shown."""
 
 STAGES = ("tokens", "grade", "advantage", "objective", "gradient", "update")
-
-SWEEP = {"tokens": 60, "advantage": 14, "gradient": 14, "update": 8}
-"""Most beats of what moves along the answers."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +31,26 @@ class Beat:
     stage: str
     caption: str
     seconds: float  # at speed 1
-    share: float = 1.0  # how far the stage's movement is
-    level: int = 0  # grade: reward parts that have fallen; objective: how much of it is shown
-    focus: int = 0  # which of the story's tokens it speaks of
-    sweep: bool = False  # part of a movement: left out where motion is reduced
+    share: float = 1.0  # progress of the stage's animation
+    level: int = 0  # grade: reward parts shown; objective: 1 shows the branch too
+    focus: int = 0  # index in Story.focus
+    sweep: bool = False  # animation only: left out with reduced motion
 
 
 Place = tuple[int, int]
-"""Row and token."""
+"""Row of the rollout, and token."""
 
 
 @dataclass
 class Story:
-    """What a stage needs to be drawn and told. Per-token lists are by row."""
+    """What the stages show. Per-token lists are by row of the rollout."""
 
     lane: LaneState
     r: RolloutView
     prompt: int
     algorithm: Algorithm | None
-    updates: int  # optimizer steps of the step; 0: not known
-    answer: int | None = None  # the only row whose tokens are followed closely; None: any
+    updates: int  # optimizer steps of the step; 0: unknown
+    answer: int | None = None  # the row to follow closely; None: any
     beats: list[Beat] = field(default_factory=list)
 
     @property
@@ -61,7 +59,7 @@ class Story:
 
     @cached_property
     def pieces(self) -> dict[int, list[str]]:
-        """The answers that are told, by row: all of them, unless they are very long."""
+        """Tokens of the shown answers, by row: all answers, unless they are very long."""
         known = self.r.tokens.pieces if self.r.tokens is not None else []
         rows = [row for row in self.rows if row < len(known)]
         first = self.answer if self.answer in rows else next(iter(rows), None)
@@ -82,10 +80,14 @@ class Story:
 
     @cached_property
     def push(self) -> dict[int, list[float]]:
-        """What really pushed each token; where that was not recorded its advantage."""
-        if not self.pushes_known:
-            return self.advantage
-        return {row: self.quantity("push", row) for row in self.pieces}
+        """Gradient weight of each token (−∂loss/∂log π × tokens), its advantage if that was not
+        recorded. Rounding error is 0."""
+        found = self.advantage
+        if self.pushes_known:
+            found = {row: self.quantity("push", row) for row in self.pieces}
+        sizes = [abs(x) for xs in found.values() for x in xs if math.isfinite(x)]
+        scale = max(sizes, default=0.0)
+        return {row: [settled(x, max(1.0, scale)) for x in xs] for row, xs in found.items()}
 
     @property
     def pushes_known(self) -> bool:
@@ -93,7 +95,7 @@ class Story:
 
     @cached_property
     def moved(self) -> dict[int, list[float]]:
-        """Change of log π by the whole step where that was measured, else until its last update."""
+        """Change of log π by the whole step if measured, else until its last update began."""
         found = {row: self.quantity("after", row) for row in self.pieces}
         if any(found.values()):
             return found
@@ -101,22 +103,22 @@ class Story:
 
     @property
     def measured(self) -> bool:
-        """Whether the change by the whole step is known."""
+        """Whether the change by the whole step was measured."""
         return "after" in self.r.packed()
 
     @cached_property
     def critic(self) -> bool:
-        found = credit_trace.trace(self.algorithm, self.r, self.rows[0]) if self.algorithm else None
+        found = trace(self.algorithm, self.r, self.rows[0]) if self.algorithm else None
         return found is not None and found.critic
 
     def facts(self, place: Place) -> tuple[list[Term], Branch] | None:
-        """The terms of the formula with one token's numbers, and the branch it is on."""
+        """The formula's terms with one token's values, and the branch it takes."""
         row, token = place
         advantage = self.advantage.get(row)
         if self.algorithm is None or not advantage:
             return None
         returns = token_facts.row_of(self.r, "return", row)
-        found = token_facts.token_facts(self.algorithm, self.r, row, token, advantage, returns)
+        found = token_facts.facts_of(self.algorithm, self.r, row, token, advantage, returns)
         if found is None:
             return None
         return token_facts.terms(self.algorithm, found, self.r), self.algorithm.branch(found)
@@ -127,8 +129,8 @@ class Story:
 
     @cached_property
     def focus(self) -> list[Place]:
-        """The tokens to look at closely: the one pushed hardest, one that a clip holds, one pushed
-        the other way; as many of them as there are."""
+        """The tokens to look at closely, as far as they exist: the one with the largest gradient, a
+        clipped one, and one with a gradient of the opposite sign."""
         followed = self.pieces if self.answer is None else {self.answer: self.pieces[self.answer]}
         places = [(row, t) for row, pieces in followed.items() for t in range(len(pieces))]
 
@@ -144,30 +146,30 @@ class Story:
         if hardest is None:
             return []
         found = [hardest]
-        held = [x for x in places if self.held(x)]
-        if held:
-            found.append(max(held, key=ratio))
+        clipped = [x for x in places if self.clipped(x)]
+        if clipped:
+            found.append(max(clipped, key=ratio))
         other = [x for x in places if push(x) * push(hardest) < 0]
         if other:
             found.append(max(other, key=lambda x: abs(push(x))))
         return list(dict.fromkeys(found))
 
-    def held(self, place: Place) -> bool:
+    def clipped(self, place: Place) -> bool:
         sides = self.r.channel("clip")
         row, token = place
         return bool(sides and row < len(sides) and token < len(sides[row]) and sides[row][token])
 
     def counts(self) -> tuple[int, int, int, int]:
-        """Tokens of the group that are pushed up, down, not at all; of the last, held by a clip."""
+        """Tokens reinforced, penalized, without gradient, and how many of the last are clipped."""
         flat = [((row, t), x) for row, xs in self.push.items() for t, x in enumerate(xs)]
         up = sum(x > 0 for _, x in flat)
         down = sum(x < 0 for _, x in flat)
         still = [place for place, x in flat if not x]
-        return up, down, len(still), sum(self.held(place) for place in still)
+        return up, down, len(still), sum(self.clipped(place) for place in still)
 
-    def obeyed(self) -> tuple[int, int, int, int]:
-        """Of the tokens pushed up, how many became likelier, and of how many; the same of those
-        pushed down that became less likely."""
+    def followed(self) -> tuple[int, int, int, int]:
+        """(rose, reinforced, fell, penalized): how many of the reinforced tokens rose in
+        probability, and how many of the penalized ones fell."""
         pairs = [
             (x, m)
             for row in self.pieces
@@ -178,7 +180,7 @@ class Story:
         return sum(m > 0 for m in up), len(up), sum(m < 0 for m in down), len(down)
 
     def chances(self, place: Place) -> tuple[float, float] | None:
-        """A token's probability before the step and after it."""
+        """A token's probability before and after the step."""
         row, token = place
         old = token_facts.row_of(self.r, "logprob", row)
         new = self.moved.get(row)
@@ -191,10 +193,9 @@ class Story:
 
     @cached_property
     def changes(self) -> list[tuple[Place, float, float, int]]:
-        """The group's tokens with their probabilities before and after, and in how many answers
-        they are the same choice after the same beginning; those looked at closely first, then
-        those that changed most."""
-        same: dict[int, list[Place]] = {}  # by what the answer is up to this token
+        """The group's tokens: (place, probability before, after, answers that share the token and
+        all before it). The tokens of `focus` come first, then the largest changes."""
+        same: dict[int, list[Place]] = {}  # by the hash of the answer up to this token
         for row, pieces in self.pieces.items():
             beginning = 0
             for t, piece in enumerate(pieces):
@@ -209,74 +210,12 @@ class Story:
         return sorted(found, key=lambda x: (x[0] not in near, -abs(x[2] - x[1])))
 
     def parts(self) -> list[str]:
-        """The reward's parts in the order in which they were given."""
+        """Names of the reward parts, in their order."""
         if self.r.graded is None:
             return []
         return list(dict.fromkeys(k for row in self.rows for k in self.r.graded.parts[row]))
 
 
-def tell(
-    lane: LaneState, r: RolloutView, prompt: int, answer: int | None = None, *, still: bool = False
-) -> Story:
-    """The story of one group of a finished step. `answer` is the row to follow closely; `still`
-    leaves out what only moves."""
-    done = lane.steps.of(r.step)
-    story = Story(
-        lane, r, min(prompt, max(0, len(r.prompts) - 1)), credit_trace.algorithm_of(lane, r),
-        done.updates if done is not None else 0, answer,
-    )  # fmt: skip
-    story.beats = [b for b in _beats(story) if not (still and b.sweep)]
-    return story
-
-
-def _beats(story: Story) -> Iterator[Beat]:
-    from grpolab.tui.slow_motion import words
-
-    longest = max((len(p) for p in story.pieces.values()), default=0)
-    yield _said("tokens", words.begins(story), share=0.0)
-    yield from _sweep("tokens", words.writing(story), longest, 0.14)
-    yield _said("tokens", words.written(story))
-    parts = story.parts()
-    for i, name in enumerate(parts):
-        yield _said("grade", words.part(story, name), level=i + 1)
-    yield _said("grade", words.graded(story), level=len(parts) + 1)
-    yield _said("advantage", words.compared(story), share=0.0)
-    yield from _sweep("advantage", words.spreading(story), longest, 0.22)
-    yield _said("advantage", words.spread(story))
-    for i, place in enumerate(story.focus):
-        yield _said("objective", words.token(story, place), focus=i)
-        if story.branch(place) is not None:
-            yield _said("objective", words.chosen(story, place), level=1, focus=i)
-    yield _said("gradient", words.pushes(story), share=0.0)
-    yield from _sweep("gradient", words.pushing(story), longest, 0.22)
-    yield _said("gradient", words.pushed(story))
-    yield _said("update", words.before(story), share=0.0)
-    if any(any(xs) for xs in story.moved.values()):
-        yield from _sweep("update", words.moving(story), SWEEP["update"], 0.3)
-        yield _said("update", words.after(story))
-
-
-def _said(stage: str, caption: str, share: float = 1.0, level: int = 0, focus: int = 0) -> Beat:
-    """A beat as long as it takes to read it."""
-    return Beat(stage, caption, max(2.0, 1.0 + len(caption) / 17), share, level, focus)
-
-
-def _sweep(stage: str, caption: str, length: int, seconds: float) -> Iterator[Beat]:
-    count = min(max(length, 1), SWEEP[stage])
-    for i in range(1, count):
-        yield Beat(stage, caption, seconds, i / count, sweep=True)
-
-
 def _at(x: Sequence[float], i: int) -> float:
-    """A finite number, or 0 where there is none."""
+    """x[i] if it exists and is finite, else 0."""
     return x[i] if i < len(x) and math.isfinite(x[i]) else 0.0
-
-
-def shown_of(share: float, length: int) -> int:
-    """How many of an answer's tokens a movement has reached, of the longest one's `length`."""
-    return math.ceil(share * length - 1e-9)
-
-
-def first_of(beats: Sequence[Beat], stage: str) -> int:
-    """Where a stage begins."""
-    return next((i for i, b in enumerate(beats) if b.stage == stage), 0)

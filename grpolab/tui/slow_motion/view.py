@@ -1,4 +1,4 @@
-"""The boxes of slow motion: the group with what happens to it, and the words to it."""
+"""The boxes of slow motion: the group in its current stage, and the caption."""
 
 from __future__ import annotations
 
@@ -9,78 +9,32 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from grpolab.tui import algorithm_cards
-from grpolab.tui.formulas import view as explain_view
+from grpolab.tui.formulas import explain_view
 from grpolab.tui.lab.rollouts import window
-from grpolab.tui.slow_motion.model import STAGES, Beat, Story, shown_of
+from grpolab.tui.slow_motion.beats import shown_of
+from grpolab.tui.slow_motion.model import STAGES, Beat, Story
 from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.palette import Palette
+from grpolab.tui.widgets.signs import sign
 from grpolab.tui.widgets.text import Line, clip, number, signed, visible, wrap
 from grpolab.tui.widgets.token_rows import Row, Scale, around, layout, shown
 
 if TYPE_CHECKING:
     from grpolab.tui.slow_motion.screen import SlowScreen
 
-
-# --- slow_update ---
-# What a step made of the very tokens it learned from: their probabilities before and after.
-
-
-def update(p: Palette, story: Story, beat: Beat, width: int, height: int) -> list[Line]:
-    """One row a token, those that changed most; the bar moves from before to after. ×3: three
-    answers begin alike up to this token, so it is the same choice in all of them."""
-    wide = width - 48
-    head = Line().cell("answer", 7, p.style("faint")).cell("token", 18, p.style("faint"))
-    head.cell("pushed", 7, p.style("faint")).cell("before", 8, p.style("faint"), right=True)
-    after = "after" if story.measured else "so far"
-    head.cell(after if beat.share else "", 8, p.style("faint"), right=True)
-    out = [head]
-    for (row, t), old, new, same in story.changes[: max(0, height - 1)]:
-        now = old + beat.share * (new - old)
-        push = story.push[row][t] if t < len(story.push[row]) else 0.0
-        mark, hue = ("▲", "plus") if push > 0 else ("▼", "minus") if push < 0 else ("·", "faint")
-        if not push and story.held((row, t)):
-            mark, hue = "✂ held", "warn"
-        line = Line().cell(f"{row - story.rows[0] + 1:>2}", 3, p.style("accent"))
-        line.cell(f"×{same}" if same > 1 else "", 4, p.style("faint"))
-        line.cell(f"#{t + 1}", 5, p.style("faint"))
-        piece = clip(shown(story.pieces[row][t]), 13)
-        line.cell(piece, 13, p.style("text", bold=(row, t) in story.focus))
-        line.cell(f"{mark}", 7, p.style(hue)).cell(_share(old), 8, p.style("dim"), right=True)
-        moved = beat.share > 0
-        grew = "plus" if new > old else "minus" if new < old else "dim"
-        line.cell(_share(now) if moved else "", 8, p.style(grew, bold=True), right=True)
-        if wide >= 8:
-            line.add(" ").join(_bar(p, old, now, wide - 1, grew))
-        out.append(line)
-    return out
-
-
-def _share(x: float) -> str:
-    """A probability: in percent, small ones as they are."""
-    return f"{100 * x:.1f}%" if x >= 0.001 else number(x, 2)
-
-
-def _bar(p: Palette, old: float, now: float, width: int, hue: str) -> Line:
-    """A probability from 0 to 1; what was gained or lost stands out by glyph and colour."""
-    a, b = round(min(old, 1.0) * width), round(min(now, 1.0) * width)
-    line = Line("█" * min(a, b), p.style("dim"))
-    line.add(("▓" if b > a else "░") * abs(b - a), p.style(hue))
-    return line.add("·" * (width - max(a, b)), p.style("line"))
-
-
 TITLES = {
-    "tokens": "the answers are written",
-    "grade": "the grade falls",
-    "advantage": "advantages spread",
-    "objective": "the objective chooses",
-    "gradient": "the gradient pushes",
-    "update": "the update moves the tokens",
+    "tokens": "sampling the answers",
+    "grade": "rewards",
+    "advantage": "advantages",
+    "objective": "objective of single tokens",
+    "gradient": "gradient weights",
+    "update": "change by the update",
 }
 NUMBERS = "①②③④⑤⑥"
 
 
 class SlowStage(Box["SlowScreen"]):
-    """The picture."""
+    """The group in the current stage."""
 
     title = "Slow motion"
 
@@ -144,7 +98,9 @@ class SlowStage(Box["SlowScreen"]):
             every = [x for xs in by_row.values() for x in xs]
             scale, values = Scale("push", every), by_row[row]
         still = beat.stage == "gradient" and values is not None
-        held = {i for i, x in enumerate(values or ()) if still and not x and story.held((row, i))}
+        clipped = {
+            i for i, x in enumerate(values or ()) if still and not x and story.clipped((row, i))
+        }
         back = beat.stage == "advantage" and story.critic
         lit = (len(pieces) - reached, len(pieces)) if back else (0, reached)
         out: list[Line] = []
@@ -156,7 +112,7 @@ class SlowStage(Box["SlowScreen"]):
                 text.add(" …" if cells and cells[0][0] and text.width == 2 else "", p.style("dim"))
             text.to(4)
             marks.to(4)
-            self._tokens(text, marks, cells, kept, lit, values, scale, held)
+            self._tokens(text, marks, cells, kept, lit, values, scale, clipped)
             if beat.stage == "tokens" and kept < len(pieces) and any(i == kept for i, _ in cells):
                 text.add("▌", p.style("accent"))
             if k == 0 and right:
@@ -169,7 +125,7 @@ class SlowStage(Box["SlowScreen"]):
 
     def _tokens(
         self, text: Line, marks: Line, cells: Row, kept: int, lit: tuple[int, int],
-        values: list[float] | None, scale: Scale | None, held: set[int],
+        values: list[float] | None, scale: Scale | None, clipped: set[int],
     ) -> None:  # fmt: skip
         """The tokens of one row that are there already, those that are lit on their colour."""
         p = self.context.palette
@@ -179,14 +135,14 @@ class SlowStage(Box["SlowScreen"]):
             style, before = p.style("text"), text.width
             if scale is not None and values and i < len(values) and lit[0] <= i < lit[1]:
                 hue, strength, mark = scale.look(values[i])
-                if i in held:
+                if i in clipped:
                     hue, mark = "warn", "✂"
                 style = p.tint(hue, strength)
                 marks.to(before).add(mark, p.style(hue))
             text.add(piece, style)
 
     def _aside(self, story: Story, beat: Beat, row: int, width: int) -> Line:
-        """What stands to the right of an answer."""
+        """Numbers to the right of an answer."""
         p, g = self.context.palette, story.r.graded
         line = Line()
         if g is None or beat.stage == "tokens":
@@ -194,7 +150,7 @@ class SlowStage(Box["SlowScreen"]):
             return line.add("■ ended" if ended else "", p.style("faint"))
         if beat.stage == "grade":
             names, fallen = story.parts(), beat.level
-            few = width < 6 * len(names) + 8  # room for the one that falls, or for the sum
+            few = width < 6 * len(names) + 8  # room for one part, or for the sum
             sum_up = fallen > len(names)
             for name in names[:fallen] if not few else [] if sum_up else names[fallen - 1 : fallen]:
                 worth = g.parts[row].get(name, 0.0)
@@ -234,10 +190,10 @@ class SlowStage(Box["SlowScreen"]):
         out += [Line(), *explain_view.short(p, terms, width)]
         if beat.level:
             out += [Line(), *explain_view.branch(p, branch, width)]
-        if len(out) > height:  # a low box: what moves has precedence over blank rows
+        if len(out) > height:  # a low box: drop the blank rows first
             out = [line for line in out if line.width]
         keep = height if not beat.level else height - len(explain_view.branch(p, branch, width))
-        if len(out) > height and beat.level:  # then the branch over the terms
+        if len(out) > height and beat.level:  # then keep the branch rather than the terms
             return [*out[:keep], *explain_view.branch(p, branch, width)][:height]
         return out
 
@@ -246,7 +202,7 @@ class SlowStage(Box["SlowScreen"]):
 
 
 def _ending(texts: Sequence[str], head: int, room: int) -> Row:
-    """One row of tokens that ends with `head`, or begins with the first where they all fit."""
+    """One row of tokens that ends with token `head`, or starts with the first if all fit."""
     cells: Row = []
     used = 0
     for i in range(head, -1, -1):
@@ -263,10 +219,53 @@ def _ending(texts: Sequence[str], head: int, room: int) -> Row:
     return cells
 
 
-class SlowWords(Box["SlowScreen"]):
-    """The caption, and how the telling goes."""
+def update(p: Palette, story: Story, beat: Beat, width: int, height: int) -> list[Line]:
+    """One row per token, largest changes first; the bar moves from before to after. ×3: three
+    answers share this token and everything before it."""
+    wide = width - 48
+    head = Line().cell("answer", 7, p.style("faint")).cell("token", 18, p.style("faint"))
+    head.cell("grad", 7, p.style("faint")).cell("before", 8, p.style("faint"), right=True)
+    after = "after" if story.measured else "so far"
+    head.cell(after if beat.share else "", 8, p.style("faint"), right=True)
+    out = [head]
+    for (row, t), old, new, same in story.changes[: max(0, height - 1)]:
+        now = old + beat.share * (new - old)
+        push = story.push[row][t] if t < len(story.push[row]) else 0.0
+        mark, hue = sign(push)
+        if not push and story.clipped((row, t)):
+            mark, hue = "✂ clip", "warn"
+        line = Line().cell(f"{row - story.rows[0] + 1:>2}", 3, p.style("accent"))
+        line.cell(f"×{same}" if same > 1 else "", 4, p.style("faint"))
+        line.cell(f"#{t + 1}", 5, p.style("faint"))
+        piece = clip(shown(story.pieces[row][t]), 13)
+        line.cell(piece, 13, p.style("text", bold=(row, t) in story.focus))
+        line.cell(f"{mark}", 7, p.style(hue)).cell(_share(old), 8, p.style("dim"), right=True)
+        moved = beat.share > 0
+        grew = "plus" if new > old else "minus" if new < old else "dim"
+        line.cell(_share(now) if moved else "", 8, p.style(grew, bold=True), right=True)
+        if wide >= 8:
+            line.add(" ").join(_bar(p, old, now, wide - 1, grew))
+        out.append(line)
+    return out
 
-    title = "What happens"
+
+def _share(x: float) -> str:
+    """A probability in percent; a small one as a number."""
+    return f"{100 * x:.1f}%" if x >= 0.001 else number(x, 2)
+
+
+def _bar(p: Palette, old: float, now: float, width: int, hue: str) -> Line:
+    """A probability from 0 to 1; the part gained ▓ or lost ░ is coloured."""
+    a, b = round(min(old, 1.0) * width), round(min(now, 1.0) * width)
+    line = Line("█" * min(a, b), p.style("dim"))
+    line.add(("▓" if b > a else "░") * abs(b - a), p.style(hue))
+    return line.add("·" * (width - max(a, b)), p.style("line"))
+
+
+class SlowCaption(Box["SlowScreen"]):
+    """The caption, the stages and the playback status."""
+
+    title = "Caption"
 
     def info(self) -> tuple[str, str]:
         overlay: SlowScreen = self.overlay

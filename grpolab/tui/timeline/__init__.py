@@ -1,1 +1,5 @@
-"""The timeline: switches, checkpoints, warnings and bookmarks of a run."""
+"""The timeline of a run: bookmarks, checkpoints and changes.
+
+`model` lists the entries and what a rewind would discard, `view` draws them.
+Not here: rewinding and forking, which the lab asks of the engine (`tui.lab`).
+"""

@@ -1,5 +1,4 @@
-"""What of a run is worth going back to: bookmarks, checkpoints, and what was changed by hand or by
-cue."""
+"""The timeline of a run: bookmarks, checkpoints, rewinds, and changes by hand or by cue."""
 
 from __future__ import annotations
 
@@ -29,24 +28,26 @@ KINDS = {
 """Each kind's glyph and colour."""
 
 SMALL = ("run", "lane", "switch", "set", "chat", "checkpoint", "resumed")
-"""Kinds of events from which the moments can be told."""
+"""Kinds of events that the timeline is made from."""
 
 
 @dataclass(frozen=True)
 class Moment:
+    """One entry of the timeline."""
+
     step: int
     kind: str  # one of KINDS
     text: str
     lane: str = ""
     bookmark: Bookmark | None = None
-    kept: bool = False  # a checkpoint that is there, or the start: the training can go back to it
+    kept: bool = False  # training can resume here: the start, or a checkpoint that still exists
 
 
 def moments(context: AppContext) -> list[Moment]:
-    """All of the run, by step; in a replay also those that are still to come."""
+    """All entries by step; in a replay also those after the current step."""
     state, last = whole(context)
     several = len(state.lanes) > 1
-    found = [Moment(0, "start", "the policy as it was loaded", kept=True)]
+    found = [Moment(0, "start", "the loaded policy", kept=True)]
     for lane in state.lanes.values():
         at = f"{lane.name}: " if several else ""
         for s in lane.switches:
@@ -60,26 +61,26 @@ def moments(context: AppContext) -> list[Moment]:
             found.append(Moment(lane.opened, "fork", text, lane.name))
         found += [Moment(c.step, "chat", at + c.prompt, lane.name) for c in lane.chats]
     found += [
-        Moment(r.step, "rewind", f"back from step {r.before}; those steps are undone")
+        Moment(r.step, "rewind", f"from step {r.before}; the steps after this one were discarded")
         for r in state.rewinds
     ]
-    told = "the training can go back to it"
+    told = "checkpoint: can resume here"
     if context.mode != "live":
-        told = "the policy, its optimizer and its random state"
+        told = "policy, optimizer and random state"
     elif not context.commands:
-        told = "the training can start again from it"
+        told = "checkpoint: can restart from here"
     found += [Moment(step, "checkpoint", told, kept=True) for step in kept(context, last)]
     for b in context.bookmarks.all:
         at = f"{b.lane}: " if several and b.lane in state.lanes else ""
         found.append(Moment(b.step, "bookmark", at + (b.note or "bookmark"), b.lane, b))
-    words = {"live": "the newest step", "watch": "the newest step", "replay": "the last step"}
+    words = {"live": "newest step", "watch": "newest step", "replay": "last step"}
     found.append(Moment(last, "now", words[context.mode]))
     order = {kind: i for i, kind in enumerate(KINDS)}
     return sorted(found, key=lambda m: (m.step, order[m.kind]))
 
 
 def whole(context: AppContext) -> tuple[LabState, int]:
-    """A state that knows the run's changes, in a replay those to come too, and the last step."""
+    """A state with the run's changes (in a replay including later ones), and the last step."""
     source = context.source
     if not isinstance(source, Playing):
         return context.state, context.state.step
@@ -100,13 +101,13 @@ def kept(context: AppContext, last: int) -> list[int]:
 
 
 def can_resume(run_dir: Path) -> bool:
-    """Whether an engine could go on with the run in this folder: it was made by one, and is no
-    record that comes with the package."""
+    """Whether an engine could resume the run in this folder. A record that comes with the package
+    has no checkpoints."""
     return (run_dir / directory.SCENARIO).is_file() and (run_dir / directory.CHECKPOINTS).is_dir()
 
 
 def undone(state: LabState, to: int) -> list[str]:
-    """What a rewind to the checkpoint of a step undoes, in words, one line each."""
+    """What a rewind to a step's checkpoint discards, one line each."""
     saved = state.saved.get(to)
     lines = []
     if (count := state.step - to) > 0:
@@ -120,16 +121,16 @@ def undone(state: LabState, to: int) -> list[str]:
             continue
         made = lane.counts_at(to) if saved is None else saved[lane.name]
         for s in lane.switches[made.switches :]:
-            again = " (its cue will do it again)" if s.origin == "cue" else ""
+            again = " (its cue will repeat it)" if s.origin == "cue" else ""
             lines.append(f"{lane.name}: the switch to {s.after.upper()} at step {s.step}{again}")
         for c in lane.changes[made.changes :]:
-            again = " (its cue will do it again)" if c.origin == "cue" else ""
+            again = " (its cue will repeat it)" if c.origin == "cue" else ""
             lines.append(f"{lane.name}: {c.key} = {word(c.after)} at step {c.step}{again}")
     return lines
 
 
 def step_meant(text: str, here: int, last: int) -> int:
-    """The step that a person typed: 12, +5, -5, 50%, first, last. Raises ValueError in one line."""
+    """The step meant by 12, +5, -5, 50%, first or last. Raises ValueError with one line."""
     text = text.strip().lower()
     if text in ("first", "start"):
         return 1

@@ -1,4 +1,4 @@
-"""The time screen: bookmarks, checkpoints and changes of a run, to look at and to go back to."""
+"""The timeline screen: bookmarks, checkpoints and changes of a run, to view or to rewind to."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import Any
 
 from grpolab.record import events as ev
 from grpolab.tui.context import AppContext
-from grpolab.tui.timeline import model as timeline
-from grpolab.tui.timeline.model import Moment
-from grpolab.tui.timeline.view import About, Moments
+from grpolab.tui.timeline.model import Moment, moments, whole
+from grpolab.tui.timeline.view import Choices, Entries
 from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.overlay import Box, Overlay, bindings
 
-TELLING = (
+SHOWN = (
     ev.LaneOpened, ev.Switched, ev.SettingChanged, ev.Chatted, ev.Checkpointed, ev.Resumed,
     ev.StepDone, ev.Ended,
 )  # fmt: skip
@@ -21,34 +20,34 @@ TELLING = (
 class TimeScreen(Overlay):
     BINDINGS = bindings("time")
     key = "time"
-    heading = "Time"
-    mouse = "click a moment, the line of the run, a key below"
+    heading = "Timeline"
+    mouse = "click an entry, the line of the run, a key below"
     explains = (
-        "The run from its first step to its last, with what is worth coming back to: ★ your "
-        "bookmarks, ◇ checkpoints, ⇄ switches of the algorithm, ✎ changed settings, ⑂ forks, ? "
-        "questions you asked, ↶ rewinds.\n"
-        "Enter shows that step in the lab; the training goes on meanwhile.\n"
-        "A checkpoint holds everything that later steps depend on. Rewinding puts the training "
-        "back there: what came after is undone, and said before. The same prompts and the same "
-        "noise come again, so that whatever then differs comes from what you change.\n"
-        "A fork copies a lane: its policy, its optimizer and its random state. Both go on from "
+        "The run from its first to its last step: ★ your bookmarks, ◇ checkpoints, ⇄ switches of "
+        "the algorithm, ✎ changed settings, ⑂ forks, ? questions you asked, ↶ rewinds.\n"
+        "Enter shows the step in the lab; training continues meanwhile.\n"
+        "A checkpoint contains everything that later steps depend on. A rewind restores it and "
+        "discards the steps after it, which are listed before you confirm. The steps are then "
+        "repeated with the same prompts and random seeds, so that any difference comes from what "
+        "you change.\n"
+        "A fork copies a lane: its policy, its optimizer and its random state. Both continue from "
         "there, the copy under another algorithm."
     )
 
     def __init__(self, context: AppContext, kind: str = "") -> None:
         super().__init__(context)
         self.part = "moments"
-        self.parts = (Moments(self, id="moments"), About(self, id="about"))
+        self.parts = (Entries(self, id="moments"), Choices(self, id="about"))
         self.found: list[Moment] = []
         self.at = 0
         self._look()
         self._choose(kind)
 
     def _look(self) -> None:
-        """List the moments anew; the chosen one stays chosen."""
+        """List the entries again, keeping the selection."""
         chosen = self.found[self.at] if self.found else None
-        self.found = timeline.moments(self.context)
-        _, self.done = timeline.whole(self.context)
+        self.found = moments(self.context)
+        _, self.done = whole(self.context)
         if chosen in self.found:
             self.at = self.found.index(chosen)
         elif chosen is not None and chosen.kind == "now":
@@ -56,7 +55,7 @@ class TimeScreen(Overlay):
         self.at = min(self.at, len(self.found) - 1)
 
     def _choose(self, kind: str) -> None:
-        """The newest moment of a kind, else the one nearest to what is looked at."""
+        """Select the newest entry of a kind, else the one nearest to the step in view."""
         of = [i for i, m in enumerate(self.found) if m.kind == kind or (kind and m.kept)]
         near = min(range(len(self.found)), key=lambda i: abs(self.found[i].step - self.view_step))
         self.at = of[-1] if of else near
@@ -71,11 +70,11 @@ class TimeScreen(Overlay):
 
     @property
     def length(self) -> int:
-        """Steps of the whole line."""
+        """Steps of the whole run."""
         return max(self.context.state.steps, self.done)
 
     def news(self, events: list[ev.Event]) -> None:
-        if any(isinstance(e, TELLING) for e in events):
+        if any(isinstance(e, SHOWN) for e in events):
             self._look()
             self.again()
 
@@ -112,7 +111,7 @@ class TimeScreen(Overlay):
         self._go(len(self.found) - 1)
 
     def action_time_go(self) -> None:
-        """Show the chosen step in the lab."""
+        """Show the selected step in the lab."""
         if self.chosen.kind == "now" and self.context.mode != "replay":
             self.lab.action_last()
         else:
@@ -132,7 +131,7 @@ class TimeScreen(Overlay):
             problem = self.context.bookmarks.remove(mark)
             self.context.say(f"not written: {problem}" if problem else "bookmark removed")
         else:
-            self.context.say("this is no bookmark", "warn")
+            self.context.say("this is not a bookmark", "warn")
         self._changed()
 
     def _changed(self) -> None:
@@ -153,7 +152,7 @@ class TimeScreen(Overlay):
 
     def _can_go_back(self) -> bool:
         if (self.context.commands or self.context.restartable) and not self.chosen.kept:
-            self.context.say("choose a checkpoint ◇ that is still there, or the start", "warn")
+            self.context.say("select a checkpoint ◇ that still exists, or the start", "warn")
             return False
         return True
 

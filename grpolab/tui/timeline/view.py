@@ -1,5 +1,5 @@
-"""The boxes of the time screen: the run as a line with its marks, the list, and what can be done
-from the chosen moment."""
+"""The boxes of the timeline screen: the run as a line with marks, the list of entries, and what can
+be done from the selected one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from grpolab.tui.timeline.screen import TimeScreen
 
 NONE_YET = (
-    "Nothing happened yet that is worth a mark. A bookmark, a checkpoint, a switch of the "
-    "algorithm and a changed setting appear here."
+    "No entries yet. Bookmarks, checkpoints, switches of the algorithm and changed settings appear "
+    "here."
 )
 
 
-class Moments(Box["TimeScreen"]):
-    title = "Moments of this run"
+class Entries(Box["TimeScreen"]):
+    title = "Timeline"
 
     def info(self) -> tuple[str, str]:
         found = self.overlay.found
@@ -44,7 +44,7 @@ class Moments(Box["TimeScreen"]):
         return out
 
     def _strip(self, width: int) -> list[Line]:
-        """The run from left to right: its marks, and where the view stands."""
+        """The run from left to right with its marks and the step in view."""
         p, s = self.context.palette, self.overlay
         total = max(1, s.length)
         room = max(1, width - 1)
@@ -54,7 +54,7 @@ class Moments(Box["TimeScreen"]):
 
         marks: dict[int, tuple[str, str]] = {}
         order = list(KINDS)
-        for m in sorted(s.found, key=lambda m: -order.index(m.kind)):  # a bookmark over all others
+        for m in sorted(s.found, key=lambda m: -order.index(m.kind)):  # bookmarks are drawn last
             if m.kind not in ("start", "now"):
                 marks[column(m.step)] = KINDS[m.kind]
         above = Line()
@@ -72,7 +72,7 @@ class Moments(Box["TimeScreen"]):
         return [above, below]
 
 
-class About(Box["TimeScreen"]):
+class Choices(Box["TimeScreen"]):
     title = "From here"
 
     def content(self, width: int, height: int) -> list[Line]:
@@ -88,9 +88,9 @@ class About(Box["TimeScreen"]):
         return out
 
     def _ways(self, m: Moment) -> list[tuple[str, str]]:
-        out = [("time_go", f"look at step {m.step}" if m.step else "look at the first step")]
+        out = [("time_go", f"show step {m.step}" if m.step else "show the first step")]
         if m.kind == "bookmark":
-            out.append(("bookmark", "change its note"))
+            out.append(("bookmark", "edit its note"))
             out.append(("time_delete", "remove the bookmark"))
         else:
             out.append(("bookmark", f"bookmark step {m.step}, with a note"))
@@ -98,29 +98,29 @@ class About(Box["TimeScreen"]):
             return [*out, ("", self._elsewhere(m))]
         if not (self.context.commands or self.context.restartable):
             ended = (
-                "the engine has ended" if not self.context.starting else "the engine starts again"
+                "the engine has ended" if not self.context.starting else "the engine is restarting"
             )
             return [*out, ("", f"{ended}: no rewind, no fork")]
         if not self.context.commands and m.kind == "now":
-            return [*out, ("", "the engine has ended: choose a checkpoint ◇ or the start")]
+            return [*out, ("", "the engine has ended: select a checkpoint ◇ or the start")]
         if m.kept:
             place = f"step {m.step}" if m.step else "the start"
-            out.append(("rewind", f"rewind the training to {place} and go on"))
+            out.append(("rewind", f"rewind the training to {place}"))
             out.append(("fork", f"rewind to {place} and fork the lane there"))
         elif m.kind == "now":
-            out.append(("fork", "fork the lane here: a copy that goes on under another algorithm"))
+            out.append(("fork", "fork the lane here: a copy continues under another algorithm"))
         else:
-            out.append(("", "to rewind or fork, choose a checkpoint ◇, the start, or ▶ now"))
+            out.append(("", "to rewind or fork, select a checkpoint ◇, the start, or ▶ now"))
         return out
 
     def _elsewhere(self, m: Moment) -> str:
-        """Where nothing can be asked of an engine: how the training is gone on with from here."""
+        """Without an engine: how to resume training from here."""
         run = self.context.run_dir
         if self.context.mode == "watch" and self.context.state.ended is None:
-            return "no rewind and no fork: whoever runs this training can go back"
+            return "no rewind and no fork while watching: another process runs the training"
         if not can_resume(run):
-            return "no rewind and no fork: this is a recording without checkpoints"
+            return "no rewind and no fork: this recording has no checkpoints"
         command = f"grpolab run --resume {run} --from {m.step}"
         if m.kept:
-            return f"nothing is computed here; to train on from this step: {command}"
-        return "nothing is computed here; a checkpoint ◇ tells how to train on from it"
+            return f"no engine is running; to resume from this step: {command}"
+        return "no engine is running; select a checkpoint ◇ to see how to resume from it"

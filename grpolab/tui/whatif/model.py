@@ -1,5 +1,5 @@
-"""What if: a lane's algorithm as it is, what is changed about it, and the commands that would make
-the change real. Numbers come from a process that holds the rollout (`grpolab.lens.whatif`).
+"""A what-if plan: an algorithm with its settings, the commands that would apply it to a lane, and
+its numbers, which come from a process that has loaded the rollout (`grpolab.lens.whatif`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing import Any
 from grpolab.launch import environment, python
 from grpolab.tui import source
 from grpolab.tui.algorithm_cards import Card
+from grpolab.tui.lens.model import Gradient, without_noise
 from grpolab.tui.widgets.text import visible
 
-LONGEST_ANSWER = 1 << 30  # bytes of one line from the process
+LONGEST_ANSWER = 1 << 30
+"""Most bytes of one line from the process."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An algorithm with all of its settings, the answers of each group that count, the weights."""
+    """An algorithm with all its settings, the answers used per group, and the reward weights."""
 
     algorithm: str
     preset: str
@@ -32,7 +34,7 @@ class Plan:
     weights: dict[str, float] = field(default_factory=dict)  # by part of the reward
 
     def under(self, card: Card, preset: str) -> Plan:
-        """The same under another algorithm or preset, with its own settings."""
+        """Another algorithm or preset with its own settings, the rest unchanged."""
         return replace(self, algorithm=card.name, preset=preset, settings=card.values(preset))
 
     def setting(self, key: str, value: Any) -> Plan:
@@ -41,15 +43,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Basis:
-    """What is in force, and what the rollout tells about its rewards."""
+    """The current plan of the lens's step, and the rewards of its rollout."""
 
     plan: Plan
-    kl_scale: float = 1.0  # factor of an adaptive controller on β
+    kl_scale: float = 1.0  # multiplier of β, from an adaptive controller
     rewards: list[float] = field(default_factory=list)  # by row
     parts: list[dict[str, float]] = field(default_factory=list)  # by row, weights applied
 
     def request(self, plan: Plan) -> dict[str, Any]:
-        """What to ask the process for."""
+        """The request for the process."""
         same = (plan.algorithm, plan.preset) == (self.plan.algorithm, self.plan.preset)
         return {
             "base": plan == self.plan, "algorithm": plan.algorithm, "preset": plan.preset,
@@ -59,7 +61,8 @@ class Basis:
         }  # fmt: skip
 
     def _reweighted(self, plan: Plan) -> list[float] | None:
-        """Rewards by row under other weights; what a weight of 0 hid cannot come back."""
+        """Rewards by row under other weights. A part whose weight was 0 was not recorded and stays
+        out. None if no weight changed."""
         changed = {k: w for k, w in plan.weights.items() if w != self.plan.weights.get(k)}
         if not changed:
             return None
@@ -73,7 +76,7 @@ class Basis:
 
 
 def commands(now: Plan, plan: Plan) -> list[dict[str, Any]]:
-    """What to send to a lane that runs as `now`."""
+    """The engine commands that turn a lane from `now` into `plan`."""
     out: list[dict[str, Any]] = []
     if (plan.algorithm, plan.preset) != (now.algorithm, now.preset):
         section = {"name": plan.algorithm, "preset": plan.preset}
@@ -98,9 +101,9 @@ LADDER = tuple(m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5))
 SHARES = (0.0, 0.01, 0.02, 0.05, *(n / 10 for n in range(1, 10)), 0.95, 0.98, 0.99, 1.0)
 
 
-def turned(kind: str, value: Any, by: int, default: Any = None) -> Any:
-    """The next larger (`by` 1) or smaller (−1) value of a setting of this kind, as `cards` words
-    it; for words the next one. None where nothing is next to it: then it must be typed."""
+def next_value(kind: str, value: Any, by: int, default: Any = None) -> Any:
+    """The next larger (`by` 1) or smaller (−1) value of a setting of this kind (kinds as in
+    `algorithm_cards`); for a choice, the next one. None if there is none and it must be typed."""
     words = kind.removesuffix(" or none").split(" | ")
     if words == ["yes", "no"]:
         return not value
@@ -126,13 +129,13 @@ def turned(kind: str, value: Any, by: int, default: Any = None) -> Any:
 
 @dataclass(frozen=True)
 class Scored:
-    """An answer of the process. Lists are by group, answer and token."""
+    """The numbers of one plan. Lists are by group, answer and token."""
 
     loss: float
     terms: dict[str, float]
     metrics: dict[str, float]
     aggregation: str
-    gradient: list[list[list[float]]]
+    gradient: Gradient
     advantages: list[list[list[float]]]
     rewards: list[list[float]]
     cosine: float | None
@@ -143,8 +146,12 @@ class Scored:
         """Σ|gradient|."""
         return math.fsum(abs(x) for group in self.gradient for row in group for x in row)
 
+    def without_noise(self, scale: float) -> Scored:
+        """The same with gradients below 1e-6 of `scale` set to 0."""
+        return replace(self, gradient=without_noise(self.gradient, scale))
+
     def push(self, group: int, answer: int) -> list[float]:
-        """−gradient of an answer's tokens; none where it does not count."""
+        """−gradient of an answer's tokens; empty if the plan does not use the answer."""
         rows = self.gradient[group] if group < len(self.gradient) else []
         return [-x for x in rows[answer]] if answer < len(rows) else []
 
@@ -153,29 +160,33 @@ class Scored:
         return max((abs(x) for row in rows for x in row), default=0.0)
 
     def advantage(self, group: int, answer: int) -> float | None:
-        """The mean over an answer's tokens."""
+        """Mean advantage over an answer's tokens."""
         rows = self.advantages[group] if group < len(self.advantages) else []
         row = rows[answer] if answer < len(rows) else []
         return math.fsum(row) / len(row) if row else None
 
 
 def scored(raw: Mapping[str, Any]) -> Scored:
-    """One answer as data. Raises ValueError with the line that it says instead of numbers."""
+    """An answer of the process as data. Raises ValueError with its error line."""
     if "error" in raw:
         raise ValueError(visible(str(raw["error"])))
     groups = [group["samples"] for group in raw["groups"]]
     return Scored(
-        float(raw["loss"]), dict(raw["terms"]), dict(raw["metrics"]), str(raw["aggregation"]),
-        [[s["gradient"] for s in g] for g in groups],
-        [[s["advantages"] for s in g] for g in groups],
-        [[float(s["reward"]) for s in g] for g in groups],
-        raw.get("cosine"), [str(x) for x in raw.get("notes", ())],
-    )  # fmt: skip
+        loss=float(raw["loss"]),
+        terms=dict(raw["terms"]),
+        metrics=dict(raw["metrics"]),
+        aggregation=str(raw["aggregation"]),
+        gradient=[[s["gradient"] for s in g] for g in groups],
+        advantages=[[s["advantages"] for s in g] for g in groups],
+        rewards=[[float(s["reward"]) for s in g] for g in groups],
+        cosine=raw.get("cosine"),
+        notes=[str(x) for x in raw.get("notes", ())],
+    )
 
 
-def known(basis: Basis, raw: Mapping[str, Any]) -> Scored | None:
-    """What is in force, as a lens has it already (`raw` is its object): there is nothing to wait
-    for. None where the process would reckon something else."""
+def known_already(basis: Basis, raw: Mapping[str, Any]) -> Scored | None:
+    """The current plan's numbers out of the lens's JSON object `raw`, so that they can be shown at
+    once. None if the lens was computed with other settings."""
     plan = basis.plan
     found = raw.get("algorithms", {}).get(plan.algorithm)
     if found is None or found.get("preset", plan.preset) != plan.preset:
@@ -193,7 +204,7 @@ def known(basis: Basis, raw: Mapping[str, Any]) -> Scored | None:
 
 
 class Scorer:
-    """The process, one question at a time."""
+    """The process that scores plans, one request at a time."""
 
     def __init__(self, run_dir: Path, step: int, lane: str, file: str = "") -> None:
         self.place = {"run": str(run_dir), "step": step, "lane": lane, "file": file}
@@ -214,15 +225,15 @@ class Scorer:
                 env=environment(), start_new_session=True, limit=LONGEST_ANSWER,
             )  # fmt: skip
         except OSError as error:
-            raise ValueError(f"the what-if cannot be started: {error}") from None
-        told = await self._say(self.place)
-        if "error" in told:
+            raise ValueError(f"the what-if process cannot be started: {error}") from None
+        answer = await self._say(self.place)
+        if "error" in answer:
             await self.close()
-            raise ValueError(visible(str(told["error"])))
+            raise ValueError(visible(str(answer["error"])))
 
     async def _say(self, request: Mapping[str, Any]) -> dict[str, Any]:
         process = self.process
-        gone = "the process of the what-if has ended; leave and come back to start another"
+        gone = "the what-if process has ended; reopen this screen to start another"
         if process is None or process.stdin is None or process.stdout is None:
             raise ValueError(gone)
         try:

@@ -1,5 +1,5 @@
-"""What if: the lens's rollout under changed settings, scored again at every change. Nothing is
-learned from it; the change can be applied to a live lane.
+"""The what-if screen: the lens's rollout scored again under changed settings. Nothing is trained; a
+live lane can be given the change.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual.worker import Worker, WorkerError
 
@@ -19,50 +19,178 @@ from grpolab.tui.context import AppContext
 from grpolab.tui.keys import Action
 from grpolab.tui.lens.model import Lens
 from grpolab.tui.settings import model as settings_model
-from grpolab.tui.whatif import model as whatif_model
-from grpolab.tui.whatif.model import Basis, Plan, Scorer
+from grpolab.tui.whatif.model import (
+    Basis,
+    Plan,
+    Scored,
+    Scorer,
+    commands,
+    known_already,
+    next_value,
+)
 from grpolab.tui.whatif.view import Answers, Knob, Knobs, Outcome, Pushes, knobs
 from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.overlay import Overlay, bindings
 
-if TYPE_CHECKING:
-    from grpolab.tui.app import LabApp
-
-
-# --- whatif_keys ---
-# What the keys and clicks of the what-if do.
-
 PAGES = ("outcome", "answers", "pushes")
+"""The boxes that take turns on a small screen."""
 
 
-class WhatIfKeys:
-    """The actions, apart from the screen that they act on."""
+class WhatIfScreen(Overlay):
+    BINDINGS = bindings("what-if")
+    key = "what-if"
+    heading = "What if"
+    mouse = "click a setting, an answer, a token, a key below"
+    explains = (
+        "The lens's rollout, scored again with what you change: another algorithm or preset, any "
+        "setting, the number of answers used per group, the reward weights. ✎ marks changes.\n"
+        "The outcome is shown next to what the lane computed. Loss: what training minimizes. "
+        "Σ|grad|: sum of |∂loss/∂log π| over all tokens. Cosine: with the current gradient, +1 "
+        "same direction, 0 unrelated, −1 opposite.\n"
+        "Answers: reward and advantage (how much better than expected an answer did), current and "
+        "what if. Tokens: two rows of marks, ▲ reinforced, ▼ penalized; the upper row is the "
+        "current algorithm, the lower one the changed.\n"
+        "Nothing is trained here. Apply sends the change to the lane of a live run, from its next "
+        "step on; leaving the screen changes nothing."
+    )
 
-    if TYPE_CHECKING:
-        context: AppContext
-        app: LabApp
-        lens: Lens
-        basis: Basis
-        plan: Plan
-        at: str
-        group: int
-        answer: int
-        token: int
-        part: str
-        page: str
-        problem: str
+    def __init__(
+        self, context: AppContext, lens: Lens, rollout: RolloutView | None, place: tuple[int, int]
+    ):
+        super().__init__(context)
+        self.lens, self.rollout = lens, rollout
+        self.group, self.answer = place
+        self.token = 0
+        self.basis = basis(context, lens, rollout)
+        self.plan = self.basis.plan
+        self.before = self.after = self._settled(known_already(self.basis, lens.raw))
+        self.ready = False  # whether the process has loaded the rollout
+        self.problem = ""
+        self.asked = time.monotonic()  # when the pending question was asked; 0: none pending
+        self.seconds = 0.0  # that the last answer took
+        self.at = "algorithm"  # key of the selected knob
+        self.part = "knobs"
+        self.page = "outcome"  # shown with the knobs on a small screen
+        self.wanted = self.busy = False
+        self._scoring: Worker[None] | None = None
+        made = context.state.lanes[lens.lane].lenses.get(lens.step) if self._known() else None
+        self.scorer = Scorer(context.run_dir, lens.step, lens.lane, made.path if made else "")
+        self.parts = (
+            Knobs(self, id="knobs"), Outcome(self, id="outcome"),
+            Answers(self, id="answers"), Pushes(self, id="pushes"),
+        )  # fmt: skip
 
-        @property
-        def knobs(self) -> list[Knob]: ...
-        @property
-        def knob(self) -> Knob: ...
-        def change(self, plan: Plan) -> None: ...
-        def now(self) -> Plan: ...
-        def send(self, command: dict[str, Any]) -> bool: ...
-        def again(self) -> None: ...
-        def relayout(self) -> None: ...
+    def _known(self) -> bool:
+        return self.lens.lane in self.context.state.lanes
 
-    # what is changed
+    def opened(self) -> None:
+        self.score()
+
+    async def left(self) -> None:
+        if self._scoring is not None:  # it may be starting the process
+            self._scoring.cancel()
+            with suppress(WorkerError):
+                await self._scoring.wait()
+        await self.scorer.close()
+
+    def score(self) -> None:
+        """Ask for the numbers of the plan."""
+        self.wanted = True
+        if not self.busy:
+            self.busy = True
+            self._scoring = self.run_worker(self._score(), group="what-if", exit_on_error=False)
+
+    async def _score(self) -> None:
+        """Ask until the newest plan is answered; plans in between are skipped."""
+        while self.wanted:
+            self.wanted = False
+            plan, self.asked = self.plan, time.monotonic()
+            try:
+                if not self.ready:
+                    now = await self.scorer.ask(self.basis.request(self.basis.plan))
+                    self.before = self._settled(now)
+                    self.ready = True
+                same = plan == self.basis.plan
+                found = None if same else await self.scorer.ask(self.basis.request(plan))
+                self.after, self.problem = self._settled(found) or self.before, ""
+            except ValueError as error:
+                self.after, self.problem = None, str(error)
+            self.seconds, self.asked = time.monotonic() - self.asked, 0.0
+            self.again()
+        self.busy = False
+
+    def _settled(self, found: Scored | None) -> Scored | None:
+        """With rounding error set to 0, on the scale of the lens's gradients."""
+        return found and found.without_noise(self.lens.scale)
+
+    def change(self, plan: Plan) -> None:
+        """Show another plan at once, and its numbers when they arrive."""
+        self.plan = plan
+        if not self.ready:
+            self.after = self.before if plan == self.basis.plan else None
+        if self.at not in [k.key for k in self.knobs]:
+            self.at = "algorithm"
+        self.score()
+        self.again()
+
+    @property
+    def small(self) -> bool:
+        """Whether there is room for only one box besides the knobs."""
+        return self.size.width < 104 or self.size.height < 29
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        found = super().actions
+        return found if self.small else tuple(a for a in found if a.name != "whatif_page")
+
+    @property
+    def knobs(self) -> list[Knob]:
+        return knobs(self.basis.plan, self.plan)
+
+    @property
+    def knob(self) -> Knob:
+        found = self.knobs
+        return next((k for k in found if k.key == self.at), found[0])
+
+    def now(self) -> Plan:
+        """The lane's current configuration, which may be newer than the rollout's."""
+        lane = self.context.state.lanes.get(self.lens.lane)
+        if lane is None:
+            return self.basis.plan
+        size = lane.rollout.group_size if lane.rollout else self.basis.plan.answers
+        whole = _all_settings(lane.algorithm, lane.preset, lane.settings)
+        known = settings_model.weights(self.context.state, lane)
+        weights = {k: known.get(k, w) for k, w in self.basis.plan.weights.items()}
+        return replace(self.basis.plan, algorithm=lane.algorithm, preset=lane.preset or "paper",
+                       settings=whole, answers=size, weights=weights)  # fmt: skip
+
+    def send(self, command: dict[str, Any]) -> bool:
+        """Send to the engine; False, with a notice, if there is none."""
+        return self.lab.send(command)
+
+    def news(self, events: list[ev.Event]) -> None:
+        if self.asked:
+            self.touch(self.parts[1])  # the elapsed seconds
+
+    def boxes(self, width: int, height: int) -> dict[str, Rect]:
+        if width < 104 or height < 26:
+            above = min(len(self.knobs) + 2, max(7, height // 2 - 1))
+            return {
+                "knobs": Rect(0, 0, width, above),
+                self.page: Rect(0, above, width, height - above),
+            }
+        left = 46 if width < 150 else 60
+        right, tall = width - left, min(20, max(14, round(height * 0.4)))
+        rest = height - tall
+        answers = min(rest - 8, self.basis.plan.answers + 3) if rest >= 16 else rest // 2
+        return {
+            "knobs": Rect(0, 0, left, height),
+            "outcome": Rect(left, 0, right, tall),
+            "answers": Rect(left, tall, right, answers),
+            "pushes": Rect(left, tall + answers, right, rest - answers),
+        }
+
+    # changing the plan
 
     def action_row_next(self) -> None:
         self._row(1)
@@ -83,7 +211,7 @@ class WhatIfKeys:
 
     def _turn(self, by: int) -> None:
         knob = self.knob
-        value = whatif_model.turned(knob.kind, knob.value, by, knob.usual)
+        value = next_value(knob.kind, knob.value, by, knob.usual)
         if value is None:
             return
         try:
@@ -93,14 +221,14 @@ class WhatIfKeys:
             self.again()
 
     def read(self, knob: Knob, text: str) -> Any:
-        """What was typed for a knob. Raises ValueError with one line."""
+        """The value of a text typed for a knob. Raises ValueError with one line."""
         if knob.section == "setting":
-            beside = {k: v for k, v in self.plan.settings.items() if k != knob.key}
-            return algorithm_cards.parse_setting(self.plan.algorithm, knob.key, text, beside)
+            others = {k: v for k, v in self.plan.settings.items() if k != knob.key}
+            return algorithm_cards.parse_setting(self.plan.algorithm, knob.key, text, others)
         if knob.section == "answers":
             most = self.basis.plan.answers
             if not text.isdecimal() or not 1 <= int(text) <= most:
-                raise ValueError(f"1 to {most}: the rollout has no more answers to a prompt")
+                raise ValueError(f"1 to {most}: the rollout has {most} answers per prompt")
             return int(text)
         if knob.section == "weight":
             try:
@@ -108,11 +236,11 @@ class WhatIfKeys:
             except ValueError:
                 value = float("nan")
             if not abs(value) < 1e6:
-                raise ValueError("a number")
+                raise ValueError("expected a number")
             return value
         known = list(algorithm_cards.cards()) if knob.section == "algorithm" else self._presets()
         if text not in known:
-            raise ValueError(f"one of {', '.join(known)}")
+            raise ValueError(f"expected one of {', '.join(known)}")
         return text
 
     def _presets(self) -> list[str]:
@@ -133,7 +261,7 @@ class WhatIfKeys:
         self.change(plan)
 
     def _own(self, name: str) -> Plan | None:
-        """Back at the lane's own algorithm, its settings are those in force."""
+        """The lane's own algorithm with its current settings; None for another algorithm."""
         base = self.basis.plan
         if name != base.algorithm:
             return None
@@ -157,13 +285,13 @@ class WhatIfKeys:
             if found is not None:
                 self.take(knob, found[0])
 
-        about = f"{knob.about}\ntakes {knob.kind}; in force: {knob.shown_before}"
+        about = f"{knob.about}\ntakes {knob.kind}; current: {knob.shown_before}"
         dialog = Asking(self.context, knob.label, about, word(knob.value),
                         lambda text: self.read(knob, text))  # fmt: skip
         self.app.push_screen(dialog, typed)
 
     def action_whatif_undo(self) -> None:
-        """The chosen one as it was."""
+        """Undo the change of the selected knob."""
         knob, base = self.knob, self.basis.plan
         if knob.section == "algorithm":
             self.change(replace(base, answers=self.plan.answers, weights=self.plan.weights))
@@ -178,7 +306,7 @@ class WhatIfKeys:
     def action_whatif_undo_all(self) -> None:
         self.change(self.basis.plan)
 
-    # what is looked at
+    # what is shown
 
     def action_whatif_page(self) -> None:
         self.page = PAGES[(PAGES.index(self.page) + 1) % len(PAGES)]
@@ -203,13 +331,13 @@ class WhatIfKeys:
         self.token = 0
         self.again()
 
-    # what comes of it
+    # applying it
 
     def action_whatif_apply(self) -> None:
-        """Make the change real, from the lane's next step on."""
+        """Send the change to the lane, from its next step on."""
         from grpolab.scenario.spec import lab_wide
 
-        wanted = whatif_model.commands(self.now(), self.plan)
+        wanted = commands(self.now(), self.plan)
         several = len(self.context.state.lanes) > 1
         for command in wanted:
             whole = not several or lab_wide(command.get("key", ""))
@@ -219,7 +347,7 @@ class WhatIfKeys:
         if wanted:
             self.context.say(f"applied from the next step on: {words(wanted)}", "accent")
         else:
-            self.context.say("nothing to apply: the lane runs like this already")
+            self.context.say("nothing to apply: the lane already has these settings")
         self.again()
 
     def clicked(self, what: str, value: Any) -> None:
@@ -239,7 +367,7 @@ class WhatIfKeys:
 
 
 def words(wanted: list[dict[str, Any]]) -> str:
-    """The commands as a person says them."""
+    """The commands in words."""
     out = []
     for command in wanted:
         if command["do"] == "switch":
@@ -249,158 +377,8 @@ def words(wanted: list[dict[str, Any]]) -> str:
     return ", ".join(out)
 
 
-class WhatIfScreen(WhatIfKeys, Overlay):
-    BINDINGS = bindings("what-if")
-    key = "what-if"
-    heading = "What if"
-    mouse = "click a setting, an answer, a token, a key below"
-    explains = (
-        "The rollout that the lens holds, scored once more with whatever you change: another "
-        "algorithm or preset, any of its settings, the number of answers that count in each group, "
-        "the weights of the parts of the reward. ✎ marks what is changed.\n"
-        "The outcome stands beside what the lane really did. Loss: the number that training makes "
-        "smaller. Σ|grad|: how strongly all tokens together are pushed. Cosine: whether the "
-        "changed algorithm pushes in the same direction, +1 the same, 0 nothing in common, −1 "
-        "against it.\n"
-        "Answers: reward and advantage (how much better than expected an answer did) before and "
-        "after. Tokens: two rows of marks, ▲ pushed up, ▼ down: first as it is, then as it would "
-        "be.\n"
-        "Nothing is trained here. Apply sends the change to the lane of a live run, from its next "
-        "step on; leaving changes nothing."
-    )
-
-    def __init__(
-        self, context: AppContext, lens: Lens, rollout: RolloutView | None, place: tuple[int, int]
-    ):
-        super().__init__(context)
-        self.lens, self.rollout = lens, rollout
-        self.group, self.answer = place
-        self.token = 0
-        self.basis = basis(context, lens, rollout)
-        self.plan = self.basis.plan
-        self.before = self.after = whatif_model.known(self.basis, lens.raw)
-        self.ready = False  # the process has the rollout
-        self.problem, self.asked, self.took = "", time.monotonic(), 0.0
-        self.at = "algorithm"  # the chosen knob
-        self.part = "knobs"
-        self.page = "outcome"  # beside or under the knobs on a small screen
-        self.wanted = self.busy = False
-        self._scoring: Worker[None] | None = None
-        made = context.state.lanes[lens.lane].lenses.get(lens.step) if self._known() else None
-        self.scorer = Scorer(context.run_dir, lens.step, lens.lane, made.path if made else "")
-        self.parts = (
-            Knobs(self, id="knobs"), Outcome(self, id="outcome"),
-            Answers(self, id="answers"), Pushes(self, id="pushes"),
-        )  # fmt: skip
-
-    def _known(self) -> bool:
-        return self.lens.lane in self.context.state.lanes
-
-    def opened(self) -> None:
-        self.score()
-
-    async def left(self) -> None:
-        if self._scoring is not None:  # it may be starting the process just now
-            self._scoring.cancel()
-            with suppress(WorkerError):
-                await self._scoring.wait()
-        await self.scorer.close()
-
-    def score(self) -> None:
-        """The plan changed: ask for its numbers."""
-        self.wanted = True
-        if not self.busy:
-            self.busy = True
-            self._scoring = self.run_worker(self._score(), group="what-if", exit_on_error=False)
-
-    async def _score(self) -> None:
-        """Ask until the newest plan is answered; those in between are skipped."""
-        while self.wanted:
-            self.wanted = False
-            plan, self.asked = self.plan, time.monotonic()
-            try:
-                if not self.ready:
-                    self.before = await self.scorer.ask(self.basis.request(self.basis.plan))
-                    self.ready = True
-                same = plan == self.basis.plan
-                found = None if same else await self.scorer.ask(self.basis.request(plan))
-                self.after, self.problem = found or self.before, ""
-            except ValueError as error:
-                self.after, self.problem = None, str(error)
-            self.took, self.asked = time.monotonic() - self.asked, 0.0
-            self.again()
-        self.busy = False
-
-    def change(self, plan: Plan) -> None:
-        """Another plan: show it at once, and its numbers as soon as they are there."""
-        self.plan = plan
-        if not self.ready:
-            self.after = self.before if plan == self.basis.plan else None
-        if self.at not in [k.key for k in self.knobs]:
-            self.at = "algorithm"
-        self.score()
-        self.again()
-
-    @property
-    def small(self) -> bool:
-        """Whether one box at a time stands beside the knobs."""
-        return self.size.width < 104 or self.size.height < 29
-
-    @property
-    def actions(self) -> tuple[Action, ...]:
-        found = super().actions
-        return found if self.small else tuple(a for a in found if a.name != "whatif_page")
-
-    @property
-    def knobs(self) -> list[Knob]:
-        return knobs(self.basis.plan, self.plan)
-
-    @property
-    def knob(self) -> Knob:
-        found = self.knobs
-        return next((k for k in found if k.key == self.at), found[0])
-
-    def now(self) -> Plan:
-        """The lane as it runs now, which may be later than the rollout."""
-        lane = self.context.state.lanes.get(self.lens.lane)
-        if lane is None:
-            return self.basis.plan
-        size = lane.rollout.group_size if lane.rollout else self.basis.plan.answers
-        whole = _all_settings(lane.algorithm, lane.preset, lane.settings)
-        known = settings_model.weights(self.context.state, lane)
-        weights = {k: known.get(k, w) for k, w in self.basis.plan.weights.items()}
-        return replace(self.basis.plan, algorithm=lane.algorithm, preset=lane.preset or "paper",
-                       settings=whole, answers=size, weights=weights)  # fmt: skip
-
-    def send(self, command: dict[str, Any]) -> bool:
-        """To the engine; False, with a word on why, where none takes it."""
-        return self.lab.send(command)
-
-    def news(self, events: list[ev.Event]) -> None:
-        if self.asked:
-            self.touch(self.parts[1])  # the seconds that one waits
-
-    def boxes(self, width: int, height: int) -> dict[str, Rect]:
-        if width < 104 or height < 26:
-            above = min(len(self.knobs) + 2, max(7, height // 2 - 1))
-            return {
-                "knobs": Rect(0, 0, width, above),
-                self.page: Rect(0, above, width, height - above),
-            }
-        left = 46 if width < 150 else 60
-        right, tall = width - left, min(20, max(14, round(height * 0.4)))
-        rest = height - tall
-        answers = min(rest - 8, self.basis.plan.answers + 3) if rest >= 16 else rest // 2
-        return {
-            "knobs": Rect(0, 0, left, height),
-            "outcome": Rect(left, 0, right, tall),
-            "answers": Rect(left, tall, right, answers),
-            "pushes": Rect(left, tall + answers, right, rest - answers),
-        }
-
-
 def basis(context: AppContext, lens: Lens, rollout: RolloutView | None) -> Basis:
-    """What was in force in the lens's step."""
+    """The configuration of the lens's step, and its rewards."""
     lane = context.state.lanes.get(lens.lane)
     look = lens.looks.get(lens.anchor)
     name, preset, values = lens.anchor, "paper", dict(look.settings) if look else {}
@@ -427,7 +405,7 @@ def basis(context: AppContext, lens: Lens, rollout: RolloutView | None) -> Basis
 
 
 def _all_settings(name: str, preset: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """With the defaults of what an older run did not record, without what is no setting now."""
+    """All settings: defaults for those an older run did not record, without obsolete ones."""
     card = algorithm_cards.load().get(name)
     if card is None:
         return dict(settings)

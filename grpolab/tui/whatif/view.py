@@ -1,4 +1,6 @@
-"""The what-if's right boxes: the outcome beside what is, the group's answers, the tokens of one."""
+"""The boxes of the what-if: what can be changed, the outcome next to the current numbers, the
+group's answers, and the tokens of one answer.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from grpolab.tui import algorithm_cards
 from grpolab.tui.algorithm_cards import word
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.lens.view import cosine_bar
-from grpolab.tui.whatif.model import Plan
+from grpolab.tui.whatif.model import Plan, Scored
 from grpolab.tui.widgets.overlay import Box
+from grpolab.tui.widgets.signs import sign
 from grpolab.tui.widgets.text import (
     MISSING,
     Line,
@@ -29,24 +32,166 @@ from grpolab.tui.widgets.text import (
 from grpolab.tui.widgets.token_rows import Scale, around, layout, painted, shown
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from grpolab.tui.whatif.screen import WhatIfScreen  # noqa: F401
 
 SHOWN = (
-    ("loss", "loss", "what training makes smaller; 0 at ratio 1 says nothing about the gradient"),
-    ("policy", "policy part", "the surrogate: what is gained by praised tokens, as a loss"),
-    ("kl", "β·KL part", "the price of being away from the reference, where it is in the loss"),
-    ("value", "critic part", "the critic's error, where the algorithm has one"),
-    ("weight", "Σ|grad|", "how strongly all tokens together are pushed"),
+    ("loss", "loss", "what training minimizes; 0 at ratio 1 says nothing about the gradient"),
+    ("policy", "policy part", "the negated surrogate objective"),
+    ("kl", "β·KL part", "KL penalty, if it is part of the loss"),
+    ("value", "critic part", "loss of the critic, if there is one"),
+    ("weight", "Σ|grad|", "sum of |∂loss/∂log π| over all tokens"),
     ("clip_fraction", "clipped", METRICS["clip_fraction"]),
-    ("advantage_std", "adv. spread", METRICS["advantage_std"]),
-    ("zero_std_groups", "no signal", METRICS["zero_std_groups"]),
+    ("advantage_std", "adv. std", METRICS["advantage_std"]),
+    ("zero_std_groups", "zero var.", METRICS["zero_std_groups"]),
     ("ratio_max", "ratio max", METRICS["ratio_max"]),
-    ("kl_ref", "KL to ref", METRICS["kl_ref"]),
+    ("kl_ref", "KL to ref.", METRICS["kl_ref"]),
     ("explained_variance", "expl. var", METRICS["explained_variance"]),
 )
+"""Rows of the outcome: metric, label, meaning."""
+
+GREEK = {
+    "beta": "β", "gamma": "γ", "gae_lambda": "λ", "clip_low": "ε low", "clip_high": "ε high",
+    "dual_clip": "c", "kl_target": "KL target",
+}  # fmt: skip
+FIRST = ("beta", "clip_low", "clip_high", "gamma", "gae_lambda", "baseline", "aggregation")
+"""Settings listed before the others."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One thing that can be changed."""
+
+    key: str
+    section: str  # algorithm, preset, answers, weight, setting
+    label: str
+    about: str
+    kind: str  # valid values, in words
+    value: Any
+    before: Any = None
+    known: bool = True  # whether the lane's algorithm has it too
+    usual: Any = None  # its default
+
+    @property
+    def changed(self) -> bool:
+        return self.known and self.value != self.before
+
+    @property
+    def shown_before(self) -> str:
+        return word(self.before) if self.known else "n/a"
+
+
+def knobs(base: Plan, plan: Plan) -> list[Knob]:
+    """Everything that can be changed, with its current and its planned value."""
+    known = algorithm_cards.cards()
+    card = known.get(plan.algorithm)
+    names, presets = list(known), list(card.presets) if card else ["paper"]
+    out = [
+        Knob(
+            key="algorithm",
+            section="algorithm",
+            label="algorithm",
+            about="algorithm used to score the rollout",
+            kind=" | ".join(names),
+            value=plan.algorithm,
+            before=base.algorithm,
+        ),
+        Knob(
+            key="preset",
+            section="preset",
+            label="preset",
+            about="default settings: the paper's, or those of another framework",
+            kind=" | ".join(presets),
+            value=plan.preset,
+            before=base.preset,
+        ),
+        Knob(
+            key="answers",
+            section="answers",
+            label="G answers",
+            about="how many answers of each group are used, the first ones",
+            kind=f"whole number from 1 to {base.answers}",
+            value=plan.answers,
+            before=base.answers,
+        ),
+    ]
+    for name, weight in plan.weights.items():
+        was = base.weights[name]
+        about = f"weight of the reward part «{name}»"
+        about += "" if was else "; its weight was 0, so its scores were not recorded"
+        out.append(
+            Knob(
+                key=f"weight {name}",
+                section="weight",
+                label=f"weight {name}",
+                about=about,
+                kind="number",
+                value=weight,
+                before=was,
+            )
+        )
+    settings = sorted(
+        card.settings if card else (),
+        key=lambda s: (FIRST.index(s.name) if s.name in FIRST else len(FIRST), s.shared),
+    )
+    for s in settings:
+        label = f"{GREEK[s.name]}  {s.name}" if s.name in GREEK else s.name
+        there = s.name in base.settings and plan.algorithm == base.algorithm
+        out.append(
+            Knob(
+                key=s.name,
+                section="setting",
+                label=label,
+                about=s.description,
+                kind=s.kind,
+                value=plan.settings.get(s.name),
+                before=base.settings.get(s.name),
+                known=there,
+                usual=s.default,
+            )
+        )
+    return out
+
+
+class Knobs(Box["WhatIfScreen"]):
+    title = "Change"
+
+    def info(self) -> tuple[str, str]:
+        changed = sum(k.changed for k in self.overlay.knobs)
+        return f"step {self.overlay.lens.step}", f"✎ {changed} changed" if changed else "unchanged"
+
+    def content(self, width: int, height: int) -> list[Line]:
+        found, at = self.overlay.knobs, self.overlay.knob
+        about = self._about(at, width) if height >= 9 else self._about(at, width)[1:2]
+        room = max(1, height - len(about))
+        rows = [self._row(found[i], width) for i in window(len(found), found.index(at), room)]
+        return [*rows, *(Line() for _ in range(room - len(rows))), *about]
+
+    def _row(self, knob: Knob, width: int) -> Line:
+        p = self.context.palette
+        here = knob.key == self.overlay.knob.key
+        line = Line("▸" if here else " ", p.style("accent"))
+        line.add("✎ " if knob.changed else "  ", p.style("warn"))
+        names = min(24, max(12, width // 2 - 4))
+        line.cell(visible(knob.label), names, p.style("accent" if here else "text", bold=here))
+        line.add("◂ " if here else "  ", p.style("dim"), hit=("less", knob.key))
+        value = clip(visible(word(knob.value)), max(4, width - line.width - 4))
+        line.add(value, p.style("warn" if knob.changed else "text", bold=knob.changed))
+        line.add(" ▸" if here else "  ", p.style("dim"), hit=("more", knob.key))
+        if knob.changed:
+            room = width - line.width - 6
+            if room >= 2:
+                line.add("  was ", p.style("faint"))
+                line.add(clip(visible(word(knob.before)), room), p.style("dim"))
+        line.to(width).whole(("knob", knob.key), width)
+        return line.on(p.style("", "raised")) if here else line
+
+    def _about(self, knob: Knob, width: int) -> list[Line]:
+        p = self.context.palette
+        head = Line("─" * width, p.style("line"))
+        text = wrap(visible(knob.about), width)
+        takes = "" if knob.section == "algorithm" else f"takes {knob.kind}"
+        return [head, *(Line(x, p.style("text")) for x in text[:3]),
+                *(Line(x, p.style("faint")) for x in wrap(takes, width)[:2] if x)]  # fmt: skip
 
 
 class Outcome(Box["WhatIfScreen"]):
@@ -54,7 +199,7 @@ class Outcome(Box["WhatIfScreen"]):
 
     def info(self) -> tuple[str, str]:
         s = self.overlay
-        took = f"{s.took * 1000:.0f} ms" if s.took and not s.asked else ""
+        took = f"{s.seconds * 1000:.0f} ms" if s.seconds and not s.asked else ""
         return f"{visible(s.plan.algorithm).upper()} · {visible(s.plan.preset)}", took
 
     def content(self, width: int, height: int) -> list[Line]:
@@ -64,10 +209,10 @@ class Outcome(Box["WhatIfScreen"]):
             return [Line(x, p.style("accent")) for x in wrap(self._waiting(), width)]
         if s.problem:
             out += [Line(x, p.style("bad")) for x in wrap(f"✗ {s.problem}", width)]
-            out.append(Line("Numbers below are of what is in force.", p.style("dim")))
+            out.append(Line("The numbers below are the current ones.", p.style("dim")))
         cosine = s.after.cosine if s.after else None
         same = s.plan == s.basis.plan
-        head = Line("cosine to what is in force ", p.style("dim"))
+        head = Line("cosine with current gradient ", p.style("dim"))
         head.add(signed(cosine) if s.after else MISSING, p.style("text", bold=True)).add(" ")
         head.add(cosine_bar(cosine, 17), p.style("plus" if (cosine or 0) >= 0 else "minus"))
         out.append(head)
@@ -81,29 +226,29 @@ class Outcome(Box["WhatIfScreen"]):
 
     def _waiting(self) -> str:
         waited = time.monotonic() - self.overlay.asked if self.overlay.asked else 0.0
-        return f"{self.context.spin} a process of its own takes up the rollout… {waited:.0f} s"
+        return f"{self.context.spin} loading the rollout in another process: {waited:.0f} s"
 
     def _verdict(self, cosine: float | None, same: bool) -> str:
         if same:
-            return "nothing is changed yet: both columns are the same"
+            return "nothing changed: both columns are equal"
         if self.overlay.after is None:
             return ""
         if (before := self.overlay.before) and (
             before.gradient == self.overlay.after.gradient
             and before.loss == self.overlay.after.loss
         ):
-            return "no difference: nothing in this rollout reaches what is changed"
+            return "no difference: the change has no effect on this rollout"
         if cosine is None:
-            return "one of the two has no gradient: nothing to learn for it"
-        words = ((0.995, "the same direction"), (0.8, "much the same direction"),
-                 (0.3, "partly the same direction"), (-0.1, "little in common"))  # fmt: skip
-        return next((told for least, told in words if cosine >= least), "against what is in force")
+            return "one of the two has no gradient"
+        words = ((0.995, "same direction"), (0.8, "nearly the same direction"),
+                 (0.3, "partly the same direction"), (-0.1, "nearly unrelated"))  # fmt: skip
+        return next((told for least, told in words if cosine >= least), "opposite direction")
 
     def _rows(self, width: int, room: int) -> list[Line]:
         p, s = self.context.palette, self.overlay
         faint = p.style("faint")
-        head = Line().cell("", 12).cell("in force", 10, faint, right=True)
-        out = [head.cell("what if", 10, faint, right=True).cell("change", 11, faint, right=True)]
+        head = Line().cell("", 12).cell("current", 10, faint, right=True)
+        out = [head.cell("what if", 10, faint, right=True).cell("Δ", 11, faint, right=True)]
         for key, label, hint in SHOWN:
             was, now = self._value(s.before, key), self._value(s.after, key)
             if (was is None and now is None) or (key in ("kl", "value") and not (was or now)):
@@ -114,15 +259,13 @@ class Outcome(Box["WhatIfScreen"]):
             line.cell(_told(key, now), 10, p.style("accent" if differs else "text"), right=True)
             change = directed(now - was) if differs and now is not None and was is not None else ""
             line.cell(change, 11, p.style("warn"), right=True)
-            if width - line.width > 24:
-                line.add("  " + clip(hint, width - line.width - 2), p.style("faint"))
+            if width - line.width > 24 and len(hint) <= width - line.width - 2:
+                line.add("  " + hint, p.style("faint"))
             out.append(line)
         return out[: max(2, room)] if room < len(out) else out
 
-    def _value(self, found: object, key: str) -> float | None:
-        from grpolab.tui.whatif.model import Scored
-
-        if not isinstance(found, Scored):
+    def _value(self, found: Scored | None, key: str) -> float | None:
+        if found is None:
             return None
         if key == "loss":
             return found.loss
@@ -168,13 +311,11 @@ class Answers(Box["WhatIfScreen"]):
         line = Line("▸" if here else " ", p.style("accent")).cell(str(i + 1), 3, p.style("dim"))
         for k, found in enumerate((s.before, s.after)):
             rewards = found.rewards[s.group] if found else []
-            told = fixed(rewards[i]) if i < len(rewards) else "left out" if found else MISSING
+            told = fixed(rewards[i]) if i < len(rewards) else "unused" if found else MISSING
             line.cell(told, 8 + k, p.style("text"), right=True)
         for k, found in enumerate((s.before, s.after)):
             value = found.advantage(s.group, i) if found else None
-            mark, hue = ("·", "dim")
-            if value:
-                mark, hue = ("▲", "plus") if value > 0 else ("▼", "minus")
+            mark, hue = sign(value)
             told = MISSING if value is None else f"{mark} {signed(value)}"
             line.cell(told, 12 - 2 * k, p.style(hue), right=True)
         text = "".join(s.lens.pieces[s.group][i])
@@ -191,7 +332,7 @@ class Pushes(Box["WhatIfScreen"]):
     def info(self) -> tuple[str, str]:
         return (
             f"answer {self.overlay.answer + 1}",
-            "marks: as it is, then what if, each by its own largest",
+            "marks: current, below what if",
         )
 
     def content(self, width: int, height: int) -> list[Line]:
@@ -207,122 +348,14 @@ class Pushes(Box["WhatIfScreen"]):
         rows = layout(tuple(pieces), width)
         s.token = min(s.token, len(pieces) - 1)
         out: list[Line] = []
-        if s.before is None:  # no numbers yet, so no marks
+        if s.before is None:  # no numbers yet
             out = [Line("".join(text for _, text in cells), p.style("text")) for cells in rows]
             return out[:height]
         for cells in around(rows, s.token, max(1, (height - 1) // 3)):
             out += painted(p, cells, ours, scale, s.token, others)
         piece = clip(shown(pieces[s.token]), 16)
         foot = Line(f"token {s.token + 1} «{piece}»  ", p.style("dim"))
-        for name, values in (("as it is", ours), ("what if", others[0])):
+        for name, values in (("current", ours), ("what if", others[0])):
             told = directed(values[s.token]) if s.token < len(values) else MISSING
             foot.add(f"{name} ", p.style("faint")).add(f"{told}   ", p.style("text"))
         return [*out[: height - 1], foot]
-
-
-# --- whatif_knobs ---
-# The what-if's left box: everything that can be changed, as it is and as it would be.
-
-GREEK = {
-    "beta": "β", "gamma": "γ", "gae_lambda": "λ", "clip_low": "ε low", "clip_high": "ε high",
-    "dual_clip": "c", "kl_target": "KL target",
-}  # fmt: skip
-FIRST = ("beta", "clip_low", "clip_high", "gamma", "gae_lambda", "baseline", "aggregation")
-"""What one wants to turn before the rest."""
-
-
-@dataclass(frozen=True)
-class Knob:
-    """One thing to change."""
-
-    key: str
-    section: str  # algorithm, preset, answers, weight, setting
-    label: str
-    about: str
-    kind: str  # what it takes, in words
-    value: Any
-    before: Any = None
-    known: bool = True  # the lane's own algorithm has it too
-    usual: Any = None
-
-    @property
-    def changed(self) -> bool:
-        return self.known and self.value != self.before
-
-    @property
-    def shown_before(self) -> str:
-        return word(self.before) if self.known else "not there"
-
-
-def knobs(base: Plan, plan: Plan) -> list[Knob]:
-    """Everything that a plan can change beside what is in force."""
-    known = algorithm_cards.cards()
-    card = known.get(plan.algorithm)
-    names, presets = list(known), list(card.presets) if card else ["paper"]
-    out = [
-        Knob("algorithm", "algorithm", "algorithm", "who looks at the rollout", " | ".join(names),
-             plan.algorithm, base.algorithm),
-        Knob("preset", "preset", "preset", "whose numbers it computes: the paper's, or those of "
-             "another framework", " | ".join(presets), plan.preset, base.preset),
-        Knob("answers", "answers", "G answers", "how many of each group's answers count, the first "
-             "ones", f"whole number from 1 to {base.answers}", plan.answers, base.answers),
-    ]  # fmt: skip
-    for name, weight in plan.weights.items():
-        was = base.weights[name]
-        about = f"weight of the reward's part «{name}»"
-        about += "" if was else "; the run gave it 0, so its scores are not recorded"
-        out.append(Knob(f"weight {name}", "weight", f"weight {name}", about, "number", weight, was))
-    settings = sorted(
-        card.settings if card else (),
-        key=lambda s: (FIRST.index(s.name) if s.name in FIRST else len(FIRST), s.shared),
-    )
-    for s in settings:
-        label = f"{GREEK[s.name]}  {s.name}" if s.name in GREEK else s.name
-        there = s.name in base.settings and plan.algorithm == base.algorithm
-        out.append(
-            Knob(s.name, "setting", label, s.description, s.kind, plan.settings.get(s.name),
-                 base.settings.get(s.name), there, s.default)
-        )  # fmt: skip
-    return out
-
-
-class Knobs(Box["WhatIfScreen"]):
-    title = "Change"
-
-    def info(self) -> tuple[str, str]:
-        changed = sum(k.changed for k in self.overlay.knobs)
-        return f"step {self.overlay.lens.step}", f"✎ {changed} changed" if changed else "as it is"
-
-    def content(self, width: int, height: int) -> list[Line]:
-        found, at = self.overlay.knobs, self.overlay.knob
-        about = self._about(at, width) if height >= 9 else self._about(at, width)[1:2]
-        room = max(1, height - len(about))
-        rows = [self._row(found[i], width) for i in window(len(found), found.index(at), room)]
-        return [*rows, *(Line() for _ in range(room - len(rows))), *about]
-
-    def _row(self, knob: Knob, width: int) -> Line:
-        p = self.context.palette
-        here = knob.key == self.overlay.knob.key
-        line = Line("▸" if here else " ", p.style("accent"))
-        line.add("✎ " if knob.changed else "  ", p.style("warn"))
-        names = min(24, max(12, width // 2 - 4))
-        line.cell(visible(knob.label), names, p.style("accent" if here else "text", bold=here))
-        line.add("◂ " if here else "  ", p.style("dim"), hit=("less", knob.key))
-        value = clip(visible(word(knob.value)), max(4, width - line.width - 4))
-        line.add(value, p.style("warn" if knob.changed else "text", bold=knob.changed))
-        line.add(" ▸" if here else "  ", p.style("dim"), hit=("more", knob.key))
-        if knob.changed:
-            room = width - line.width - 6
-            if room >= 2:
-                line.add("  was ", p.style("faint"))
-                line.add(clip(visible(word(knob.before)), room), p.style("dim"))
-        line.to(width).whole(("knob", knob.key), width)
-        return line.on(p.style("", "raised")) if here else line
-
-    def _about(self, knob: Knob, width: int) -> list[Line]:
-        p = self.context.palette
-        head = Line("─" * width, p.style("line"))
-        text = wrap(visible(knob.about), width)
-        takes = "" if knob.section == "algorithm" else f"takes {knob.kind}"
-        return [head, *(Line(x, p.style("text")) for x in text[:3]),
-                *(Line(x, p.style("faint")) for x in wrap(takes, width)[:2] if x)]  # fmt: skip

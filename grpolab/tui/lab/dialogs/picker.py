@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from grpolab.tui import algorithm_cards
 from grpolab.tui.algorithm_cards import Card, word
 from grpolab.tui.context import AppContext
-from grpolab.tui.formulas import view as explain_view
+from grpolab.tui.formulas import explain_view
 from grpolab.tui.widgets.chooser import Chooser
 from grpolab.tui.widgets.text import Line, clip, flow, wrap
 

@@ -1,5 +1,5 @@
-"""What is known about one token, in plain numbers out of the events: what an algorithm's
-explanation is made from. Agrees with `grpolab lens --explain`, without torch.
+"""The recorded numbers of one token, from which an algorithm's explanation is made. Computes the
+same as `grpolab lens --explain`, without torch.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ MAX_LOG_RATIO_SHORT = 60.0  # bound of log-ratios in float32, as in the algorith
 
 
 @dataclass(frozen=True)
-class Told:
-    """A token explained: the formula's terms with their numbers, and the branch it is on."""
+class Explanation:
+    """One token under its algorithm: the formula's terms with values, and the branch taken."""
 
     terms: list[Term]
     branch: Branch
-    place: str  # which token, in words
+    place: str  # names the token
 
 
-def selected(context: AppContext, name: str) -> Told | None:
-    """The token selected in the lab, under the algorithm that its step was computed with. None
-    where that is not `name`, or nothing is recorded yet."""
+def selected(context: AppContext, name: str) -> Explanation | None:
+    """The token selected in the lab under its step's algorithm. None unless that is `name` and its
+    tokens are recorded."""
     view, lane = context.view, context.view.lane_state(context.state)
     r = view.scored(context.state)
     if lane is None or r is None or r.tokens is None or r.algorithm != name:
@@ -42,17 +42,17 @@ def selected(context: AppContext, name: str) -> Told | None:
     if made is None or advantages is None:
         return None
     at = min(view.token, len(advantages) - 1)
-    facts = token_facts(made, r, row, at, advantages, row_of(r, "return", row))
+    facts = facts_of(made, r, row, at, advantages, row_of(r, "return", row))
     if facts is None:
         return None
     prompt, answer = divmod(row, r.group_size)
     place = f"token {at + 1} «{shown(r.tokens.pieces[row][at])}» of prompt {prompt + 1}, answer "
     place += f"{answer + 1}, step {r.step}"
-    return Told(terms(made, facts, r), made.branch(facts), place)
+    return Explanation(terms(made, facts, r), made.branch(facts), place)
 
 
 def terms(algorithm: Algorithm, facts: TokenFacts, r: RolloutView) -> list[Term]:
-    """The formula's terms with their numbers; none for what the step's events do not have."""
+    """The formula's terms with their values; None for a value that was not recorded."""
     from grpolab.algorithms import explain
 
     found = explain.token_terms(algorithm, facts)
@@ -64,8 +64,8 @@ def terms(algorithm: Algorithm, facts: TokenFacts, r: RolloutView) -> list[Term]
 def algorithm(
     name: str, settings: Mapping[str, Any], beta: float | None = None
 ) -> Algorithm | None:
-    """An algorithm with these settings, its β as a controller has moved it; None where it is not
-    known here or the settings are of another version."""
+    """An algorithm with these settings, and β as its controller has set it. None if the algorithm
+    is unknown or the settings do not fit this version."""
     from pydantic import ValidationError
 
     from grpolab.algorithms import ALGORITHMS
@@ -83,12 +83,12 @@ def algorithm(
 
 
 def beta_at(lane: LaneState, step: int) -> float | None:
-    """β with which a step was computed: its setting, as the controller had moved it by the step
-    before. None where the setting stands."""
+    """β of a step: the setting times what an adaptive controller had made of it by the step before.
+    None if no controller changed it."""
     from grpolab.algorithms import ALGORITHMS
 
     cls = ALGORITHMS.get(lane.in_force(step)[0])
-    if cls is not None and "beta" in cls.metrics:  # it tells the one that the step was made with
+    if cls is not None and "beta" in cls.metrics:  # recorded with the step
         own = lane.steps.of(step)
         return own.metrics.get("beta") if own is not None else None
     before = lane.steps.upto(step - 1)
@@ -99,7 +99,7 @@ def beta_at(lane: LaneState, step: int) -> float | None:
     return left / was * is_now if left is not None and was and is_now else None
 
 
-def token_facts(
+def facts_of(
     algorithm: Algorithm,
     r: RolloutView,
     row: int,
@@ -107,11 +107,11 @@ def token_facts(
     advantages: Sequence[float],
     returns: Sequence[float] | None = None,
 ) -> TokenFacts | None:
-    """One token of a finished step; `advantages` and `returns` are its answer's. None where the
-    step's log-probabilities were not recorded, or there is no such token.
+    """One token of a finished step; `advantages` and `returns` are those of its answer, by token.
+    None if the log-probabilities were not recorded, or there is no such token.
 
-    Rewards are those that the formula's r stands for: less the price of length, and less the KL in
-    the reward where the formula has no r_t or R for it.
+    Rewards are what the formula's r stands for: after the length penalty, and after the KL penalty
+    unless the formula has r_t or R for that.
     """
     from grpolab.algorithms import explain
     from grpolab.lens import batch_file as recorded
@@ -155,7 +155,7 @@ def row_of(r: RolloutView, channel: str, row: int) -> list[float] | None:
 
 
 def _moved(r: RolloutView, row: int) -> list[float] | None:
-    """log π − log π_old of an answer's tokens; in an older run, from the ratio."""
+    """log π − log π_old of an answer's tokens; older runs recorded only the ratio."""
     found = row_of(r, "log_ratio", row)
     if found is None and (ratios := row_of(r, "ratio", row)) is not None:
         found = [math.log(max(x, 1e-8)) for x in ratios]
@@ -167,7 +167,7 @@ def _bounded(log_ratio: float) -> float:
 
 
 def reward(algorithm: Algorithm, r: RolloutView, row: int, whole: bool) -> float:
-    """An answer's reward as the algorithm sees it; `whole`: the KL in the reward is in it too."""
+    """An answer's reward as the algorithm uses it; `whole`: after its KL penalty too."""
     assert r.graded is not None
     s, reward = algorithm.settings, r.graded.reward[row]
     if s.overlong_buffer > 0:
@@ -176,11 +176,11 @@ def reward(algorithm: Algorithm, r: RolloutView, row: int, whole: bool) -> float
         reward -= s.overlong_penalty * min(max(over, 0.0), 1.0)
     from grpolab.algorithms.explain import total
 
-    return reward - total(prices(algorithm, r, row)) if whole else reward
+    return reward - total(kl_penalties(algorithm, r, row)) if whole else reward
 
 
-def prices(algorithm: Algorithm, r: RolloutView, row: int) -> list[float]:
-    """β·KL of each token, where it counts in the reward."""
+def kl_penalties(algorithm: Algorithm, r: RolloutView, row: int) -> list[float]:
+    """β·KL of each token if the KL is part of the reward, else an empty list."""
     s, gap = algorithm.settings, row_of(r, "ref_gap", row)
     if s.kl_place != "reward" or s.beta <= 0 or gap is None:
         return []
@@ -190,11 +190,11 @@ def prices(algorithm: Algorithm, r: RolloutView, row: int) -> list[float]:
 
 
 def _returns(algorithm: Algorithm, r: RolloutView, row: int, n: int) -> list[float]:
-    """R without a critic: what follows from each token on, or the answer's one number."""
+    """R of an algorithm without a critic: the discounted reward-to-go, or the answer's reward."""
     gamma = getattr(algorithm.settings, "gamma", None)
     if gamma is None:
         return [reward(algorithm, r, row, whole=True)] * n
-    at_token = [-x for x in prices(algorithm, r, row)[:n]] or [0.0] * n
+    at_token = [-x for x in kl_penalties(algorithm, r, row)[:n]] or [0.0] * n
     at_token[-1] += reward(algorithm, r, row, whole=False)
     out, running = [0.0] * n, 0.0
     for t in range(n - 1, -1, -1):
@@ -206,13 +206,13 @@ def _returns(algorithm: Algorithm, r: RolloutView, row: int, n: int) -> list[flo
 def _mean_clipped(
     algorithm: Algorithm, moved: Sequence[float], advantages: Sequence[float]
 ) -> float | None:
-    """The answer's mean log ρ, each bounded on the side that Â pushes it to, as GMPO does."""
+    """The answer's mean log ρ, each clipped on the side that Â moves it to, as GMPO does."""
     s = algorithm.settings
     if not {"clip_low", "clip_high"} <= set(type(s).model_fields):
         return None
     high = math.inf if s.clip_high is None else s.clip_high
     low = math.inf if s.clip_low is None else s.clip_low
-    held = (
+    clipped = (
         min(x, high) if a > 0 else max(x, -low) for x, a in zip(moved, advantages, strict=False)
     )
-    return math.fsum(held) / max(len(moved), 1)
+    return math.fsum(clipped) / max(len(moved), 1)
