@@ -42,6 +42,7 @@ class AppContext:
     touched: float = -math.inf  # when a key or a button of the mouse was last pressed
     leaving: float | None = None  # since when the engine is asked to finish its step
     exit_code: int | None = None  # of the engine
+    failure_shown: bool = False  # the dialog that tells of this engine's failure was opened
     restart: Callable[[int], Engine] | None = None
     """Starts an engine that goes back to the checkpoint of a step, of a run that is over."""
     starting: bool = False  # that engine was started and has not come so far

@@ -4,7 +4,8 @@ start; what is typed is checked before it is sent, and holds from the next step 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import ComposeResult
 from textual.widgets import Input
@@ -19,6 +20,10 @@ from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.chooser import Chooser
 from grpolab.tui.widgets.dialog import Card
 from grpolab.tui.widgets.text import Line, clip, visible, wrap
+
+if TYPE_CHECKING:
+    from grpolab.tui.app import LabApp
+    from grpolab.tui.lab.screen import LabScreen
 
 NAME, VALUE = 27, 18
 
@@ -53,18 +58,15 @@ class SettingDialog(Chooser[None]):
         entry.cursor_blink = not (self.context.reduced_motion or self.context.ssh)
         yield entry
 
-    def on_mount(self) -> None:
-        from grpolab.tui.lab.screen import LabScreen
+    @cached_property
+    def lab(self) -> LabScreen:
+        return cast("LabApp", self.app).lab
 
-        lab = next(s for s in self.app.screen_stack if isinstance(s, LabScreen))
-        lab.guests.append(self)
+    def on_mount(self) -> None:
+        self.lab.listeners.append(self)
 
     def on_unmount(self) -> None:
-        from grpolab.tui.lab.screen import LabScreen
-
-        for screen in self.app.screen_stack:
-            if isinstance(screen, LabScreen):
-                screen.guests = [g for g in screen.guests if g is not self]
+        self.lab.listeners = [g for g in self.lab.listeners if g is not self]
 
     def news(self, events: list[ev.Event]) -> None:
         for event in events:

@@ -107,7 +107,7 @@ class Leaving(Dialog[None]):
 # Before the training goes back to a checkpoint: what will be undone, and what stays.
 
 
-def warning(context: AppContext, to: int) -> list[tuple[str, str]]:
+def rewind_warning(context: AppContext, to: int) -> list[tuple[str, str]]:
     """What a rewind does, as lines with their colours."""
     lines = timeline.undone(context.state, to)
     place = f"the checkpoint of step {to}" if to else "the start"
@@ -144,7 +144,7 @@ class Rewinding(Dialog[bool]):
 
     def rows(self, width: int) -> list[Line]:
         p = self.context.palette
-        told = warning(self.context, self.to)
+        told = rewind_warning(self.context, self.to)
         return [Line(row, p.style(colour)) for text, colour in told for row in wrap(text, width)]
 
     def action_choose(self) -> None:
