@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HINTS = {
     "advantage": "how much better than expected: ▲ reinforced, ▼ penalized",
-    "push": "grad weight, −∂L/∂log π × tokens: ▲ raises the probability, ▼ lowers it, · no gradient",
+    "push": "grad weight, −∂L/∂log π × tokens: ▲ reinforced, ▼ penalized, · no gradient",
     "ratio": "new/old probability: ▲ increased, ▼ decreased",
     "clip": "⊤ clipped at the upper bound, ⊥ at the lower: no gradient; · not clipped",
     "kl": "KL to reference, of each token (k3)",
@@ -61,7 +61,7 @@ def label(name: str) -> str:
 
 
 def offered(lane: LaneState | None, r: RolloutView) -> list[str]:
-    """The quantities that a finished step has, in the order of HINTS; unknown recorded ones last."""
+    """The quantities that a finished step has, in the order of HINTS, then unknown ones."""
     there = r.packed()
     found = {name for name in HINTS if name in there or _follows(lane, r, name)}
     more = [c for c in there if c not in (*HINTS, *CHANNELS, *FOR_THE_LENS)]
@@ -112,13 +112,12 @@ def _k3(log_ratio: float) -> float:
 
 
 def _process(r: RolloutView, row: int) -> list[float]:
-    """Every token with the score of its reasoning step [T]; tokens after the last step have none."""
+    """Every token with the score of its reasoning step; none after the last step."""
     assert r.graded is not None and r.tokens is not None
     out: list[float] = []
     for end, score in r.graded.steps[row] if row < len(r.graded.steps) else ():
         out += [score] * (end + 1 - len(out))
     return out[: len(r.tokens.pieces[row])]
-
 
 
 @dataclass(frozen=True)

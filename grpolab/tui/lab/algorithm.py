@@ -98,7 +98,7 @@ class Algorithm(Pane):
         return out + explain_view.formula(p, card.formula, width)
 
     def _token(self, card: Card | None, width: int, height: int) -> list[Line]:
-        """The formula's symbols with their values for the selected token, and its branch of min()."""
+        """The formula's symbols with their values for the selected token, and its branch."""
         p = self.context.palette
         found = token_facts.selected(self.context, card.name) if card else None
         if card is None or found is None:

@@ -117,9 +117,7 @@ class Header(Canvas):
         if not found:
             return Line()
         p, level, many = self.context.palette, found[0].level, len(found)
-        noun = "error" if level == "bad" else "warning"
-        if any(v.level != level for v in found):
-            noun = "finding"
+        noun = "error" if all(v.level == "bad" for v in found) else "warning"
         count = f"{many} {noun}{'s' * (many > 1)}" if words else f"{many}"
         told = f" {health.SIGNS[level]} {count} ({self.context.keymap.shown('health')}) "
         style = p.style("ground", health_model.COLOURS[level], bold=True)
@@ -153,8 +151,8 @@ class Header(Canvas):
                 change = 100 * (e.accuracy - lane.evals[0].accuracy)
                 right.add(f" {'▲' if change >= 0 else '▼'}{abs(change):.0f}", p.style("dim"))
             if width >= 100:
-                told = f" sampled (T={_temperature(lane, s):g}) · {percent(e.greedy_accuracy)} greedy"
-                right.add(told, p.style("dim"))
+                how = f" sampled (T={_temperature(lane, s):g})"
+                right.add(f"{how} · {percent(e.greedy_accuracy)} greedy", p.style("dim"))
             right.add(" ")
         notice, colour = self.context.notice
         if notice:  # it may take the room of the accuracy and the phase for some seconds

@@ -204,7 +204,8 @@ class Rollouts(Pane):
             ok = g.correct[row]
             parsed = g.answer[row]
             line.add("✓ right " if ok else "✗ wrong ", p.style("good" if ok else "bad"))
-            facts = ["no answer parsed" if parsed is None else f"parsed {clip(visible(parsed), 24)}"]
+            told = "no answer parsed" if parsed is None else f"parsed {clip(visible(parsed), 24)}"
+            facts = [told]
             facts.append(
                 f"{g.length[row]} tokens"
                 + ("" if g.finished[row] else f", ✂ truncated at {r.max_tokens}")

@@ -115,8 +115,8 @@ class LabScreen(Screen[int]):
         thread."""
         gc.freeze()  # imported modules stay; see commands._screen
         gc.enable()
-        if self.app.to_keep is not None:
-            first_frame_driver.keep(self.app.to_keep, self)
+        if self.app.frame_to_record is not None:
+            first_frame_driver.record(self.app.frame_to_record, self)
         from grpolab.tui.lab import algorithm, learning, memory, rollouts, tokens
 
         panes: tuple[Pane, ...] = (

@@ -1,4 +1,4 @@
-"""Tokens in rows, each coloured by a number; for every place that shows an answer token by token."""
+"""Tokens in rows, each coloured by a number: wherever an answer is shown token by token."""
 
 from __future__ import annotations
 
