@@ -1,6 +1,5 @@
-"""What the screen says about each algorithm, read once from the algorithm files, off the screen's
-thread.
-"""
+"""What the screen says about each algorithm, read once from the algorithms' classes in a thread;
+and how a typed setting is parsed."""
 
 from __future__ import annotations
 
@@ -19,8 +18,8 @@ class Setting:
     name: str
     default: Any
     description: str
-    kind: str  # what it takes, in words: "number ≥ 0 or none"
-    shared: bool  # every algorithm has it
+    kind: str  # allowed values: "number ≥ 0 or none"
+    shared: bool  # whether every algorithm has it
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ _cards: dict[str, Card] = {}
 
 
 def cards() -> dict[str, Card]:
-    """All algorithms by name, in the order of their table; empty until `load` is through."""
+    """All algorithms by name, in the order of their table; empty until `load` has returned."""
     return _cards
 
 
 def load() -> dict[str, Card]:
-    """Import the algorithms. Takes a fifth of a second, which the first frame must not wait for."""
+    """Import the algorithms: 0.2 s, for which the first frame must not wait."""
     if not _cards:
         from grpolab.algorithms import ALGORITHMS
 
@@ -90,7 +89,7 @@ def described(model: type[BaseModel], prefix: str = "") -> list[Setting]:
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    """What a setting takes, in words."""
+    """A setting's allowed values in words."""
     if "anyOf" in schema:
         return " or ".join(_kind(s) for s in schema["anyOf"])
     if "enum" in schema or "const" in schema:

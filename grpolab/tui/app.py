@@ -1,4 +1,4 @@
-"""The application: one lab screen, three themes, and three ways to open it."""
+"""The application: the lab's screen, three themes, and the ways to open it: live, watch, replay."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class LabApp(App[int]):
     def __init__(
         self, context: AppContext, *, keep: bool = True, frame: FirstFrame | None = None
     ) -> None:
-        """`keep`: what this person likes is read and remembered. `frame`: shown already, or to be
-        kept for the next start."""
+        """`keep`: preferences are read and remembered. `frame`: the first frame, on the terminal
+        already or to be recorded for the next start."""
         shown = frame is not None and frame.shown
         super().__init__(driver_class=first_frame_driver.driver(frame) if frame and shown else None)
         self.context, self.keep = context, keep
-        self.to_keep = None if shown else frame
+        self.frame_to_record = None if shown else frame
         known = preferences.recall() if keep else {}
         self.offers_tour = keep and preferences.offers_tour(known)
         for palette in PALETTES.values():
@@ -80,24 +80,26 @@ class LabApp(App[int]):
             self.remember(theme=theme.name.removeprefix("grpolab-"))
 
     def remember(self, **changes: object) -> None:
-        """What this person likes, for the next time."""
+        """Remember preferences for the next session."""
         if self.keep:
             preferences.remember(**changes)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action that this screen and this kind of run have, and a picture of the screen."""
+        """Every action that this screen has in this kind of run, the themes and the layouts."""
         for action in self._actions(screen):
             if action.name != "commands" and action.help:
                 title = f"{action.group}: {action.help}"
                 run = self._runner(action.call, screen if action.group == SCREEN else self.lab)
                 yield SystemCommand(title, f"key {self.context.keymap.shown(action)}", run)
-        yield SystemCommand("Lab: all themes", "choose one of Textual's", self.action_change_theme)
+        yield SystemCommand(
+            "Lab: all themes", "choose one of Textual's themes", self.action_change_theme
+        )
         for name, meaning in LAYOUTS.items():
             run = partial(self.lab.set_layout, name)
             yield SystemCommand(f"Lab: layout {name}", meaning, run)
 
     def _actions(self, screen: Screen[object]) -> list[Action]:
-        """On a screen over the lab its own actions, and those that steer the training."""
+        """The lab's actions; on a screen over it that screen's, and those for the training."""
         own = getattr(screen, "actions", ())
         lab = [a for a in ACTIONS if self.context.mode in a.modes]
         return [*own, *(a for a in lab if a.group == TRAINING)] if own else lab
@@ -106,8 +108,8 @@ class LabApp(App[int]):
         return lambda: self.call_later(self.run_action, call, screen)
 
     def picture(self) -> None:
-        """An SVG of the screen, into the run's directory, or the working one where that is not
-        ours to write."""
+        """Save an SVG of the screen in the run's directory, or in the working directory where that
+        cannot be written."""
         problem = ""
         for folder in (self.context.run_dir, Path.cwd()):
             try:
@@ -115,7 +117,7 @@ class LabApp(App[int]):
             except OSError as error:
                 problem = problem or str(error)
             else:
-                self.context.say(f"picture in {path}", "good")
+                self.context.say(f"picture saved: {path}", "good")
                 return
         self.context.say(f"no picture: {problem}", "bad")
 
@@ -152,8 +154,8 @@ def open_live(
     """The lab on a run that `engine` is computing. Returns an exit code once it was left.
 
     Without a `run_dir` the first frame does not wait for the engine to check its request: `ready`
-    is called behind it, and what that raises is raised here when the screen is gone. `notice` is
-    the first thing that the header says. `frame`: what stands on the terminal already.
+    is called after it, and what that raises is raised here once the screen is closed. `notice` is
+    the header's first notice. `frame`: the first frame, which may be on the terminal already.
     """
     context = AppContext(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine)
     context.restart = partial(_started_again, context)
@@ -167,17 +169,17 @@ def open_live(
 
 
 def _started_again(context: AppContext, to: int) -> Engine:
-    """An engine that goes back to a checkpoint of the desk's run."""
+    """A new engine for the same run that goes back to the checkpoint of step `to`."""
     return launch.Engine.boot(launch.Request(resume=str(context.run_dir), back_to=to))
 
 
 def open_watch(run_dir: Path, frame: FirstFrame | None = None) -> int:
-    """The lab on a run that somebody else's process is writing; no commands."""
+    """The lab on a run that another process computes; no commands."""
     return _open(AppContext(Following(run_dir, "watch"), run_dir), frame)
 
 
 def open_replay(run_dir: Path, speed: float = 1.0, frame: FirstFrame | None = None) -> int:
-    """A recorded run on a clock; nothing is computed."""
+    """The lab on a recorded run, played by its clock; nothing is computed."""
     return _open(AppContext(Playing(run_dir, speed), run_dir), frame)
 
 
@@ -195,12 +197,12 @@ def _open(context: AppContext, frame: FirstFrame | None) -> int:
 
 
 def farewell(context: AppContext) -> str:
-    """What the plain terminal says after a live session: where the run is, how to go on."""
+    """What is printed after a live session: where the run is, how to resume and replay it."""
     s = context.state
     lines = [f"run: {context.run_dir}, {s.step} of {s.steps} steps"]
     if s.failed is not None:
         lines.append(f"failed while {s.failed.where}: {s.failed.error}".split("\n")[0])
     if not (s.ended is not None and s.ended.status == "done"):
-        lines.append(f"go on:  grpolab run --resume {context.run_dir}")
+        lines.append(f"resume: grpolab run --resume {context.run_dir}")
     lines.append(f"replay: grpolab replay {context.run_dir}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What all panes share: the state, the view on it, the colours, and who runs the training."""
+"""What all panes and screens share: the run's state, the view on it, colours, keys, the engine."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ KEPT_LENSES = 4
 
 @dataclass
 class AppContext:
+    """One instance per app; panes read it, keys change it."""
+
     source: Source
     run_dir: Path
     engine: Engine | None = None
@@ -36,31 +38,34 @@ class AppContext:
     view: View = field(default_factory=View)
     palette: Palette = DARK
     keymap: Keymap = field(default_factory=Keymap)
-    current: str = "rollouts"  # the pane that keys like zoom and help speak to
+    current: str = "rollouts"  # the pane that keys such as zoom and help act on
     zoom: bool = False
     opened: float = field(default_factory=time.monotonic)
     touched: float = -math.inf  # when a key or a button of the mouse was last pressed
     leaving: float | None = None  # since when the engine is asked to finish its step
     exit_code: int | None = None  # of the engine
+    failure_shown: bool = False  # the dialog that tells of this engine's failure was opened
     restart: Callable[[int], Engine] | None = None
-    """Starts an engine that goes back to the checkpoint of a step, of a run that is over."""
-    starting: bool = False  # that engine was started and has not come so far
-    problem: Exception | None = None  # why there is nothing to show; raised when the screen is gone
-    pausing: bool = False  # asked for, not yet confirmed by an event
+    """Starts a new engine for a run that is over, which goes back to the checkpoint of a step."""
+    starting: bool = False  # that engine was started and is not at the checkpoint yet
+    problem: Exception | None = (
+        None  # why the run cannot be shown; raised once the screen is closed
+    )
+    pausing: bool = False  # requested, not yet confirmed by an event
     asked: dict[tuple[str, str], float] = field(default_factory=dict)
-    """Commands that take a while, with their lane, and since when the engine owes an answer."""
-    layout: str = "auto"  # one of arrange.LAYOUTS
-    reduced_motion: bool = False  # nothing moves by itself
-    ssh: bool = False  # as few repaints as can be
-    lit: str = ""  # the pane that the tour speaks of
+    """Commands, with their lane, that the engine has not answered yet, and when they were sent."""
+    layout: str = "auto"  # one of LAYOUTS
+    reduced_motion: bool = False  # no animation
+    ssh: bool = False  # as few repaints as possible
+    lit: str = ""  # the pane that the tour explains
     lenses: dict[tuple[str, int], Lens] = field(default_factory=dict)
-    """Rollouts that were looked at, by lane and step; the newest few."""
+    """The last few lenses, by lane and step."""
     curves: CurveView | None = None
-    """What the curves screen showed last, so that it opens where it was left."""
+    """What the curves screen showed last; it opens there again."""
     health_cache: tuple[object, list[Verdict]] | None = None
-    """The health verdicts, and what they were drawn from; see `health_cache.found`."""
+    """The health verdicts, and the state they were made from; see `tui.health.model`."""
     back_stack: list[Place] = field(default_factory=list)
-    """Where Esc leads back to, the last first."""
+    """Where Esc leads back to; the last entry first."""
     finding: Finding | None = None  # the last search over all answers
     rolling: float | None = None
     """Steps a second at which a held view moves on towards the newest step."""
@@ -69,7 +74,7 @@ class AppContext:
 
     @property
     def bookmarks(self) -> Bookmarks:
-        """Those of this run."""
+        """The bookmarks of this run."""
         if self._bookmarks is None or self._bookmarks.path.parent != self.run_dir:
             self._bookmarks = Bookmarks(self.run_dir)
         return self._bookmarks
@@ -85,18 +90,18 @@ class AppContext:
 
     @property
     def spin(self) -> str:
-        """What turns while something is under way."""
+        """The spinner's character at this moment."""
         if self.reduced_motion or self.ssh:
             return "…"
         return SPINNER[int(self.waited * 8) % len(SPINNER)]
 
     @property
     def pace(self) -> float:
-        """How many times as long as usual between two repaints that nobody asked for by a key."""
+        """By how much repaints without a key are slowed down."""
         return 8.0 if self.ssh else 4.0 if self.reduced_motion else 1.0
 
     def say(self, text: str, colour: str = "dim") -> None:
-        """A line in the header for a few seconds."""
+        """Show a notice in the header for NOTICE_SECONDS."""
         self._notice = (text, colour, time.monotonic() + NOTICE_SECONDS)
 
     @property
@@ -105,7 +110,7 @@ class AppContext:
         return (text, colour) if time.monotonic() < until else ("", "dim")
 
     def answered(self, do: str, lane: object) -> None:
-        """The engine has done it, or refused it."""
+        """The engine answered a command, or refused it: forget that it was asked."""
         for key in [k for k in self.asked if k[0] == do and lane in (k[1], None)]:
             del self.asked[key]
 
@@ -118,17 +123,17 @@ class AppContext:
 
     @property
     def commands(self) -> bool:
-        """Whether an engine listens that can still be asked for something."""
+        """Whether an engine accepts commands."""
         return self.engine is not None and not self.over and self.leaving is None
 
     @property
     def restartable(self) -> bool:
-        """Whether an engine can be started again, to go back to a checkpoint."""
+        """Whether a new engine can be started to go back to a checkpoint."""
         ready = self.restart is not None and not self.starting
         return ready and self.over and self.leaving is None
 
     def lane_mark(self, lane: str) -> tuple[str, str]:
-        """A lane's glyph and colour, stable over the run."""
+        """A lane's glyph and colour, the same during the whole run."""
         from grpolab.tui.widgets.palette import LANE_GLYPHS
 
         names = list(self.state.lanes)
@@ -137,6 +142,6 @@ class AppContext:
 
     @property
     def over(self) -> bool:
-        """Nothing more will come: the run ended, failed, or its engine is gone."""
+        """Whether the run is over: it ended, failed, or its engine exited."""
         s = self.state
         return s.ended is not None or s.failed is not None or self.exit_code is not None

@@ -1,12 +1,12 @@
-"""The first frame, before there is a screen: a picture of it from an earlier start.
+"""Show the first frame before the screen is loaded: a picture of it, recorded by an earlier start.
 
-What the lab shows first is certain before any of it is loaded: nothing of a run is read yet, so it
-depends on the terminal, on what this person likes, on how the lab is opened, and on the code that
-draws it. The screen keeps that picture (`tui.takeover`), and the launcher shows it while the screen
-loads, which takes several times as long as all before. Only a picture is shown of which all this is
-as it was; whatever goes wrong with one, the lab opens as if there were none.
+The lab's first frame shows nothing of a run yet: it depends on the terminal, the preferences, how
+the lab is opened, and the code that draws it. The screen records it (`first_frame_driver`), and the
+launcher shows it while the screen loads, which takes several times as long as everything before. A
+picture is shown only if none of these changed; if anything is wrong with it, the lab opens without.
 
-Pictures lie beside `screen.json`, in `first_frames`. Imports nothing that the launcher does not.
+Pictures are files in `first_frames` beside `screen.json`. Imports nothing that the launcher does
+not.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from grpolab import resources
 from grpolab.launch import interruptible
 
 KEPT = 8
-"""Pictures that are kept; of more, the oldest are removed."""
+"""Pictures that are kept; the oldest of more are removed."""
 
 ALTERNATE, MAIN = "\x1b[?1049h", "\x1b[?1049l"
-"""To the terminal's second screen, and back to the first."""
+"""To the terminal's alternate screen, and back to the main one."""
 
 NO_CURSOR, CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 TERMINAL = {"TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 OURS = ("GRPOLAB_", "TEXTUAL_")
-"""What the screen reads of the environment, and what such names begin with."""
+"""Environment variables that the screen reads, and prefixes of such names."""
 
 
 class FirstFrame:
-    """The first frame of one way to open the lab. `shown`: its picture stands on the terminal."""
+    """The first frame of one way to open the lab. `shown`: its picture is on the terminal."""
 
     def __init__(self, *opening: object) -> None:
-        """`opening`: all that the frame tells of what is opened."""
+        """`opening`: everything that the frame shows of what is opened."""
         self.opening = opening
         self.shown = False
-        self._modes: list[Any] | None = None  # the terminal's, before the picture
-        self._signals = ExitStack()  # a kill while it stands is as Ctrl-C
+        self._modes: list[Any] | None = None  # of the terminal, before the picture
+        self._signals = ExitStack()  # a signal meanwhile is handled as Ctrl-C
         self._asked = self._circumstances()
         folder = resources.state_file().with_name("first_frames")
         self.file = folder / f"{crc32(self._asked.encode()):08x}"
 
     def show(self) -> None:
-        """Put the picture on the terminal, if there is one and it is certainly right."""
+        """Put the picture on the terminal, if there is one that still fits."""
         picture = self._picture() if _plain_terminal() else None
         if picture is None:
             return
@@ -65,16 +65,16 @@ class FirstFrame:
         except (OSError, termios.error):
             self.close()
         with suppress(OSError):
-            os.utime(self.file)  # the one that was not shown for longest goes first
+            os.utime(self.file)  # the one unused for longest is removed first
 
     def hand_over(self) -> list[Any] | None:
-        """The terminal belongs to somebody else now, who is told its modes before the picture."""
+        """Give the terminal to the screen's driver; its modes before the picture."""
         modes, self._modes, self.shown = self._modes, None, False
         self._signals.close()
         return modes
 
     def close(self) -> None:
-        """Unless it was handed over, the terminal is again as it was."""
+        """Restore the terminal, unless it was handed over."""
         if self._modes is None:
             return
         import termios
@@ -86,8 +86,8 @@ class FirstFrame:
         self.hand_over()
 
     def keep(self, picture: str, size: tuple[int, int], drawn_by: Iterable[str]) -> None:
-        """Keep what these files have drawn at this size, for the next start. A folder that cannot
-        be written is no reason to stop."""
+        """Write what these files have drawn at this size, for the next start. Ignored where the
+        folder cannot be written."""
         if size != tuple(shutil.get_terminal_size()) or self._circumstances() != self._asked:
             return  # something changed while the screen was loading
         with suppress(OSError, UnicodeError):
@@ -102,7 +102,7 @@ class FirstFrame:
                 path.unlink()
 
     def _picture(self) -> str | None:
-        """The kept one, if all is as it was: the circumstances, and the code that drew it."""
+        """The recorded picture, if circumstances and code are unchanged."""
         try:
             checksum, _, body = self.file.read_bytes().partition(b"\n")
             if int(checksum) != crc32(body):
@@ -115,7 +115,7 @@ class FirstFrame:
             return None
 
     def _circumstances(self) -> str:
-        """On what the frame depends, besides the code that draws it."""
+        """What the frame depends on besides the code that draws it."""
         env, keys = os.environ, resources.keys_file()
         try:
             changed_keys = keys.read_bytes().hex()
@@ -126,8 +126,8 @@ class FirstFrame:
             "size": shutil.get_terminal_size(),
             "environment": {k: v for k, v in env.items() if k in TERMINAL or k.startswith(OURS)},
             "over ssh": bool(env.get("SSH_CONNECTION")),
-            # an offer of the tour comes behind the frame
-            "tastes": {k: v for k, v in resources.recall().items() if k != "tour"},
+            # the tour is offered after the frame
+            "preferences": {k: v for k, v in resources.recall().items() if k != "tour"},
             "keys": (str(keys), changed_keys),
             "python": sys.version,
         }
@@ -136,7 +136,7 @@ class FirstFrame:
 
 @contextmanager
 def shown(*opening: object) -> Iterator[FirstFrame]:
-    """The first frame's picture on the terminal, if there is one, until the screen takes over."""
+    """Show the first frame's picture, if there is one, until the screen takes over."""
     frame = FirstFrame(*opening)
     try:
         frame.show()
@@ -146,7 +146,7 @@ def shown(*opening: object) -> Iterator[FirstFrame]:
 
 
 def _plain_terminal() -> bool:
-    """Whether the screen will be drawn where the picture goes, by Textual's own driver."""
+    """Whether Textual's own driver will draw on the terminal on which the picture is shown."""
     out = sys.__stderr__  # where that driver writes
     usual = os.name == "posix" and "TEXTUAL_DRIVER" not in os.environ
     return usual and out is not None and out.isatty() and out.encoding.lower() == "utf-8"
@@ -160,8 +160,8 @@ def _write(text: str) -> None:
 
 
 def _waiting(modes: list[Any]) -> list[Any]:
-    """The modes in which keys are kept for the screen, as it reads them, and not echoed. Of those
-    that send a signal only Ctrl-C does."""
+    """Terminal modes in which typed keys wait for the screen without an echo. Only Ctrl-C sends a
+    signal."""
     import termios
 
     iflag, oflag, cflag, lflag, ispeed, ospeed, cc = modes
@@ -175,6 +175,6 @@ def _waiting(modes: list[Any]) -> list[Any]:
 
 
 def _stamp(path: str) -> list[int]:
-    """What changes when the file does."""
+    """Modification time and size of a file."""
     found = os.stat(path)
     return [found.st_mtime_ns, found.st_size]

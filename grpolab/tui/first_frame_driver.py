@@ -1,6 +1,6 @@
-"""From the first frame's picture to the screen, and from the screen to the next start's picture.
+"""Take over the terminal from the first frame's picture, and record the picture of the next start.
 
-See `grpolab.tui.first_frame`, which shows the picture before anything here is loaded.
+`first_frame` shows the picture before anything here is loaded.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from grpolab.tui.lab.screen import LabScreen
 
 DRAWERS = {"grpolab", "textual", "rich"}
-"""Packages whose code decides what a frame looks like."""
+"""Packages whose code the picture depends on."""
 
 
 def driver(frame: FirstFrame) -> type[Driver]:
-    """Textual's driver for a terminal on which the picture stands: it draws over it, and leaves
-    the terminal as it was before the picture."""
+    """Textual's driver for a terminal that shows the picture: it draws over it, and at the end
+    restores the terminal as it was before the picture."""
     from textual.drivers.linux_driver import LinuxDriver
 
     class OverPicture(LinuxDriver):
@@ -35,17 +35,16 @@ def driver(frame: FirstFrame) -> type[Driver]:
                 self.attrs_before = frame.hand_over()
 
         def write(self, data: str) -> None:
-            # some terminals clear the second screen when it is entered again, and forget where
-            # the cursor was on the first
+            # entering the alternate screen again would clear it on some terminals, and lose the
+            # cursor's place on the main screen
             if not (frame.shown and data == ALTERNATE):
                 super().write(data)
 
     return OverPicture
 
 
-def keep(frame: FirstFrame, lab: LabScreen) -> None:
-    """Keep the frame that stands there, with its clocks at nothing, unless somebody has pressed a
-    key already."""
+def record(frame: FirstFrame, lab: LabScreen) -> None:
+    """Record the frame on the screen, with its clocks at 0, unless a key was pressed already."""
     if lab.context.touched > 0:
         return
     lab.context.opened = time.monotonic()

@@ -1,21 +1,26 @@
-"""The keys in force: those of the tables, or those that a user's file gives.
+"""The keys that apply: those of the tables in `keys`, or those that a user's file gives.
 
-`$GRPOLAB_KEYS`, or `grpolab/keys.toml` under `$XDG_CONFIG_HOME` (`~/.config`): `action = "key,other
-key"` lines.
+The file is `$GRPOLAB_KEYS`, or `grpolab/keys.toml` under `$XDG_CONFIG_HOME` (`~/.config`), with
+lines `action = "key,other key"`.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 
 from grpolab.tui.keys import ACTIONS, SCREENS, Action
 
 BY_NAME = {a.name: a for actions in (*SCREENS.values(), ACTIONS) for a in actions}
 
+PLACES = {"the lab": ACTIONS} | {f"the {name} screen": table for name, table in SCREENS.items()}
+"""Where keys are read, and the actions there; a key means one action in each place."""
+
 _SHOWN = {
     "comma": ",",
     "slash": "/",
+    "semicolon": ";",
     "full_stop": ".",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
@@ -66,7 +71,7 @@ _WRITTEN = {
 
 
 class Keymap:
-    """The keys in force: the table's, over them a user's."""
+    """The tables' keys, with a user's in their place."""
 
     def __init__(self, changed: dict[str, str] | None = None) -> None:
         self.keys = {a.name: a.keys for a in BY_NAME.values()} | (changed or {})
@@ -83,13 +88,15 @@ class Keymap:
 
 
 def load_keymap(path: Path) -> tuple[Keymap, str]:
-    """The keymap with a user's changes, and one line about what in the file was not understood."""
+    """The keymap with a user's changes, and one line about what is wrong in the file: not TOML, an
+    unknown action, no key, or one key for two actions. Empty where nothing is."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return Keymap(), ""
     import tomllib
 
+    path = _short(path)
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -105,4 +112,33 @@ def load_keymap(path: Path) -> tuple[Keymap, str]:
         # a comma alone is the comma key, between keys it parts them
         parts = [keys] if keys == "," else [k.strip() for k in keys.split(",") if k.strip()]
         changed[name] = ",".join(_WRITTEN.get(k, k) for k in parts)
-    return Keymap(changed), ""
+    return Keymap(changed), _clash(path, Keymap(changed))
+
+
+def _short(path: Path) -> Path:
+    """The path with ~ for the home directory: it is shown on one row."""
+    home = Path.home()
+    return Path("~") / path.relative_to(home) if path.is_relative_to(home) else path
+
+
+def _clash(path: Path, keymap: Keymap) -> str:
+    """One line about the first key that a user's file gives to two actions in one place."""
+    found = list(dict.fromkeys(_clashes(keymap)))
+    if not found:
+        return ""
+    key, first, second, place = found[0]
+    more = f", and {len(found) - 1} more such key{'s' * (len(found) > 2)}" if len(found) > 1 else ""
+    shown = _SHOWN.get(key, key)
+    return f"{path}: key {shown!r} is bound to both {first!r} and {second!r} in {place}{more}"
+
+
+def _clashes(keymap: Keymap) -> Iterator[tuple[str, str, str, str]]:
+    """Key, both actions, and the place. Two actions that no kind of run has both may share one."""
+    for place, actions in PLACES.items():
+        taken: dict[str, list[Action]] = {}
+        for action in actions:
+            for key in dict.fromkeys(keymap.of(action).split(",")):
+                for other in taken.get(key, ()):
+                    if set(other.modes) & set(action.modes):
+                        yield key, other.name, action.name, place
+                taken.setdefault(key, []).append(action)

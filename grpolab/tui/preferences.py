@@ -1,4 +1,4 @@
-"""How a person likes the screen, remembered from one session to the next.
+"""Preferences for the screen, remembered from one session to the next.
 
 `grpolab/screen.json` under `$XDG_STATE_HOME` (`~/.local/state`). The environment wins over it:
 `GRPOLAB_THEME` dark, light or contrast; `GRPOLAB_LAYOUT` auto, all, two or page;
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 MOTIONS = {
     "full": "full motion",
     "reduced": "reduced motion: nothing moves by itself, fewer repaints",
-    "ssh": "sparing, for SSH: as few repaints as can be; keys answer at once as ever",
+    "ssh": "SSH: as few repaints as possible; keys are answered at once as usual",
 }
 
 
 def remember(**changes: Any) -> None:
-    """Add to what is remembered. A folder that cannot be written is no reason to stop."""
+    """Add to what is remembered. Ignored where the folder cannot be written."""
     path, known = state_file(), recall() | changes
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,36 +43,36 @@ def palette_of(name: object) -> Palette | None:
 
 
 def apply(context: AppContext, known: dict[str, Any]) -> None:
-    """Theme, layout and motion of a desk, from what is remembered and the environment."""
+    """Set theme, layout and motion from what is remembered and from the environment."""
     env = os.environ.get
     context.palette = palette_of(env("GRPOLAB_THEME")) or palette_of(known.get("theme")) or DARK
     layout = env("GRPOLAB_LAYOUT") or known.get("layout")
     context.layout = str(layout) if layout in LAYOUTS else "auto"
-    move(context, motion(known))
+    set_motion(context, motion(known))
 
 
 def motion(known: dict[str, Any]) -> str:
-    """Which of MOTIONS to begin with."""
-    env, liked = os.environ.get, known.get("motion")
+    """One of MOTIONS, to begin with."""
+    env, remembered = os.environ.get, known.get("motion")
     if env("GRPOLAB_SSH") == "1":
         return "ssh"
     if env("GRPOLAB_REDUCED_MOTION", "") not in ("", "0"):
         return "reduced"
-    if env("GRPOLAB_SSH") != "0" and env("SSH_CONNECTION") and liked != "reduced":
+    if env("GRPOLAB_SSH") != "0" and env("SSH_CONNECTION") and remembered != "reduced":
         return "ssh"
-    return liked if liked in ("full", "reduced") else "full"
+    return remembered if remembered in ("full", "reduced") else "full"
 
 
-def move(context: AppContext, how: str) -> None:
+def set_motion(context: AppContext, how: str) -> None:
     context.reduced_motion, context.ssh = how == "reduced", how == "ssh"
 
 
 def next_motion(context: AppContext) -> str:
-    """The next of MOTIONS, in force from now on."""
+    """Set the next of MOTIONS; its name."""
     now = "ssh" if context.ssh else "reduced" if context.reduced_motion else "full"
     names = list(MOTIONS)
     how = names[(names.index(now) + 1) % len(names)]
-    move(context, how)
+    set_motion(context, how)
     return how
 
 
@@ -82,5 +82,5 @@ def next_theme(palette: Palette) -> str:
 
 
 def offers_tour(known: dict[str, Any]) -> bool:
-    """Whether this person has never been offered it."""
+    """Whether the tour was never offered to this user."""
     return os.environ.get("GRPOLAB_TOUR") != "0" and not known.get("tour")

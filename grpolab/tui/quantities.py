@@ -1,5 +1,5 @@
-"""Every per-token quantity that a viewer can show: those that a step recorded, and those that
-follow from them.
+"""Every per-token quantity (channel) that can be shown: those that a step recorded, and those that
+are computed from them. Also what is said where a step's tokens were not recorded.
 """
 
 from __future__ import annotations
@@ -18,25 +18,50 @@ if TYPE_CHECKING:
     from grpolab.tui.context import AppContext
 
 HINTS = {
-    "advantage": "how much better than expected: ▲ is to be made likelier, ▼ less likely",
-    "push": "gradient weight, −∂loss/∂log π × tokens: ▲ pushed up, ▼ down, · not pushed",
-    "ratio": "new/old probability: ▲ rose above 1, ▼ fell below",
-    "clip": "⊤ held at the upper bound, ⊥ at the lower: not pushed on; · free",
-    "kl": "distance from the start policy (k3)",
-    "kl_old": "distance from the policy that wrote it, the rollout's (k3)",
-    "entropy": "how open the choice was, in nats",
+    "advantage": "how much better than expected: ▲ reinforced, ▼ penalized",
+    "push": "grad weight, −∂L/∂log π × tokens: ▲ reinforced, ▼ penalized, · no gradient",
+    "ratio": "new/old probability: ▲ increased, ▼ decreased",
+    "clip": "⊤ clipped at the upper bound, ⊥ at the lower: no gradient; · not clipped",
+    "kl": "KL to reference, of each token (k3)",
+    "kl_old": "per-step KL: to the policy that sampled the rollout, of each token (k3)",
+    "entropy": "entropy of the next-token distribution, in nats",
     "logprob": "log-probability when sampled",
-    "value": "the critic's forecast before the token",
-    "return": "what the critic should have said",
-    "td": "TD error δ: the critic's surprise, r + γ V of the next state − V",
-    "process": "score of the step that the token is part of; at the end the whole answer's reward",
-    "after": "change of log π by this step's updates: ▲ became likelier, ▼ less likely",
+    "value": "the critic's value before the token",
+    "return": "the critic's target",
+    "td": "TD error δ = r + γ V(next state) − V",
+    "process": "score of the reasoning step that holds the token; at the end the answer's reward",
+    "after": "change of log π by this step's updates: ▲ probability increased, ▼ decreased",
 }
-"""One line for each, in the order in which they are offered."""
+"""One line about each, in the order in which they are offered."""
+
+BRIEF = {
+    "advantage": "▲ reinforced, ▼ penalized",
+    "push": "▲ reinforced, ▼ penalized",
+    "ratio": "new/old probability",
+    "clip": "· no clip",
+    "kl": "k3",
+    "kl_old": "k3",
+    "entropy": "nats",
+    "logprob": "when sampled",
+    "value": "of the critic",
+    "return": "the critic's target",
+    "td": "r + γ V′ − V",
+    "process": "score of the step",
+    "after": "Δ log π by the updates",
+}
+"""The same in a few words, for narrow places."""
+
+LABELS = {"push": "grad weight", "kl": "KL to reference", "kl_old": "per-step KL"}
+"""What is shown in the place of a recorded name."""
+
+
+def label(name: str) -> str:
+    """A quantity's name on the screen."""
+    return LABELS.get(name, name)
 
 
 def offered(lane: LaneState | None, r: RolloutView) -> list[str]:
-    """The quantities that a finished step has, in their order; unknown recorded ones last."""
+    """The quantities that a finished step has, in the order of HINTS, then unknown ones."""
     there = r.packed()
     found = {name for name in HINTS if name in there or _follows(lane, r, name)}
     more = [c for c in there if c not in (*HINTS, *CHANNELS, *FOR_THE_LENS)]
@@ -44,7 +69,7 @@ def offered(lane: LaneState | None, r: RolloutView) -> list[str]:
 
 
 def values(lane: LaneState | None, r: RolloutView, name: str, row: int) -> list[float]:
-    """One quantity of one answer's tokens; empty where it has none."""
+    """One quantity of one answer's tokens [T]; empty where it has none."""
     rows = r.channel(name)
     if rows is not None:
         return rows[row] if row < len(rows) else []
@@ -62,8 +87,8 @@ def values(lane: LaneState | None, r: RolloutView, name: str, row: int) -> list[
 
 
 def moved(r: RolloutView, row: int) -> list[float]:
-    """log π − log π_old of an answer's tokens, π as the newest update saw it; in an older run from
-    the ratio."""
+    """log π − log π_old of an answer's tokens [T], π as of the last update; from the ratio in runs
+    that did not record it."""
     found = r.channel("log_ratio")
     if found is not None:
         return found[row] if row < len(found) else []
@@ -72,7 +97,7 @@ def moved(r: RolloutView, row: int) -> list[float]:
 
 
 def _follows(lane: LaneState | None, r: RolloutView, name: str) -> bool:
-    """Whether a quantity can be told although it was not recorded."""
+    """Whether a quantity that was not recorded can be computed from what was."""
     there = r.packed()
     if name == "kl_old":
         return "log_ratio" in there or "ratio" in there
@@ -87,7 +112,7 @@ def _k3(log_ratio: float) -> float:
 
 
 def _process(r: RolloutView, row: int) -> list[float]:
-    """Every token with the score of its step; what follows the last step belongs to the whole."""
+    """Every token with the score of its reasoning step; none after the last step."""
     assert r.graded is not None and r.tokens is not None
     out: list[float] = []
     for end, score in r.graded.steps[row] if row < len(r.graded.steps) else ():
@@ -95,23 +120,19 @@ def _process(r: RolloutView, row: int) -> list[float]:
     return out[: len(r.tokens.pieces[row])]
 
 
-# --- recorded ---
-# Which tokens can be shown where they are recorded only now and then, and how that is said.
-
-
 @dataclass(frozen=True)
 class Lag:
     """The view is at a finished step whose tokens are not recorded."""
 
     looked: int  # that step
-    shown: int | None  # the step of the tokens that stand in its place, if any do
+    shown: int | None  # the step whose tokens are shown instead, if any
     every: int  # steps from one recorded step to the next; 0: none is recorded
     nearest: int | None  # the nearest step whose tokens are recorded
 
 
 def lag(context: AppContext) -> Lag | None:
-    """None where the tokens that are shown are those of the step that is looked at, or of the
-    newest that is finished."""
+    """How the tokens shown lag behind the step in view; None where they are that step's, or the
+    newest finished step's."""
     view, state = context.view, context.state
     lane = view.lane_state(state)
     if lane is None or lane.last is None:
@@ -123,7 +144,7 @@ def lag(context: AppContext) -> Lag | None:
             return None  # it is under way
     elif steps == 1:
         looked = lane.last.step
-    else:  # where no tokens will come one need not wait for the step's end
+    else:  # no tokens will come: do not wait for the step's end
         newest = lane.rollout
         under_way = newest is not None and newest.step > lane.last.step
         looked = newest.step if newest and under_way and newest.graded else lane.last.step
@@ -135,7 +156,7 @@ def lag(context: AppContext) -> Lag | None:
 
 
 def every(state: LabState, lane: LaneState) -> int:
-    """Every how many steps tokens are recorded now; 0: never."""
+    """The interval in steps at which tokens are recorded now; 0: never."""
     scenario = state.run.scenario if state.run else {}
     section = scenario.get("record")
     now = dict(section) if isinstance(section, dict) else {}
@@ -152,7 +173,7 @@ def _nearest(context: AppContext, lane: LaneState, step: int) -> int | None:
 
 
 def told(found: Lag, key: str) -> str:
-    """It in one sentence. `key` goes to the nearest recorded step."""
+    """The lag in one sentence. `key` goes to the nearest recorded step."""
     if found.every == 0:
         rule = "tokens are not recorded in this run"
     elif found.every == 1:
@@ -167,7 +188,7 @@ def told(found: Lag, key: str) -> str:
 
 
 def lines(context: AppContext, p: Palette, width: int, most: int) -> list[Line]:
-    """The same as at most so many lines; a click on them goes there. Empty where all is well."""
+    """The same in at most `most` lines; a click on them goes there. Empty where there is no lag."""
     found = lag(context)
     if found is None:
         return []

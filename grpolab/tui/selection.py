@@ -1,6 +1,4 @@
-"""What the viewer looks at: lane, step, prompt, answer, token, channel. Follows the newest step
-unless it is held.
-"""
+"""The selection (lane, step, prompt, answer, token, channel) and the places Esc goes back to."""
 
 from __future__ import annotations
 
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class View:
+    """What the lab shows. It follows the newest step unless it is held at one."""
+
     lane: str = ""
     prompt: int = 0
     answer: int = 0
@@ -32,7 +32,7 @@ class View:
     cursor: int | None = None  # the step chosen on the curves
 
     def lane_state(self, state: LabState) -> LaneState | None:
-        """The lane looked at; the first one until another is chosen."""
+        """The selected lane; the first one until another is chosen."""
         if self.lane not in state.lanes:
             self.lane = next(iter(state.lanes), "")
         return state.lanes.get(self.lane)
@@ -45,9 +45,8 @@ class View:
         return lane.rollout if lane else None
 
     def scored(self, state: LabState) -> RolloutView | None:
-        """The newest rollout whose tokens have their channels: while one is sampled, the one before
-        it.
-        """
+        """The newest rollout whose tokens have their channels; while one is sampled, the one
+        before."""
         if self.held is not None:
             return self.held if self.held.tokens is not None else None
         lane = self.lane_state(state)
@@ -55,7 +54,7 @@ class View:
         return next((r for r in rollouts if r.tokens is not None), None)
 
     def done(self, state: LabState) -> StepDone | None:
-        """The finished step whose numbers belong to what is looked at."""
+        """The finished step whose numbers belong to the view."""
         lane = self.lane_state(state)
         if lane is None:
             return None
@@ -64,7 +63,7 @@ class View:
         return lane.steps.upto(self.held.step)
 
     def in_force(self, state: LabState) -> tuple[str, str, dict[str, Any]]:
-        """Algorithm, preset and settings of the held step, or of now."""
+        """Algorithm, preset and settings of the held step, or the current ones."""
         lane = self.lane_state(state)
         if lane is None:
             return "", "", {}
@@ -116,13 +115,14 @@ class View:
         self.channel = offered[(at + by) % len(offered)]
 
     def next_second(self, state: LabState, by: int = 1) -> None:
-        """Another channel to compare with, or none."""
+        """Another second channel, or none."""
         others = ["", *(c for c in self.channels(state) if c != self.channel)]
         at = others.index(self.second) if self.second in others else 0
         self.second = others[(at + by) % len(others)]
 
     def next_lane(self, state: LabState) -> bool:
-        """True if there is another lane to go to. What was held on the old lane is let go."""
+        """Go to the next lane; False if there is only one. A held view stays at its step if the new
+        lane still has it in memory."""
         names = list(state.lanes)
         if len(names) < 2:
             return False
@@ -133,13 +133,12 @@ class View:
         return True
 
     def hold(self, state: LabState) -> None:
-        """Stay with the newest rollout that is complete, or with the streaming one if there is no
-        other.
-        """
+        """Hold the view at the newest complete rollout, or at the streaming one if there is no
+        other."""
         self.held = self.scored(state) or self.rollout(state)
 
     def browse(self, state: LabState, by: int) -> None:
-        """To an older or newer step; past the newest the view follows again."""
+        """To an older or newer step; beyond the newest the view follows again."""
         lane = self.lane_state(state)
         if lane is None or not lane.rollouts:
             return
@@ -155,7 +154,7 @@ class View:
             self.browse_to(state, more[at] if at < len(more) else None)
 
     def browse_to(self, state: LabState, step: int | None) -> None:
-        """To a step, or the nearest that can still be had; None follows the newest."""
+        """To a step, or the nearest one that is available; None follows the newest."""
         lane = self.lane_state(state)
         if lane is None or step is None:
             self.held = None
@@ -166,42 +165,40 @@ class View:
         self.held = held
 
     def step(self, state: LabState) -> int:
-        """The step that is looked at: the held one, or the newest that is done."""
+        """The step in view: the held one, or the newest finished one."""
         lane = self.lane_state(state)
         if self.held is not None:
             return self.held.step
         return lane.last.step if lane is not None and lane.last is not None else 0
 
     def again(self, state: LabState) -> None:
-        """The state was folded afresh: find what was held in it again."""
+        """The state was rebuilt: find the held rollout in it."""
         lane = self.lane_state(state)
         if self.held is not None and lane is not None:
-            # what was read from the run file, or is later than the clock, stays
+            # one that was read from the run file, or is later than the clock, stays
             self.held = lane.rollout_at(self.held.step) or self.held
 
 
-# --- trail ---
-# The way back: where the user stood before going further down, so that Esc leads there again.
-
 LONGEST = 12
+"""Places that are remembered at most."""
 
 Opens = Callable[["AppContext"], "Screen[None]"]
-"""Makes a screen over the lab again, as it was."""
+"""Opens a screen over the lab again as it was."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """The lab's view and what stood over it."""
+    """Where the user was before going to another place: the view, the pane, the screens over it."""
 
     name: str  # "the group", as in "back to …"
     view: View
     current: str
     zoom: bool
     screens: tuple[Opens, ...] = ()  # from the lowest to the topmost
-    zoomed: bool = False  # whether going further zoomed a pane
+    zoomed: bool = False  # whether leaving it zoomed a pane
 
     def restore(self, context: AppContext) -> None:
-        """The lab as it was; the screens over it are for the lab's screen to open."""
+        """Restore the view and the pane; the lab's screen opens `screens`."""
         lane, held = self.view.lane, self.view.held
         context.view = replace(self.view)
         if lane not in context.state.lanes and held is None:
@@ -212,6 +209,6 @@ class Place:
 def leave(
     context: AppContext, name: str, screens: tuple[Opens, ...] = (), zoomed: bool = False
 ) -> None:
-    """Remember where the user stands now, called `name`."""
+    """Remember where the user is now, under `name`."""
     place = Place(name, replace(context.view), context.current, context.zoom, screens, zoomed)
     context.back_stack = [*context.back_stack[1 - LONGEST :], place]

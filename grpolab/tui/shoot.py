@@ -1,6 +1,4 @@
-"""`python -m grpolab.tui.shoot RUN OUT.svg`: a picture of the lab on a recorded run, made by the
-app itself.
-"""
+"""`python -m grpolab.tui.shoot RUN OUT.svg`: a screenshot of the lab on a recorded run."""
 
 from __future__ import annotations
 
@@ -24,9 +22,8 @@ async def shoot(
     theme: str = "",
     title: str = "grpolab",
 ) -> None:
-    """Write the screen as it is after `step` finished steps and the given keys (commas between
-    them).
-    """
+    """Write the screen as it is after `step` finished steps and the given keys (separated by
+    commas)."""
     source = Playing(run)
     app = LabApp(AppContext(source, run), keep=False)
     async with app.run_test(size=(width, height)) as pilot:

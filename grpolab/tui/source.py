@@ -1,5 +1,5 @@
-"""Where the lab's events come from, and who runs the training: one face for live, watched and
-replayed runs.
+"""Where the lab's events come from: one interface for live, watched and replayed runs; and the
+interface of the engine. Also how to end a child process of the screen.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ Mode = Literal["live", "watch", "replay"]
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 FAR_BEHIND = 1 << 22
-"""Bytes of a run that are not folded one by one: the state behind them is made at once."""
+"""Unread bytes above which the state is made from the file's index instead of event by event."""
 
 FAR_AHEAD = 6
-"""Finished steps, likewise."""
+"""Finished steps above which a replay does the same."""
 
 GLIMPSE = 1.0
-"""Seconds between two looks at the end of a run of which more is still being found."""
+"""Seconds between two states of the end of a run that is still being indexed."""
 
 STRETCH = 0.03
-"""Seconds that a look at a file that is far behind may take."""
+"""Seconds that one poll may spend on indexing a file that is far behind."""
 
 
 class Engine(Protocol):
-    """The running engine, as far as the screen needs it."""
+    """What the screen needs of the engine process."""
 
     def ready(self) -> Path:
-        """Wait until it has accepted what was asked of it; the run directory."""
+        """Wait until it has accepted its request; the run directory."""
         ...
 
     def send(self, command: dict[str, Any]) -> Any:
@@ -57,7 +57,7 @@ class Engine(Protocol):
         ...
 
     def kill(self) -> Any:
-        """End it now."""
+        """Kill it."""
         ...
 
     def log_tail(self, lines: int = 20) -> str:
@@ -76,23 +76,23 @@ class Source(Protocol):
         ...
 
     def load(self) -> None:
-        """Slow preparation, done off the screen's thread."""
+        """Slow preparation, in another thread."""
         ...
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
-        """Events due after so many more real seconds; True: what `fresh` gives comes before
-        them, in the place of the state so far."""
+        """Events that are due after so many more seconds; True: the state of `fresh` replaces the
+        one so far, and they come after it."""
         ...
 
     def fresh(self) -> LabState:
-        """The state that the last poll wants in the place of the old one."""
+        """The state that replaces the old one after the last poll."""
         ...
 
     def close(self) -> None: ...
 
 
 class Following:
-    """A run file that somebody is writing; `find` gives its directory where it is not known yet."""
+    """A run file that another process writes; `find` gives its directory if it is not known yet."""
 
     def __init__(
         self, run_dir: Path | None, mode: Mode, find: Callable[[], Path] | None = None
@@ -101,10 +101,10 @@ class Following:
         self.find = find
         self.run_dir = run_dir
         self.past: IndexedPast | None = None
-        self.behind = False  # there is more in the index than in the state
+        self.behind = False  # the index has more than the state
 
     def load(self) -> None:
-        """Find the run, and index what is there already if it is much."""
+        """Find the run, and index what is there already if there is much."""
         if self.past is not None:
             return
         if self.run_dir is None and self.find is not None:
@@ -113,13 +113,13 @@ class Following:
             log = RunIndex(self.run_dir / "events.jsonl")
             while log.behind() > FAR_BEHIND and log.read():
                 self.behind = True
-            self.past = IndexedPast(log)  # last: from now on it is polled
+            self.past = IndexedPast(log)  # last: `poll` starts with it
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
         if self.past is None:
             return False, []
         log, until = self.past.log, time.monotonic() + STRETCH
-        if log.behind() > FAR_BEHIND and not self.behind:  # the viewer slept: begin anew
+        if log.behind() > FAR_BEHIND and not self.behind:  # far behind: start again
             log.close()
             log = RunIndex(log.path)
             self.past, self.behind = IndexedPast(log), True
@@ -131,7 +131,7 @@ class Following:
             self.behind = False
             return True, []
         found: list[Timed] = []
-        log.thin = True  # the state has the columns
+        log.thin = True  # the state keeps the columns
         log.read(found)
         self.past.lines = log.lines
         return False, found
@@ -146,8 +146,8 @@ class Following:
 
 
 class Playing:
-    """A recorded run on a clock that can be stopped, sped up, and moved from step to step. While
-    the file is being indexed, what is known of it can be played already."""
+    """A recorded run with a clock that can be stopped, sped up and moved. It plays already while
+    the file is still being indexed."""
 
     mode: Mode = "replay"
 
@@ -159,12 +159,13 @@ class Playing:
         self.loaded = False
         self.log = RunIndex(self.path)
         self.past: IndexedPast | None = IndexedPast(self.log)
-        self._clock: float | None = None  # None: at the start, wherever that will be
-        self._to_end = False  # the clock stands at the end, wherever that will be
+        self._clock: float | None = None  # None: at the start, also if that is not known yet
+        self._to_end = False  # at the end, also if that is not known yet
         self.whole: tuple[int, LabState] | None = None
-        """What the run's changes tell, of so many events, once somebody asked."""
+        """Cache of `timeline.whole`: the number of events, and the state made of the run's changes.
+        """
         self._next = 0  # events that were handed out
-        self._wait = 0.0  # until then nobody runs after an end that moves
+        self._wait = 0.0  # until when a moving end is not followed
 
     @property
     def behind(self) -> bool:
@@ -175,7 +176,7 @@ class Playing:
         if not self.loaded:
             self.path.stat()
             while self.log.read():
-                time.sleep(0)  # the screen's turn
+                time.sleep(0)  # let the screen's thread run
             self.loaded = True
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
@@ -195,7 +196,7 @@ class Playing:
         return False, found
 
     def _far(self, lines: int) -> bool:
-        """Whether so much is due that it is quicker to begin anew there."""
+        """Whether so much is due that making the state from the index is quicker."""
         if lines == self._next:
             return False
         done = self.log.kind.count(self.log.code("step"), self._next, lines)
@@ -209,12 +210,12 @@ class Playing:
         self.log.close()
 
     def lens(self, lane: str, step: int) -> LensMade | None:
-        """Whether a step was looked at through the lens, be it later than the clock stands."""
+        """The lens of a step, if one was recorded, also later than the clock."""
         made = (e for _, _, e in self.log.rare_upto(self.log.lines) if isinstance(e, LensMade))
         return next((e for e in made if (e.lane, e.step) == (lane, step)), None)
 
     def after(self, lane: str, step: int) -> After | None:
-        """What a step's updates made of its tokens, be it measured later than the clock stands."""
+        """What was measured of a step's tokens after its updates, also later than the clock."""
         of, lines = self.log.lanes.get(lane), self.log.lines
         entry = -1 if of is None else self.log.find(of.rollout_step, of.rollout_line, lines, step)
         line = of.part("after", entry, lines) if of is not None and entry >= 0 else 0
@@ -225,7 +226,7 @@ class Playing:
     def clock(self) -> float:
         if self._to_end:
             return self.log.length
-        # it begins where there is something to see, not while libraries were being loaded
+        # start at the first rollout, not while libraries were being loaded
         return self._clock if self._clock is not None else self._start
 
     @property
@@ -253,7 +254,7 @@ class Playing:
         self.speed = SPEEDS[max(0, min(len(SPEEDS) - 1, at + by))]
 
     def scrub(self, by: int) -> None:
-        """So many finished steps on or back; the clock stops there."""
+        """So many finished steps forward or back; the clock stops there."""
         self.playing = False
         ends = self.log.ends
         if not ends:
@@ -268,7 +269,7 @@ class Playing:
             self.seek(ends[min(at, len(ends) - 1)])
 
     def go(self, step: int) -> None:
-        """To where a step is finished, or the nearest before it; the clock stops there."""
+        """To the end of a step, or of the nearest one before; the clock stops there."""
         self.playing = False
         found = None
         while step > 0 and found is None:
@@ -289,16 +290,13 @@ class Playing:
         self._clock = max(0.0, clock)
 
 
-# --- child ---
-# The end of a child process that the screen started.
-
 PATIENCE = 2.0
-"""Seconds for a killed process to be gone."""
+"""Seconds to wait for a killed process."""
 
 
 async def end(process: Process) -> None:
-    """Kill it if it lives, and wait until its pipes are closed too: a loop that ends before them
-    has their remains complain on the terminal."""
+    """Kill a child process if it runs, and wait until its pipes are closed: asyncio would print
+    warnings about open ones when its loop ends."""
     if process.returncode is None:
         process.kill()
     if process.stdin is not None:

@@ -307,6 +307,37 @@ def test_a_wrong_keys_file_is_named(tmp_path: Path) -> None:
     assert load_keymap(tmp_path / "none.toml")[1] == ""
 
 
+def test_one_key_for_two_actions_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('lens = "a"\n')  # the table's key of another action
+    keymap, problem = load_keymap(file)
+    assert problem == f"{file}: key 'a' is bound to both 'algorithm' and 'lens' in the lab"
+    assert keymap.shown("lens") == "a"  # what the file says applies
+    file.write_text('pause = ";"\nevaluate = ";"\n')
+    assert "key 'semicolon'" not in load_keymap(file)[1]  # as a person reads it
+    assert "key ';' is bound to both 'pause' and 'evaluate' in the lab" in load_keymap(file)[1]
+    file.write_text('group_order = "d"\n')
+    assert "both 'group_order' and 'group_apart' in the group screen" in load_keymap(file)[1]
+    file.write_text('lens = "a"\nalgorithm = "l"\n')  # exchanged: nothing wrong
+    assert load_keymap(file)[1] == ""
+    file.write_text('lens = "a"\ncurves = "p"\n')
+    assert "and 1 more such key" in load_keymap(file)[1]
+
+
+async def test_a_key_clash_is_said_when_the_screen_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('lens = "a"\n')
+    monkeypatch.setenv("GRPOLAB_KEYS", str(file))
+    mine = Live(tmp_path / "other")
+    mine.record(FakeRun(steps=2, end=False))
+    async with mine.app.run_test(size=(200, 60)) as pilot:
+        mine.app._pilot = pilot  # pyright: ignore
+        await settle(mine.app)
+        assert "key 'a' is bound to both 'algorithm' and 'lens'" in text(mine.app)
+
+
 @pytest.mark.parametrize("place", ["lab", *SCREENS])
 def test_no_key_has_two_meanings(place: str) -> None:
 

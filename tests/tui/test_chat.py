@@ -85,7 +85,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         assert screen.field.value == live.context.state.lanes["main"].rollouts[4].prompts[0]
         await press(live.app, pilot, "escape", "pageup", "pagedown", "question_mark", "escape")
         await press(live.app, pilot, "escape")
-        assert isinstance(live.app.screen, LabScreen) and not live.app.lab.guests
+        assert isinstance(live.app.screen, LabScreen) and not live.app.lab.listeners
 
 
 async def test_what_is_typed_ahead_is_the_next_question(live: Live) -> None:

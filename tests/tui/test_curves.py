@@ -78,7 +78,7 @@ async def test_every_key_at_every_size(replay: LabApp, size: tuple[int, int]) ->
         await settle(replay)
         await pilot.resize_terminal(*size)
         told = await press(replay, pilot, "escape")
-        assert isinstance(replay.screen, LabScreen) and not replay.lab.guests
+        assert isinstance(replay.screen, LabScreen) and not replay.lab.listeners
 
 
 async def test_metrics_are_chosen_and_explained(replay: LabApp) -> None:

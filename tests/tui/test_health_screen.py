@@ -70,7 +70,7 @@ async def test_verdicts_and_what_to_try(live: Live, size: tuple[int, int]) -> No
         await press(app, pilot, "tab", "enter")
         assert isinstance(app.screen, CurvesScreen) and app.screen.view.at == "truncated"
         await press(app, pilot, "escape", "question_mark", "escape", "escape")
-        assert isinstance(app.screen, LabScreen) and not app.lab.guests
+        assert isinstance(app.screen, LabScreen) and not app.lab.listeners
 
 
 async def test_a_replay_says_that_it_sets_nothing(tmp_path) -> None:

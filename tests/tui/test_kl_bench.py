@@ -64,7 +64,7 @@ async def test_asked_and_answered(live: Live, size: tuple[int, int]) -> None:
         assert "exact 0.0123 nats" in told
         await press(live.app, pilot, "question_mark", "escape", "escape")
         assert isinstance(live.app.screen, LabScreen)
-        assert not live.app.lab.guests
+        assert not live.app.lab.listeners
         await press(live.app, pilot, "k")
         assert len(live.engine.sent) == 2  # this step was measured
 

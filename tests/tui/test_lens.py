@@ -252,7 +252,7 @@ async def test_the_way_back(looked: tuple[Live, Pilot[int]]) -> None:
     assert isinstance(live.app.screen, LabScreen)
     after = (view.prompt, view.answer, view.token, view.channel, live.context.current)
     assert after == before
-    assert lab.guests == []
+    assert lab.listeners == []
 
 
 async def test_moving(looked: tuple[Live, Pilot[int]]) -> None:

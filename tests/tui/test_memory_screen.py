@@ -57,7 +57,7 @@ async def test_owners_phases_prediction_and_every_key(
         await settle(replay)
         await pilot.resize_terminal(*size)
         await press(replay, pilot, "question_mark", "escape", "escape")
-        assert isinstance(replay.screen, LabScreen) and not replay.lab.guests
+        assert isinstance(replay.screen, LabScreen) and not replay.lab.listeners
 
 
 async def test_cursor_phase_and_shares(replay: LabApp) -> None:

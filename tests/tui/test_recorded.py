@@ -59,7 +59,7 @@ async def test_a_replay_says_whose_tokens_these_are(tmp_path: Path, size: tuple[
         told = await press(app, pilot, "escape", "2")
         assert "recorded every" not in told and "step 6/9" in told
         told = await press(app, pilot, "r")
-        assert "the tokens of this step are recorded" in told
+        assert "this step's tokens are recorded" in told
 
 
 async def test_a_live_run_held_between_two_recorded_steps(live: Live) -> None:

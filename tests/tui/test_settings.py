@@ -127,7 +127,7 @@ async def test_it_stays_open_follows_what_happens_and_says_what_is_settled(live:
         told = await press(live.app, pilot, "escape", *"seed", "enter")
         assert "this cannot change while it runs" in told and "every draw" in told
         await press(live.app, pilot, "escape", "escape")
-        assert isinstance(live.app.screen, LabScreen) and not live.app.lab.guests
+        assert isinstance(live.app.screen, LabScreen) and not live.app.lab.listeners
 
 
 async def test_a_replay_shows_them_and_changes_nothing(replay: LabApp) -> None:

@@ -22,23 +22,23 @@ WATCHED = """
 import asyncio, sys
 from pathlib import Path
 from grpolab.tui.app import LabApp
-from grpolab.tui.context import Desk
+from grpolab.tui.context import AppContext
 from grpolab.tui.source import Playing
 from grpolab.tui.lab.screen import LabScreen
 from tests.tui import quiet
 
 quiet.take_over()
 at_first = set()
-furnish = LabScreen.furnish
+mount_panes = LabScreen.mount_panes
 def first_frame(self):
     at_first.update(sys.modules)
-    furnish(self)
-LabScreen.furnish = first_frame
+    mount_panes(self)
+LabScreen.mount_panes = first_frame
 
 async def main():
     run = Path(sys.argv[1])
     source = Playing(run)
-    app = LabApp(Desk(source, run))
+    app = LabApp(AppContext(source, run))
     async with app.run_test(size=(200, 60)) as pilot:
         source.load()
         source.end()

@@ -87,7 +87,11 @@ async def test_back_to_a_checkpoint_of_a_run_that_is_done(
         done.write(ev.Resumed(12), ev.Resumed(10, "rewind", 12), ev.Paused(10))
         told = await press(done.app, pilot, "escape")
         assert isinstance(done.app.screen, LabScreen)
-        assert "back at step 10" in told and "PAUSED" in told and "STARTS" not in told
+        assert (
+            "paused at step 10; press p to resume" in told
+            and "PAUSED" in told
+            and "STARTS" not in told
+        )
         assert done.context.commands and done.context.state.step == 10
         await press(done.app, pilot, "p")
         assert engine.sent[1:] == [{"do": "continue"}]
@@ -115,7 +119,7 @@ async def test_an_engine_that_does_not_start_is_told_and_the_run_is_as_it_was(
         await begun(done, pilot)
         done.engine.code = 0
         told = await press(done.app, pilot, "R", "r", "enter")
-        assert "does not start again: done: another process computes this run" in told
+        assert "could not start: done: another process computes this run" in told
         assert done.context.engine is done.engine and done.context.restartable
         assert "RUN DONE" in told
 

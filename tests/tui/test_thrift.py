@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
+from typing import Any
 
 import pytest
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
+from textual._compositor import Compositor
+from textual.app import App
+from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -57,7 +63,7 @@ def test_neither_savings_nor_debts_last() -> None:
     assert repaint_budget.left()
 
 
-def cells(update: repaint.Cells, shown: list[list[str]]) -> int:
+def cells(update: Any, shown: list[list[str]]) -> int:
     """What a terminal makes of it; how many cells were written."""
     written, x, y = 0, 0, 0
     pieces = re.split(r"\x1b\[([0-9;]*[A-Za-z])", update.render_segments(Console()))
@@ -66,7 +72,7 @@ def cells(update: repaint.Cells, shown: list[list[str]]) -> int:
             if piece.endswith("H"):
                 y, x = (int(n) - 1 for n in piece[:-1].split(";"))
         else:
-            for char in piece:
+            for char in piece.replace("\n", ""):
                 shown[y][x] = char
                 x, written = x + 1, written + 1
     return written
@@ -107,6 +113,60 @@ async def test_under_a_dialog_textual_composes(replay: LabApp) -> None:
         assert repaint._place(replay.lab, replay.lab.canvases[0]) is not None
         assert not repaint._clear(replay.lab)  # its cells may be the dialog's
         assert repaint._clear(replay.screen)
+
+
+PRIVATE = (
+    (App, "_display"), (App, "_batch_count"), (Screen, "_layout_required"),
+    (Screen, "_compositor"), (Compositor, "visible_widgets"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("owner", "name"), PRIVATE, ids=lambda x: x if isinstance(x, str) else "")
+async def test_without_a_private_part_of_textual_the_screen_is_the_same(
+    replay: LabApp, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    """Textual itself keeps the attribute; to `repaint` it is missing."""
+    monkeypatch.setattr(repaint, "supported", True)
+    asked: list[str] = []
+    found: Any = owner.__getattribute__
+
+    def hidden(self: object, attribute: str) -> object:
+        caller = sys._getframe(1).f_globals["__name__"]
+        if attribute == name and caller == repaint.__name__:
+            asked.append(attribute)
+            raise AttributeError(attribute)
+        return found(self, attribute)
+
+    sent: list[Any] = []
+    async with replay.run_test(size=(200, 60)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+        await pilot.press(".", ".", ".")
+        await settle(replay)
+        shown = [list(row) for row in text(replay).split("\n")]
+        monkeypatch.setattr(replay, "_display", lambda screen, update: sent.append(update))
+        monkeypatch.setattr(owner, "__getattribute__", hidden, raising=False)
+        for key in (".", "right", ",", "g"):
+            await pilot.press(key)
+            replay.lab.repaint(at_once=True)
+            await pilot.pause()
+        assert asked == [name] and not repaint.supported  # tried once, then never again
+        assert sent and not [u for u in sent if isinstance(u, repaint.Cells)]
+        for update in sent:
+            if update is not None:
+                cells(update, shown)
+        assert "\n".join("".join(row) for row in shown) == text(replay)
+
+
+def test_without_the_private_class_the_module_still_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    import textual._compositor
+
+    monkeypatch.delattr(textual._compositor, "CompositorUpdate")
+    spec = importlib.util.spec_from_file_location("other_repaint", repaint.__file__)
+    assert spec is not None and spec.loader is not None
+    other = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(other)
+    assert not other.supported and repaint.supported
 
 
 def test_what_differs_of_a_row() -> None:

@@ -69,7 +69,7 @@ async def test_a_rewind_says_what_it_undoes_and_the_screen_forgets_it(
         told = await press(live.app, pilot)
         assert "from step 12; the steps after" in told and live.context.state.step == 10
         await press(live.app, pilot, "escape")
-        assert isinstance(live.app.screen, LabScreen) and not live.app.lab.guests
+        assert isinstance(live.app.screen, LabScreen) and not live.app.lab.listeners
 
 
 async def test_a_fork_is_an_algorithm_a_name_and_perhaps_a_checkpoint(live: Live) -> None:
@@ -129,7 +129,7 @@ async def test_a_recorded_run_that_cannot_be_written_keeps_bookmarks_until_one_l
         replay._pilot = pilot  # pyright: ignore
         await settle(replay)
         await press(replay, pilot, "full_stop", "b", *"x", "enter")
-        assert "until you leave only: its file: permission denied" in replay.context.notice[0]
+        assert "not saved, lost when you quit: permission denied" in replay.context.notice[0]
         told = await press(replay, pilot, "T")
         assert "★  bookmark" in told
         await press(replay, pilot, "escape", "S")
@@ -191,11 +191,11 @@ async def test_a_held_view_plays_on_until_it_follows_again(live: Live) -> None:
         lab, seen = live.app.lab, []
         while (held := live.context.view.held) is not None:
             seen.append(held.step)
-            lab.roll(lab._rolled + 0.1)  # too early
+            lab.time_travel.roll(lab.time_travel.rolled + 0.1)  # too early
             assert live.context.view.held is held
-            lab.roll(lab._rolled + 0.26)
+            lab.time_travel.roll(lab.time_travel.rolled + 0.26)
         assert len(seen) >= 3 and seen == list(range(seen[0], 7))
-        lab.roll(lab._rolled + 0.26)
+        lab.time_travel.roll(lab.time_travel.rolled + 0.26)
         assert live.context.rolling is None
 
 
@@ -323,7 +323,7 @@ async def test_the_session_is_saved_as_a_scenario_that_can_be_read(live: Live) -
         await settle(live.app)
         await press(live.app, pilot, "S")
         told = live.context.notice[0]
-        assert "session.yaml beside the run" in told and "1 change by hand" in told
+        assert "session.yaml in the run directory" in told and "1 manual change" in told
         await press(live.app, pilot, "S")
     found = load(str(live.folder / "session.yaml"))
     (cue,) = found.cues
@@ -379,11 +379,11 @@ async def test_news_that_come_while_a_screen_is_taken_down_do_no_harm(live: Live
         screen, lab = live.app.screen, live.app.screen_stack[-2]
         assert isinstance(screen, TimeScreen) and isinstance(lab, LabScreen)
         taken_down = screen.dismiss()
-        assert screen in lab.guests
+        assert screen in lab.listeners
         live.write(setting(12))
         lab.tick()
         await taken_down
-        assert screen not in lab.guests and screen not in live.app.screen_stack
+        assert screen not in lab.listeners and screen not in live.app.screen_stack
         await screen.query("*").remove()
         screen.again()
         assert "12" in await press(live.app, pilot)

@@ -158,4 +158,4 @@ async def test_a_recorded_run_of_before_has_what_it_has(run_dir: Path, replay: L
         await press(replay, pilot, "end", "2", "x")
         assert "push" not in replay.context.view.channels(replay.context.state)
         assert "kl_old" in replay.context.view.channels(replay.context.state)
-        assert "kl_old" in text(replay)
+        assert "per-step KL" in text(replay)

@@ -1,4 +1,4 @@
-"""The algorithm: formula, live numbers, critic, what the last switch did, settings."""
+"""The algorithm: formula, numbers of the step, critic, what the last switch kept, settings."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ NUMBERS = (
     ("ratio_max", "ratio max"),
     ("entropy", "entropy"),
     ("explained_variance", "expl. var"),
-    ("zero_std_groups", "no signal"),
+    ("zero_std_groups", "zero var."),
     ("advantage_std", "adv. std"),
-    ("kl_ref", "KL to ref"),
-    ("kl_old", "own move"),
-    ("sampler_gap", "sampler gap"),
+    ("kl_ref", "KL to ref."),
+    ("kl_old", "step KL"),
+    ("sampler_gap", "mismatch"),
     ("length", "length"),
-    ("truncated", "cut"),
+    ("truncated", "truncated"),
     ("format", "format"),
     ("accuracy", "accuracy"),
     ("learning_rate", "lr"),
@@ -47,15 +47,17 @@ class Algorithm(Pane):
     calm = 0.95
     slow = True
     explains = (
-        "The algorithm in force: its formula; what its symbols are worth for the token selected in "
+        "The current algorithm: its formula; the values of its symbols for the token selected in "
         "the tokens pane, which branch of min() the token is on and why; the numbers of the newest "
         "step, its critic, and its settings (✎ differs from the paper's default). Zoomed, symbols "
-        "and numbers have their meaning beside them; a click on a number tells it too.\n"
+        "and numbers are explained beside them; a click on a number explains it too.\n"
         "A loss of 0 is normal at ratio 1: centred advantages cancel in the value of the loss, "
         "not in its gradient. Look at ‖grad‖ and at the curves.\n"
-        "no signal: share of the groups whose rewards are all equal.\n"
-        "critic cold: just created, its forecasts mean little until its explained variance "
-        "rises above 0."
+        "zero var.: share of the groups with zero variance: all rewards equal, no gradient.\n"
+        "mismatch: training–inference mismatch, sampler against trainer log-probs.\n"
+        "step KL: per-step KL, the size of this update.\n"
+        "critic cold: just created; its values mean little until its explained variance rises "
+        "above 0."
     )
 
     def info(self) -> tuple[str, str]:
@@ -71,11 +73,11 @@ class Algorithm(Pane):
         p = self.context.palette
         lane = self.context.view.lane_state(self.context.state)
         if lane is None:
-            return [Line(), Line("  known when the lane opens", p.style("faint"))]
+            return [Line(), Line("  shown when the lane opens", p.style("faint"))]
         card = cards().get(self.context.view.in_force(self.context.state)[0])
         out = self._formula(card, width, height)
         token = self._token(card, width, height)
-        late = height < 20  # then what the step and the switch did stands first
+        late = height < 20  # then the numbers come before the token
         out += ([] if late else token) + self._numbers(lane, width)
         out += self._critic(lane, width) + self._switch(lane, width)
         out += (token if late else []) + self._times(width)
@@ -95,8 +97,7 @@ class Algorithm(Pane):
         return out + explain_view.formula(p, card.formula, width)
 
     def _token(self, card: Card | None, width: int, height: int) -> list[Line]:
-        """The formula's symbols with the numbers of the token selected in the tokens pane, and its
-        branch."""
+        """The formula's symbols with their values for the selected token, and its branch."""
         p = self.context.palette
         found = token_facts.selected(self.context, card.name) if card else None
         if card is None or found is None:
@@ -118,7 +119,7 @@ class Algorithm(Pane):
         p = self.context.palette
         done = self.context.view.done(self.context.state)
         if done is None:
-            return [Line("numbers come with the first finished step", p.style("faint"))]
+            return [Line("numbers appear with the first finished step", p.style("faint"))]
         known = [(key, label) for key, label in NUMBERS if key in done.metrics]
         known += [(k, k) for k in done.metrics if k not in dict(NUMBERS) and k not in METRICS]
         hints = width >= 90
@@ -182,7 +183,7 @@ class Algorithm(Pane):
         return out
 
     def _times(self, width: int) -> list[Line]:
-        """Where a step's time went."""
+        """The step's time by phase."""
         p, done = self.context.palette, self.context.view.done(self.context.state)
         total = sum(done.seconds.values()) if done else 0.0
         if done is None or not total > 0:
@@ -234,7 +235,7 @@ class Algorithm(Pane):
 
 
 def _own_first(values: dict[str, Any], known: dict[str, Setting]) -> dict[str, Any]:
-    """The settings that only some algorithms have stand before those that all have and that are
-    as they mostly are."""
+    """Settings in the order of the pane: those that all algorithms share and that are at their
+    default come last."""
     usual = [k for k in values if k in known and known[k].shared and known[k].default == values[k]]
     return {k: v for k, v in values.items() if k not in usual} | {k: values[k] for k in usual}

@@ -1,4 +1,4 @@
-"""One row of keys, those that matter now; each can be clicked."""
+"""One row with the keys that matter now; each can be clicked."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Footer(Canvas):
         line = self._back()
         offered = {"live": LIVE, "watch": WATCH, "replay": REPLAY}[self.context.mode]
         if self.context.mode == "live" and self.context.over:
-            offered = WATCH  # nobody is left to steer
+            offered = WATCH  # no engine takes commands
             if self.context.restartable:
                 offered = ("rewind", *offered)
         if self.context.current in ("learning", "kl"):
@@ -149,7 +149,7 @@ class Footer(Canvas):
         return [line.to(width - last.width).join(last)]
 
     def _back(self) -> Line:
-        """Where Esc leads, for who came down from somewhere."""
+        """Where Esc leads back to, if anywhere."""
         p, back_stack = self.context.palette, self.context.back_stack
         line = Line(" ")
         if back_stack and back_stack[-1].name:
@@ -170,7 +170,7 @@ class Footer(Canvas):
             return line.add(f" {word}  ", label, hit=("run", one))
         word = BY_NAME[name].label
         if name == "pause" and self.context.state.paused:
-            word = "continue"
+            word = "resume"
         if name == "open":
             word = "go to this step"
         if name == "hold" and self.context.view.held is not None:

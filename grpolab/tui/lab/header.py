@@ -1,10 +1,13 @@
-"""Two rows on top: what runs, how far, how fast; and what is paused, held, ended or just said."""
+"""The two top rows: the run, its progress and speed; whether training or view are paused, held or
+over, test accuracy, and notices."""
 
 from __future__ import annotations
 
 from rich.cells import cell_len
 
 from grpolab.analysis import health
+from grpolab.record.lane_state import LaneState
+from grpolab.record.state import LabState
 from grpolab.tui.health import model as health_model
 from grpolab.tui.source import Playing
 from grpolab.tui.widgets.canvas import Canvas
@@ -12,10 +15,11 @@ from grpolab.tui.widgets.layout import PANES, TITLES
 from grpolab.tui.widgets.text import Line, clip, clock, count, percent, visible
 
 BAR = 8
-"""Cells that the bar of the run has at the least, where anything can fold for it."""
+"""The least width of the progress bar in cells; other parts are left out first."""
 
 FOLDS = 4
-"""Ways to fold, each with the ones before: the badge's words, the device, the model, the speed."""
+"""Parts that are left out one after another on a narrow screen: the badge's words, the device, the
+model, the speed."""
 
 
 class Header(Canvas):
@@ -49,7 +53,7 @@ class Header(Canvas):
         return [self._first(width), self._second(width)]
 
     def _first(self, width: int) -> Line:
-        """Where the bar has no room, the rest folds: first what can be read elsewhere."""
+        """Name, progress, speed and time."""
         p, s = self.context.palette, self.context.state
         lane = self.context.view.lane_state(s)
         step = lane.last.step if lane and lane.last else s.step
@@ -70,7 +74,7 @@ class Header(Canvas):
         return line.to(width - right.width).join(right)
 
     def _left(self, width: int, fold: int) -> Line:
-        """The run's name and what it is about; from the second fold on less of it."""
+        """The run's name, task, model and device, as far as `fold` leaves them."""
         p, s = self.context.palette, self.context.state
         line = Line(" ◆ ", p.style("accent")).add("grpolab ", p.style("text", bold=True))
         name = visible(str(s.run.scenario.get("name", ""))) if s.run else self.context.run_dir.name
@@ -96,7 +100,7 @@ class Header(Canvas):
     def _right(self, width: int, fold: int) -> Line:
         p, s = self.context.palette, self.context.state
         lane = self.context.view.lane_state(s)
-        right = self._ailing(width >= 110 and fold < 1)
+        right = self._health(width >= 110 and fold < 1)
         if lane and lane.last and width >= 90 and fold < FOLDS:
             speed = lane.last.metrics.get("tokens_per_second")
             right.add(f"{count(speed)} tok/s  ", p.style("dim"))
@@ -107,14 +111,15 @@ class Header(Canvas):
             told = clock(s.time if self.context.over else max(s.time, self.context.waited))
         return right.add(told + " ", p.style("text"))
 
-    def _ailing(self, words: bool) -> Line:
-        """How many things are wrong, with the sign of the worst; a click shows them."""
+    def _health(self, words: bool) -> Line:
+        """The number of warnings and errors, with the sign of the worst; a click shows them."""
         found = health.wrong(health_model.known(self.context))
         if not found:
             return Line()
-        p, level = self.context.palette, found[0].level
-        many = f"{len(found)} thing{'s' * (len(found) > 1)} wrong:" if words else len(found)
-        told = f" {health.SIGNS[level]} {many} {self.context.keymap.shown('health')} "
+        p, level, many = self.context.palette, found[0].level, len(found)
+        noun = "error" if all(v.level == "bad" for v in found) else "warning"
+        count = f"{many} {noun}{'s' * (many > 1)}" if words else f"{many}"
+        told = f" {health.SIGNS[level]} {count} ({self.context.keymap.shown('health')}) "
         style = p.style("ground", health_model.COLOURS[level], bold=True)
         return Line().add(told, style, hit=("run", "health")).add("  ")
 
@@ -140,17 +145,17 @@ class Header(Canvas):
         phase, right = Line() if self.context.over else self._phase(), Line()
         if lane and lane.evals:
             e = lane.evals[-1]
-            right.add("held-out ", p.style("dim")).add(
-                percent(e.accuracy), p.style("good", bold=True)
-            )
+            right.add("test acc ", p.style("dim"))
+            right.add(percent(e.accuracy), p.style("good", bold=True))
             if len(lane.evals) > 1:
                 change = 100 * (e.accuracy - lane.evals[0].accuracy)
                 right.add(f" {'▲' if change >= 0 else '▼'}{abs(change):.0f}", p.style("dim"))
             if width >= 100:
-                right.add(f"  greedy {percent(e.greedy_accuracy)}", p.style("dim"))
+                how = f" sampled (T={_temperature(lane, s):g})"
+                right.add(f"{how} · {percent(e.greedy_accuracy)} greedy", p.style("dim"))
             right.add(" ")
         notice, colour = self.context.notice
-        if notice:  # what it lacks is taken from what can be read again a moment later
+        if notice:  # it may take the room of the accuracy and the phase for some seconds
             lacks = line.width + phase.width + right.width + cell_len(notice) + 4 - width
             if lacks > 0:
                 lacks, right = lacks - right.width, Line()
@@ -162,23 +167,23 @@ class Header(Canvas):
         return line.to(width - right.width).join(right)
 
     def _chips(self) -> list[tuple[str, str]]:
-        """What must not be mistaken: the training's state and the view's, in words."""
+        """The state of the training and of the view, as (words, colour)."""
         d, s = self.context, self.context.state
         chips = []
         if d.starting:
-            chips.append(("ENGINE STARTS AGAIN…", "warn"))
+            chips.append(("STARTING A NEW ENGINE…", "warn"))
         elif s.failed:
             chips.append(("✗ FAILED", "bad"))
         elif s.ended and d.mode != "replay":
             words = {"done": ("✓ RUN DONE", "good"), "interrupted": ("■ STOPPED", "warn")}
             chips.append(words.get(s.ended.status, (f"■ {s.ended.status.upper()}", "bad")))
         elif d.exit_code is not None:
-            chips.append(("✗ ENGINE GONE", "bad"))
+            chips.append(("✗ ENGINE ENDED", "bad"))
         elif d.leaving is not None:
             chips.append(("FINISHING THE STEP…", "warn"))
         elif s.paused and d.mode != "replay":
-            resting = s.phase is None or s.phase.phase in ("waiting", "stopping")
-            chips.append(("‖ TRAINING PAUSED" if resting else "ONE STEP, THEN PAUSED", "warn"))
+            paused = s.phase is None or s.phase.phase in ("waiting", "stopping")
+            chips.append(("‖ TRAINING PAUSED" if paused else "ONE STEP, THEN PAUSED", "warn"))
         elif d.pausing:
             chips.append(("PAUSING AFTER THIS STEP…", "warn"))
         source = d.source
@@ -216,8 +221,16 @@ class Header(Canvas):
         return line
 
 
+def _temperature(lane: LaneState, state: LabState) -> float:
+    """At which test answers are sampled: the rollout's, as it is now."""
+    section = state.run.scenario.get("rollout") if state.run else None
+    start = section.get("temperature", 1.0) if isinstance(section, dict) else 1.0
+    changes = [c.after for c in lane.changes if c.key == "rollout.temperature"]
+    return changes[-1] if changes else start
+
+
 class Tabs(Canvas):
-    """The panes by name, where not all are in sight."""
+    """The panes by name, where not all are visible."""
 
     watches = frozenset({"select"})
 
@@ -230,7 +243,7 @@ class Tabs(Canvas):
             title = TITLES[name] if width >= 70 else TITLES[name][:5]
             line.add(f" {i} {title} ", style, hit=("pane", name)).add(" ")
         if self.context.zoom:
-            told = f"{self.context.keymap.shown('zoom')} share the screen "
+            told = f"{self.context.keymap.shown('zoom')} restore layout "
             if width - line.width > len(told):
                 line.to(width - len(told)).add(told, p.style("faint"), hit=("run", "zoom"))
         return [line]

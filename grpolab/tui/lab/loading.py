@@ -1,4 +1,4 @@
-"""What stands there until the first rollout begins: how far the start has come."""
+"""Shown in the panes' place until the first rollout begins: the stages of the start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Loading(Canvas):
         body = [Line(row, p.style("accent", bold=True)) for row in LOGO]
         body += [
             Line(),
-            Line("one language model, several algorithms, before your eyes", p.style("dim")),
+            Line("RL algorithms on a language model, compared step by step", p.style("dim")),
             Line(),
         ]
         body += self._stages()
@@ -33,7 +33,7 @@ class Loading(Canvas):
         return rows + [Line(" " * left).join(line) for line in body]
 
     def _stages(self) -> list[Line]:
-        """What is through, what is under way, what is still to come."""
+        """The stages of the start: done, running with its seconds, still to come."""
         s = self.context.state
         lane = next(iter(s.lanes.values()), None)
         replay = self.context.mode == "replay"

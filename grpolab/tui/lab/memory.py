@@ -1,4 +1,4 @@
-"""Who holds memory: at the peak, in each phase, over the steps, and as it was predicted."""
+"""Memory by owner: at the peak, in each phase, over the steps, and as it was predicted."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Memory(Pane):
     explains = (
         "Bytes by owner at the newest step's peak, their share, what was predicted before the "
         "model was loaded, and each owner's history on its own scale. Backbone: the frozen model. "
-        "Weight copy: the weights again, as sampling wants them. Adapters: what the policy learns. "
-        "Critic: PPO's second adapter and value head; it comes with PPO and goes with it. "
-        "Reference: adapters that only remember. Optimizer: AdamW's two moments. Gradients, "
-        "KV cache and activations: what a step needs while it runs. Loss tiles: whatever is as "
-        "wide as the vocabulary. Workspace: what single operations need. Fragmentation: kept free "
-        "by the allocator. Outside: interpreter and libraries, on a GPU the context. Other: what "
-        "no owner answers for.\n"
+        "Weight copy: the weights in the layout that sampling needs. Adapters: the trained "
+        "weights. Critic: PPO's second adapter and value head, there only under PPO. "
+        "Reference: a frozen copy of the adapters. Optimizer: AdamW's two moments. Gradients, "
+        "KV cache and activations: needed during a step. Loss tiles: tensors as wide as the "
+        "vocabulary. Workspace: temporary memory of single operations. Fragmentation: reserved "
+        "by the allocator, but unused. Non-model: Python, libraries, the CUDA context. Other: "
+        "memory of no known owner.\n"
         "Below, each phase of a step at its own peak, stacked by owner. Above, where there is "
-        "room: all of it over the steps, stacked from the bottom in the order of the list."
+        "room: the total over the steps, stacked from the bottom in the order of the list."
     )
 
     def info(self) -> tuple[str, str]:
@@ -52,7 +52,7 @@ class Memory(Pane):
         stack = self._bar(done.memory, sum(done.memory.values()), width, named=True)
         if height < len(owners) + 2:
             entries = self._entries(done.memory, owners, width)
-            while len(entries) >= height and len(owners) > 1:  # the smallest is least missed
+            while len(entries) >= height and len(owners) > 1:  # leave out the smallest
                 owners.remove(min(owners, key=lambda o: done.memory.get(o, 0)))
                 entries = self._entries(done.memory, owners, width)
             where = self._phase_line(phases, width)
@@ -75,7 +75,7 @@ class Memory(Pane):
     def _before(self, width: int) -> list[Line]:
         """No step is done yet: the prediction, where there is one."""
         p = self.context.palette
-        waiting = Line("  measured with each step", p.style("faint"))
+        waiting = Line("  measured in every step", p.style("faint"))
         if not self._predicted():
             return [Line(), waiting]
         held = at_the_peak(self._predicted())
@@ -84,13 +84,13 @@ class Memory(Pane):
         return [bar, *entries, Line(), waiting]
 
     def _owners(self, steps: Steps) -> list[str]:
-        """Those that hold anything, or did: the critic's place stays when it is gone."""
+        """Owners of any bytes, now or lately; the critic's row is always there."""
         held = {o for o, c in steps.memory.items() if any(c.part(max(0, len(c) - 200)))}
         held |= {o for o, column in steps.memory.items() if column.at(0)}
         return [o for o in OWNERS if o in held or o == "critic"] + sorted(held - set(OWNERS))
 
     def _phases(self, steps: Steps, done: StepDone) -> Phases:
-        """Each phase's owners at its peak, as last seen at this step; empty in old runs."""
+        """Each phase's owners at its peak, as last measured at this step; empty in old runs."""
         seen = dict(done.memory_phases)
         row = steps.row(done.step)
         for at in range(row - 1, max(-1, row - RECENT), -1):
@@ -103,7 +103,7 @@ class Memory(Pane):
         return self.context.palette.owners.get(owner, "dim")
 
     def _bar(self, held: dict[str, int], top: int, width: int, *, named: bool = False) -> Line:
-        """Owners side by side; `top` bytes would fill the width."""
+        """Owners side by side on a scale on which `top` bytes fill the width."""
         return bar(self.context.palette, held, top, width, named=named)
 
     def _entries(self, held: dict[str, int], owners: list[str], width: int) -> list[Line]:
@@ -153,7 +153,7 @@ class Memory(Pane):
         return line.join(self._bar(phases[name], _total(phases), width - line.width))
 
     def _history(self, steps: Steps, owner: str, width: int) -> Line:
-        """An owner's bytes on its own scale: a critic may be small, but it comes and goes."""
+        """An owner's bytes over the steps on its own scale, so that a small critic is visible."""
         column = steps.memory.get(owner)
         if column is None or width < 4:
             return Line()
@@ -165,7 +165,7 @@ class Memory(Pane):
         return Line(marks, self.context.palette.style(self._colour(owner)))
 
     def _past(self, lane: LaneState, width: int, height: int) -> list[Line]:
-        """Stacked columns over the steps, a letter an owner."""
+        """Columns over the steps, stacked by owner, one letter per owner."""
         p, rows = self.context.palette, Rows(lane)
         if not len(rows):
             return []
@@ -179,7 +179,7 @@ class Memory(Pane):
 
 
 def _highest(phases: Phases) -> str:
-    """The phase that held most."""
+    """The phase with the highest peak."""
     return max(phases, key=lambda name: sum(phases[name].values()), default="")
 
 

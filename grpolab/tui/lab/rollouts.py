@@ -28,16 +28,16 @@ class Rollouts(Pane):
     period = 0.18
     explains = (
         "The prompts of one step, and the group of answers to the selected prompt.\n"
-        "● right   ○ wrong   ✂ cut at the token limit   ◌ still being sampled   ▪ finished, not "
+        "● right   ○ wrong   ✂ truncated at the token limit   ◌ being sampled   ▪ finished, not "
         "graded yet\n"
-        "mean: the group's mean reward. `no signal` means that all its rewards are equal: a "
-        "method that compares the answers of a group with each other (GRPO, RLOO) learns "
-        "nothing from it.\n"
+        "mean: the group's mean reward. zero variance: all its rewards are equal; a method that "
+        "compares the answers of a group (GRPO, RLOO) gets advantage 0 and no gradient from "
+        "it.\n"
         "reward = the sum of its parts, shown beside it. advantage: how much better (▲) or "
         "worse (▼) than expected the answer did; the bar is its size within the group. tok: "
         "length in tokens.\n"
         "Enter shows the whole group side by side.\n"
-        "Below: the exact text that was graded, and what the grader took for the answer."
+        "Below: the exact text that was graded, and the answer that the grader parsed."
     )
 
     def info(self) -> tuple[str, str]:
@@ -77,10 +77,10 @@ class Rollouts(Pane):
         dots = self._dots(r, i, max(8, width // 4))
         rewards = [r.graded.reward[k] for k in r.rows(i)] if r.graded else []
         mean = fixed(sum(rewards) / len(rewards)) if rewards else MISSING
-        dull = bool(rewards) and max(rewards) == min(rewards)
-        note = "no signal" if dull and width >= 62 else "=" if dull else ""
+        equal = bool(rewards) and max(rewards) == min(rewards)
+        note = "zero variance" if equal and width >= 66 else "=" if equal else ""
         level = 7 if width >= 48 else 0
-        room = width - line.width - dots.width - level - 7 - (11 if width >= 62 else 2)
+        room = width - line.width - dots.width - level - 7 - (15 if width >= 66 else 2)
         text = clip(visible(r.prompts[i]), max(4, min(room, 60)))
         line.cell(text, max(4, room), p.style("text", bold=here))
         difficulty = visible(r.difficulty[i]) if i < len(r.difficulty) else ""
@@ -92,7 +92,7 @@ class Rollouts(Pane):
         return line.on(p.style("", "raised")) if here else line
 
     def _dots(self, r: RolloutView, i: int, most: int) -> Line:
-        """The spread of a group: one mark an answer, or two counts where there are too many."""
+        """A group's outcome: one mark per answer, or a count per mark where there are too many."""
         p = self.context.palette
         marks = [self._mark(r, k) for k in r.rows(i)]
         line = Line()
@@ -167,7 +167,7 @@ class Rollouts(Pane):
         return line.on(p.style("", "raised")) if here else line
 
     def _text(self, r: RolloutView, row: int, width: int) -> Line:
-        """The answer on one row: its end while it grows, its beginning once it is graded."""
+        """The answer on one row: its end while it is sampled, its beginning once it is graded."""
         p = self.context.palette
         if r.graded is None and row not in r.ended:
             shown = tail(visible(r.text[row][-width - 40 :]), max(1, width - 1))
@@ -177,8 +177,8 @@ class Rollouts(Pane):
         return self._paint_text(clip(visible(r.text[row][: width * 2 + 40]), width))[0]
 
     def _paint_text(self, text: str, colour: str = "text") -> tuple[Line, str]:
-        """Tags stand back, thoughts are quieter than the answer; goes on in `colour`, gives the
-        next one.
+        """Text with faint tags, and thoughts dimmer than the answer. Begins in `colour`; also gives
+        the colour in which the next row begins.
         """
         p = self.context.palette
         line = Line()
@@ -197,17 +197,18 @@ class Rollouts(Pane):
         line = Line("── ", p.style("line")).add(f"answer {i + 1} ", p.style("text"))
         if g is None:
             line.add(
-                "being sampled " if row not in r.ended else "finished, to be graded ",
+                "being sampled " if row not in r.ended else "finished, not graded yet ",
                 p.style("dim"),
             )
         else:
             ok = g.correct[row]
-            taken = g.answer[row]
+            parsed = g.answer[row]
             line.add("✓ right " if ok else "✗ wrong ", p.style("good" if ok else "bad"))
-            facts = ["no answer found" if taken is None else f"took “{clip(visible(taken), 24)}”"]
+            told = "no answer parsed" if parsed is None else f"parsed {clip(visible(parsed), 24)}"
+            facts = [told]
             facts.append(
                 f"{g.length[row]} tokens"
-                + ("" if g.finished[row] else f", ✂ cut at {r.max_tokens}")
+                + ("" if g.finished[row] else f", ✂ truncated at {r.max_tokens}")
             )
             facts += [
                 f"{clip(visible(name), 12)} {fixed(value)}" for name, value in g.parts[row].items()
@@ -218,7 +219,7 @@ class Rollouts(Pane):
         line.add("─" * max(0, width - line.width), p.style("line"))
         text = r.text[row][: width * height * 4]
         rows = wrap(visible(text, newline="⏎\n"), width)
-        if len(rows) > height - 1:  # tight: lines one after another
+        if len(rows) > height - 1:  # too little room: one line after another
             rows = wrap(visible(text, newline="⏎ "), width)
         if len(rows) > height - 1:
             rows = rows[: height - 1]
@@ -243,7 +244,7 @@ def shares(height: int, prompts: int, answers: int) -> tuple[int, int, int]:
 
 
 def window(total: int, at: int, room: int) -> range:
-    """The `room` of `total` rows that keep row `at` in sight, as steadily as can be."""
+    """The `room` of `total` rows around row `at` that are shown."""
     if total <= room:
         return range(total)
     first = max(0, min(total - room, at - room // 2))

@@ -1,10 +1,12 @@
-"""The lab: polls the run, folds its events, and repaints what is in sight and stale."""
+"""The lab's screen: reads new events of the run, applies them to the state, and repaints the
+visible panes that show something of them. Its actions, one line each, are carried out by
+`navigation`, `time_travel`, `training` and `overlays`."""
 
 from __future__ import annotations
 
 import gc
 import time
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,48 +14,61 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from grpolab.record import events as ev
-from grpolab.tui import first_frame_driver
+from grpolab.tui import first_frame_driver, preferences
 from grpolab.tui.context import AppContext
 from grpolab.tui.health import model as health_model
 from grpolab.tui.keys import ACTIONS
-from grpolab.tui.lab.actions import Actions
 from grpolab.tui.lab.footer import Footer
 from grpolab.tui.lab.header import Header, Tabs
 from grpolab.tui.lab.loading import Loading
+from grpolab.tui.lab.navigation import Navigation
+from grpolab.tui.lab.notices import announce
+from grpolab.tui.lab.overlays import Overlays
+from grpolab.tui.lab.time_travel import JUMP, TimeTravel
+from grpolab.tui.lab.training import Training
+from grpolab.tui.selection import Opens
 from grpolab.tui.source import Playing
 from grpolab.tui.widgets import repaint as partial_repaint
 from grpolab.tui.widgets.canvas import Body, Canvas, Pane
-from grpolab.tui.widgets.layout import Rect, arrange, folded
+from grpolab.tui.widgets.layout import LAYOUTS, PANES, Rect, arrange, folded
 from grpolab.tui.widgets.repaint import RepaintBudget
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from grpolab.record.lane_state import RolloutView
+    from grpolab.tui.app import LabApp
+
 POLL = 1 / 15
-"""Seconds between two looks at the run file while somebody is at the keys, or a replay plays."""
+"""Seconds between two reads of the run file while keys are pressed, or a replay plays."""
 
 IDLE = 1 / 4
-"""The same while somebody only looks on."""
+"""The same while no key is pressed."""
 
-EAGER = 1.0
-"""Seconds after a key in which the screen is as quick as it can be."""
+INTERACTIVE = 1.0
+"""Seconds after a key in which the run file is read every POLL seconds."""
 
 LATEST = 2.0
-"""Seconds after which what is stale is painted even if that is more than its share."""
+"""Seconds after which stale canvases are painted even where the repaint budget is spent."""
 
 CLOCK = 0.25
-"""Seconds between two repaints of what only tells the time."""
+"""Seconds between two repaints of clocks and spinners."""
 
 
 class Listener(Protocol):
-    """A screen over the lab that wants to know what happens."""
+    """A screen over the lab that is told of new events."""
 
     canvases: list[Canvas]
 
     def news(self, events: list[ev.Event]) -> None:
-        """Events that are in the state already; called a few times a second without any."""
+        """New events, which the state contains already; called a few times a second, also with an
+        empty list."""
         ...
 
 
-class LabScreen(Actions, Screen[int]):
-    """The screen under all others: it alone polls the run."""
+class LabScreen(Screen[int]):
+    """The screen under all others; only it reads the run."""
 
     BLANK = True
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -65,34 +80,46 @@ class LabScreen(Actions, Screen[int]):
         self.context = context
         self.panes: dict[str, Pane] = {}
         self.canvases: list[Canvas] = []
-        self.guests: list[Listener] = []
-        self.told_failure = False
-        self.reserved = 0  # rows below the panes that the tour has for itself
+        self.tabs = Tabs(context, id="tabs")
+        self.start = Loading(context, id="loading")  # stands in the panes' place until a rollout
+        self.listeners: list[Listener] = []
+        self.reserved = 0  # rows below the panes that the tour's card occupies
         self.repaint_budget = RepaintBudget()
-        self._ticks: dict[float, Timer] = {}  # by the seconds between two
+        self.overlays = Overlays(self)
+        self.navigation = Navigation(self, self.overlays)
+        self.time_travel = TimeTravel(self)
+        self.training = Training(self, self.time_travel, self.overlays)
+        self._ticks: dict[float, Timer] = {}  # by their interval in seconds
         self._last = time.monotonic()
         self._clock = 0.0
         self._painted = 0.0
 
+    @property
+    def app(self) -> LabApp:
+        """The application; Textual declares its base class only."""
+        return cast("LabApp", super().app)
+
+    # life cycle
+
     def compose(self) -> ComposeResult:
-        self.tabs, self.start = Tabs(self.context, id="tabs"), Loading(self.context, id="loading")
         header, footer = Header(self.context), Footer(self.context)
         self.canvases = [header, self.tabs, self.start, footer]
         yield from (header, self.tabs, Body(self.start), footer)
 
     def on_mount(self) -> None:
         self.tabs.display = False
-        self.call_after_refresh(self.apply)
+        self.call_after_refresh(self.mount_panes)
 
-    def apply(self) -> None:
-        """After the first frame: mount the panes, open the source, learn the algorithms."""
-        gc.freeze()  # what was imported stays; see commands._screen
+    def mount_panes(self) -> None:
+        """After the first frame: mount the panes, then open the source and load the algorithms in a
+        thread."""
+        gc.freeze()  # imported modules stay; see commands._screen
         gc.enable()
-        if self.app.to_keep is not None:
-            first_frame_driver.keep(self.app.to_keep, self)
+        if self.app.frame_to_record is not None:
+            first_frame_driver.record(self.app.frame_to_record, self)
         from grpolab.tui.lab import algorithm, learning, memory, rollouts, tokens
 
-        made: tuple[Pane, ...] = (
+        panes: tuple[Pane, ...] = (
             rollouts.Rollouts(self.context, id="rollouts"),
             tokens.Tokens(self.context, id="tokens"),
             learning.Learning(self.context, id="learning"),
@@ -100,11 +127,11 @@ class LabScreen(Actions, Screen[int]):
             memory.Memory(self.context, id="memory"),
             algorithm.Algorithm(self.context, id="algorithm"),
         )
-        for pane in made:
+        for pane in panes:
             pane.display = False
             self.panes[str(pane.id)] = pane
-        self.canvases += made
-        self.query_one(Body).mount(*made)
+        self.canvases += panes
+        self.query_one(Body).mount(*panes)
         self.run_worker(self._prepare, thread=True, exit_on_error=False)
         self._ticks = {
             pause: self.set_interval(pause, self.tick, pause=True) for pause in (POLL, IDLE)
@@ -113,7 +140,7 @@ class LabScreen(Actions, Screen[int]):
         self.offer_tour()
 
     def offer_tour(self) -> None:
-        """Once, to who has never been here."""
+        """Offer the tour on the first run."""
         if self.app.offers_tour and self.app.screen is self:
             from grpolab.tui.tour.screen import TourOffer
 
@@ -127,19 +154,19 @@ class LabScreen(Actions, Screen[int]):
 
         try:
             self.context.source.load()
-        except Exception as error:  # the request was wrong, the file cannot be read: told outside
+        except Exception as error:  # wrong request, unreadable file: `app._open` raises it
             self.context.problem = error
             self.app.call_from_thread(self.app.exit, 1)
             return
         self.context.run_dir = self.context.source.run_dir or self.context.run_dir
-        self.app.call_from_thread(self.tick)  # the curves do not wait for the algorithms either
+        self.app.call_from_thread(self.tick)  # show the run before the algorithms are loaded
         algorithm_cards.load()
-        gc.freeze()  # a long run's index stays too: looking through it would hold up keys
+        gc.freeze()  # a long run's index stays: collecting it would delay keys
         self.app.call_from_thread(self.mark, {"cards"})
 
     def mark(self, marks: set[str]) -> None:
-        """Something of these kinds happened: whoever watches it is stale."""
-        for screen in (self, *self.guests):
+        """Mark every canvas that watches one of these as stale."""
+        for screen in (self, *self.listeners):
             for canvas in screen.canvases:
                 if canvas.watches & marks:
                     canvas.stale = True
@@ -147,12 +174,13 @@ class LabScreen(Actions, Screen[int]):
     def repaint(
         self, at_once: bool = False, slow: int | None = None, throttled: bool = False
     ) -> None:
-        """Paint the stale canvases in sight. `at_once`: even if painted a moment ago. Of those that
-        take long at most `slow`: a key may be waiting. `throttled`: as often as the screen's share
-        of the machine allows, and then all of them: together they cost less."""
+        """Paint the visible stale canvases. `at_once`: also those painted a moment ago. `slow`: at
+        most so many of those that take long, because a key may be waiting. `throttled`: only as
+        often as the repaint budget allows, and then all of them, which costs less than one by one.
+        """
         now = time.monotonic()
         seen = next((s for s in reversed(self.app.screen_stack) if not s.is_modal), self)
-        listener = next((g for g in self.guests if g is seen), None)
+        listener = next((g for g in self.listeners if g is seen), None)
         due = [
             canvas
             for canvas in (self.canvases if listener is None else listener.canvases)
@@ -174,8 +202,8 @@ class LabScreen(Actions, Screen[int]):
             partial_repaint.show(seen, painted)
 
     def moved(self) -> None:
-        """The user moved the view, or the clock: show it now; what is beside the pane that keys
-        speak to, and takes long, with the next ticks."""
+        """The user moved the view or the clock: show it now. Slow canvases other than the current
+        pane follow with the next ticks."""
         if self.context.mode == "replay":
             self.take()
         self.mark({"select"})
@@ -184,13 +212,17 @@ class LabScreen(Actions, Screen[int]):
 
     @property
     def interactive(self) -> bool:
-        """Whether somebody waits for the screen, or nothing else would be held up by it."""
+        """Whether the user waits for the screen, or a replay or a held view is playing."""
         context, source = self.context, self.context.source
         moving = isinstance(source, Playing) and source.playing and not source.over
-        return moving or context.rolling is not None or time.monotonic() - context.touched < EAGER
+        return (
+            moving
+            or context.rolling is not None
+            or time.monotonic() - context.touched < INTERACTIVE
+        )
 
     def _hurry(self, interactive: bool) -> None:
-        """Look at the run file often, or less often."""
+        """Read the run file every POLL or every IDLE seconds."""
         for pause, ticks in self._ticks.items():
             if (pause == POLL) is interactive:
                 ticks.resume()
@@ -198,23 +230,23 @@ class LabScreen(Actions, Screen[int]):
                 ticks.pause()
 
     def tick(self) -> None:
-        """Take in what happened since the last time, and repaint."""
+        """Read new events, and repaint."""
         interactive = self.interactive
         self._hurry(interactive)
         self.take()
-        beside = self.context.mode != "replay" and not (
+        training = self.context.mode != "replay" and not (
             self.context.over or self.context.state.paused
         )
-        if interactive or not beside:
+        if interactive or not training:
             self.repaint_budget.reset()
-        throttled = beside and not interactive
+        throttled = training and not interactive
         before = health_model.known(self.context)
         if health_model.found(self.context) != before:
-            self.mark({"clock"})  # the header tells them
+            self.mark({"clock"})  # the header counts them
         self.repaint(slow=None if throttled else 2, throttled=throttled)
 
     def take(self) -> None:
-        """Take in what happened since the last time."""
+        """Apply the events that came since the last call, and mark what shows something of them."""
         now = time.monotonic()
         restart, batch = self.context.source.poll(now - self._last)
         self._last = now
@@ -227,10 +259,10 @@ class LabScreen(Actions, Screen[int]):
         for t, event in batch:
             self.context.state.apply(event, t)
             if not restart:
-                self._tell(event)
+                self._announce(event)
         if restart:
             self.context.view.again(self.context.state)
-            self.context.asked.clear()  # the answer may be in what was not read one by one
+            self.context.asked.clear()  # answers may be among the events that were skipped
         if marks & {"paused", "continued", "end", "failed"}:
             self.context.pausing = False
         if now - self._clock >= CLOCK * self.context.pace:
@@ -240,16 +272,16 @@ class LabScreen(Actions, Screen[int]):
             self._watch_engine()
         if self.start.display and self.begun:
             self.relayout()
-        for listener in tuple(self.guests) if batch or restart or "clock" in marks else ():
-            if listener not in self.app.screen_stack:  # it is being taken down
+        for listener in tuple(self.listeners) if batch or restart or "clock" in marks else ():
+            if listener not in self.app.screen_stack:  # it is closing
                 continue
             listener.news([event for _, event in batch] + (self._newest() if restart else []))
         if marks:
             self.mark(marks)
-        self.roll(now)
+        self.time_travel.roll(now)
 
     def _newest(self) -> list[ev.Event]:
-        """What every lane has last, of each kind that a screen may wait for."""
+        """The last event of each kind that a screen may wait for, of every lane."""
         return [
             event
             for lane in self.context.state.lanes.values()
@@ -260,80 +292,47 @@ class LabScreen(Actions, Screen[int]):
             for event in events
         ]  # fmt: skip
 
-    def _tell(self, event: ev.Event) -> None:
-        """Notices for what happens rarely and matters."""
-        context = self.context
-        match event:
-            case ev.Switched():
-                names = f"{event.before.upper()} → {event.after.upper()}"
-                fresh = f"; reset {', '.join(event.reset)}" if event.reset else ""
-                context.say(f"{names}: kept {', '.join(event.kept)}{fresh}", "accent")
-            case ev.Resumed():
-                self.rewound(event)
-            case ev.LaneOpened() if event.parent:
-                context.say(f"lane {event.lane} forked from {event.parent}", "accent")
-            case ev.Refused():
-                context.answered(str(event.command.get("do")), event.command.get("lane"))
-                context.say(f"refused: {event.reason}", "bad")
-            case ev.Relieved():
-                context.say(event.what, "bad")
-            case ev.LensMade():
-                context.answered("lens", event.lane)
-                if not self.guests:
-                    context.say(
-                        f"lens on step {event.step}: {context.keymap.shown('lens')} shows it"
-                    )
-            case ev.After():
-                context.answered("after", event.lane)
-            case ev.KlBenched():
-                context.answered("kl-bench", event.lane)
-                if not self.guests:
-                    key = context.keymap.shown("kl_bench")
-                    context.say(f"KL bench at step {event.step}: {key} shows it")
-            case ev.SettingChanged():
-                context.say(f"{event.key}: {event.before} → {event.after}", "accent")
-            case ev.Checkpointed():
-                if context.mode == "live":
-                    context.say(f"checkpoint at step {event.step}")
-            case ev.CriticChanged(state="warm"):
-                context.say("the critic is warm", "good")
-            case ev.Ended(status="done"):
-                leave = context.keymap.shown("quit")
-                context.say(f"Run finished. {leave} quits; everything stays to look at", "good")
+    def _announce(self, event: ev.Event) -> None:
+        if isinstance(event, ev.Resumed):
+            self.training.rewound(event)
+        announce(self.context, event, overlay_open=bool(self.listeners))
 
     def _watch_engine(self) -> None:
-        """Called when nothing new was in the file, so that the last words are read before a death
-        is noticed.
-        """
+        """Notice that the engine ended or the run failed. Called only when the file had nothing
+        new, so that the engine's last events are shown first."""
         context = self.context
         if context.engine is not None and context.exit_code is None:
             context.exit_code = context.engine.exit_code
             if context.exit_code is not None:
                 self.mark({"end"})
-                return  # one more look at the file first
+                return  # read the file once more first
         if context.leaving is not None and context.exit_code is not None:
             self.app.exit(0)
         lost = context.exit_code is not None and context.state.ended is None
-        if (context.state.failed or lost) and not self.told_failure and context.mode != "replay":
-            self.told_failure = True
+        if (
+            (context.state.failed or lost)
+            and not context.failure_shown
+            and context.mode != "replay"
+        ):
+            context.failure_shown = True
             from grpolab.tui.lab.dialogs.failure import Failure
 
             self.app.push_screen(Failure(context))
 
     @property
     def begun(self) -> bool:
-        """Whether there is something to see in the panes."""
+        """Whether there is a rollout to show in the panes."""
         return any(lane.rollouts for lane in self.context.state.lanes.values())
 
     def boxes(self) -> dict[str, Rect]:
-        """Where the panes stand in the body."""
+        """The visible panes' rectangles in the body, by name."""
         return self.query_one(Body).boxes
 
     def relayout(self) -> None:
-        """Decide anew which panes are in sight and where."""
+        """Decide which panes are visible, and where."""
         if not self.panes:
             return
-        body, begun = self.query_one(Body), self.begun or self.told_failure
+        body, begun = self.query_one(Body), self.begun or self.context.failure_shown
         width, height = self.size.width, max(0, self.size.height - 3 - self.reserved)
         how = (self.context.current, self.context.zoom, self.context.layout)
         tabs = begun and folded(width, height, *how)
@@ -361,4 +360,295 @@ class LabScreen(Actions, Screen[int]):
         elif action == "run":
             self.call_later(self.app.run_action, str(argument), self)
         else:
-            self.select(action, argument, again)
+            self.navigation.select(action, argument, again)
+
+    # asked for by the screens over the lab
+
+    def send(self, command: dict[str, Any], told: str = "") -> bool:
+        return self.training.send(command, told)
+
+    def ask_rewind(self, to: int) -> None:
+        self.training.ask_rewind(to)
+
+    def ask_fork(self, checkpoint: int | None) -> None:
+        self.training.ask_fork(checkpoint)
+
+    def go_to(self, step: int) -> None:
+        self.time_travel.go_to(step)
+
+    def ask_note(self, step: int, lane: str, then: Callable[[], None]) -> None:
+        self.time_travel.ask_note(step, lane, then)
+
+    def select(self, what: str, value: object) -> None:
+        self.navigation.select(what, value)
+
+    def visit(
+        self,
+        lane: str,
+        step: int,
+        prompt: int,
+        answer: int,
+        *,
+        pane: str,
+        zoom: bool = False,
+        rollout: RolloutView | None = None,
+        name: str = "",
+        screens: tuple[Opens, ...] = (),
+    ) -> None:
+        self.navigation.visit(
+            lane, step, prompt, answer,
+            pane=pane, zoom=zoom, rollout=rollout, name=name, screens=screens,
+        )  # fmt: skip
+
+    # actions: training (in the order of the tables in `keys`)
+
+    def action_algorithm(self) -> None:
+        self.training.switch_algorithm()
+
+    def action_pause(self) -> None:
+        self.training.pause()
+
+    def action_single(self) -> None:
+        self.training.one_step()
+
+    def action_setting(self) -> None:
+        self.training.settings()
+
+    def action_evaluate(self) -> None:
+        self.training.evaluate()
+
+    def action_fork(self) -> None:
+        self.training.ask_fork(None)
+
+    def action_rewind(self) -> None:
+        self.training.rewind()
+
+    def action_checkpoint(self) -> None:
+        self.training.checkpoint()
+
+    # actions: look
+
+    def action_hold(self) -> None:
+        self.navigation.hold_or_follow()
+
+    def action_prompt_next(self) -> None:
+        self.navigation.move_prompt(1)
+
+    def action_prompt_previous(self) -> None:
+        self.navigation.move_prompt(-1)
+
+    def action_answer_next(self) -> None:
+        self.navigation.move_answer(1)
+
+    def action_answer_previous(self) -> None:
+        self.navigation.move_answer(-1)
+
+    def action_token_next(self) -> None:
+        self.navigation.move_token(1)
+
+    def action_token_previous(self) -> None:
+        self.navigation.move_token(-1)
+
+    def action_token_jump(self) -> None:
+        self.navigation.move_token(10)
+
+    def action_token_back(self) -> None:
+        self.navigation.move_token(-10)
+
+    def action_channel(self) -> None:
+        self.navigation.next_channel(1)
+
+    def action_channel_back(self) -> None:
+        self.navigation.next_channel(-1)
+
+    def action_second(self) -> None:
+        self.navigation.next_second_channel(1)
+
+    def action_second_back(self) -> None:
+        self.navigation.next_second_channel(-1)
+
+    def action_lane(self) -> None:
+        self.navigation.next_lane()
+
+    def action_older(self) -> None:
+        self.time_travel.browse(-1)
+
+    def action_newer(self) -> None:
+        self.time_travel.browse(1)
+
+    def action_jump_back(self) -> None:
+        self.time_travel.browse(-JUMP)
+
+    def action_jump_on(self) -> None:
+        self.time_travel.browse(JUMP)
+
+    def action_moment_previous(self) -> None:
+        self.time_travel.next_mark(-1)
+
+    def action_moment_next(self) -> None:
+        self.time_travel.next_mark(1)
+
+    def action_goto(self) -> None:
+        self.time_travel.ask_step()
+
+    def action_bookmark(self) -> None:
+        self.time_travel.bookmark()
+
+    def action_first(self) -> None:
+        self.time_travel.first()
+
+    def action_last(self) -> None:
+        self.time_travel.last()
+
+    def action_recorded(self) -> None:
+        self.time_travel.nearest_recorded()
+
+    def action_time(self) -> None:
+        self.overlays.timeline()
+
+    def action_group(self) -> None:
+        self.overlays.group()
+
+    def action_read(self) -> None:
+        self.overlays.reader()
+
+    def action_answers(self) -> None:
+        self.overlays.search()
+
+    def action_answer_copy(self) -> None:
+        self.overlays.copy_answer()
+
+    def action_answer_save(self) -> None:
+        self.overlays.save_answer()
+
+    def action_lens(self) -> None:
+        self.overlays.lens()
+
+    def action_formula(self) -> None:
+        self.overlays.formulas()
+
+    def action_chat(self) -> None:
+        self.overlays.chat()
+
+    def action_kl_bench(self) -> None:
+        self.overlays.kl_bench()
+
+    def action_curves(self) -> None:
+        self.overlays.curves()
+
+    def action_health(self) -> None:
+        self.overlays.health()
+
+    def action_memory_screen(self) -> None:
+        self.overlays.memory()
+
+    def action_trace(self) -> None:
+        self.overlays.credit_trace()
+
+    def action_slow(self) -> None:
+        self.overlays.slow_motion()
+
+    # actions: replay
+
+    def action_play(self) -> None:
+        self.time_travel.play()
+
+    def action_slower(self) -> None:
+        self.time_travel.change_speed(-1)
+
+    def action_faster(self) -> None:
+        self.time_travel.change_speed(1)
+
+    # actions: panes
+
+    def action_pane(self, name: str) -> None:
+        if name in PANES and self.panes:
+            self.navigation.show_pane(name)
+
+    def action_pane_next(self) -> None:
+        self.navigation.next_pane(1)
+
+    def action_pane_previous(self) -> None:
+        self.navigation.next_pane(-1)
+
+    def action_open(self) -> None:
+        self.navigation.open()
+
+    def action_zoom(self) -> None:
+        self.navigation.zoom()
+
+    def action_page_down(self) -> None:
+        self._scroll(1)
+
+    def action_page_up(self) -> None:
+        self._scroll(-1)
+
+    def _scroll(self, pages: int) -> None:
+        if pane := self.panes.get(self.context.current):
+            pane.scroll(pages * max(1, pane.size.height - 4))
+
+    # actions: lab
+
+    def action_theme(self) -> None:
+        self.app.theme = preferences.next_theme(self.context.palette)
+
+    def action_layout(self) -> None:
+        names = list(LAYOUTS)
+        self.set_layout(names[(names.index(self.context.layout) + 1) % len(names)])
+
+    def set_layout(self, name: str) -> None:
+        """Arrange the panes by one of LAYOUTS, and remember it."""
+        self.context.layout, self.context.zoom = name, False
+        self.context.say(f"layout {name}: {LAYOUTS[name]}", "text")
+        self.app.remember(layout=name)
+        self.relayout()
+        self.moved()
+
+    def action_motion(self) -> None:
+        how = preferences.next_motion(self.context)
+        self.app.remember(motion=how)
+        self.app.animation_level = "full" if how == "full" else "none"
+        self.context.say(preferences.MOTIONS[how], "text")
+        self.moved()
+
+    def action_picture(self) -> None:
+        self.app.picture()
+        self.moved()
+
+    def action_tour(self) -> None:
+        self.overlays.tour()
+
+    def action_glossary(self) -> None:
+        self.overlays.glossary()
+
+    def action_explain(self) -> None:
+        from grpolab.tui.lab.dialogs.help import Help
+
+        pane = self.panes.get(self.context.current)
+        about = (pane.title, pane.explains) if pane else ("", "")
+        self.app.push_screen(Help(self.context, *about))
+
+    def action_session(self) -> None:
+        self.training.export_scenario()
+
+    def action_commands(self) -> None:
+        self.app.action_command_palette()
+
+    def action_back(self) -> None:
+        self.navigation.back()
+
+    def action_quit(self) -> None:
+        """Leave. A live engine finishes its step first; asked twice, it is killed at once."""
+        context = self.context
+        if context.engine is None or context.engine.exit_code is not None:
+            self.app.exit(0)
+        elif context.leaving is None:
+            context.leaving = time.monotonic()
+            context.engine.stop()
+            from grpolab.tui.lab.dialogs.failure import Leaving
+
+            self.app.push_screen(Leaving(context))
+            self.moved()
+        else:
+            context.engine.kill()
+            self.app.exit(0)

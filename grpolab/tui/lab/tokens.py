@@ -7,17 +7,19 @@ from itertools import groupby
 
 from grpolab.record.lane_state import RolloutView
 from grpolab.tui import algorithm_cards, quantities
-from grpolab.tui import quantities as recorded
 from grpolab.tui.context import AppContext
 from grpolab.tui.formulas import token_facts
-from grpolab.tui.quantities import HINTS
+from grpolab.tui.quantities import BRIEF, HINTS, label
 from grpolab.tui.widgets.canvas import Pane
 from grpolab.tui.widgets.palette import level_mark, sign_mark
 from grpolab.tui.widgets.text import MISSING, Line, clip, flow, number, wrap
-from grpolab.tui.widgets.token_rows import SIGNED, Scale, around, layout, painted, shown
+from grpolab.tui.widgets.token_rows import ROUNDING, SIGNED, Scale, around, layout, painted, shown
 
-LABEL = {"clip": ("⊥ lower bound ", "⊤ upper bound")}
-"""What stands at both ends of a scale that is not one of sizes."""
+BOUNDS = {"clip": ("⊥ clipped (lower) ", "⊤ clipped (upper)")}
+"""The two ends of a scale that is not numeric."""
+
+NAME = 15
+"""Cells for a channel's name in the list of all channels."""
 
 
 class Tokens(Pane):
@@ -26,14 +28,13 @@ class Tokens(Pane):
     watches = frozenset({"tokens", "after", "graded", "lane", "resumed", "select", "cards"})
     calm = 0.95
     explains = (
-        "Each token of the selected answer on the colour of one channel; change it with the "
-        "channel key. The second-channel key sets another one beside it, as a row of marks under "
-        "the first.\n"
+        "Each token of the selected answer, coloured by one channel; the channel key changes it. "
+        "The second-channel key adds another channel, as a row of marks under the first.\n"
         "The row under the text says the same without colour: ▲▴ above, ▾▼ below the middle, "
-        "· near it; for sizes without a sign ▁▂▃▄▅▆▇█.\n"
-        "While a step is being sampled, the last finished one is shown here; where tokens are "
-        "recorded only now and then, the last that is, and a line says so.\n"
-        + "\n".join(f"{name}: {hint}" for name, hint in HINTS.items())
+        "· near it; for values without a sign ▁▂▃▄▅▆▇█.\n"
+        "While a step is being sampled, the last finished step is shown here; where tokens are not "
+        "recorded in every step, the last recorded one, and a line says so.\n"
+        + "\n".join(f"{label(name)}: {hint}" for name, hint in HINTS.items())
         + "\nChannels that the algorithm does not have (value without a critic) are not offered."
     )
 
@@ -51,7 +52,7 @@ class Tokens(Pane):
         )
         offered = self.context.view.channels(self.context.state)
         name, second = self._channel(r), self._second(r)
-        both = f"{name} + {second}" if second else name
+        both = f"{label(name)} + {label(second)}" if second else label(name)
         return where, f"{both} {offered.index(name) + 1}/{len(offered)}"
 
     def _channel(self, r: RolloutView) -> str:
@@ -61,13 +62,13 @@ class Tokens(Pane):
         return chosen if chosen in offered else offered[0]
 
     def _second(self, r: RolloutView) -> str:
-        """The channel beside it, where this step has it; else none."""
+        """The second channel, where this step has it; else empty."""
         chosen = self.context.view.second
         there = chosen in self.context.view.channels(self.context.state)
         return chosen if there and chosen != self._channel(r) else ""
 
     def _values(self, r: RolloutView, name: str, row: int) -> list[float]:
-        """One channel of the answer, kept while the answer is the same."""
+        """One channel of the answer [T], cached while the answer is the same."""
         lane = self.context.view.lane_state(self.context.state)
         of = (lane.name if lane else "", r.step, id(r.tokens), id(r.after), row)
         if self._kept[0] != of:
@@ -77,7 +78,7 @@ class Tokens(Pane):
         return self._kept[1][name]
 
     def content(self, width: int, height: int) -> list[Line]:
-        note = recorded.lines(self.context, self.context.palette, width, 1 if height < 13 else 2)
+        note = quantities.lines(self.context, self.context.palette, width, 1 if height < 13 else 2)
         return note + self._content(width, height - len(note), bool(note))
 
     def _content(self, width: int, height: int, noted: bool) -> list[Line]:
@@ -108,7 +109,7 @@ class Tokens(Pane):
         each = 3 if others else 2
         rows = layout(tuple(pieces), width)
         room = height - len(figures) - len(legend)
-        if room < each and why:  # a low pane: the text itself first
+        if room < each and why:  # a low pane: the text comes first
             figures, room = figures[: -len(why)], room + len(why)
         if room < each:
             legend, room = legend[:1], room + len(legend) - 1
@@ -125,9 +126,9 @@ class Tokens(Pane):
         return [*out[: max(room, 0)], *every, *legend, *figures]
 
     def _why(self, width: int) -> list[Line]:
-        """What the objective does with the selected token, and why: whether a clip holds it, at
-        which bound, and for which sign of the advantage."""
-        if not algorithm_cards.cards():  # the algorithms are imported behind the first frame
+        """What the objective does with the selected token, and why: whether it is clipped, at which
+        bound, and for which sign of the advantage."""
+        if not algorithm_cards.cards():  # they are imported after the first frame
             return []
         r = self.context.view.scored(self.context.state)
         found = token_facts.selected(self.context, r.algorithm) if r is not None else None
@@ -139,13 +140,13 @@ class Tokens(Pane):
         return [Line(row, style) for row in wrap(sign + b.why, width)]
 
     def _legend(self, name: str, scale: Scale, width: int, mark: str = "") -> Line:
-        """The scale of a channel. `mark`: which of two rows of marks is its own."""
+        """The scale of a channel. `mark`: which of the two rows of marks shows it."""
         p = self.context.palette
-        line = Line(mark, p.style("accent")).add(f"{name} ", p.style("text", bold=True))
+        line = Line(mark, p.style("accent")).add(f"{label(name)} ", p.style("text", bold=True))
         middle = SIGNED.get(name)
-        if name in LABEL:
-            below, above = LABEL[name]
-            line.add(below, p.style("minus")).add("· free ", p.style("faint"))
+        if name in BOUNDS:
+            below, above = BOUNDS[name]
+            line.add(below, p.style("minus")).add("· not clipped ", p.style("faint"))
             line.add(above, p.style("plus"))
         elif middle is not None:
             line.add(number(middle - scale.limit, 2) + " ", p.style("dim"))
@@ -158,9 +159,9 @@ class Tokens(Pane):
             for step in range(8):
                 line.add(level_mark((step + 1) / 8), p.style("heat"))
             line.add(" " + number(scale.high, 2), p.style("dim"))
-        return line.add(
-            "  " + clip(HINTS.get(name, ""), max(0, width - line.width - 2)), p.style("faint")
-        )
+        room = width - line.width - 2
+        hints = ("" if name in BOUNDS else HINTS.get(name, ""), BRIEF.get(name, ""))
+        return line.add("  " + next((h for h in hints if len(h) <= room), ""), p.style("faint"))
 
     def _figures(
         self, r: RolloutView, row: int, at: int, piece: str, total: int, width: int
@@ -176,29 +177,28 @@ class Tokens(Pane):
             values = self._values(r, name, row)
             value = values[at] if at < len(values) else None
             here = name in chosen
-            line = Line(f"{name} ", p.style("accent" if here else "dim", bold=here))
+            line = Line(f"{label(name)} ", p.style("accent" if here else "dim", bold=here))
             line.hits.append((0, line.width, ("channel", name)))
             middle = SIGNED.get(name)
             sign = ""
-            if (
-                value is not None
-                and middle is not None
-                and math.isfinite(value)
-                and value != middle
-            ):
-                sign = "▲" if value > middle else "▼"
+            if value is not None and middle is not None and math.isfinite(value):
+                away = value - middle
+                if abs(away) < ROUNDING * Scale(name, values).limit:
+                    value = middle
+                elif name != "clip":
+                    sign = "▲" if away > 0 else "▼"
             line.add(sign, p.style("plus" if sign == "▲" else "minus"))
             told = MISSING if value is None else number(value, 3)
             if name == "clip" and value is not None:
-                told = "upper" if value > 0 else "lower" if value < 0 else "free"
+                told = "upper" if value > 0 else "lower" if value < 0 else "no"
             parts.append(line.add(told, p.style("text")))
         return flow(parts, width)
 
     def _every(self, r: RolloutView, row: int, at: int, width: int) -> list[Line]:
-        """All channels along the answer, one cell a token, around the selected one."""
+        """All channels along the answer, one cell per token, around the selected token."""
         p = self.context.palette
         offered = self.context.view.channels(self.context.state)
-        room = width - 11
+        room = width - NAME - 1
         out = [Line("── ", p.style("line")).add("all channels, token by token ", p.style("faint"))]
         out[0].add("─" * max(0, width - out[0].width), p.style("line"))
         now = self._channel(r)
@@ -207,7 +207,7 @@ class Tokens(Pane):
             scale = Scale(name, values)
             first = max(0, min(len(values) - room, at - room // 2))
             chosen = name == self._channel(r)
-            line = Line().cell(name, 10, p.style("accent" if chosen else "dim")).add(" ")
+            line = Line().cell(label(name), NAME, p.style("accent" if chosen else "dim")).add(" ")
             seen = [scale.look(value) for value in values[first : first + room]]
             start = 0
             for hue, run in groupby(
@@ -217,6 +217,7 @@ class Tokens(Pane):
                 style = p.style("ground", "text", bold=True) if hue is None else p.style(hue)
                 line.add("".join(mark for _, _, mark in seen[start:stop]), style)
                 start = stop
-            line.hits += [(11 + i, 12 + i, ("token", first + i)) for i in range(len(seen))]
-            out.append(line.whole(("channel", name), 11))
+            left = NAME + 1
+            line.hits += [(left + i, left + 1 + i, ("token", first + i)) for i in range(len(seen))]
+            out.append(line.whole(("channel", name), left))
         return out

@@ -1,273 +1,134 @@
-"""What the keys do to the training: each becomes a command to the engine."""
+"""Steer the training: each request becomes a command to the engine. Also the ways to an earlier
+checkpoint: rewind, fork, and a new engine for a run that is over."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grpolab.errors import RequestError
-from grpolab.tui.context import AppContext
+from grpolab.record import events as ev
+from grpolab.tui.lab.interface import LabInterface
+from grpolab.tui.lab.overlays import Overlays
+from grpolab.tui.lab.time_travel import TimeTravel
 from grpolab.tui.source import Engine, Playing
 
-if TYPE_CHECKING:
-    from grpolab.record import events as ev
-    from grpolab.tui.app import LabApp
+NO_ENGINE = {
+    "replay": "a replay computes nothing",
+    "watch": "watching only: another process runs this training",
+}
+"""Why there is no engine, by mode."""
+
+LANE_NAME = r"[\w.+-]{1,24}"
 
 
 class Training:
-    """These actions, apart from the screen that they act on."""
+    """Sends commands to the engine, and starts a new one where it must go back."""
 
-    if TYPE_CHECKING:
-        context: AppContext
-        app: LabApp
-
-        def moved(self) -> None: ...
-        def action_play(self) -> None: ...
+    def __init__(self, lab: LabInterface, time_travel: TimeTravel, overlays: Overlays) -> None:
+        self.lab, self.context = lab, lab.context
+        self.time_travel, self.overlays = time_travel, overlays
 
     def send(self, command: dict[str, Any], told: str = "") -> bool:
-        """A command to the engine, or a word on why there is none to take it."""
+        """Send a command to the engine; False, with a notice, where no engine takes it."""
         context = self.context
+        sent = False
         if context.engine is None:
-            words = {
-                "replay": "a replay computes nothing",
-                "watch": "watching only: somebody else runs this",
-            }
-            context.say(words.get(context.mode, "no engine"), "warn")
-        elif context.over or context.leaving is not None:
-            context.say(
-                "the engine has ended" if context.over else "the engine is finishing its last step",
-                "warn",
-            )
+            context.say(NO_ENGINE.get(context.mode, "no engine"), "warn")
+        elif context.over:
+            context.say("the engine has ended", "warn")
+        elif context.leaving is not None:
+            context.say("the engine is finishing its last step", "warn")
         elif context.engine.send(command) is False:
-            context.say("the engine does not listen any more", "bad")
+            context.say("the engine no longer accepts commands", "bad")
         else:
+            sent = True
             if told:
                 context.say(told)
-            self.moved()
-            return True
-        self.moved()
-        return False
+        self.lab.moved()
+        return sent
 
-    def for_lane(self, command: dict[str, Any]) -> dict[str, Any]:
-        """The command, with its lane named where there are several."""
+    def _for_lane(self, command: dict[str, Any]) -> dict[str, Any]:
+        """The command for the lane in view, named where there are several."""
         several = len(self.context.state.lanes) > 1
         return command | {"lane": self.context.view.lane} if several else command
 
-    def action_algorithm(self) -> None:
+    def switch_algorithm(self) -> None:
+        """Choose an algorithm, and switch to it."""
         if self.context.engine is None or self.context.over:
-            self.send({"do": "switch"})
+            self.send({"do": "switch"})  # says why it is not possible
             return
         from grpolab.tui.lab.dialogs.picker import Picker
 
         def chosen(section: dict[str, Any] | None) -> None:
             if section:
                 told = f"switching to {section['name'].upper()} after this step…"
-                self.send(self.for_lane({"do": "switch", "algorithm": section}), told)
+                self.send(self._for_lane({"do": "switch", "algorithm": section}), told)
 
-        self.app.push_screen(Picker(self.context), chosen)
+        self.lab.app.push_screen(Picker(self.context), chosen)
 
-    def action_setting(self) -> None:
-        """All settings; in a replay and in a watched run to look at."""
+    def settings(self) -> None:
+        """All settings; in a replay and in a watched run they can only be read."""
         from grpolab.scenario.spec import lab_wide
         from grpolab.tui.settings.screen import SettingDialog
 
         def send(key: str, value: Any) -> bool:
             command = {"do": "set", "key": key, "value": value}
-            return self.send(command if lab_wide(key) else self.for_lane(command))
+            return self.send(command if lab_wide(key) else self._for_lane(command))
 
-        if self.context.view.lane_state(self.context.state) is None:
-            self.context.say("there is no lane yet", "warn")
-            self.moved()
-        else:
-            self.app.push_screen(SettingDialog(self.context, send))
+        if self.overlays.lane_known():
+            self.lab.app.push_screen(SettingDialog(self.context, send))
 
-    def action_pause(self) -> None:
+    def pause(self) -> None:
+        """Pause or resume the training, or a replay's clock."""
         if isinstance(self.context.source, Playing):
-            self.action_play()
+            self.time_travel.play()
         elif self.context.state.paused:
             self.send({"do": "continue"})
         elif self.send({"do": "pause"}):
             self.context.pausing = True
-            self.moved()
+            self.lab.moved()
 
-    def action_single(self) -> None:
+    def one_step(self) -> None:
         self.send({"do": "step"}, "one step, then pause")
 
-    def action_evaluate(self) -> None:
+    def evaluate(self) -> None:
         self.send({"do": "evaluate"}, "evaluating after this step…")
 
-    def action_checkpoint(self) -> None:
+    def checkpoint(self) -> None:
         self.send({"do": "checkpoint"}, "writing a checkpoint after this step…")
 
+    # back to a checkpoint
 
-# --- starting ---
-# An engine started again for a run that is over, so that its training can go back to a
-# checkpoint.
+    @property
+    def _can_go_back(self) -> bool:
+        return self.context.commands or self.context.restartable
 
-
-class Restart(Training):
-    """These actions, apart from the screen that they act on."""
-
-    told_failure: bool
-
-    if TYPE_CHECKING:
-
-        def mark(self, marks: set[str]) -> None: ...
-
-    def start_again(self, to: int, *commands: dict[str, Any]) -> None:
-        """Go back to a checkpoint in a new engine. It waits there, paused: who goes back wants to
-        change something first. `commands` are carried out before."""
-        context = self.context
-        if context.restart is None or not context.restartable:
-            self.send({"do": "rewind"})  # says why nobody does it
-            return
-        former = context.engine, context.exit_code
-        if context.engine is not None and context.engine.exit_code is None:
-            context.say("the engine is still ending; once more in a moment", "warn")
-        else:
-            engine = context.restart(to)
-            context.engine, context.exit_code, context.starting = engine, None, True
-            for command in ({"do": "pause"}, *commands):
-                engine.send(command)
-            context.say("the engine starts again, which takes some seconds…")
-            self.app.run_worker(
-                lambda: self._await(engine, former), thread=True, exit_on_error=False
-            )
-        self.moved()
-
-    def _await(self, engine: Engine, former: tuple[Engine | None, int | None]) -> None:
-        try:
-            engine.ready()
-        except Exception as error:  # it was refused, or could not start
-            self.app.call_from_thread(self._refused, f"{error}".split("\n")[0], former)
-
-    def _refused(self, why: str, former: tuple[Engine | None, int | None]) -> None:
-        self.context.starting = False
-        self.context.engine, self.context.exit_code = former
-        self.context.say(f"the engine does not start again: {why}", "bad")
-        self.mark({"end"})
-        self.moved()
-
-    def started_again(self, step: int) -> None:
-        """It has come to where it was sent."""
-        self.context.starting = self.told_failure = False
-        place = f"step {step}" if step else "the start"
-        key = self.context.keymap.shown("pause")
-        told = f"back at {place}: change what you like; {key} lets the training go on"
-        self.context.say(told, "warn")
-
-
-# --- going_back ---
-# What the keys do with the training's past: the way back, forks, and the session as a file.
-
-
-class Rewind(Restart):
-    """These actions, apart from the screen that they act on."""
-
-    if TYPE_CHECKING:
-
-        def action_time(self, kind: str = "") -> None: ...
-        def mark(self, marks: set[str]) -> None: ...
-
-    def action_rewind(self) -> None:
+    def rewind(self) -> None:
         """Choose among the checkpoints."""
-        if self.context.commands or self.context.restartable:
-            self.action_time("checkpoint")
+        if self._can_go_back:
+            self.overlays.timeline("checkpoint")
         else:
-            self.send({"do": "rewind"})
+            self.send({"do": "rewind"})  # says why it is not possible
 
     def ask_rewind(self, to: int) -> None:
+        """Ask whether to go back to the checkpoint of step `to`, and do it."""
         from grpolab.tui.lab.dialogs.failure import Rewinding
 
-        if not (self.context.commands or self.context.restartable):
+        if not self._can_go_back:
             self.send({"do": "rewind"})
             return
 
         def decided(yes: bool | None) -> None:
             if yes and self.context.restartable:
-                self.start_again(to)
+                self.restart(to)
             elif yes:
                 self.send({"do": "rewind", "to": to}, f"rewinding to step {to} after this step…")
 
-        self.app.push_screen(Rewinding(self.context, to), decided)
-
-    def action_fork(self) -> None:
-        self.ask_fork(None)
-
-    def ask_fork(self, checkpoint: int | None) -> None:
-        """Choose the algorithm, then the name, of a copy of the lane in view."""
-        again = self.context.restartable and checkpoint is not None
-        if not (self.context.commands or again):
-            self.send({"do": "fork"})
-            return
-        from grpolab.tui.lab.dialogs.picker import ForkPicker
-
-        state, lane = self.context.state, self.context.view.lane_state(self.context.state)
-        at = checkpoint if checkpoint is not None else state.step
-        if lane is None or (checkpoint is not None and lane.new_since(at, state.saved.get(at))):
-            name = lane.name if lane else "that"
-            self.context.say(f"at step {at} there was no lane {name} yet; look at another", "warn")
-            self.moved()
-            return
-
-        def chosen(section: dict[str, Any] | None) -> None:
-            if section:
-                self._name_fork(section, checkpoint)
-
-        self.app.push_screen(ForkPicker(self.context, checkpoint), chosen)
-
-    def _name_fork(self, section: dict[str, Any], checkpoint: int | None) -> None:
-        from grpolab.tui.lab.dialogs.failure import warning
-        from grpolab.tui.timeline import model as timeline
-        from grpolab.tui.widgets.dialog import Entry
-
-        context, lane = self.context, self.context.view.lane
-        names = set(context.state.lanes)
-
-        def check(text: str) -> None:
-            if not re.fullmatch(r"[\w.+-]{1,24}", text):
-                raise ValueError("a name of at most 24 letters, digits, - _ . +")
-            if text in names:
-                raise ValueError(f"there is a lane {text} already")
-
-        def named(text: str | None) -> None:
-            if text:
-                command = {"do": "fork", "name": text, "algorithm": section, "lane": lane}
-                if checkpoint is not None and context.restartable:
-                    self.start_again(checkpoint, command)
-                    return
-                if checkpoint is not None:
-                    command["checkpoint"] = checkpoint
-                self.send(command, f"forking {lane} into {text} after this step…")
-
-        told = [(f"A copy of lane {lane} under {section['name'].upper()}; its name:", "text")]
-        if checkpoint is not None and timeline.undone(context.state, checkpoint):
-            told = [*warning(context, checkpoint), ("", "text"), *told]
-        entry = Entry(
-            context, "Fork a lane", told, value=free_name(section["name"], names), keys="↵ fork",
-            check=check,
-        )  # fmt: skip
-        self.app.push_screen(entry, named)
-
-    # the session
-
-    def action_session(self) -> None:
-        """Write what was done by hand as a scenario."""
-        from grpolab.scenario import export
-
-        try:
-            path, count = export.save(self.context.run_dir)
-        except (RequestError, OSError) as error:
-            self.context.say(f"no scenario: {error}", "bad")
-        else:
-            changes = f"{count} change{'s' * (count != 1)} by hand"
-            beside = path.parent == self.context.run_dir
-            place = f"{path.name} beside the run" if beside else str(path)
-            self.context.say(f"{place}: the session as a scenario, {changes}", "good")
-        self.moved()
+        self.lab.app.push_screen(Rewinding(self.context, to), decided)
 
     def rewound(self, event: ev.Resumed) -> None:
-        """The training went back: let go of what is no more."""
+        """The training went back: forget views of steps that are undone."""
         context = self.context
         if context.view.held is not None and context.view.held.step > event.step:
             context.view.browse_to(context.state, None)
@@ -276,19 +137,135 @@ class Rewind(Restart):
         ]
         if context.view.cursor is not None and context.view.cursor > event.step:
             context.view.cursor = None
-        self.mark({"select"})
+        self.lab.mark({"select"})
         context.lenses = {key: lens for key, lens in context.lenses.items() if key[1] <= event.step}
-        if event.origin == "rewind" and context.starting:
-            self.started_again(event.step)
-        elif event.origin == "rewind":
-            place = f"step {event.step}" if event.step else "the start"
-            context.say(
-                f"rewound from step {event.before} to {place}; it goes on from there", "warn"
+        if event.origin != "rewind":
+            return
+        place = f"step {event.step}" if event.step else "the start"
+        if context.starting:
+            context.starting = context.failure_shown = False
+            key = context.keymap.shown("pause")
+            context.say(f"paused at {place}; press {key} to resume", "warn")
+        else:
+            context.say(f"rewound from step {event.before} to {place}; training continues", "warn")
+
+    # a new engine for a run that is over
+
+    def restart(self, to: int, *commands: dict[str, Any]) -> None:
+        """Start an engine that goes back to the checkpoint of step `to` and waits there, paused, so
+        that something can be changed first. It carries out `commands` before."""
+        context = self.context
+        if context.restart is None or not context.restartable:
+            self.send({"do": "rewind"})  # says why it is not possible
+            return
+        former = context.engine, context.exit_code
+        if context.engine is not None and context.engine.exit_code is None:
+            context.say("the engine is still ending; try again in a moment", "warn")
+        else:
+            engine = context.restart(to)
+            context.engine, context.exit_code, context.starting = engine, None, True
+            for command in ({"do": "pause"}, *commands):
+                engine.send(command)
+            context.say("starting a new engine, which takes some seconds…")
+            self.lab.app.run_worker(
+                lambda: self._await(engine, former), thread=True, exit_on_error=False
             )
+        self.lab.moved()
+
+    def _await(self, engine: Engine, former: tuple[Engine | None, int | None]) -> None:
+        try:
+            engine.ready()
+        except Exception as error:  # it was refused, or could not start
+            why = f"{error}".split("\n")[0]
+            self.lab.app.call_from_thread(self._not_restarted, why, former)
+
+    def _not_restarted(self, why: str, former: tuple[Engine | None, int | None]) -> None:
+        self.context.starting = False
+        self.context.engine, self.context.exit_code = former
+        self.context.say(f"the new engine could not start: {why}", "bad")
+        self.lab.mark({"end"})
+        self.lab.moved()
+
+    # forks
+
+    def ask_fork(self, checkpoint: int | None) -> None:
+        """Ask for the algorithm, then the name, of a copy of the lane in view: as it is now, or as
+        it was at the checkpoint of a step."""
+        context = self.context
+        restarts = context.restartable and checkpoint is not None
+        if not (context.commands or restarts):
+            self.send({"do": "fork"})  # says why it is not possible
+            return
+        from grpolab.tui.lab.dialogs.picker import ForkPicker
+
+        state, lane = context.state, context.view.lane_state(context.state)
+        at = checkpoint if checkpoint is not None else state.step
+        if lane is None or (checkpoint is not None and lane.new_since(at, state.saved.get(at))):
+            name = lane.name if lane else ""
+            context.say(f"lane {name} did not exist at step {at}; choose another lane", "warn")
+            self.lab.moved()
+            return
+
+        def chosen(section: dict[str, Any] | None) -> None:
+            if section:
+                self._name_fork(section, checkpoint)
+
+        self.lab.app.push_screen(ForkPicker(context, checkpoint), chosen)
+
+    def _name_fork(self, section: dict[str, Any], checkpoint: int | None) -> None:
+        from grpolab.tui.lab.dialogs.failure import rewind_warning
+        from grpolab.tui.timeline import model as timeline
+        from grpolab.tui.widgets.dialog import Entry
+
+        context, lane = self.context, self.context.view.lane
+        names = set(context.state.lanes)
+
+        def check(text: str) -> None:
+            if not re.fullmatch(LANE_NAME, text):
+                raise ValueError("a name of at most 24 letters, digits, - _ . +")
+            if text in names:
+                raise ValueError(f"there is a lane {text} already")
+
+        def named(text: str | None) -> None:
+            if text:
+                command = {"do": "fork", "name": text, "algorithm": section, "lane": lane}
+                if checkpoint is not None and context.restartable:
+                    self.restart(checkpoint, command)
+                    return
+                if checkpoint is not None:
+                    command["checkpoint"] = checkpoint
+                self.send(command, f"forking {lane} into {text} after this step…")
+
+        told = [(f"A copy of lane {lane} under {section['name'].upper()}; its name:", "text")]
+        if checkpoint is not None and timeline.undone(context.state, checkpoint):
+            told = [*rewind_warning(context, checkpoint), ("", "text"), *told]
+        entry = Entry(
+            context, "Fork a lane", told, value=free_name(section["name"], names), keys="↵ fork",
+            check=check,
+        )  # fmt: skip
+        self.lab.app.push_screen(entry, named)
+
+    # the session as a file
+
+    def export_scenario(self) -> None:
+        """Write the run, with what was changed by hand as cues, as a scenario."""
+        from grpolab.scenario import export
+
+        context = self.context
+        try:
+            path, count = export.save(context.run_dir)
+        except (RequestError, OSError) as error:
+            context.say(f"no scenario: {error}", "bad")
+        else:
+            changes = f"{count} manual change{'s' * (count != 1)}"
+            beside = path.parent == context.run_dir
+            place = f"{path.name} in the run directory" if beside else str(path)
+            context.say(f"exported as a scenario: {place}, {changes}", "good")
+        self.lab.moved()
 
 
 def free_name(algorithm: str, taken: set[str]) -> str:
-    """A lane's name that nobody has."""
+    """A name for a lane under an algorithm that no other lane has: `ppo`, `ppo-2`, …"""
     n, name = 1, algorithm
     while name in taken:
         n += 1

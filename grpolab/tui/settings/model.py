@@ -1,5 +1,5 @@
-"""Every setting of a run: what it is now, what it was when the run began, what it may be, and why
-some stay."""
+"""Every setting of a run: current value, value at the start, allowed values, and why some are
+fixed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Row:
     section: str  # its heading
     setting: Setting
     value: Any = None
-    start: Any = None  # when the run, or the algorithm in force, began
+    start: Any = None  # when the run, or the current algorithm, began
     fixed: str = ""  # why it cannot change; empty where it can
     changes: tuple[SettingChanged, ...] = ()
 
@@ -35,8 +35,8 @@ class Row:
 
 
 def rows(state: LabState, lane: LaneState | None) -> list[Row]:
-    """All settings of a lane and of the run, in the order of the screen: what only its algorithm
-    has first."""
+    """All settings of a lane and of the run in the screen's order: those that only its algorithm
+    has come first."""
     if lane is None:
         return []
     card = algorithm_cards.load().get(lane.algorithm)
@@ -46,7 +46,10 @@ def rows(state: LabState, lane: LaneState | None) -> list[Row]:
     title = lane.algorithm.upper()
     found = [
         Row(heading, s, values[s.name], began.get(s.name, s.default))
-        for heading, shared in ((f"{title} alone", False), (f"{title}, like all algorithms", True))
+        for heading, shared in (
+            (f"{title} only", False),
+            (f"{title}, shared by all algorithms", True),
+        )
         for s in own
         if s.shared is shared
     ]
@@ -58,14 +61,14 @@ def rows(state: LabState, lane: LaneState | None) -> list[Row]:
 
 
 def history(state: LabState, lane: LaneState) -> list[SettingChanged]:
-    """Changes that hold for a lane, its parent's before the fork included, oldest first."""
+    """Changes that apply to a lane, with its parent's before the fork, oldest first."""
     parent = state.lanes.get(lane.parent)
     before = history(state, parent) if parent is not None else []
     return [*(c for c in before if c.step <= lane.opened), *lane.changes]
 
 
 def _began(lane: LaneState) -> dict[str, Any]:
-    """The algorithm's settings when it came into force."""
+    """The algorithm's settings when the lane switched to it."""
     return lane.switches[-1].settings if lane.switches else lane.history[0][3]
 
 
@@ -108,7 +111,7 @@ def _run_rows(state: LabState, lane: LaneState) -> list[Row]:
 
 
 def reward_sections(scenario: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rewards of a run that are known here."""
+    """The sections of a run's rewards, without those that this version does not have."""
     from grpolab.rewards import REWARDS
 
     sections = scenario.get("rewards")
@@ -117,7 +120,7 @@ def reward_sections(scenario: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def weights(state: LabState, lane: LaneState | None, at: int | None = None) -> dict[str, float]:
-    """What each part of the reward weighs, by name: in step `at`, or now."""
+    """The weight of each part of the reward, by name: in step `at`, or now."""
     scenario = state.run.scenario if state.run else {}
     found = {str(s["name"]): s.get("weight", 1.0) for s in reward_sections(scenario)}
     for change in history(state, lane) if lane is not None else ():
@@ -128,14 +131,14 @@ def weights(state: LabState, lane: LaneState | None, at: int | None = None) -> d
 
 
 def _fixed(state: LabState) -> list[Row]:
-    """What is settled when a run starts, and why."""
+    """Settings that are fixed when a run starts, and why."""
     from grpolab.scenario.spec import FIXED
 
     scenario = state.run.scenario if state.run else {}
 
     def row(key: str, value: Any, why: str) -> Row:
         setting = Setting(key, value, why, "", True)
-        return Row("settled when the run started", setting, value, value, why)
+        return Row("fixed when the run started", setting, value, value, why)
 
     found = [row("seed", scenario.get("seed", 0), FIXED["seed"])]
     for section in ("task", "model"):

@@ -1,10 +1,11 @@
-"""All settings of the lane in view and of the run, section by section: now, by default, since the
-start; what is typed is checked before it is sent, and holds from the next step on."""
+"""All settings of the lane in view and of the run, section by section: current value, value at the
+start, default. A typed value is checked before it is sent, and applies from the next step on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import ComposeResult
 from textual.widgets import Input
@@ -20,17 +21,21 @@ from grpolab.tui.widgets.chooser import Chooser
 from grpolab.tui.widgets.dialog import Card
 from grpolab.tui.widgets.text import Line, clip, visible, wrap
 
+if TYPE_CHECKING:
+    from grpolab.tui.app import LabApp
+    from grpolab.tui.lab.screen import LabScreen
+
 NAME, VALUE = 27, 18
 
 READ_ONLY = {
     "replay": "a replay computes nothing: settings are as recorded",
-    "watch": "watching only: whoever runs this can change it",
-    "live": "the engine has ended: nothing can be changed any more",
+    "watch": "watching only: settings can be changed where this run was started",
+    "live": "the engine has ended: settings can no longer be changed",
 }
 
 
 class SettingDialog(Chooser[None]):
-    """Tells `send` each change, as (key, value, for all lanes); stays open."""
+    """The settings; calls `send` with key and value of each change, and stays open."""
 
     AUTO_FOCUS = ""  # not the field: it would swallow what is typed into the filter
 
@@ -53,18 +58,15 @@ class SettingDialog(Chooser[None]):
         entry.cursor_blink = not (self.context.reduced_motion or self.context.ssh)
         yield entry
 
-    def on_mount(self) -> None:
-        from grpolab.tui.lab.screen import LabScreen
+    @cached_property
+    def lab(self) -> LabScreen:
+        return cast("LabApp", self.app).lab
 
-        lab = next(s for s in self.app.screen_stack if isinstance(s, LabScreen))
-        lab.guests.append(self)
+    def on_mount(self) -> None:
+        self.lab.listeners.append(self)
 
     def on_unmount(self) -> None:
-        from grpolab.tui.lab.screen import LabScreen
-
-        for screen in self.app.screen_stack:
-            if isinstance(screen, LabScreen):
-                screen.guests = [g for g in screen.guests if g is not self]
+        self.lab.listeners = [g for g in self.lab.listeners if g is not self]
 
     def news(self, events: list[ev.Event]) -> None:
         for event in events:
@@ -79,7 +81,7 @@ class SettingDialog(Chooser[None]):
 
     def title_text(self) -> str:
         lane = f" of lane {visible(self.lane)}" if len(self.context.state.lanes) > 1 else ""
-        return f"Settings of {self.algorithm.upper()}{lane} and of the run"
+        return f"Settings: {self.algorithm.upper()}{lane} and the run"
 
     def keys_text(self) -> str:
         if self.editing:
@@ -116,7 +118,7 @@ class SettingDialog(Chooser[None]):
             at = len(listed) if name == here else at
             line = self.entry(name, name == here, width).to(width).whole(("choose", i), width)
             listed.append(line.on(p.style("", "raised")) if name == here else line)
-        room = self.app.size.height * 9 // 10 - 6 - len(more)  # as high as a card may be
+        room = self.app.size.height * 9 // 10 - 6 - len(more)  # the highest that a card may be
         tall = max(self.least, room)
         out = [self._filter(len(left), width), self._heads(width)]
         out += [listed[i] for i in window(len(listed), at, tall)]
@@ -125,7 +127,7 @@ class SettingDialog(Chooser[None]):
 
     def _heads(self, width: int) -> Line:
         faint = self.context.palette.style("faint")
-        line = Line("  ").cell("setting", NAME, faint).cell("now", VALUE, faint)
+        line = Line("  ").cell("setting", NAME, faint).cell("current", VALUE, faint)
         return line.cell("at the start", 14, faint).add("✎ not the default", faint)
 
     def entry(self, name: str, here: bool, width: int) -> Line:
@@ -145,10 +147,10 @@ class SettingDialog(Chooser[None]):
         s = row.setting
         told = [("", "dim")]
         if row.fixed:
-            told.append((f"{name} is settled when a run starts: {row.fixed}.", "text"))
+            told.append((f"{name} is fixed when a run starts: {row.fixed}.", "text"))
         else:
             told.append((s.description, "text"))
-            told.append((f"takes {s.kind}; by default {word(s.default)}", "dim"))
+            told.append((f"{s.kind}; default {word(s.default)}", "dim"))
         for change in row.changes[-3:]:
             step = f"after step {change.step}" if change.step else "before the first step"
             was = f"{word(change.before)} → {word(change.after)}"
@@ -181,7 +183,7 @@ class SettingDialog(Chooser[None]):
             self.entry_field.value = word(row.value)
             self.entry_field.focus()
         elif self.context.commands:
-            self.problem = "this cannot change while it runs"
+            self.problem = "this cannot change while the run is in progress"
         self.again()
 
     def _leave_field(self) -> None:
@@ -211,7 +213,7 @@ class SettingDialog(Chooser[None]):
         else:
             self._leave_field()
             if self.send(row.name, value):
-                self.told = f"{row.name} = {word(value)}: asked for, from the next step on…"
+                self.told = f"{row.name} = {word(value)}: sent, applies from the next step on…"
             self.again()
 
     def clicked(self, what: str, value: Any) -> None:

@@ -1,6 +1,5 @@
-"""The guided tour: a card beside the pane that it speaks of, over the lab that goes on. Its keys
-stay the lab's own.
-"""
+"""The guided tour: a card beside the pane that it explains, over the running lab, whose keys work
+as usual."""
 
 from __future__ import annotations
 
@@ -62,7 +61,7 @@ class Tour(ModalScreen[None]):
         self.set_interval(0.5, self._look)
 
     def _look(self) -> None:
-        """The panes are there now: the card goes where it hides none."""
+        """Move the card once the panes are visible."""
         if self.lab.begun and not self.began:
             self.go(self.at)
 
@@ -73,17 +72,17 @@ class Tour(ModalScreen[None]):
         self.context.lit = ""
         self.context.current, self.context.zoom = self.before
         lab = next((s for s in self.app.screen_stack if s.id == "lab"), None)
-        if lab is not None and lab.is_running:  # it is not, where the whole app ends
+        if lab is not None and lab.is_running:  # it is not when the app quits
             self._give_back()
             self.lab.moved()
 
     def _give_back(self) -> None:
-        """The panes may have their rows again."""
+        """Give the panes back the rows that the card occupied."""
         self.lab.reserved = 0
         self.lab.relayout()
 
     def go(self, at: int) -> None:
-        """To a stop: its pane in sight and lit, the card where it hides none of it."""
+        """To a stop: show and highlight its pane, with the card where it does not cover it."""
         if at != self.at:
             self.tried, self.context.zoom = False, False
         self.at = at
@@ -98,7 +97,7 @@ class Tour(ModalScreen[None]):
         lab.relayout()
         box = lab.boxes().get(pane)
         place = beside(box, width, height - 3, card.tall) if box is not None else None
-        if place is None:  # under the panes, which make room
+        if place is None:  # below the panes, which make room
             tall = card.tall(min(WIDEST + 14, width))
             lab.reserved = max(0, min(tall, height - 10))
             lab.relayout()
@@ -125,11 +124,11 @@ class Tour(ModalScreen[None]):
         self.context.say(
             f"{key} starts the tour again, {self.context.keymap.shown('explain')} is help"
         )
-        self._give_back()  # before the card goes: no frame shall show the gap
+        self._give_back()  # before the card is gone: no frame shows a gap
         self.dismiss(None)
 
     def on_key(self, event: events.Key) -> None:
-        """The lab's keys do here what they do there, leaving it aside."""
+        """The lab's keys work as usual, except for those that leave it."""
         found = next(
             (a for a in ACTIONS if event.key in self.context.keymap.of(a).split(",")), None
         )
@@ -141,7 +140,7 @@ class Tour(ModalScreen[None]):
 
     def run_lab(self, action: Action) -> None:
         if self.context.mode not in action.modes:
-            self.context.say("not in this kind of run", "warn")
+            self.context.say("not available in this kind of run", "warn")
         else:
             self.call_later(self._run, action)
         if action.name == self.stop.tries:
@@ -176,7 +175,7 @@ class TourCard(Canvas):
         return "raised"
 
     def tall(self, width: int) -> int:
-        """The rows that it takes at a width."""
+        """Its height in rows at a width."""
         return len(self.rows(max(1, width - 4))) + 2
 
     def rows(self, width: int) -> list[Line]:
@@ -209,7 +208,7 @@ class TourCard(Canvas):
         out = [head.add(count, p.style("dim")).add("━┓", edge)]
         rows = self.rows(max(1, width - 4))
         room = max(0, height - 2)
-        if len(rows) > room:  # what to try stays in sight
+        if len(rows) > room:  # keep the row with what to try
             rows = [*rows[: room - 1], rows[-1]]
         for row in [*rows, *(Line() for _ in range(room - len(rows)))]:
             out.append(Line("┃ ", edge).join(row).to(width - 1).add("┃", edge))
@@ -224,8 +223,8 @@ class TourCard(Canvas):
 
 
 def beside(box: Rect, width: int, height: int, tall: Callable[[int], int]) -> Rect | None:
-    """A place for a card that hides nothing of `box`, which stands in a body of this size under two
-    rows; None where there is too little room. `tall` gives the rows that it takes at a width."""
+    """Where a card covers nothing of `box`, a rectangle in a body of this size below two rows; None
+    where there is too little room. `tall` gives the card's height at a width."""
     rooms = ((0, box.x), (box.x + box.width, width))
     for left, right in sorted(rooms, key=lambda room: room[0] - room[1]):
         wide = min(WIDEST, right - left - 2)
@@ -237,7 +236,7 @@ def beside(box: Rect, width: int, height: int, tall: Callable[[int], int]) -> Re
 
 
 class TourOffer(Dialog[bool]):
-    """Asked once, at the first start."""
+    """Offers the tour on the first run."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,y,N", "take", "take it", show=False),
@@ -252,9 +251,8 @@ class TourOffer(Dialog[bool]):
 
     def rows(self, width: int) -> list[Line]:
         p, keymap = self.context.palette, self.context.keymap
-        text = "A tour of two minutes shows what each part of the screen is for, while the lab "
-        text += f"goes on behind it. {keymap.shown('tour')} starts it at any time; this question "
-        text += "is asked only once."
+        text = "A tour of two minutes shows what each part of the screen is for, while training "
+        text += f"continues. {keymap.shown('tour')} starts it at any time; this is asked only once."
         out = [Line(row, p.style("text")) for row in wrap(text, width)]
         line = Line().add(" ↵ take the tour ", p.style("ground", "accent", bold=True), ("take", 0))
         line.add("  ").add(" esc not now ", p.style("text", "raised"), ("close", 0))

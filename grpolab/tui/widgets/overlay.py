@@ -84,7 +84,7 @@ class Overlay(Screen[None]):
 
     def on_mount(self) -> None:
         self.canvases = list(self.query(Canvas))
-        self.lab.guests.append(self)
+        self.lab.listeners.append(self)
         self.relayout()
         self.opened()
 
@@ -92,7 +92,7 @@ class Overlay(Screen[None]):
         """It stands on the screen."""
 
     async def on_unmount(self) -> None:
-        self.lab.guests = [g for g in self.lab.guests if g is not self]
+        self.lab.listeners = [g for g in self.lab.listeners if g is not self]
         await self.left()
 
     async def left(self) -> None:

@@ -1,9 +1,14 @@
-"""What changed in a canvas, straight to the terminal.
+"""Write what changed in a canvas straight to the terminal, and limit how often the screen repaints.
 
-Textual's way from a changed row to the terminal is through several messages, a timer, and every row
-of every widget beside it. For one changed number that is most of the cost, and a key's answer waits
-for it. Where a canvas stands whole and uncovered on the screen, what changed of its rows is written
-at once, and only that; anywhere else Textual is told, as usual.
+Textual's own way from a changed row to the terminal takes several messages, a timer, and every row
+of every widget beside it. For one changed number that is most of the cost, and the answer to a key
+waits for it. Where a canvas is wholly visible, the changed cells of its rows are written at once;
+anywhere else `Widget.refresh` is called as usual.
+
+This needs private parts of Textual, tried with 8.2: `CompositorUpdate`, `App._display` and
+`_batch_count`, `Screen._layout_required`, `Screen._compositor` and its `visible_widgets`. If one of
+them is missing or raises, every repaint from then on is an ordinary `refresh`: slower, but the same
+cells.
 """
 
 from __future__ import annotations
@@ -15,9 +20,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.control import Control
 from rich.segment import Segment
-from textual._compositor import CompositorUpdate
 from textual.geometry import Region
 from textual.strip import Strip
+
+try:
+    from textual._compositor import CompositorUpdate  # pyright: ignore[reportAssignmentType]
+except ImportError:
+    supported = False
+
+    class CompositorUpdate:
+        """In the place of Textual's, so that `Cells` can be defined; never shown."""
+else:
+    supported = True
+    """Whether this Textual has the private parts; set to False by the first that fails."""
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -53,23 +68,41 @@ class Cells(CompositorUpdate):
 
 def show(screen: Screen[Any], painted: Iterable[tuple[Canvas, Sequence[Changed]]]) -> None:
     """Bring these rows of canvases of a screen to the terminal."""
-    runs: list[tuple[int, int, Sequence[Segment]]] = []
+    global supported
+    rest = list(painted)
+    if supported:
+        try:
+            rest = _write(screen, rest)
+        except Exception as error:  # a private part is missing, or is not what it was
+            supported = False
+            screen.log.warning(f"partial repaints are off: {error!r}")
+    for canvas, rows in rest:
+        canvas.refresh(*(Region(0, row.y, canvas.size.width, 1) for row in rows))
+
+
+def _write(
+    screen: Screen[Any], painted: Sequence[tuple[Canvas, Sequence[Changed]]]
+) -> list[tuple[Canvas, Sequence[Changed]]]:
+    """Write the changed cells of every canvas that is wholly visible; gives the others."""
     clear = _clear(screen)
+    runs: list[tuple[int, int, Sequence[Segment]]] = []
+    rest: list[tuple[Canvas, Sequence[Changed]]] = []
     for canvas, rows in painted:
         place = _place(screen, canvas) if clear else None
         if place is None:
-            canvas.refresh(*(Region(0, row.y, canvas.size.width, 1) for row in rows))
+            rest.append((canvas, rows))
         else:
             for row in rows:
                 x, segments = differing(row.before, row.after)
                 runs.append((place.x + x, place.y + row.y, segments))
     if runs:
         screen.app._display(screen, Cells(runs))
+    return rest
 
 
 def differing(before: Strip, after: Strip) -> tuple[int, list[Segment]]:
-    """What must be written to turn one row into the other, of the same width: from which cell on,
-    and the segments."""
+    """What must be written to turn one row into another of the same width: the first cell that
+    changes, and the segments from there on."""
     old, new = list(before), list(after)
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:
@@ -82,14 +115,14 @@ def differing(before: Strip, after: Strip) -> tuple[int, list[Segment]]:
 
 
 def _clear(screen: Screen[Any]) -> bool:
-    """Whether what Textual knows about the screen is what stands there, and nothing is over it."""
+    """Whether the terminal shows what Textual last laid out, with no other screen over this one."""
     app = screen.app
     return not (screen is not app.screen or app.is_inline or app._batch_count
                 or screen._layout_required)  # fmt: skip
 
 
 def _place(screen: Screen[Any], canvas: Canvas) -> Region | None:
-    """Where the canvas stands, if it is seen whole and nothing is in front of it."""
+    """The canvas's region of the screen, if all of it is visible and nothing is in front of it."""
     visible = screen._compositor.visible_widgets  # the foremost first
     region, clip = visible.get(canvas, (None, None))
     if region is None or clip is None or clip.intersection(region) != region:
@@ -104,23 +137,20 @@ def _place(screen: Screen[Any], canvas: Canvas) -> Region | None:
     return None
 
 
-# --- thrift ---
-# How much the screen does by itself beside a training run: no more than a share of one core,
-# whatever the machine, the size of the screen, and the speed of the run. The two often share a
-# core, and what the one takes the other lacks.
-
 SHARE = 0.02
-"""Of one core: all that the screen's thread computes, painting and the rest."""
+"""The share of one core that the screen's thread may use by itself beside a training run, painting
+and the rest: the two often share a core."""
 
 SAVED = 0.03
 """Seconds of computing that may be saved up while little happens."""
 
 OWED = 0.05
-"""Seconds by which it may be overdrawn: what one large repaint took is not paid back for ever."""
+"""Seconds by which the budget may be overdrawn; a large repaint beyond that is forgotten."""
 
 
 class RepaintBudget:
-    """An account of computing time: it fills up with the time that passes."""
+    """Seconds of computing that the screen may use by itself, which grow by SHARE of the time that
+    passes. `now` and `spent` give the wall clock and the thread's CPU time in seconds."""
 
     def __init__(
         self,
@@ -132,7 +162,7 @@ class RepaintBudget:
         self._left = SAVED
 
     def left(self) -> bool:
-        """Whether more may be computed now."""
+        """Whether something of the budget is left."""
         now, spent = self._now(), self._spent()
         self._left += SHARE * (now - self._then) - (spent - self._before)
         self._left = min(SAVED, max(-OWED, self._left))
@@ -140,6 +170,6 @@ class RepaintBudget:
         return self._left > 0
 
     def reset(self) -> None:
-        """What was computed since the last time, somebody asked for."""
+        """Count nothing of what was computed since the last call: the user asked for it."""
         self._then, self._before = self._now(), self._spent()
         self._left = max(0.0, self._left)

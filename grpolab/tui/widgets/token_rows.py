@@ -1,6 +1,4 @@
-"""Tokens set in rows and coloured by a number each. Used wherever an answer is shown token by
-token.
-"""
+"""Tokens in rows, each coloured by a number: wherever an answer is shown token by token."""
 
 from __future__ import annotations
 
@@ -18,6 +16,7 @@ SIGNED = {
 """Quantities with two directions, and the value between them."""
 
 ROUNDING = 1e-6
+"""Below this share of its scale a value is float noise: 0, without a direction."""
 
 Row = list[tuple[int, str]]
 """The tokens of one row, each with its cells."""
@@ -32,7 +31,7 @@ class Scale:
         finite = [v for v in values if math.isfinite(v)]
         if self.middle is not None:
             self.limit = max((abs(v - self.middle) for v in finite), default=0.0)
-            if self.limit < ROUNDING:  # no more than what is left of equal numbers
+            if self.limit < ROUNDING:  # float noise only
                 self.limit = 1.0
             self.low, self.high = self.middle - self.limit, self.middle + self.limit
         else:
@@ -40,10 +39,13 @@ class Scale:
             self.limit = self.high - self.low
 
     def look(self, value: float) -> tuple[str, float, str]:
+        """A value's hue (a name in Palette), its strength from 0 to 1, and its mark."""
         if math.isnan(value):
             return "warn", 0.0, "?"
         if self.middle is not None:
             away = value - self.middle
+            if abs(away) < ROUNDING * self.limit:
+                away = 0.0
             share = abs(away) / self.limit if math.isfinite(away) else 1.0
             if self.name == "clip":
                 hue = "plus" if away > 0 else "minus" if away < 0 else "faint"
@@ -67,7 +69,8 @@ def shown(piece: str) -> str:
 
 @lru_cache(maxsize=32)
 def layout(pieces: tuple[str, ...], width: int) -> list[Row]:
-    """Rows of (token, its cells); a row ends at the width, and after a token with a line break."""
+    """Rows of (token index, its cells); a row ends at the width, and after a token with a line
+    break."""
     rows: list[Row] = [[]]
     used = 0
     for i, piece in enumerate(pieces):
@@ -85,7 +88,7 @@ def layout(pieces: tuple[str, ...], width: int) -> list[Row]:
 
 
 def around(rows: list[Row], at: int, most: int) -> list[Row]:
-    """The `most` rows about the one that token `at` stands in."""
+    """The `most` rows around the one that holds token `at`."""
     here = next((i for i, cells in enumerate(rows) if cells and cells[-1][0] >= at), 0)
     first = max(0, min(len(rows) - most, here - most // 2))
     return rows[first : first + most]
@@ -99,8 +102,8 @@ def painted(
     at: int,
     others: tuple[Sequence[float], Scale] | None = None,
 ) -> list[Line]:
-    """A row of tokens on the colour of their values; under it the same as marks, which can be read
-    without colour. `others`: a second quantity, as marks alone, under the first.
+    """A row of tokens on the colour of their values; under it the same as marks, readable without
+    colour. `others`: a second quantity, as a further row of marks.
     """
     text, marks, more = Line(), Line(), Line()
     for i, shown in cells:

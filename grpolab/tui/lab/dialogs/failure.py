@@ -1,6 +1,5 @@
-"""The work failed: the cause, the engine's last words, and how to go on. Never a traceback on the
-screen.
-"""
+"""Dialogs about the engine's end and about going back: a failure with its cause and how to resume
+(never a traceback), the last step before leaving, and what a rewind undoes."""
 
 from __future__ import annotations
 
@@ -16,23 +15,25 @@ from grpolab.tui.widgets.text import Line, visible, wrap
 
 
 class Failure(Dialog[None]):
+    """The run failed, or its engine ended: the cause, and how to resume."""
+
     def title_text(self) -> str:
         return "The run stopped"
 
     def keys_text(self) -> str:
-        return "esc look at what was done · then q leaves"
+        return "esc back to the run · then q quit"
 
     def rows(self, width: int) -> list[Line]:
         p, context = self.context.palette, self.context
         failed = context.state.failed
         out: list[Line] = []
         if failed is not None:
-            head = f"✗ The work failed while {failed.where or 'working'}, in step {failed.step}."
+            head = f"✗ The run failed while {failed.where or 'working'}, in step {failed.step}."
             cause = failed.error
         else:
             code = context.exit_code
             by = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-            head = f"✗ The engine ended without a word ({by})."
+            head = f"✗ The engine ended without an error message ({by})."
             cause = "It was killed, ran out of memory, or crashed in native code."
         out += [Line(row, p.style("bad", bold=True)) for row in wrap(head, width)]
         out += [
@@ -50,12 +51,12 @@ class Failure(Dialog[None]):
         kept = context.state.checkpoint
         saved = f"Everything up to step {context.state.step} is recorded"
         saved += (
-            f"; the last checkpoint is at step {kept.step}."
-            if kept
-            else "; there is no checkpoint yet."
+            f"; the last checkpoint is at step {kept.step}." if kept else ", but no checkpoint."
         )
         out += [Line(), *(Line(row, p.style("text")) for row in wrap(saved, width))]
-        out.append(Line("Go on with:", p.style("dim")))
+        if kept is None:
+            return out
+        out.append(Line("Resume from it with:", p.style("dim")))
         command = f"grpolab run --resume {context.run_dir}"
         out += [Line("  " + row, p.style("accent")) for row in wrap(command, width - 2)]
         if context.restartable:
@@ -64,11 +65,9 @@ class Failure(Dialog[None]):
         return out
 
 
-# --- leaving ---
-# Shown while the engine finishes its last step.
-
-
 class Leaving(Dialog[None]):
+    """Shown while the engine finishes its last step."""
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+q", "end", "end now", show=False),
         Binding("ctrl+c", "end", "end now", show=False, priority=True),
@@ -82,7 +81,7 @@ class Leaving(Dialog[None]):
         return "Leaving"
 
     def keys_text(self) -> str:
-        return "q end at once"
+        return "q quit at once"
 
     def rows(self, width: int) -> list[Line]:
         p = self.context.palette
@@ -103,30 +102,26 @@ class Leaving(Dialog[None]):
         self.app.exit(0)
 
 
-# --- rewinding ---
-# Before the training goes back to a checkpoint: what will be undone, and what stays.
-
-
-def warning(context: AppContext, to: int) -> list[tuple[str, str]]:
-    """What a rewind does, as lines with their colours."""
+def rewind_warning(context: AppContext, to: int) -> list[tuple[str, str]]:
+    """What a rewind undoes and what it keeps, as lines with their colours."""
     lines = timeline.undone(context.state, to)
     place = f"the checkpoint of step {to}" if to else "the start"
-    out = [(f"The training goes back to {place}, and on from there.", "text")]
+    out = [(f"The training goes back to {place} and continues from there.", "text")]
     if context.restartable:
-        told = "The engine starts again for it and waits there, paused: change what you like first."
+        told = "A new engine is started for it. It waits there, paused: change settings first."
         out.append((told, "text"))
-    out.append(("Undone:" if lines else "Nothing that was done since is undone.", "warn"))
+    out.append(("Undone:" if lines else "Nothing else is undone.", "warn"))
     out += [(f"  ↶ {visible(line)}", "text") for line in lines]
     if gone := [step for step in timeline.kept(context, context.state.step) if step > to]:
         steps = ", ".join(map(str, gone))
         out.append((f"  ↶ checkpoints of later steps: {steps}", "text"))
-    told = "The run file keeps all of it, marked as undone; a rerun leaves it out. The same prompts"
-    out.append((told + " and the same noise come again: only what you change now differs.", "dim"))
+    told = "The run file keeps all of it, marked as undone; a rerun leaves it out. Prompts and"
+    out.append((told + " random seeds are the same as before: only your changes differ.", "dim"))
     return out
 
 
 class Rewinding(Dialog[bool]):
-    """Gives True to go back."""
+    """What a rewind undoes; gives True to go back."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", "rewind", show=False),
@@ -140,11 +135,11 @@ class Rewinding(Dialog[bool]):
         return f"Rewind to step {self.to}"
 
     def keys_text(self) -> str:
-        return "↵ rewind · esc stay"
+        return "↵ rewind · esc cancel"
 
     def rows(self, width: int) -> list[Line]:
         p = self.context.palette
-        told = warning(self.context, self.to)
+        told = rewind_warning(self.context, self.to)
         return [Line(row, p.style(colour)) for text, colour in told for row in wrap(text, width)]
 
     def action_choose(self) -> None:

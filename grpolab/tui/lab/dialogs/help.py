@@ -1,4 +1,4 @@
-"""What a pane or a screen shows, and every key."""
+"""Help: what a pane or a screen shows, and every key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Help(Dialog[None]):
         about: str = "",
         explains: str = "",
         actions: Sequence[Action] = ACTIONS,
-        mouse: str = "click a prompt, an answer (once more: open it), a token, a channel, "
+        mouse: str = "click a prompt, an answer (again: open it), a token, a channel, "
         "a metric, a curve, a pane, a key below",
     ) -> None:
         super().__init__(context)
@@ -52,7 +52,7 @@ class Help(Dialog[None]):
             out.append(line.add(" ").cell(action.help, max(1, width - 12), p.style("dim")))
         key = self.context.keymap.shown("glossary")
         words = Line("  ").cell(key, 9, p.style("text", bold=True)).add(" ")
-        words.add("every word on the screen, explained", p.style("dim"), ("words", 0))
+        words.add("every term on the screen, explained", p.style("dim"), ("words", 0))
         head = Line("Not clear?", p.style("accent", bold=True))
         tour = Line("  ").cell(self.context.keymap.shown("tour"), 9, p.style("text", bold=True))
         tour.add(" ").add("a guided tour of the lab", p.style("dim"), ("tour", 0))
@@ -62,16 +62,16 @@ class Help(Dialog[None]):
 
     def keys_text(self) -> str:
         keymap = self.context.keymap
-        return f"{keymap.shown('glossary')} words · {keymap.shown('tour')} tour · esc close"
+        return f"{keymap.shown('glossary')} glossary · {keymap.shown('tour')} tour · esc close"
 
     def on_key(self, event: events.Key) -> None:
-        """The keys that lead on from here are the lab's."""
+        """The lab's keys of the glossary and the tour open them from here."""
         for name in ("glossary", "tour"):
             if event.key in self.context.keymap.keys[name].split(","):
                 event.stop()
-                self._lead(name)
+                self._open(name)
 
-    def _lead(self, name: str) -> None:
+    def _open(self, name: str) -> None:
         app = cast("LabApp", self.app)
         if name == "glossary":
             app.lab.action_glossary()
@@ -84,4 +84,4 @@ class Help(Dialog[None]):
         message.stop()
         what = message.hit[0]
         if what in ("words", "tour"):
-            self._lead("glossary" if what == "words" else "tour")
+            self._open("glossary" if what == "words" else "tour")

@@ -1,6 +1,4 @@
-"""Choose the algorithm to switch to; says beforehand what a switch keeps and what it creates or
-drops.
-"""
+"""Choose the algorithm to switch to, or of a fork, and see what is kept, created and dropped."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ class Picker(Chooser[dict[str, Any]]):
         return self.what
 
     def keys_text(self) -> str:
-        return "↑↓ choose · ←→ preset · ↵ switch · 1–9 at once · esc stay"
+        return "↑↓ choose · ←→ preset · ↵ switch · 1–9 switch now · esc cancel"
 
     def names(self) -> list[str]:
         return list(self.cards)
@@ -56,13 +54,13 @@ class Picker(Chooser[dict[str, Any]]):
         line.cell(name.upper(), 22, p.style("accent" if here else "text", bold=True))
         room = max(0, width - line.width - 9)
         line.cell(clip(card.title, room), room, p.style("text" if here else "dim"))
-        return line.cell("in force" if name == self.now else "", 9, p.style("good"), right=True)
+        return line.cell("current" if name == self.now else "", 9, p.style("good"), right=True)
 
     def about(self, name: str, width: int) -> list[Line]:
         p, card = self.context.palette, self.cards[name]
         preset = list(card.presets)[self.preset % len(card.presets)]
         line = Line(clip(card.paper, max(0, width - 30)), p.style("faint"))
-        out = [Line(), line.add(f"   mean: {card.aggregation}", p.style("faint"))]
+        out = [Line(), line.add(f"   loss mean: {card.aggregation}", p.style("faint"))]
         out += explain_view.formula(p, card.formula, width)
         parts = [Line("preset", p.style("dim"))]
         for i, known in enumerate(card.presets):
@@ -81,17 +79,17 @@ class Picker(Chooser[dict[str, Any]]):
 
     def _effects(self, card: Card, preset: str) -> list[tuple[str, str, str]]:
         needs = card.needs[preset]
-        out = [("kept", "the policy and what it learned, the random state, the curves", "good")]
+        out = [("kept", "the policy, its optimizer, the random state, the curves", "good")]
         if "a critic" in needs and not self.critic:
-            out.append(("new", "a critic, cold: its forecasts mean little at first", "warn"))
+            out.append(("new", "a critic, cold: its values mean little at first", "warn"))
         if self.critic and "a critic" not in needs:
             out.append(("dropped", "the critic and its memory", "warn"))
         if others := [what for what in needs if what != "a critic"]:
             out.append(("needs", ", ".join(others), "dim"))
-        return [*out, ("when", "after the step that is running now", "dim")]
+        return [*out, ("when", "after the current step", "dim")]
 
     def action_pick(self, number: int) -> None:
-        """By its number in the list: switch at once, as its first preset says."""
+        """Switch at once to the algorithm of this number, with its first preset."""
         if number <= len(self.left):
             self.at, self.preset = number - 1, 0
             self.action_choose()
@@ -131,15 +129,21 @@ class ForkPicker(Picker):
         return f"Fork lane {self.context.view.lane} {place}: under which algorithm?"
 
     def keys_text(self) -> str:
-        return "↑↓ choose · ←→ preset · ↵ name it · esc stay"
+        return "↑↓ choose · ←→ preset · ↵ name it · esc cancel"
 
     def _effects(self, card: Card, preset: str) -> list[tuple[str, str, str]]:
         needs = card.needs[preset]
-        out = [("copied", "the policy, its optimizer, its settings; the noise is the same", "good")]
+        out = [
+            (
+                "copied",
+                "the policy, its optimizer, its settings; same prompts and random seeds",
+                "good",
+            )
+        ]
         if "a critic" in needs:
-            told = "copied too" if self.critic else "new and cold"
+            told = "copied" if self.critic else "new and cold"
             out.append(("critic", told, "good" if self.critic else "warn"))
         if others := [what for what in needs if what != "a critic"]:
             out.append(("needs", ", ".join(others), "dim"))
-        out.append(("cost", "a step takes as long as the steps of all lanes together", "warn"))
-        return [*out, ("when", "after the step that is running now", "dim")]
+        out.append(("cost", "a step of the run computes every lane in turn", "warn"))
+        return [*out, ("when", "after the current step", "dim")]
