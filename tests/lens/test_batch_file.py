@@ -92,7 +92,7 @@ WRONG: list[tuple[Change, str]] = [
     ),
     (
         lambda b: sample(b).update(step_rewards=[{"end": 6, "reward": 0}]),
-        f"{AT}.step_rewards[0].end: no token 6 in the answer; valid: 0 to 5",
+        f"{AT}.step_rewards[0].end: the answer has no token 6; valid: 0 to 5",
     ),
     (
         lambda b: sample(b).update(step_rewards=[{"end": -1, "reward": 0}]),
