@@ -92,7 +92,7 @@ WRONG: list[tuple[Change, str]] = [
     ),
     (
         lambda b: sample(b).update(step_rewards=[{"end": 6, "reward": 0}]),
-        f"{AT}.step_rewards[0].end: token 6 is none of the answer's 0 to 5",
+        f"{AT}.step_rewards[0].end: the answer has no token 6; valid: 0 to 5",
     ),
     (
         lambda b: sample(b).update(step_rewards=[{"end": -1, "reward": 0}]),
@@ -200,7 +200,7 @@ def test_what_is_odd_and_right_is_accepted(change: Change) -> None:
     [
         ("{\n\n", ":3: not valid JSON: Expecting property name"),
         ("", ":1: not valid JSON: Expecting value"),
-        ('{"max_tokens": 1, "max_tokens": 2}', ": not valid JSON: key 'max_tokens' stands twice"),
+        ('{"max_tokens": 1, "max_tokens": 2}', ": not valid JSON: key 'max_tokens' is given twice"),
         ("[" * 100_000, ": not valid JSON: "),
         ("[]", ": expected a batch, a mapping, got a list"),
         ("7", ": expected a batch, a mapping, got 7"),

@@ -252,7 +252,7 @@ def test_the_table_says_why_the_clip_does_nothing(
     (tmp_path / "b.json").write_text(json.dumps(batch))
     lines = told_lines(capsys, tmp_path / "b.json")
     assert any(line.startswith("Every ratio is 1 here") for line in lines)
-    assert "all rewards are equal in 1 group: " in lines[0]
+    assert "; 1 group of zero variance: no gradient" in lines[0]
     at = next(i for i, line in enumerate(lines) if line.startswith("not computed: "))
     assert lines[at + 1].startswith("  trpo: needs values")
 

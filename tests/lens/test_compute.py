@@ -263,7 +263,7 @@ def test_the_spellings_that_are_promised() -> None:
         ),
         (None, "paper", {"entropy_bonus": 0.1}, "here: an algorithm cannot have an entropy_bonus"),
         (["ppo"], "paper", {"entropy_bonus": 0.1}, "here: an algorithm cannot have an entropy_b"),
-        (["grpo"], "paper", {"beta": float("inf")}, "here: grpo cannot be computed: with these"),
+        (["grpo"], "paper", {"beta": float("inf")}, "here: grpo cannot be computed: it overflows"),
         (["grpo"], "paper", {"beta": float("nan")}, "grpo does not take beta=nan: expected"),
     ],
 )

@@ -56,7 +56,7 @@ async def test_verdicts_and_what_to_try(live: Live, size: tuple[int, int]) -> No
         told = await press(app, pilot, "h")
         assert isinstance(app.screen, HealthScreen)
         assert "▸✗ Answers are cut at max_tokens" in told
-        assert "! Sampler and trainer disagree" in told
+        assert "! Training–inference mismatch" in told
         assert "graded as wrong" in told and "share cut 0.700" in told
         assert "1 try rollout.max_tokens = 72  now 48" in told
         assert "loss" in told and "Σ Â over the answers" in told
@@ -64,7 +64,7 @@ async def test_verdicts_and_what_to_try(live: Live, size: tuple[int, int]) -> No
         told = await press(app, pilot, "1")
         assert live.engine.sent == [{"do": "set", "key": "rollout.max_tokens", "value": 72}]
         told = await press(app, pilot, "down")
-        assert "▸! Sampler and trainer disagree" in told and "try train.learning_rate" in told
+        assert "▸! Training–inference mismatch" in told and "try train.learning_rate" in told
         told = await press(app, pilot, "up", "tab", "pagedown", "pagedown", "down")
         assert "Look at the reward" in told
         await press(app, pilot, "tab", "enter")
@@ -82,10 +82,10 @@ async def test_a_replay_says_that_it_sets_nothing(tmp_path) -> None:
         told = await press(app, pilot, "h")
         assert "set this" not in told.split("\n")[-1]
         assert "a replay computes nothing" in await press(app, pilot, "2")
-        line = next(y for y, row in enumerate(told.split("\n")) if "! Sampler" in row)
+        line = next(y for y, row in enumerate(told.split("\n")) if "! Training–inference" in row)
         await pilot.click(offset=(6, line))
         await settle(app)
-        assert "▸! Sampler" in text(app)
+        assert "▸! Training–inference" in text(app)
         # one step back in time, verdicts too
         told = await press(app, pilot, *["comma"] * 7)
         assert "after step 2" in told and "too few steps" in told
