@@ -188,10 +188,17 @@ class Steps(Sequence[StepDone]):
 
         counts = {name: _whole(n) for name, n in values(self.counts).items()}
         return StepDone(
-            self._step[row], self.lane, self.algorithm(row), values(self.metrics),
-            values(self.seconds), counts["update"], counts["token"],
-            {name: int(n) for name, n in values(self.memory).items()}, counts["peak"], "",
-        )  # fmt: skip
+            step=self._step[row],
+            lane=self.lane,
+            algorithm=self.algorithm(row),
+            metrics=values(self.metrics),
+            seconds=values(self.seconds),
+            updates=counts["update"],
+            tokens=counts["token"],
+            memory={name: int(n) for name, n in values(self.memory).items()},
+            peak_memory=counts["peak"],
+            digest="",
+        )
 
     def algorithm(self, row: int) -> str:
         """The algorithm that a row's step was computed with."""
