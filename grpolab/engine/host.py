@@ -100,7 +100,14 @@ class Host:
             device = _device(self.device_name)
             if not self.resume:
                 self._announce(plan, device)
-            lab = Lab(plan, self.run_dir, self.emit, device, self.threads, self.clock)
+            lab = Lab(
+                plan=plan,
+                run_dir=self.run_dir,
+                emit=self.emit,
+                device=device,
+                threads=self.threads,
+                clock=self.clock,
+            )
             self.opening = False
             gc.freeze()
             gc.enable()  # __main__ has turned it off

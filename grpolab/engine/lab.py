@@ -164,7 +164,14 @@ class Lab:
 
     def add_lane(self, name: str, section: spec.AlgorithmSection, parent: str = "") -> Lane:
         """Open a lane; `parent` names the lane that it is forked from."""
-        lane = Lane(name, section, self.plan, self.backbone, self.workers, self.memory)
+        lane = Lane(
+            name=name,
+            section=section,
+            scenario=self.plan,
+            backbone=self.backbone,
+            workers=self.workers,
+            memory=self.memory,
+        )
         lane.oom.tell = lambda what: self.emit(ev.Relieved(self.step_number + 1, name, what))
         self.lanes[name] = lane
         self.announce(lane, parent)

@@ -49,7 +49,9 @@ class Stream:
                 new.append((row, text[len(before) :]))
                 self._shown[row] = text
         with self._lock:
-            self.emit(ev.Sampled(self.step, self.lane, position, new, ended))
+            self.emit(
+                ev.Sampled(step=self.step, lane=self.lane, position=position, text=new, ended=ended)
+            )
 
 
 def channels(batch: Batch, credit: Credit, report: Report) -> dict[str, str]:

@@ -310,7 +310,9 @@ def _found(window: _Window, tally: Tally, lasting: dict[str, int], now: Reading)
             owners["workspace"] = owners.get("workspace", 0) + peak.hidden - unseen[part]
         passing[part] = {k: n for k, v in owners.items() if (n := v - lasting.get(k, 0)) > 0}
         free[part] = peak.kept
-    return _Seen(passing, free, window.parts, unseen, window.highest)
+    return _Seen(
+        passing=passing, free=free, peaks=window.parts, unseen=unseen, highest=window.highest
+    )
 
 
 def _scaled(owners: dict[str, int], to: int) -> dict[str, int]:

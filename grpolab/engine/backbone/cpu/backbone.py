@@ -205,7 +205,15 @@ class NativeBackbone:
                 return F.linear(h, stacked(whole, names, "weight"), stacked_bias(whole, names))
 
             exact = torch.float32
-            return Layers(self.shape, whole, plain, True, exact, self.cos, self.sin)
+            return Layers(
+                shape=self.shape,
+                w=whole,
+                linears=plain,
+                learned=True,
+                dtype=exact,
+                cos=self.cos,
+                sin=self.sin,
+            )
         w, folded = self.weights, self._with(adapter)
 
         def linear(h: Tensor, names: list[str], norm: Tensor | None) -> Tensor:
@@ -214,7 +222,15 @@ class NativeBackbone:
                 folded.lora, names,
             )  # fmt: skip
 
-        return Layers(self.shape, w, linear, False, folded.dtype, self.cos, self.sin)
+        return Layers(
+            shape=self.shape,
+            w=w,
+            linears=linear,
+            learned=False,
+            dtype=folded.dtype,
+            cos=self.cos,
+            sin=self.sin,
+        )
 
     @property
     def head_weight(self) -> Tensor:

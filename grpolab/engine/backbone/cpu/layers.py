@@ -37,7 +37,7 @@ class Layers:
     def compiled(self, x: Tensor, plan: Plan) -> Tensor:
         """The residual stream after the last layer. [M, H] -> [M, H]. Once differentiable."""
         s = self.shape
-        rotary = Rotary(plan, s.heads, s.kv_heads, self.cos, self.sin)
+        rotary = Rotary(plan=plan, heads=s.heads, kv=s.kv_heads, cos=self.cos, sin=self.sin)
         x, h = self._add(x, None, 0, INPUT)
         for i in range(s.layers):
             found = attention(self._queries(i, h), rotary)
@@ -105,7 +105,7 @@ def warm(dtype: torch.dtype) -> None:
     none = torch.zeros(1, 1, dtype=torch.long)
     real = torch.ones(1, 1, dtype=torch.bool)
     plan = Plan.of(Prompts(none, real), none[0], none, real.float())
-    rotary = Rotary(plan, 1, 1, torch.ones(1, 1), torch.zeros(1, 1))
+    rotary = Rotary(plan=plan, heads=1, kv=1, cos=torch.ones(1, 1), sin=torch.zeros(1, 1))
     qkv = torch.zeros(1, 6, dtype=dtype, requires_grad=True)
     found = gate(attention(qkv, rotary))
     stream, normed = add_norm(torch.zeros(1, 1), found, 1e-6)

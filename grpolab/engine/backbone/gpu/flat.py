@@ -64,12 +64,17 @@ class Flat:
         ]
         before = torch.stack([first[group], asked], 1)
         return Flat(
-            _ranges((prompt + 1) * width - lengths, lengths, asked_tokens),
-            _ranges(row * t, inputs, input_tokens), _ranges(*states, answer_tokens),
-            _ranges(row * t, answers, answer_tokens), torch.cat(position), starts,
-            torch.cat([before.new_zeros(k, 2), before]), k, asked_tokens,
-            (max(asked_of), max([*asked_of, *inputs_of]), max([*asked_of, *keys])),
-        )  # fmt: skip
+            prompt_at=_ranges((prompt + 1) * width - lengths, lengths, asked_tokens),
+            answer_at=_ranges(row * t, inputs, input_tokens),
+            state_at=_ranges(*states, answer_tokens),
+            token_at=_ranges(row * t, answers, answer_tokens),
+            position=torch.cat(position),
+            starts=starts,
+            before=torch.cat([before.new_zeros(k, 2), before]),
+            prompts=k,
+            prompt_tokens=asked_tokens,
+            longest=(max(asked_of), max([*asked_of, *inputs_of]), max([*asked_of, *keys])),
+        )
 
 
 def _starts(sizes: Tensor) -> Tensor:

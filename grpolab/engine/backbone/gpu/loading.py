@@ -120,10 +120,16 @@ def load(
             weights = [get(f"{n}.weight") for n in full]
             biases = [maybe(f"{n}.bias") for n in full]
             m = Matrix(
-                full, [len(w) for w in weights], weights[0].shape[1], room, dtype, scratch,
-                bias=torch.cat([b for b in biases if b is not None]) if biases[0] is not None
+                names=full,
+                outs=[len(w) for w in weights],
+                width=weights[0].shape[1],
+                room=room,
+                dtype=dtype,
+                scratch=scratch,
+                bias=torch.cat([b for b in biases if b is not None])
+                if biases[0] is not None
                 else None,
-            )  # fmt: skip
+            )
             if quantize:
                 m.packed = [Packed.of(w) for w in weights]
             else:
@@ -146,6 +152,10 @@ def load(
         embed = get("model.embed_tokens.weight")
         head = maybe("lm_head.weight")
         return Frozen(
-            layers, embed, get("model.norm.weight"), embed if head is None else head,
-            frozenset(names_adapted), scratch,
-        )  # fmt: skip
+            layers=layers,
+            embed=embed,
+            norm=get("model.norm.weight"),
+            head=embed if head is None else head,
+            adapted=frozenset(names_adapted),
+            scratch=scratch,
+        )

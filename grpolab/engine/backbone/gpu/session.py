@@ -109,9 +109,14 @@ class Sampler:
         if listener is not None:
             listener(room.draw.tokens[:n].cpu(), lengths.cpu(), width)
         return Rollout(
-            prompts, group, tokens.where(mask.bool(), model.text.pad), mask,
-            logp.where(mask.bool(), 0.0), finished, room.cache.nbytes,
-        )  # fmt: skip
+            prompts=prompts,
+            group=group,
+            tokens=tokens.where(mask.bool(), model.text.pad),
+            mask=mask,
+            logp=logp.where(mask.bool(), 0.0),
+            finished=finished,
+            cache_bytes=room.cache.nbytes,
+        )
 
 
 @dataclass(frozen=True)
@@ -148,9 +153,15 @@ class _Room:
         self.lengths = zeros(k + 1, dtype=torch.int32)  # tokens of each prompt
         self.time = zeros(1, dtype=torch.int32)  # tokens of each answer that the caches hold
         self.draw = Draw(
-            n, shape.max_tokens, model.vocabulary, model.text.eos, shape.temperature, shape.top_p,
-            self.time, device,
-        )  # fmt: skip
+            rows=n,
+            max_tokens=shape.max_tokens,
+            vocabulary=model.vocabulary,
+            eos=model.text.eos,
+            temperature=shape.temperature,
+            top_p=shape.top_p,
+            time=self.time,
+            device=device,
+        )
         self.slots = n
         self.graphs: dict[int, Any] = {}
         self._pool: Any = None

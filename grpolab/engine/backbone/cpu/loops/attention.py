@@ -1,4 +1,4 @@
-"""Attention of learning: every token of a stretch looks at what came before it. D a head's size."""
+"""Attention for training: every token of a stretch attends to what came before it. D head size."""
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _collect(qkv, turned, keys, start, length, heads, kv, g, key, value):
 
 @inlined
 def _turn_back(x, cos, sin, half, scale, out):
-    """The opposite of `rotary`, of a gradient."""
+    """The backward of `rotary`, on a gradient."""
     for d in range(half):
         a, b = get(x, d) * scale, get(x, half + d) * scale
         put(out, d, a * get(cos, d) + b * get(sin, d))

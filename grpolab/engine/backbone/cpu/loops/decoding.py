@@ -1,6 +1,5 @@
-"""What a sampler's step does: each piece in one pass, all layers in one loop, in fp32.
-
-n nodes (distinct prefixes, see `tree`), L layers, V words, H hidden, D a head's size.
+"""One step of the sampler, all layers in one loop, in fp32. n nodes (distinct prefixes, see
+`cpu.tree`), L layers, V vocabulary, H hidden size, D head size.
 """
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
@@ -25,8 +24,8 @@ from grpolab.engine.backbone.cpu.loops.product import times
 
 @loop
 def enter(tokens, embed, stream, normed, eps):
-    """The residual stream of new tokens [n], and its norm, weightless: norms' weights are folded
-    into the next linear. embed [V, H]; stream, normed [n, H] are written."""
+    """The residual stream of new tokens [n], and its norm without weights: those are folded into
+    the next linear. embed [V, H]; stream, normed [n, H] are written."""
     n, hidden = normed.shape
     for i in range(n):
         row, t = stream[i], tokens[i]
@@ -37,7 +36,7 @@ def enter(tokens, embed, stream, normed, eps):
 
 @loop
 def add(stream, change, normed, eps):
-    """A sublayer's output [n, H] onto the stream, and the norm for the next."""
+    """Add a sublayer's output [n, H] to the stream, and compute the norm for the next one."""
     n, hidden = normed.shape
     for i in range(n):
         row, by = stream[i], change[i]
@@ -112,7 +111,8 @@ def attend(
 
 @inlined
 def _turn(row, layer, head, norms, eps, cos, sin, scale, size, out):
-    """A head of a query or key, normed where the model does so (Qwen3), turned by its position."""
+    """A head of a query or key, normalised where the model does so (Qwen3), rotated to its
+    position."""
     x = moved(row, head * size)
     if norms.shape[1] == 0:
         rotary(x, cos, sin, size // 2, scale, out)

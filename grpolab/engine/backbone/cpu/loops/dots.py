@@ -1,4 +1,4 @@
-"""Attention of one query to some keys, inside compiled loops, on pointers. D a head's size."""
+"""Attention of one query to some keys, inside compiled loops, on pointers. D head size."""
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
@@ -15,7 +15,7 @@ from grpolab.engine.backbone.cpu.loops.vectors import (
 from grpolab.engine.backbone.cpu.target import LANES
 
 NOTHING = F(-1e30)
-"""A score whose weight is lost beside the largest's."""
+"""A score that much below the largest has a weight of 0 in fp32."""
 
 _four, _one = dots(4), dots(1)
 _wide, _narrow = tile(1, 4), tile(1, 1)
@@ -90,8 +90,8 @@ def push(change, count, by, size, into):
 
 @inlined
 def rotary(row, cos, sin, half, scale, out):
-    """A query or key [D], scaled and turned by its position, halves convention. cos and sin
-    [D / 2]; `out` may be the row itself."""
+    """A query or key [D], scaled and rotated to its position, halves convention. cos and sin [D /
+    2]; `out` may be the input row."""
     whole = half - half % LANES
     turned(row, cos, sin, half, scale, out, whole)
     for d in range(whole, half):
@@ -111,13 +111,13 @@ def keep(row, size, out):
 
 @inlined
 def clear(x, count):
-    """Zeros."""
+    """Set to zero."""
     for d in range(count):
         put(x, d, F(0))
 
 
 @inlined
 def give(mean, size, scale, row):
-    """The scaled mean [D] to where the next product reads it."""
+    """Write the scaled mean [D] to where the next product reads it."""
     for d in range(size):
         put(row, d, get(mean, d) * scale)

@@ -1,4 +1,6 @@
-"""What learning does between products and attention. M tokens, H hidden, I a MLP's inner width."""
+"""Elementwise operations of training between products and attention. M tokens, H hidden size, I
+inner width of the MLP.
+"""
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What loops are made with: how they are compiled, pointers, bf16 kept as 16-bit integers, and an
-exponential that vectorises."""
+"""What loops are built from: compiler options, pointers, bf16 stored as 16-bit integers, and an
+exponential that vectorises.
+"""
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
@@ -17,8 +18,8 @@ F = np.float32
 intrinsic: Any = extending.intrinsic  # what it makes has one parameter less than it seems
 
 RULES = {"nsz", "contract", "reassoc", "arcp", "nnan", "ninf"}
-"""What LLVM may assume of floats: sums in any order, so that loops fill whole vectors; logits are
-finite."""
+"""What LLVM may assume of floats: sums in any order, so that loops use whole vectors; no infinities
+or NaNs."""
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -28,7 +29,7 @@ OPTIONS: dict[str, Any] = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-"""Loops allocate nothing and raise nothing: their machine code needs nothing of numba's."""
+"""Loops allocate nothing and raise nothing, so their machine code needs nothing from numba."""
 
 loop = njit(**OPTIONS)
 
@@ -45,7 +46,7 @@ def _float(typing, bits):
 
 @intrinsic
 def _floor(typing, x):
-    """As a float: numba's goes through 64-bit integers, which fill no vectors."""
+    """Floor as a float: numba's goes through 64-bit integers, which do not vectorise."""
 
     def make(context, builder, signature, args):
         floor = builder.module.declare_intrinsic("llvm.floor", [ir.FloatType()])
@@ -56,8 +57,8 @@ def _floor(typing, x):
 
 @intrinsic
 def place(typing, x, count):
-    """A pointer to what begins so many elements behind an array's begin; the array must outlive it,
-    as an argument does."""
+    """A pointer to the element at index `count` of an array; the array must outlive it, as an
+    argument does."""
     if x.layout != "C" or x.dtype not in (types.float32, types.uint16):
         raise TypingError(f"places are counted in plain arrays of fp32 or bf16, not in {x}")
 
@@ -81,13 +82,13 @@ def located(typing, address):
 
 @intrinsic
 def moved(typing, pointer, count):
-    """A pointer so many elements further."""
+    """A pointer advanced by so many elements."""
     return pointer(pointer, types.int64), lambda c, b, signature, args: b.gep(args[0], [args[1]])
 
 
 @intrinsic
 def get(typing, pointer, count):
-    """The number so many elements further, fp32 or bf16's bits, as fp32."""
+    """The element at an offset, fp32 or bf16's bits, as fp32."""
 
     def make(context, builder, signature, args):
         return _wide(builder, builder.load(builder.gep(args[0], [args[1]])))
@@ -97,7 +98,7 @@ def get(typing, pointer, count):
 
 @intrinsic
 def put(typing, pointer, count, number):
-    """An fp32 number to the place so many elements further, of fp32 or bf16's bits."""
+    """Store an fp32 number at an offset, as fp32 or bf16's bits."""
 
     def make(context, builder, signature, args):
         bits = signature.args[0].dtype == types.uint16

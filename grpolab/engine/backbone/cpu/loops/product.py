@@ -1,4 +1,4 @@
-"""Products of few rows with panels of weights, as `product` lays them out."""
+"""Products of few rows with panels of weights, laid out as in `cpu.linear`."""
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
@@ -8,7 +8,7 @@ from grpolab.engine.backbone.cpu.loops.vectors import tile
 from grpolab.engine.backbone.cpu.target import ROWS, VECTORS, WIDTH
 
 DEPTH = 256
-"""Inputs of a panel that stay in the nearest cache while all rows pass by."""
+"""Inputs of a panel that stay in the nearest cache while all rows are multiplied with them."""
 
 _all, _half, _one = tile(ROWS, VECTORS), tile(ROWS // 2, VECTORS), tile(1, VECTORS)
 
@@ -34,7 +34,7 @@ def multiply(x, panels, bias, out):
 
 @loop
 def times(x, rows, inputs, panels, count, bias, out, outputs):
-    """The same on pointers, with `count` panels."""
+    """`multiply` on pointers, with `count` panels."""
     for p in range(count):
         column = min(p * WIDTH, outputs - WIDTH)
         for done in range(0, inputs, DEPTH):

@@ -1,4 +1,4 @@
-"""How rows that still agree go on: see `tree.Tree`."""
+"""The loop of `cpu.tree.Tree.grow`: rows with the same next token share a node."""
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations

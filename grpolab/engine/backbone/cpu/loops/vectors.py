@@ -1,4 +1,4 @@
-"""Sums that stay in vector registers: what LLVM would not make of a plain loop."""
+"""Sums that stay in vector registers, which LLVM does not make of a plain loop."""
 
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false
 from __future__ import annotations
@@ -14,7 +14,7 @@ from grpolab.engine.backbone.cpu.target import LANES
 NUMBERS = types.CPointer(types.float32)
 
 UNROLLED = 4
-"""Inputs of a tile without a jump between them."""
+"""Inputs of a tile that are unrolled."""
 
 _FLOAT, _INDEX, _INT = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
@@ -204,7 +204,7 @@ def _exp(b: Any, x: Any) -> Any:
 
 
 def _vector(b: Any, pointer: Any, place: int) -> Any:
-    """Where the vector so many numbers behind a pointer lies."""
+    """A pointer to the vector at an offset of so many numbers."""
     moved = b.gep(pointer, [ir.Constant(_INDEX, place)])
     return b.bitcast(moved, _VECTOR.as_pointer())
 
@@ -218,7 +218,7 @@ def _add(b: Any, total: Any, x: Any, y: Any) -> Any:
 
 
 def _spread(b: Any, number: Any) -> Any:
-    """A vector of nothing but this number."""
+    """A vector with this number in every lane."""
     none = ir.Constant(_VECTOR, ir.Undefined)
     one = b.insert_element(none, number, ir.Constant(_INT, 0))
     return b.shuffle_vector(one, none, ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES))
