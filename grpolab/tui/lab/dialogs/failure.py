@@ -54,9 +54,8 @@ class Failure(Dialog[None]):
             f"; the last checkpoint is at step {kept.step}." if kept else ", but no checkpoint."
         )
         out += [Line(), *(Line(row, p.style("text")) for row in wrap(saved, width))]
-        if kept is None:
-            return out
-        out.append(Line("Resume from it with:", p.style("dim")))
+        head = "Resume from there:" if kept else "Start it again from step 0:"
+        out.append(Line(head, p.style("dim")))
         command = f"grpolab run --resume {context.run_dir}"
         out += [Line("  " + row, p.style("accent")) for row in wrap(command, width - 2)]
         if context.restartable:
