@@ -249,7 +249,7 @@ def check_setting(
         return
     why = FIXED.get(key) or FIXED.get(key.partition(".")[0])
     if why is not None:
-        raise ScenarioError(("key",), f"{key} is fixed when a run starts: {why}")
+        raise ScenarioError(("key",), f"{key} can only be set when a run starts: {why}")
     if section in SECTIONS:
         model = SECTIONS[section]
     elif section == "task":

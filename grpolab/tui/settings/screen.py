@@ -147,7 +147,7 @@ class SettingDialog(Chooser[None]):
         s = row.setting
         told = [("", "dim")]
         if row.fixed:
-            told.append((f"{name} is fixed when a run starts: {row.fixed}.", "text"))
+            told.append((f"{name} can only be set when a run starts: {row.fixed}.", "text"))
         else:
             told.append((s.description, "text"))
             told.append((f"{s.kind}; default {word(s.default)}", "dim"))
