@@ -1,5 +1,4 @@
-"""What all panes and screens share: the run's state, the view on it, colours and keys, the engine.
-"""
+"""What all panes and screens share: the run's state, the view on it, colours and keys, the engine."""
 
 from __future__ import annotations
 

@@ -50,8 +50,7 @@ class FirstFrame:
         self.file = folder / f"{crc32(self._asked.encode()):08x}"
 
     def show(self) -> None:
-        """Put the picture on the terminal, if there is one and nothing that it depends on changed.
-        """
+        """Put the picture on the terminal, if there is one and nothing that it depends on changed."""
         picture = self._picture() if _plain_terminal() else None
         if picture is None:
             return

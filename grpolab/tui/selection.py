@@ -1,5 +1,4 @@
-"""The selection: lane, step, prompt, answer, token, channel; and the places that Esc leads back to.
-"""
+"""The selection: lane, step, prompt, answer, token, channel; and the places that Esc leads back to."""
 
 from __future__ import annotations
 
