@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WARM = """
 from grpolab.engine.backbone.cpu import loop
-if loop.kept():
+if loop.cached():
     raise SystemExit
 import torch
 from grpolab.engine.backbone.cpu import layers, session

@@ -319,7 +319,7 @@ def _time(s: Script) -> None:
 
 
 def _liking(s: Script) -> None:
-    s.press("picture", expect=r"picture in")
+    s.press("picture", expect=r"picture saved")
     s.press("explain", expect=r"esc close", shot="help")
     s.key("down", "pagedown", "escape")
     s.press("glossary", expect=r"─ Glossary ─", shot="words")

@@ -73,7 +73,7 @@ class Script:
     def anywhere(self) -> None:
         """What every screen over the lab understands, but for its two ways out."""
         self.press("page_down", "page_up", "theme", "theme", "theme")
-        self.press("picture", expect=r"picture in")
+        self.press("picture", expect=r"picture saved")
         self.press("glossary", expect=r"─ Glossary ─")
         self.key("escape")
         self.press("explain", expect=r": what it shows|─ Keys ─|This screen")

@@ -46,7 +46,7 @@ async def test_the_picker_sends_the_switch(lab: tuple[Live, Pilot[int]]) -> None
     live, pilot = lab
     told = await press(live, pilot, "a")
     assert isinstance(live.app.screen, Picker)
-    for word in ("VC-PPO", "PPO", "in force", "kept", "preset", "26 · type to narrow down"):
+    for word in ("VC-PPO", "PPO", "current", "kept", "preset", "26 · type to narrow down"):
         assert word in told, told
     told = await press(live, pilot, "g", "r", "p")
     assert ("GRPO" in told and "7 of 26" in told) or " of 26" in told
@@ -152,7 +152,7 @@ async def test_a_setting_is_checked_before_it_is_sent(lab: tuple[Live, Pilot[int
 async def test_the_dialog_says_what_a_setting_takes(lab: tuple[Live, Pilot[int]]) -> None:
     live, pilot = lab
     told = await press(live, pilot, "equals_sign", *"clip", "underscore", *"low")
-    assert "takes number ≥ 0 ≤ 1 or none; by default 0.2" in told
+    assert "number ≥ 0 ≤ 1 or none; default 0.2" in told
     told = await press(live, pilot, "escape", *"kl", "underscore", *"place")
     assert "reward | loss | none" in told
     told = await press(live, pilot, "escape")

@@ -95,4 +95,4 @@ async def test_before_the_first_step_the_prediction_stands(live: Live) -> None:
         await settle(live.app)
         shown = text(live.app)
     assert "predicted 49.6 MB" in shown and "X activations 23.0M" in shown
-    assert "measured with each step" in shown
+    assert "measured in every step" in shown

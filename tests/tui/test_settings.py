@@ -112,13 +112,13 @@ async def test_it_stays_open_follows_what_happens_and_says_what_is_settled(live:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         told = await press(live.app, pilot, "equals_sign")
-        assert "GRPO alone" in told and "GRPO, like all algorithms" in told
+        assert "GRPO only" in told and "GRPO, shared by all algorithms" in told
         await press(live.app, pilot, *"evaluate", "full_stop", "e", "enter")
         await press(live.app, pilot, "backspace", "backspace", "backspace", "5", "enter")
         assert live.engine.sent == [{"do": "set", "key": "evaluate.every", "value": 5}]
         screen = live.app.screen
         assert isinstance(screen, SettingDialog)
-        assert "asked for, from the next step on" in text(live.app)
+        assert "sent, applies from the next step on" in text(live.app)
         live.write(ev.SettingChanged(4, "main", "evaluate.every", 12, 5, "command"))
         told = await press(live.app, pilot)
         assert "✎ 12 → 5 after step 4, by command" in told and "was 12" in told

@@ -75,13 +75,13 @@ async def test_back_to_a_checkpoint_of_a_run_that_is_done(
         assert isinstance(screen, TimeScreen) and screen.chosen.step == 12
         assert "checkpoint: can restart from here" in told
         told = await press(done.app, pilot, "up", "r")
-        assert "Rewind to step 10" in told and "The engine starts again for it" in told
+        assert "Rewind to step 10" in told and "A new engine is started for it" in told
         assert "steps 11 to 12" in told
         await press(done.app, pilot, "enter")
         ((to, engine),) = done.started
         assert to == 10 and engine.sent == [{"do": "pause"}]
         assert done.context.engine is engine and not done.context.commands
-        assert "ENGINE STARTS AGAIN" in text(done.app)
+        assert "STARTING A NEW ENGINE" in text(done.app)
         await press(done.app, pilot, "r")  # once is enough
         assert len(done.started) == 1
         done.write(ev.Resumed(12), ev.Resumed(10, "rewind", 12), ev.Paused(10))
@@ -90,7 +90,7 @@ async def test_back_to_a_checkpoint_of_a_run_that_is_done(
         assert (
             "paused at step 10; press p to resume" in told
             and "PAUSED" in told
-            and "STARTS" not in told
+            and "STARTING" not in told
         )
         assert done.context.commands and done.context.state.step == 10
         await press(done.app, pilot, "p")

@@ -102,7 +102,7 @@ async def test_it_can_be_left_and_gone_back_in(replay: LabApp) -> None:
         assert isinstance(replay.screen, Tour) and replay.screen.at == 1
         await pilot.resize_terminal(80, 24)
         await press(replay, pilot, "a")
-        assert "not in this kind of run" in replay.context.notice[0]
+        assert "not available in this kind of run" in replay.context.notice[0]
         await press(replay, pilot, "escape")
         assert isinstance(replay.screen, LabScreen)
         assert "starts the tour again" in replay.context.notice[0]
@@ -173,7 +173,7 @@ async def test_words_are_found_by_what_is_typed(replay: LabApp) -> None:
     async with replay.run_test(size=(80, 24)) as pilot:
         await at(replay, pilot)
         told = await press(replay, pilot, "question_mark")
-        assert isinstance(replay.screen, Help) and "H words" in told
+        assert isinstance(replay.screen, Help) and "H glossary" in told
         told = await press(replay, pilot, "H", *"td error")
         assert isinstance(replay.screen, Glossary)
         assert "TD error" in told and "GAE" in told and "policy" not in told

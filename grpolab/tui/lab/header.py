@@ -116,9 +116,11 @@ class Header(Canvas):
         found = health.wrong(health_model.known(self.context))
         if not found:
             return Line()
-        p, level, many = self.context.palette, found[0].level, len(found)
-        noun = "error" if all(v.level == "bad" for v in found) else "warning"
-        count = f"{many} {noun}{'s' * (many > 1)}" if words else f"{many}"
+        p, level = self.context.palette, found[0].level
+        errors = sum(v.level == "bad" for v in found)
+        counts = {"error": errors, "warning": len(found) - errors}
+        told = [f"{n} {noun}{'s' * (n > 1)}" for noun, n in counts.items() if n]
+        count = ", ".join(told) if words else f"{len(found)}"
         told = f" {health.SIGNS[level]} {count} ({self.context.keymap.shown('health')}) "
         style = p.style("ground", health_model.COLOURS[level], bold=True)
         return Line().add(told, style, hit=("run", "health")).add("  ")
