@@ -124,9 +124,6 @@ class CurvePane(Pane):
         return lines
 
 
-# --- learning ---
-
-
 class Learning(CurvePane):
     index = 3
     title = "Learning"
@@ -224,9 +221,6 @@ class Learning(CurvePane):
         return f"{number(s.y[-1], 2)} (scale {s.scale[0]:g}…{s.scale[1]:g})"
 
 
-# --- kl ---
-# How far the policy has moved: from its start, and in each step.
-
 KINDS = (("kl_ref", "KL to reference", "plus"), ("kl_old", "per-step KL", "heat"))
 
 
@@ -250,7 +244,7 @@ class Kl(CurvePane):
         if done is None:
             return "", ""
         ref, move = (number(done.metrics.get(key), 2) for key, _, _ in KINDS)
-        return f"to reference {ref}", f"per step {move}"
+        return f"to ref. {ref}", f"per step {move}"
 
     def content(self, width: int, height: int) -> list[Line]:
         p = self.context.palette

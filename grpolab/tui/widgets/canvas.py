@@ -279,10 +279,6 @@ def _cut(line: Line, width: int) -> Line:
     return cut
 
 
-# --- boxes ---
-# Widgets in boxes that something else has computed.
-
-
 class Boxes(Layout):
     """Puts each pane into the box that `arrange` gave it."""
 

@@ -116,12 +116,8 @@ class Dialog(ModalScreen[Result]):
         self.card.paint()
 
 
-# --- asking ---
-# One question with a field to type into.
-
-
 class Asking(Dialog[Any]):
-    """Gives what `read` makes of the text; None where it was closed. `read` raises ValueError with
+    """One question with a field: gives what `read` makes of the text; None where it was closed. `read` raises ValueError with
     one line on what is wrong."""
 
     def __init__(
@@ -144,7 +140,7 @@ class Asking(Dialog[Any]):
         return self.title_
 
     def keys_text(self) -> str:
-        return "↵ take it · esc leave it"
+        return "↵ apply · esc cancel"
 
     def rows(self, width: int) -> list[Line]:
         p = self.context.palette
@@ -161,12 +157,8 @@ class Asking(Dialog[Any]):
             self.again()
 
 
-# --- entry ---
-# A dialog that asks for one line: a step, a note, a name.
-
-
 class Entry(Dialog[str], inherit_bindings=False):
-    """Gives what was typed, once `check` finds nothing wrong with it, or None."""
+    """Asks for one line (a step, a note, a name): gives what was typed, once `check` finds nothing wrong with it, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "close", show=False),
@@ -189,7 +181,7 @@ class Entry(Dialog[str], inherit_bindings=False):
         return self.heading
 
     def keys_text(self) -> str:
-        return f"{self.keys} · esc stay"
+        return f"{self.keys} · esc cancel"
 
     def rows(self, width: int) -> list[Line]:
         p = self.context.palette

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import re
 
-# --- latex_symbols ---
-# What LaTeX's commands look like as characters.
-
 SYMBOLS: dict[str, str] = {
     # Greek
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ϵ", "varepsilon": "ε",

@@ -23,7 +23,7 @@ LAYOUTS = {
     "two": "two columns",
     "page": "one pane at a time",
 }
-"""How panes share the screen, and what that means."""
+"""The layouts of the panes, by name, each with what it does."""
 
 PAIRS = (("rollouts", "tokens"), ("learning", "kl"), ("memory", "algorithm"))
 

@@ -206,8 +206,7 @@ def fit(text: str, width: int) -> str:
     return set_cell_size(text, width)
 
 
-# --- numbers ---
-# Numbers for narrow places. A missing one is an em dash; NaN and infinity say so.
+# --- numbers in narrow columns: a missing one is an em dash, NaN and infinity are spelled out ---
 
 MISSING = "—"
 
@@ -306,9 +305,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-# --- wrapping ---
-# Styled text in rows, in time that grows with its length alone: an answer may be 100 KB on one
-# line.
+# --- wrapping styled text, in time linear in its length: an answer may be 100 KB on one line ---
 
 Run = tuple[str, Style]
 """Printable text, without line breaks but for `\\n`, and how it looks."""
