@@ -117,8 +117,8 @@ class Dialog(ModalScreen[Result]):
 
 
 class Asking(Dialog[Any]):
-    """One question with a field: gives what `read` makes of the text; None where it was closed. `read` raises ValueError with
-    one line on what is wrong."""
+    """One question with a field: gives what `read` makes of the text; None where it was closed.
+    `read` raises ValueError with one line on what is wrong."""
 
     def __init__(
         self, context: AppContext, title: str, about: str, value: str, read: Callable[[str], Any]
@@ -158,7 +158,8 @@ class Asking(Dialog[Any]):
 
 
 class Entry(Dialog[str], inherit_bindings=False):
-    """Asks for one line (a step, a note, a name): gives what was typed, once `check` finds nothing wrong with it, or None."""
+    """Asks for one line (a step, a note, a name): gives what was typed once `check` accepts it, or
+    None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "close", show=False),
