@@ -132,7 +132,7 @@ async def test_panes_zoom_scroll_help(lab: tuple[Live, Pilot[int]]) -> None:
     await press(live, pilot, "pageup", "pageup", "z")
     assert live.app.lab.panes["algorithm"].top == 0
     assert not live.app.lab.panes["rollouts"].display
-    assert "spread of the advantages" in text(live.app)  # zoomed, numbers carry their meaning
+    assert "standard deviation of the advantages" in text(live.app)  # zoomed, numbers carry their meaning
     await press(live, pilot, "question_mark")
     assert isinstance(live.app.screen, Help)
     assert all(row.width <= 60 for row in live.app.screen.rows(60))
@@ -230,7 +230,7 @@ async def test_failure_is_told_in_words(lab: tuple[Live, Pilot[int]], word: str)
     assert "grpolab run --resume" in shown
     await press(live, pilot, "escape")
     assert isinstance(live.app.screen, LabScreen)
-    assert "FAILED" in text(live.app) or "ENGINE GONE" in text(live.app)
+    assert "FAILED" in text(live.app) or "ENGINE ENDED" in text(live.app)
     await press(live, pilot, "p")
     assert "the engine has ended" in text(live.app)
 
@@ -406,12 +406,12 @@ async def test_curves_say_what_they_show(replay: LabApp) -> None:
         await settle(replay)
         told = text(replay)
         assert "reward: mean reward of the rollout" in told
-        assert "how far the pol" in told
+        assert "KL to reference" in told
         pane = replay.lab.panes["kl"]
         y = next(i for i, line in enumerate(pane.plain.split("\n")) if "per-step KL" in line and i)
         await pilot.click("#kl", offset=(4, y))
         await settle(replay)
-        assert "kl_old: how far this step's updates moved it" in text(replay)
+        assert "kl_old: per-step KL, to the rollout policy" in text(replay)
 
 
 async def test_the_algorithm_pane_explains_the_selected_token(replay: LabApp) -> None:

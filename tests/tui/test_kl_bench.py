@@ -161,9 +161,9 @@ def test_the_state_keeps_what_was_asked_for() -> None:
 def test_plain_progress_has_a_line_for_each() -> None:
     state = LabState()
     assert describe(benched(4), state) == (
-        "step 4  KL bench: exact 0.0123 a token; k1 0.0125, k2 0.0173, k3 0.012, unbiased 0.012"
+        "step 4  KL bench: exact 0.0123 per token; k1 0.0125, k2 0.0173, k3 0.012, unbiased 0.012"
     )
     made = ev.LensMade(3, "main", "lens/3-main.json", True, {"grpo": 0.0, "ppo": 1.0})
     assert describe(made, state) == (
-        "step 3  lens: 2 algorithms, on the parameters too, in lens/3-main.json"
+        "step 3  lens: 2 algorithms, also on the parameters, in lens/3-main.json"
     )

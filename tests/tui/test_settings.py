@@ -125,7 +125,7 @@ async def test_it_stays_open_follows_what_happens_and_says_what_is_settled(live:
         live.write(ev.Refused(4, {"do": "set", "key": "x"}, "no room\x1b"))
         assert "refused: no room␛" in await press(live.app, pilot)
         told = await press(live.app, pilot, "escape", *"seed", "enter")
-        assert "this cannot change while it runs" in told and "every draw" in told
+        assert "seed can only be set when" in told and "sampled from it" in told
         await press(live.app, pilot, "escape", "escape")
         assert isinstance(live.app.screen, LabScreen) and not live.app.lab.listeners
 
