@@ -250,7 +250,7 @@ def test_a_step_with_dynamic_sampling_tells_what_it_drew(open_small: OpenLab):
     assert step.tokens > sum(graded.length)  # those of the groups that were dropped too
     zero = sum(map(HalfDead.dead, started[-1].prompts)) / 5
     assert step.metrics["zero_std_groups"] == pytest.approx(zero)
-    details = [e.detail for e in only(seen, ev.PhaseChanged) if "teach" in e.detail]
+    details = [e.detail for e in only(seen, ev.PhaseChanged) if "zero variance" in e.detail]
     assert len(details) == len(started) - 2
 
 

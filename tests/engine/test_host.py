@@ -51,7 +51,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest of the long run when nothing happens to it, in this process."""
     folder = tmp_path_factory.mktemp("whole")
     lab = Lab(tiny(train=LONG), folder, lambda event: None, torch.device("cpu"), 1)
-    lab.open()
     return finish(lab)
 
 
