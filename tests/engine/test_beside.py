@@ -19,11 +19,11 @@ from grpolab.engine.backbone.cpu import compile_ahead, loop
 COLD = """
 import sys, torch
 from grpolab import launch
-from grpolab.engine.backbone.cpu import beside, layers, loop
+from grpolab.engine.backbone.cpu import compile_ahead, layers, loop
 launch.default_threads = lambda: 2
 print([str(f / loop._family(loop.LOOPS)) for f in loop._folders()])
 assert not loop.cached()
-with beside.compiling(torch.float32):
+with compile_ahead.compiling(torch.float32):
     assert "numba" not in sys.modules
 assert loop.cached()
 layers.warm(torch.float32)
@@ -105,9 +105,9 @@ def test_nobody_is_started_without_need_or_a_core_to_spare(
 @pytest.mark.slow
 def test_it_ends_with_the_one_that_started_it():
     code = (
-        "import sys, time; from grpolab.engine.backbone.cpu import beside;"
-        "beside.layers.warm = lambda dtype: (print(dtype, flush=True), time.sleep(100));"
-        "sys.argv = ['beside', 'bfloat16']; beside.main()"
+        "import sys, time; from grpolab.engine.backbone.cpu import compile_ahead;"
+        "compile_ahead.layers.warm = lambda dtype: (print(dtype, flush=True), time.sleep(100));"
+        "sys.argv = ['compile_ahead', 'bfloat16']; compile_ahead.main()"
     )
     child = launch.spawn(["-c", code], subprocess.PIPE, subprocess.DEVNULL)
     assert child.stdin is not None and child.stdout is not None
@@ -121,8 +121,9 @@ def test_it_ends_with_the_one_that_started_it():
 @pytest.mark.slow
 def test_it_ends_in_time_though_nobody_closes_what_it_reads():
     code = (
-        "import sys; from grpolab.engine.backbone.cpu import beside;"
-        "beside.layers.warm = lambda dtype: None; sys.argv = ['beside', 'float32']; beside.main()"
+        "import sys; from grpolab.engine.backbone.cpu import compile_ahead;"
+        "compile_ahead.layers.warm = lambda dtype: None;"
+        "sys.argv = ['compile_ahead', 'float32']; compile_ahead.main()"
     )
     child = launch.spawn(["-c", code], subprocess.DEVNULL, subprocess.PIPE)
     assert child.wait(60) == 0
