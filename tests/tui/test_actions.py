@@ -132,7 +132,8 @@ async def test_panes_zoom_scroll_help(lab: tuple[Live, Pilot[int]]) -> None:
     await press(live, pilot, "pageup", "pageup", "z")
     assert live.app.lab.panes["algorithm"].top == 0
     assert not live.app.lab.panes["rollouts"].display
-    assert "standard deviation of the advantages" in text(live.app)  # zoomed, numbers carry their meaning
+    shown = text(live.app)  # zoomed, every number is explained
+    assert "standard deviation of the advantages" in shown
     await press(live, pilot, "question_mark")
     assert isinstance(live.app.screen, Help)
     assert all(row.width <= 60 for row in live.app.screen.rows(60))
