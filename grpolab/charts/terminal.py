@@ -11,8 +11,8 @@ shared AMD EPYC (milliseconds of one redraw):
   in 120×20 cells and 170 in 190×50, the canvas 7 and 16. A key that moves its cursor redraws there,
   up to six charts at a time. Nor has plotext dashes, by which lanes differ without colour.
 - The memory stack (`tui/memory/model.py`): 60 columns of eight owners take plotext's `stacked_bar`
-  71, the letters 1.2; and a stack needs a letter on its owner's colour in each cell, where plotext
-  gives a bar one sign and one colour on the canvas's.
+  71, the letters 1.2 (timed by hand, not by that command); and a stack needs a letter on its
+  owner's colour in each cell, where plotext gives a bar one sign and one colour on the canvas's.
 Learning (three curves) takes 5 in 48×10 cells and 8 in 60×16, each of KL's two 3 and 4: at most
 once or twice a second, and only where a number, the size or the theme changed.
 """
