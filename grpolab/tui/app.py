@@ -24,6 +24,7 @@ from grpolab.tui.keymap import load_keymap
 from grpolab.tui.keys import ACTIONS, SCREEN, TRAINING, Action
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Engine, Following, Playing
+from grpolab.tui.type_ahead import TypeAhead
 from grpolab.tui.widgets.layout import LAYOUTS
 from grpolab.tui.widgets.palette import DARK, LIGHT, PALETTES, Palette
 
@@ -44,6 +45,7 @@ class LabApp(App[int]):
         shown = frame is not None and frame.shown
         super().__init__(driver_class=first_frame_driver.driver(frame) if frame and shown else None)
         self.context, self.keep = context, keep
+        self.type_ahead = TypeAhead(self, super().on_event)
         self.frame_to_record = None if shown else frame
         known = preferences.recall() if keep else {}
         self.offers_tour = keep and preferences.offers_tour(known)
@@ -125,7 +127,12 @@ class LabApp(App[int]):
         if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown
                       | events.MouseScrollUp | events.Paste):  # fmt: skip
             self.context.touched = time.monotonic()
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self.type_ahead.take(event)
+            return
         await super().on_event(event)
+        if isinstance(event, events.MouseUp):
+            self.type_ahead.expect()  # a click may have asked for a screen
 
     async def action_quit(self) -> None:
         await self.run_action("quit", self.lab)

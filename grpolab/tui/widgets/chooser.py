@@ -64,9 +64,10 @@ class Chooser(Dialog[Result], inherit_bindings=False):
 
     @property
     def left(self) -> list[str]:
-        """The entries that match what was typed: those that begin with it first."""
+        """The entries that match what was typed: the one of that very name, those that begin with
+        it, the rest."""
         found = [n for n in self.names() if self.typed in n.lower()]
-        return sorted(found, key=lambda n: not n.lower().startswith(self.typed))
+        return sorted(found, key=lambda n: closeness(n.lower(), self.typed))
 
     @property
     def name_here(self) -> str | None:
@@ -147,3 +148,8 @@ class Chooser(Dialog[Result], inherit_bindings=False):
                 self.action_choose()
             else:
                 self.go(int(value))
+
+
+def closeness(name: str, typed: str) -> int:
+    """How a name matches what was typed: 0 it is the name, 1 its beginning, 2 a part of it."""
+    return 0 if name == typed else 1 if name.startswith(typed) else 2

@@ -1,0 +1,145 @@
+"""Keys typed ahead reach the screen that they were meant for, however long it takes to open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from textual import events
+from textual.app import App
+from textual.keys import _character_to_key
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+from grpolab.tui import type_ahead
+
+from .conftest import Live, settle, text
+from .fake_run import FakeRun
+
+SLOW = 0.15
+"""Seconds by which a screen comes too late for keys that do not wait."""
+
+
+@pytest.fixture
+async def lab(live: Live) -> AsyncIterator[tuple[Live, Pilot[int]]]:
+    live.record(FakeRun(steps=3, end=False))
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        yield live, pilot
+
+
+def burst(app: App[int], keys: str) -> None:
+    """All keys at once, as a terminal gives what was typed while the program was busy."""
+    named = {"⏎": ("enter", "\r"), "⎋": ("escape", "\x1b")}
+    for char in keys:
+        key = named.get(char) or (_character_to_key(char), char)
+        app.post_message(events.Key(*key))
+
+
+async def delivered(live: Live) -> None:
+    for _ in range(400):
+        await asyncio.sleep(0.01)
+        if not live.app.type_ahead.waiting and live.app.type_ahead._settling is None:
+            break
+    await settle(live.app)
+
+
+@pytest.fixture(params=["at once", "late"])
+def opening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Screens as they are, and screens that mount long after the keys have come."""
+    if request.param == "late":
+        compose: Callable[[Screen[object]], Awaitable[None]] = Screen._compose
+
+        async def late(self: Screen[object]) -> None:
+            await asyncio.sleep(SLOW)
+            await compose(self)
+
+        monkeypatch.setattr(Screen, "_compose", late)
+
+
+@pytest.mark.usefixtures("opening")
+async def test_a_word_typed_ahead_switches_the_algorithm(lab: tuple[Live, Pilot[int]]) -> None:
+    live, _ = lab
+    burst(live.app, "appo⏎")
+    await delivered(live)
+    assert live.engine.sent == [{"do": "switch", "algorithm": {"name": "ppo"}}]
+    assert live.app.screen is live.app.lab and live.context.engine is live.engine
+
+
+@pytest.mark.usefixtures("opening")
+async def test_a_setting_and_its_value(lab: tuple[Live, Pilot[int]]) -> None:
+    live, _ = lab
+    burst(live.app, "=beta⏎0.5⏎⎋⎋⎋p")
+    await delivered(live)
+    assert live.engine.sent == [{"do": "set", "key": "beta", "value": 0.5}, {"do": "pause"}]
+    assert live.app.screen is live.app.lab
+
+
+@pytest.mark.usefixtures("opening")
+async def test_several_screens_in_one_burst(lab: tuple[Live, Pilot[int]]) -> None:
+    """A dialog that leads to another, a screen over it, and back to the lab."""
+    live, _ = lab
+    burst(live.app, "Fppo⏎x⏎j2⏎,")
+    await delivered(live)
+    assert [(c["do"], c["name"]) for c in live.engine.sent] == [("fork", "x")]
+    assert live.app.screen is live.app.lab
+    assert live.context.view.held is not None and live.context.view.held.step == 1
+
+
+async def test_a_screen_that_never_mounts_gives_the_keys_back(
+    lab: tuple[Live, Pilot[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from grpolab.tui.lab.dialogs.help import Help
+
+    live, pilot = lab
+    monkeypatch.setattr(type_ahead, "LIMIT", 0.3)
+    stuck = asyncio.Event()
+
+    async def never(self: Screen[object]) -> None:
+        await stuck.wait()
+
+    monkeypatch.setattr(Help, "_compose", never)
+    burst(live.app, "?tt")
+    await asyncio.sleep(0.1)
+    assert len(live.app.type_ahead.waiting) == 2
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        if not live.app.type_ahead.waiting:
+            break
+    assert not live.app.type_ahead.waiting
+    stuck.set()
+    await pilot.pause()
+
+
+async def test_control_c_waits_for_nothing(
+    lab: tuple[Live, Pilot[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from grpolab.tui.lab.dialogs.help import Help
+
+    live, _ = lab
+    stuck = asyncio.Event()
+
+    async def never(self: Screen[object]) -> None:
+        await stuck.wait()
+
+    monkeypatch.setattr(Help, "_compose", never)
+    burst(live.app, "?ppp")
+    await asyncio.sleep(0.1)
+    live.app.post_message(events.Key("ctrl+c", "\x03"))
+    await asyncio.sleep(0.05)
+    found = live.app.screen, list(live.app.type_ahead.waiting)
+    stuck.set()
+    assert found == (live.app.lab, [])
+    await delivered(live)
+    assert live.engine.sent == []
+
+
+async def test_escape_and_a_key_in_one_read_are_two_keys(lab: tuple[Live, Pilot[int]]) -> None:
+    live, _ = lab
+    burst(live.app, "?")
+    await delivered(live)
+    live.app.post_message(events.Key("alt+p", None))
+    await delivered(live)
+    assert live.app.screen is live.app.lab and live.engine.sent == [{"do": "pause"}]
