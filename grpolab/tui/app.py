@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.widget import AwaitMount
 
 from grpolab import launch
 from grpolab.resources import keys_file
@@ -122,6 +123,14 @@ class LabApp(App[int]):
                 self.context.say(f"picture saved: {path}", "good")
                 return
         self.context.say(f"no picture: {problem}", "bad")
+
+    def call_next(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """As Textual does it, but a screen is mounted beside the other messages: one that is slow
+        holds up neither ctrl+c nor the clock. `type_ahead` has the keys wait for it."""
+        if isinstance(callback, AwaitMount):
+            self.type_ahead.expect(callback())
+        else:
+            super().call_next(callback, *args, **kwargs)
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown

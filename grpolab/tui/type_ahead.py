@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from textual import events
+from textual.app import ScreenStackError
 from textual.dom import DOMNode
 from textual.message_pump import MessagePump
 
@@ -45,6 +46,7 @@ class TypeAhead:
         self.app, self._deliver = app, deliver
         self.waiting: deque[events.Event] = deque()
         self._settling: asyncio.Task[None] | None = None
+        self._mounting: set[asyncio.Task[None]] = set()  # a task without a reference may vanish
 
     async def take(self, event: events.Key | events.Paste) -> None:
         """A key arrived: deliver it now, or after those before it."""
@@ -58,8 +60,13 @@ class TypeAhead:
                 await self._deliver(self.waiting.popleft())
             self.expect()
 
-    def expect(self) -> None:
-        """Something may be opening a screen: let keys wait until it is there."""
+    def expect(self, mounting: Coroutine[None, None, None] | None = None) -> None:
+        """Something may be opening a screen: let keys wait until it is there. `mounting` is done
+        beside it."""
+        if mounting is not None:
+            task = asyncio.create_task(_mounted(mounting), name="mount a screen")
+            self._mounting.add(task)
+            task.add_done_callback(self._mounting.discard)
         if self._settling is None:
             self._settling = asyncio.create_task(self._empty(), name="type-ahead")
 
@@ -131,6 +138,11 @@ class TypeAhead:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GLANCE):
                     await done.wait()
+
+
+async def _mounted(mounting: Coroutine[None, None, None]) -> None:
+    with suppress(ScreenStackError):  # the application ended meanwhile
+        await mounting
 
 
 def _pressed(event: events.Key | events.Paste) -> list[events.Event]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from textual import events
@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from grpolab.tui import type_ahead
+from grpolab.tui.lab.dialogs.help import Help
 
 from .conftest import Live, settle, text
 from .fake_run import FakeRun
@@ -38,11 +39,16 @@ def burst(app: App[int], keys: str) -> None:
         app.post_message(events.Key(*key))
 
 
-async def delivered(live: Live) -> None:
+async def emptied(live: Live) -> None:
     for _ in range(400):
         await asyncio.sleep(0.01)
         if not live.app.type_ahead.waiting and live.app.type_ahead._settling is None:
-            break
+            return
+    raise AssertionError(f"keys still wait: {live.app.type_ahead.waiting}")
+
+
+async def delivered(live: Live) -> None:
+    await emptied(live)
     await settle(live.app)
 
 
@@ -88,50 +94,48 @@ async def test_several_screens_in_one_burst(lab: tuple[Live, Pilot[int]]) -> Non
     assert live.context.view.held is not None and live.context.view.held.step == 1
 
 
-async def test_a_screen_that_never_mounts_gives_the_keys_back(
+@pytest.fixture
+def stuck_help(
     lab: tuple[Live, Pilot[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from grpolab.tui.lab.dialogs.help import Help
-
-    live, pilot = lab
-    monkeypatch.setattr(type_ahead, "LIMIT", 0.3)
-    stuck = asyncio.Event()
+) -> Iterator[asyncio.Event]:
+    """The help never mounts, until this is set."""
+    released = asyncio.Event()
 
     async def never(self: Screen[object]) -> None:
-        await stuck.wait()
+        await released.wait()
 
     monkeypatch.setattr(Help, "_compose", never)
-    burst(live.app, "?tt")
-    await asyncio.sleep(0.1)
+    yield released
+    released.set()  # the application waits for it at its end
+
+
+async def test_a_screen_that_never_mounts_gives_the_keys_back(
+    lab: tuple[Live, Pilot[int]], monkeypatch: pytest.MonkeyPatch, stuck_help: asyncio.Event
+) -> None:
+    live, _ = lab
+    monkeypatch.setattr(type_ahead, "LIMIT", 0.3)
+    burst(live.app, "?")
+    await asyncio.sleep(0.05)
+    burst(live.app, "tt")
+    await asyncio.sleep(0.05)
     assert len(live.app.type_ahead.waiting) == 2
-    for _ in range(100):
-        await asyncio.sleep(0.02)
-        if not live.app.type_ahead.waiting:
-            break
-    assert not live.app.type_ahead.waiting
-    stuck.set()
-    await pilot.pause()
+    await emptied(live)
+    assert not stuck_help.is_set()
+    stuck_help.set()
+    await delivered(live)
 
 
 async def test_control_c_waits_for_nothing(
-    lab: tuple[Live, Pilot[int]], monkeypatch: pytest.MonkeyPatch
+    lab: tuple[Live, Pilot[int]], stuck_help: asyncio.Event
 ) -> None:
-    from grpolab.tui.lab.dialogs.help import Help
-
     live, _ = lab
-    stuck = asyncio.Event()
-
-    async def never(self: Screen[object]) -> None:
-        await stuck.wait()
-
-    monkeypatch.setattr(Help, "_compose", never)
     burst(live.app, "?ppp")
     await asyncio.sleep(0.1)
+    assert live.app.screen is not live.app.lab and len(live.app.type_ahead.waiting) == 3
     live.app.post_message(events.Key("ctrl+c", "\x03"))
-    await asyncio.sleep(0.05)
-    found = live.app.screen, list(live.app.type_ahead.waiting)
-    stuck.set()
-    assert found == (live.app.lab, [])
+    await asyncio.sleep(0.1)
+    assert live.app.screen is live.app.lab and not live.app.type_ahead.waiting
+    stuck_help.set()
     await delivered(live)
     assert live.engine.sent == []
 

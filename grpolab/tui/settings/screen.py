@@ -101,23 +101,17 @@ class SettingDialog(Chooser[None]):
     def names(self) -> list[str]:
         return list(self.found)
 
+    def section(self, name: str) -> str:
+        return self.found[name].section
+
     def typing(self, char: str) -> bool:
         return not self.editing and super().typing(char)
 
     def rows(self, width: int) -> list[Line]:
-        """The list with a heading over each section, and more about the chosen row."""
-        p, left, here = self.context.palette, self.left, self.name_here
+        """The list under the heads of its columns, and more about the chosen row."""
+        left, here = self.left, self.name_here
         more = self.about(here, width) if here is not None else []
-        listed: list[Line] = []
-        section, at = "", 0
-        for i, name in enumerate(left):
-            if not self.typed and self.found[name].section != section:
-                section = self.found[name].section
-                head = Line(f"  {visible(section)} ", p.style("accent", bold=True))
-                listed.append(head.add("─" * max(0, width - head.width), p.style("line")))
-            at = len(listed) if name == here else at
-            line = self.entry(name, name == here, width).to(width).whole(("choose", i), width)
-            listed.append(line.on(p.style("", "raised")) if name == here else line)
+        listed, at = self.listed(left, here, width)
         room = self.app.size.height * 9 // 10 - 6 - len(more)  # the highest that a card may be
         tall = max(self.least, room)
         out = [self._filter(len(left), width), self._heads(width)]

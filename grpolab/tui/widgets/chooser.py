@@ -11,7 +11,7 @@ from grpolab.tui.context import AppContext
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.dialog import Dialog
-from grpolab.tui.widgets.text import Line
+from grpolab.tui.widgets.text import Line, visible
 
 Result = TypeVar("Result")
 
@@ -50,6 +50,10 @@ class Chooser(Dialog[Result], inherit_bindings=False):
     def entry(self, name: str, here: bool, width: int) -> Line:
         raise NotImplementedError
 
+    def section(self, name: str) -> str:
+        """The heading under which an entry stands; none if empty."""
+        return ""
+
     def about(self, name: str, width: int) -> list[Line]:
         """More about the chosen entry."""
         raise NotImplementedError
@@ -78,14 +82,34 @@ class Chooser(Dialog[Result], inherit_bindings=False):
         p, left, here = self.context.palette, self.left, self.name_here
         more = self.about(here, width) if here is not None else []
         room = self.app.size.height * 9 // 10 - 5 - len(more)  # as high as a card may be
-        tall = min(len(self.names()), max(self.least, room))
+        listed, at = self.listed(left, here, width)
+        tall = min(self.longest(), max(self.least, room))
         out = [self._filter(len(left), width)]
-        for i in window(len(left), min(self.at, len(left) - 1), tall):
-            line = self.entry(left[i], left[i] == here, width)
-            line.to(width).whole(("choose", i), width)
-            out.append(line.on(p.style("", "raised")) if left[i] == here else line)
+        out += [listed[i] for i in window(len(listed), at, tall)]
         out += [Line() for _ in range(1 + tall - len(out))]  # the card keeps its height
         return out + more
+
+    def longest(self) -> int:
+        """Rows of the whole list, with its headings."""
+        sections = [self.section(n) for n in self.names()]
+        heads = [b for a, b in zip(["", *sections], sections, strict=False) if a != b]
+        return len(sections) + len(heads)
+
+    def listed(self, left: list[str], here: str | None, width: int) -> tuple[list[Line], int]:
+        """The rows of the list, with a heading over each section unless it is narrowed down, and
+        which of them is the chosen entry's."""
+        p = self.context.palette
+        out: list[Line] = []
+        section, at = "", 0
+        for i, name in enumerate(left):
+            if not self.typed and self.section(name) != section:
+                section = self.section(name)
+                head = Line(f"  {visible(section)} ", p.style("accent", bold=True))
+                out.append(head.add("─" * max(0, width - head.width), p.style("line")))
+            at = len(out) if name == here else at
+            line = self.entry(name, name == here, width).to(width).whole(("choose", i), width)
+            out.append(line.on(p.style("", "raised")) if name == here else line)
+        return out, at
 
     def _filter(self, left: int, width: int) -> Line:
         p, total = self.context.palette, len(self.names())
