@@ -102,8 +102,8 @@ def _card(name: str, a: type[Algorithm]) -> Card:
         }
         needs[preset] = tuple(what for what, yes in needed.items() if yes)
     return Card(
-        name, a.__module__.rpartition(".")[2] + ".py", a.title, a.kind, a.paper, a.formula, a.mean(),
-        settings, dict(a.presets), needs,
+        name, a.__module__.rpartition(".")[2] + ".py", a.title, a.kind, a.paper, a.formula,
+        a.mean(), settings, dict(a.presets), needs,
     )  # fmt: skip
 
 

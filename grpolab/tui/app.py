@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import events
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import BindingType
-from textual.screen import Screen
 from textual.theme import Theme
 from textual.widget import AwaitMount
 
@@ -22,11 +21,9 @@ from grpolab.tui import first_frame_driver, preferences
 from grpolab.tui.context import AppContext
 from grpolab.tui.first_frame import FirstFrame
 from grpolab.tui.keymap import load_keymap
-from grpolab.tui.keys import ACTIONS, SCREEN, TRAINING, Action
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Engine, Following, Playing
 from grpolab.tui.type_ahead import TypeAhead
-from grpolab.tui.widgets.layout import LAYOUTS
 from grpolab.tui.widgets.palette import DARK, LIGHT, PALETTES, Palette
 
 
@@ -87,28 +84,13 @@ class LabApp(App[int]):
         if self.keep:
             preferences.remember(**changes)
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action that this screen has in this kind of run, the themes and the layouts."""
-        for action in self._actions(screen):
-            if action.name != "commands" and action.help:
-                title = f"{action.group}: {action.help}"
-                run = self._runner(action.call, screen if action.group == SCREEN else self.lab)
-                yield SystemCommand(title, f"key {self.context.keymap.shown(action)}", run)
-        yield SystemCommand(
-            "Lab: all themes", "choose one of Textual's themes", self.action_change_theme
-        )
-        for name, meaning in LAYOUTS.items():
-            run = partial(self.lab.set_layout, name)
-            yield SystemCommand(f"Lab: layout {name}", meaning, run)
+    def action_command_palette(self) -> None:
+        """The commands by name, instead of Textual's own."""
+        from grpolab.tui.commands.screen import CommandLine
 
-    def _actions(self, screen: Screen[object]) -> list[Action]:
-        """The lab's actions; on a screen over it that screen's, and those for the training."""
-        own = getattr(screen, "actions", ())
-        lab = [a for a in ACTIONS if self.context.mode in a.modes]
-        return [*own, *(a for a in lab if a.group == TRAINING)] if own else lab
-
-    def _runner(self, call: str, screen: Screen[Any]):
-        return lambda: self.call_later(self.run_action, call, screen)
+        if not isinstance(self.screen, CommandLine):
+            asked_in = next(s for s in reversed(self.screen_stack) if not s.is_modal)
+            self.push_screen(CommandLine(self.context, asked_in), lambda do: do() if do else None)
 
     def picture(self) -> None:
         """Save an SVG of the screen in the run's directory, or in the working directory where that

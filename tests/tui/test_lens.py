@@ -17,6 +17,7 @@ from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.record.tail import read
 from grpolab.tui.app import LabApp
+from grpolab.tui.commands.model import commands
 from grpolab.tui.context import AppContext
 from grpolab.tui.lab.dialogs.help import Help
 from grpolab.tui.lab.screen import LabScreen
@@ -326,9 +327,9 @@ async def test_mouse(looked: tuple[Live, Pilot[int]]) -> None:
 
 async def test_help_and_palette_know_its_keys(looked: tuple[Live, Pilot[int]]) -> None:
     live, pilot = looked
-    told = " ".join(c.title for c in live.app.get_system_commands(live.app.screen))
+    told = " ".join(c.told for c in commands(live.app, live.app.screen))
     assert "compare the others with this one" in told and "switch to another" in told
-    assert "every algorithm" not in told  # it is open
+    assert "the rollout under every algorithm" in told  # it opens the newest
     await press(live.app, pilot, "question_mark")
     assert isinstance(live.app.screen, Help) and "Lens: what it shows" in text(live.app)
     await press(live.app, pilot, "escape", "t")

@@ -15,7 +15,7 @@ from textual.screen import Screen
 from grpolab.tui import type_ahead
 from grpolab.tui.lab.dialogs.help import Help
 
-from .conftest import Live, settle, text
+from .conftest import Live, settle
 from .fake_run import FakeRun
 
 SLOW = 0.15

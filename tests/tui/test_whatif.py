@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from grpolab.record import events as ev
 from grpolab.tui import algorithm_cards
 from grpolab.tui.app import LabApp
+from grpolab.tui.commands import model as palette
 from grpolab.tui.lab.dialogs.picker import Picker
 from grpolab.tui.lens.screen import LensScreen
 from grpolab.tui.whatif.model import (
@@ -267,7 +268,7 @@ Opened = tuple[Live, Pilot[int], WhatIfScreen]
 async def test_a_change_is_scored_and_applied(opened: Opened) -> None:
     live, pilot, screen = opened
     assert [x["base"] for x in Fake.asked] == [True]  # what is in force, once
-    told = " ".join(c.title for c in live.app.get_system_commands(screen))
+    told = " ".join(c.told for c in palette.commands(live.app, screen))
     assert all(a.help in told for a in screen.actions if a.name != "commands")
     assert "another algorithm" in told  # the training can be steered from here too
     assert any(a.name == "whatif_page" for a in screen.actions) is (live.app.size.width < 104)

@@ -565,6 +565,12 @@ class LabScreen(Screen[int]):
         if name in PANES and self.panes:
             self.navigation.show_pane(name)
 
+    def zoom_pane(self, name: str) -> None:
+        """Give a pane the whole screen."""
+        self.action_pane(name)
+        if not self.context.zoom:
+            self.navigation.zoom()
+
     def action_pane_next(self) -> None:
         self.navigation.next_pane(1)
 

@@ -39,9 +39,12 @@ class SettingDialog(Chooser[None]):
 
     AUTO_FOCUS = ""  # not the field: it would swallow what is typed into the filter
 
-    def __init__(self, context: AppContext, send: Callable[[str, Any], object]) -> None:
+    def __init__(
+        self, context: AppContext, send: Callable[[str, Any], object], typed: str = ""
+    ) -> None:
+        """`typed`: what the list is narrowed down to at first."""
         super().__init__(context)
-        self.send = send
+        self.send, self.typed = send, typed
         self.canvases: list[Canvas] = []
         self.problem, self.told = "", ""
         self._read()
@@ -196,11 +199,10 @@ class SettingDialog(Chooser[None]):
         if self.name_here is None:
             return
         row: Row = self.found[self.name_here]
-        run = self.context.state.run
-        task = str(run.scenario.get("task", {}).get("name", "")) if run else ""
-        beside = list(self.found.values())
+        state, beside = self.context.state, list(self.found.values())
         try:
-            value = settings_model.parse(self.algorithm, row, event.value.strip(), beside, task)
+            lane = state.lanes.get(self.lane)
+            value = settings_model.parsed(state, lane, row, event.value.strip(), beside)
         except ValueError as error:
             self.problem = f"{row.name}: {visible(str(error))}"
             self.again()

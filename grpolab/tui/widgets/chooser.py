@@ -79,7 +79,7 @@ class Chooser(Dialog[Result], inherit_bindings=False):
         return left[min(self.at, len(left) - 1)] if left else None
 
     def rows(self, width: int) -> list[Line]:
-        p, left, here = self.context.palette, self.left, self.name_here
+        left, here = self.left, self.name_here
         more = self.about(here, width) if here is not None else []
         room = self.app.size.height * 9 // 10 - 5 - len(more)  # as high as a card may be
         listed, at = self.listed(left, here, width)
@@ -125,13 +125,24 @@ class Chooser(Dialog[Result], inherit_bindings=False):
         if self.typing(char):
             event.stop()
             event.prevent_default()
-            self._narrow(self.typed + char.lower())
+            self.narrow(self.typed + self.written(char))
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        text = "".join(self.written(c) for c in event.text if self.typing(c))
+        if text:
+            self.narrow(self.typed + text)
 
     def typing(self, char: str) -> bool:
         """Whether a key belongs to the filter."""
         return len(char) == 1 and char.isprintable() and not char.isspace()
 
-    def _narrow(self, typed: str) -> None:
+    def written(self, char: str) -> str:
+        """What a key adds to what was typed."""
+        return char.lower()
+
+    def narrow(self, typed: str) -> None:
+        """Narrow the list down to what matches."""
         here = self.name_here
         self.typed = typed
         left = self.left
@@ -154,11 +165,11 @@ class Chooser(Dialog[Result], inherit_bindings=False):
 
     def action_erase(self) -> None:
         if self.typed:
-            self._narrow(self.typed[:-1])
+            self.narrow(self.typed[:-1])
 
     def action_close(self) -> None:
         if self.typed:
-            self._narrow("")
+            self.narrow("")
         else:
             self.dismiss(None)
 

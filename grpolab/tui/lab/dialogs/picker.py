@@ -13,7 +13,6 @@ from grpolab.tui.formulas import explain_view
 from grpolab.tui.widgets.chooser import Chooser
 from grpolab.tui.widgets.text import Line, clip, flow, wrap
 
-
 NAME = 21  # cells
 
 
@@ -54,7 +53,7 @@ class Picker(Chooser[dict[str, Any]]):
         return super().typing(char) and not char.isdigit()
 
     def entry(self, name: str, here: bool, width: int) -> Line:
-        p, card = self.context.palette, self.cards[name]
+        p = self.context.palette
         number = self.left.index(name) + 1
         line = Line("▸ " if here else "  ", p.style("accent"))
         line.cell(str(number) if number < 10 else "", 3, p.style("dim"))
