@@ -120,7 +120,7 @@ async def test_completion_and_order(lab: tuple[Live, Pilot[int]]) -> None:
     by_name = {c.name: c for c in known}
     assert len(by_name) == len(known)
     assert [c.name for c in matching(known, "ppo")][:3] == ["ppo", "ppo-kl", "ppo-adaptive-kl"]
-    assert [c.name for c in matching(known, "lr 1")][0] == "train.learning_rate"
+    assert matching(known, "lr 1")[0].name == "train.learning_rate"
     assert matching(known, "prompt_n")[0].name == "prompt-next"
     assert matching(known, "search")[0].name == "answers"
     assert completed(by_name["theme"], "th") == "theme "

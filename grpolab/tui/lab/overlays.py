@@ -77,7 +77,7 @@ class Overlays:
     def search(self) -> None:
         from grpolab.tui.search.screen import AnswersScreen
 
-        self._open(AnswersScreen)
+        self._open(AnswersScreen, True)
 
     def group(self) -> None:
         from grpolab.tui.group.screen import GroupScreen
