@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from textual import events
 from textual.app import App
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.theme import Theme
 from textual.widget import AwaitMount
 
@@ -21,6 +21,7 @@ from grpolab.tui import first_frame_driver, preferences
 from grpolab.tui.context import AppContext
 from grpolab.tui.first_frame import FirstFrame
 from grpolab.tui.keymap import load_keymap
+from grpolab.tui.keys import ACTIONS
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Engine, Following, Playing
 from grpolab.tui.type_ahead import TypeAhead
@@ -32,7 +33,11 @@ class LabApp(App[int]):
 
     TITLE = "grpolab"
     CSS_PATH = "lab.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = []
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(a.keys, a.call, id=a.name, show=False, priority=True)
+        for a in ACTIONS
+        if a.name == "suspend"
+    ]
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
     def __init__(
@@ -124,6 +129,10 @@ class LabApp(App[int]):
         await super().on_event(event)
         if isinstance(event, events.MouseUp):
             self.type_ahead.expect()  # a click may have asked for a screen
+
+    def action_suspend(self) -> None:
+        """Back to the shell, until `fg`; an engine goes on training."""
+        self.action_suspend_process()
 
     async def action_quit(self) -> None:
         await self.run_action("quit", self.lab)

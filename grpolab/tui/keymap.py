@@ -55,6 +55,7 @@ _SHOWN = {
     "ctrl+p": "^p",
     "ctrl+c": "^c",
     "ctrl+q": "^q",
+    "ctrl+z": "^z",
 }
 _WRITTEN = {
     ",": "comma",

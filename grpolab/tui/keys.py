@@ -107,6 +107,7 @@ ACTIONS = (
     Action("explain", "question_mark", "help", "explain this pane and list the keys", LAB),
     Action("session", "S", "", "export this session as a reproducible scenario", LAB),
     Action("commands", "colon,ctrl+p", "commands", "every action by name", LAB),
+    Action("suspend", "ctrl+z", "", "back to the shell; fg there returns here", LAB),
     Action("back", "escape", "", "up one level, leave zoom, follow again", LAB),
     Action("quit", "q,ctrl+c,ctrl+q", "quit", "quit; a live run finishes its step, resumable", LAB),
 )  # fmt: skip

@@ -640,6 +640,9 @@ class LabScreen(Screen[int]):
     def action_commands(self) -> None:
         self.app.action_command_palette()
 
+    def action_suspend(self) -> None:
+        self.app.action_suspend()
+
     def action_back(self) -> None:
         self.navigation.back()
 
