@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-ROUNDS = 5
+ROUNDS = 50
 PATIENCE = 30.0
 """Seconds in which a burst must have arrived."""
 
