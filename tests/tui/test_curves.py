@@ -273,19 +273,8 @@ async def test_before_anything_is_measured(live: Live) -> None:
     async with live.app.run_test(size=(80, 24)) as pilot:
         told = await opened(live.app, pilot)
         assert "curves start with the first evaluation" in told
-        for key in (
-            "right",
-            "enter",
-            "underscore",
-            "right_square_bracket",
-            "vertical_line",
-            "plus",
-            "space",
-            "space",
-            "down",
-            "home",
-            "end",
-        ):
+        signs = ("underscore", "right_square_bracket", "vertical_line", "plus")
+        for key in ("right", "enter", *signs, "space", "space", "down", "home", "end"):
             await press(live.app, pilot, key)
         told = await press(live.app, pilot, "j")
         assert "no step is finished there yet" in told
