@@ -14,6 +14,7 @@ from textual.screen import Screen
 
 from grpolab.tui import type_ahead
 from grpolab.tui.lab.dialogs.help import Help
+from grpolab.tui.lab.dialogs.picker import Picker
 
 from .conftest import Live, settle
 from .fake_run import FakeRun
@@ -138,6 +139,58 @@ async def test_control_c_waits_for_nothing(
     stuck_help.set()
     await delivered(live)
     assert live.engine.sent == []
+
+
+async def test_what_was_typed_for_a_screen_that_does_not_open_is_dropped(live: Live) -> None:
+    """There is no lane yet, so there are no settings: `b` is no bookmark then."""
+    async with live.app.run_test(size=(120, 36)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        burst(live.app, "=beta")
+        await delivered(live)
+        assert live.app.screen is live.app.lab
+        assert "there is no lane yet" in live.context.notice[0]
+        burst(live.app, "t")
+        await delivered(live)
+        assert not live.context.palette.dark
+
+
+async def test_the_training_is_steered_from_every_screen(lab: tuple[Live, Pilot[int]]) -> None:
+    live, _ = lab
+    done = [{"do": "pause"}, {"do": "step"}, {"do": "evaluate"}]
+    for opens in ("l", "f", "k", "u", "h", "M", "V", "m", "T", "w", "o", "fo", "i⎋", "/⏎", "?"):
+        live.engine.sent.clear()
+        live.context.pausing = False
+        burst(live.app, opens)
+        await delivered(live)
+        front, palette = live.app.screen, live.context.palette
+        assert front is not live.app.lab, opens
+        burst(live.app, "pnet")
+        await delivered(live)
+        sent = [c for c in live.engine.sent if c["do"] in ("pause", "step", "evaluate")]
+        assert sent == done, (opens, live.engine.sent)
+        assert live.app.screen is front and live.context.palette is not palette, opens
+        burst(live.app, "a")
+        await delivered(live)
+        assert isinstance(live.app.screen, Picker), opens
+        burst(live.app, "⎋")
+        await delivered(live)
+        while live.app.screen is not live.app.lab:
+            burst(live.app, "q")
+            await delivered(live)
+    assert live.context.leaving is None
+
+
+async def test_a_question_is_answered_first(lab: tuple[Live, Pilot[int]]) -> None:
+    from grpolab.tui.lab.dialogs.failure import Rewinding
+
+    live, _ = lab
+    question = Rewinding(live.context, 1)
+    await live.app.push_screen(question)
+    burst(live.app, "nape")
+    await delivered(live)
+    assert live.app.screen is question and live.engine.sent == []
+    assert "first answer this: ↵ rewind" in live.context.notice[0]
 
 
 async def test_escape_and_a_key_in_one_read_are_two_keys(lab: tuple[Live, Pilot[int]]) -> None:

@@ -210,6 +210,12 @@ class LabScreen(Screen[int]):
         self.repaint(at_once=True, slow=0)
         self._hurry(True)
 
+    def refused(self) -> None:
+        """A screen that was asked for does not open: what was typed for it must not be taken for
+        keys of the lab."""
+        self.app.type_ahead.drop()
+        self.moved()
+
     @property
     def interactive(self) -> bool:
         """Whether the user waits for the screen, or a replay or a held view is playing."""

@@ -57,6 +57,7 @@ class Training:
         """Choose an algorithm, and switch to it."""
         if self.context.engine is None or self.context.over:
             self.send({"do": "switch"})  # says why it is not possible
+            self.lab.refused()
             return
         from grpolab.tui.lab.dialogs.picker import Picker
 
@@ -209,6 +210,7 @@ class Training:
         restarts = context.restartable and checkpoint is not None
         if not (context.commands or restarts):
             self.send({"do": "fork"})  # says why it is not possible
+            self.lab.refused()
             return
         from grpolab.tui.lab.dialogs.picker import ForkPicker
 
