@@ -183,7 +183,7 @@ async def test_the_offer_is_below_the_start_and_in_no_ones_way(
         (bar,) = (i for i, row in enumerate(told) if " s of about 20 s" in row and "━━━" in row)
         (card,) = (i for i, row in enumerate(told) if "Your first time here?" in row)
         assert bar < card, text(live.app)
-        assert "○ first rollout" in text(live.app)
+        assert "○ first rollout" in text(live.app), text(live.app)
         await press(live.app, pilot, "p")
         assert isinstance(live.app.screen, LabScreen) and live.engine.sent == [{"do": "pause"}]
         assert live.app.lab.reserved == 0

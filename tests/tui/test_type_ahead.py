@@ -155,6 +155,7 @@ async def test_what_was_typed_for_a_screen_that_does_not_open_is_dropped(live: L
         assert not live.context.palette.dark
 
 
+@pytest.mark.slow
 async def test_the_training_is_steered_from_every_screen(lab: tuple[Live, Pilot[int]]) -> None:
     live, _ = lab
     done = [{"do": "pause"}, {"do": "step"}, {"do": "evaluate"}]

@@ -35,6 +35,9 @@ ALSO = {
 }
 """Further names, by setting or action."""
 
+LEAST = 3
+"""Letters from which on the descriptions are searched too."""
+
 ALGORITHMS, SETTINGS = "Algorithms", "Settings"
 
 
@@ -82,7 +85,8 @@ def matching(known: Sequence[Command], typed: str) -> list[Command]:
             default=9,
         )
         if best == 9 or (space and not command.takes):
-            best = 3 if typed.strip().lower() in command.told.lower() else 9
+            told = typed.strip().lower()
+            best = 3 if len(told) >= LEAST and told in command.told.lower() else 9
         if best < 9:
             ranked.append((best, command))
     return [command for _, command in sorted(ranked, key=lambda r: r[0])]

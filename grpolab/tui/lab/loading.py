@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.text import Line, clip, count, visible
+
+if TYPE_CHECKING:
+    from grpolab.tui.lab.screen import LabScreen
 
 LOGO = (
     "┏━╸┏━┓┏━┓┏━┓╻  ┏━┓┏┓ ",
@@ -39,6 +42,7 @@ class Loading(Canvas):
         ]
         body += self._stages()
         body += [Line(), *self._hints()]
+        height -= cast("LabScreen", self.screen).reserved  # below it, the tour's card
         if len(head) + len(body) <= height:
             body = head + body
         wide = max(line.width for line in body)
@@ -103,7 +107,7 @@ class Loading(Canvas):
         p, since = self.context.palette, now - self._since
         done = min(BAR - 1, round(BAR * since / COMPILING))
         line = Line("    ").add("━" * done, p.style("accent"))
-        line.add("━" * (BAR - done), p.style("line"))
+        line.add("╌" * (BAR - done), p.style("faint"))
         return line.add(f" {since:.0f} s of about {COMPILING:.0f} s", p.style("text"))
 
     def _hints(self) -> list[Line]:

@@ -41,7 +41,7 @@ class Picker(Chooser[dict[str, Any]]):
         return self.what
 
     def keys_text(self) -> str:
-        return "↑↓ choose · ←→ preset · ↵ switch · 1–9 switch now · esc cancel"
+        return "↑↓ choose · ←→ preset · ↵ switch · 1–9 at once · esc cancel"
 
     def names(self) -> list[str]:
         return list(self.groups)
