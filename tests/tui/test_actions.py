@@ -321,7 +321,7 @@ def test_one_key_for_two_actions_is_named(tmp_path: Path) -> None:
     file.write_text('pause = ";"\nevaluate = ";"\n')
     assert "key 'semicolon'" not in load_keymap(file)[1]  # as a person reads it
     assert "key ';' is bound to both 'pause' and 'evaluate' in the lab" in load_keymap(file)[1]
-    file.write_text('group_order = "d"\n')
+    file.write_text('group_order = "space"\n')
     assert "both 'group_order' and 'group_apart' in the group screen" in load_keymap(file)[1]
     file.write_text('lens = "a"\nalgorithm = "l"\n')  # exchanged: nothing wrong
     assert load_keymap(file)[1] == ""
