@@ -110,5 +110,14 @@ def test_a_key_file_of_before_still_works(tmp_path: Path) -> None:
         path = tmp_path / "keys.toml"
         path.write_text(f'{name} = "{key}"\n')
         keymap, problem = load_keymap(path)
-        assert keymap.changed == {name: key}, name
+        assert keymap.changed[name] == key, name
         assert "no action" not in problem, problem
+
+
+def test_the_forms_of_an_action_follow_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_text('lens = "a"\nalgorithm = "l"\nread = "ctrl+r"\nquit = "ctrl+x"\n')
+    keymap, problem = load_keymap(path)
+    assert problem == ""  # exchanged, on every screen
+    assert keymap.keys["lens_again"] == "a" and keymap.keys["group_read"] == "enter,ctrl+r"
+    assert keymap.keys["close"] == "escape,q"

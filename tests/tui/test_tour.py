@@ -173,13 +173,16 @@ async def test_the_offer_is_below_the_start_and_in_no_ones_way(
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
         assert isinstance(live.app.screen, TourOffer)
-        start = live.app.lab.start
+        start, state = live.app.lab.start, live.context.state
+        while state.phase is None or not state.phase.detail:
+            await settle(live.app)
         start._since = time.monotonic()
         assert start._compiling() is None  # kernels that are only loaded take no time
         start._since -= 6
         start.stale = True
         await settle(live.app)
         told = text(live.app).split("\n")
+        assert "━━━╌" in text(live.app), text(live.app)
         (bar,) = (i for i, row in enumerate(told) if " s of about 20 s" in row and "━━━" in row)
         (card,) = (i for i, row in enumerate(told) if "Your first time here?" in row)
         assert bar < card, text(live.app)
