@@ -131,7 +131,7 @@ class LabApp(App[int]):
             self.type_ahead.expect()  # a click may have asked for a screen
 
     def action_suspend(self) -> None:
-        """Back to the shell, until `fg`; an engine goes on training."""
+        """Back to the shell, until `fg`; the training continues."""
         self.action_suspend_process()
 
     async def action_quit(self) -> None:

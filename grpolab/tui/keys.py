@@ -370,7 +370,7 @@ SCREENS: dict[str, tuple[Action, ...]] = {
                SCREEN,
                argument="1"),
         Action("curves_axis_back", "backslash", "", "the axis before", SCREEN, argument="-1"),
-        Action("curves_log", "vertical_line", "log", "logarithmic y axis, or linear", SCREEN),
+        Action("curves_log", "asterisk", "log", "logarithmic y axis, or linear", SCREEN),
         Action("curves_range", "space", "range", "begin a range; again: zoom to it", SCREEN),
         Action("curves_zoom", "plus", "zoom", "closer to the cursor", SCREEN),
         Action("curves_zoom_back", "minus", "", "farther out", SCREEN),

@@ -21,7 +21,7 @@ SIGNS = {
     "greater_than_sign": ">", "left_curly_bracket": "{", "right_curly_bracket": "}",
     "left_square_bracket": "[", "right_square_bracket": "]", "question_mark": "?",
     "colon": ":", "plus": "+", "minus": "-", "underscore": "_", "backslash": "\\",
-    "vertical_line": "|", "number_sign": "#",
+    "asterisk": "*", "number_sign": "#",
 }  # fmt: skip
 
 

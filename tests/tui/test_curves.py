@@ -67,8 +67,8 @@ async def test_every_key_at_every_size(replay: LabApp, size: tuple[int, int]) ->
         assert "reward" in told and "by step" in told and "→PPO" in told and "steps" in told
         for keys in (
             "down enter up left right shift+left shift+right",
-            "home right_square_bracket left_square_bracket underscore backslash vertical_line",
-            "vertical_line plus minus 0",
+            "home right_square_bracket left_square_bracket underscore backslash asterisk",
+            "asterisk plus minus 0",
             "end number_sign tab", "tab pagedown pageup 1 t t question_mark escape",
         ):  # fmt: skip
             told = await press(replay, pilot, *keys.split())
@@ -191,10 +191,10 @@ async def test_log_scale_says_what_it_cannot_show(tmp_path: Path) -> None:
         view = screen(app).view
         view.chosen = ["loss", "policy_loss", "grad_norm"]
         view.at = "loss"
-        told = await press(app, pilot, "vertical_line")
+        told = await press(app, pilot, "asterisk")
         assert "3 values ≤ 0 are not shown" in told
         assert "no value above 0 here" in told and "12 not finite" in told
-        told = await press(app, pilot, "vertical_line")
+        told = await press(app, pilot, "asterisk")
         assert "≤ 0" not in told
 
 
@@ -273,7 +273,7 @@ async def test_before_anything_is_measured(live: Live) -> None:
     async with live.app.run_test(size=(80, 24)) as pilot:
         told = await opened(live.app, pilot)
         assert "curves start with the first evaluation" in told
-        signs = ("underscore", "right_square_bracket", "vertical_line", "plus")
+        signs = ("underscore", "right_square_bracket", "asterisk", "plus")
         for key in ("right", "enter", *signs, "space", "space", "down", "home", "end"):
             await press(live.app, pilot, key)
         told = await press(live.app, pilot, "j")
