@@ -109,8 +109,9 @@ class Dialog(ModalScreen[Result]):
 
     def again(self) -> None:
         """Its content changed."""
-        self.card.refresh(layout=True)
-        self.card.paint()
+        for card in self.query(Card):  # none, before it is mounted
+            card.refresh(layout=True)
+            card.paint()
 
     def action_close(self) -> None:
         self.dismiss(None)
