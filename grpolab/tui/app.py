@@ -95,7 +95,7 @@ class LabApp(App[int]):
 
         if not isinstance(self.screen, CommandLine):
             asked_in = next(s for s in reversed(self.screen_stack) if not s.is_modal)
-            self.push_screen(CommandLine(self.context, asked_in), lambda do: do() if do else None)
+            self.push_screen(CommandLine(self.context, asked_in), _carry_out)
 
     def picture(self) -> None:
         """Save an SVG of the screen in the run's directory, or in the working directory where that
@@ -136,6 +136,11 @@ class LabApp(App[int]):
 
     async def action_quit(self) -> None:
         await self.run_action("quit", self.lab)
+
+
+def _carry_out(do: Callable[[], object] | None) -> None:
+    if do is not None:
+        do()
 
 
 def _theme(p: Palette) -> Theme:

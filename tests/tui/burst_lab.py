@@ -58,9 +58,11 @@ class BurstLab(LabApp):
 
     def _write(self) -> None:
         screen = self.screen
-        typed = screen.typed if isinstance(screen, Chooser) else ""
+        typed = ""
         if isinstance(screen, AnswersScreen):
             typed = screen.entry.value
+        elif isinstance(screen, Chooser):
+            typed = screen.typed
         state = {
             "screen": type(screen).__name__, "typed": typed, "sent": self.engine.sent,
             "waiting": len(self.type_ahead.waiting), "begun": self.lab.begun,

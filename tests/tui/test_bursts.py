@@ -119,7 +119,7 @@ BURSTS: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.slow
 @pytest.mark.usefixtures("busy")
 def test_every_burst_arrives(terminal: Terminal) -> None:
-    sent = 0
+    sent, state = 0, terminal.state()
     for i in range(ROUNDS):
         for keys, arrived in BURSTS.items():
             terminal.type(keys)
