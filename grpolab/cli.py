@@ -296,7 +296,7 @@ def parser() -> Parser:
         "serve", help="the lab in a browser",
         description="The lab in a browser: `grpolab serve`, `grpolab serve run ppo --seed 3`,\n"
         "`grpolab serve replay last`. Every page that is opened is a session of its own.\n"
-        "Needs the extra: pip install 'grpolab[serve]'",
+        "Needs the extra: pip install '.[serve]'",
     )  # fmt: skip
     serve.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS",

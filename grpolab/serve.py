@@ -47,7 +47,10 @@ websocket, over which the screen comes, it does not wait."""
 
 LONGEST_HOLD = 60
 
-MISSING = "grpolab serve needs textual-serve: pip install 'grpolab[serve]'"
+MISSING = (
+    "grpolab serve needs textual-serve: pip install '.[serve]' in grpolab's folder, "
+    "or pip install textual-serve"
+)
 
 
 def command(rest: Sequence[str], parser: ArgumentParser) -> list[str]:

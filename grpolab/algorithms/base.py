@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from grpolab.algorithms.explain import Branch, TokenFacts
 from grpolab.algorithms.functional import aggregate, kl_estimate, terminal_reward, weighted_kl
@@ -35,11 +35,17 @@ __all__ = [
 ]  # fmt: skip
 
 
+Kind = Literal["no critic", "group baseline", "critic", "trust region", "sequence-level"]
+"""What distinguishes an algorithm most, as lists of algorithms are grouped: how the baseline of its
+advantage is found, or else how far a step may go, or that a whole answer has one ratio."""
+
+
 class Algorithm:
     """Base of every algorithm. A subclass names its paper, formula and settings and defines
     `advantage`, `objective` and `branch`; what combines with any algorithm is done here."""
 
     name: ClassVar[str]
+    kind: ClassVar[Kind]
     title: ClassVar[str]
     paper: ClassVar[str]
     formula: ClassVar[str]  # readable in a terminal, one statement a line, each `symbol = …`

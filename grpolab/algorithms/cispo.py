@@ -40,6 +40,7 @@ class CispoSettings(Settings):
 
 class Cispo(Algorithm):
     name = "cispo"
+    kind = "group baseline"
     title = "Clipped importance weights"
     paper = "arXiv 2506.13585, §3.1"
     formula = (

@@ -57,6 +57,7 @@ class DapoSettings(Settings):
 
 class Dapo(Algorithm):
     name = "dapo"
+    kind = "group baseline"
     title = "Decoupled clip and dynamic sampling"
     paper = "arXiv 2503.14476, §3"
     formula = (

@@ -39,6 +39,7 @@ class DrGrpoSettings(Settings):
 
 class DrGrpo(Algorithm):
     name = "dr-grpo"
+    kind = "group baseline"
     title = "GRPO done right"
     paper = "arXiv 2503.20783, §3.2"
     formula = (

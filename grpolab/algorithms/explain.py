@@ -339,6 +339,16 @@ def difference(left: type[Algorithm], right: type[Algorithm]) -> list[Difference
     return out
 
 
+def changed_statements(before: str, after: str) -> list[str]:
+    """What the formula `after` has that `before` has not, the most telling first: how the advantage
+    is made, then the loss, then what is defined besides. Empty where nothing differs."""
+    ours, theirs = _statements(before), _statements(after)
+    differs = [s for s, text in theirs.items() if text != ours.get(s)]
+    first = [s for s in ("Â", "L") if s in differs]
+    rest = [s for s in differs if s not in first]
+    return [row for s in (*first, *rest) for row in theirs[s].splitlines()]
+
+
 def _statements(formula: str) -> dict[str, str]:
     """Each line by what stands left of its first `=`."""
     out: dict[str, str] = {}

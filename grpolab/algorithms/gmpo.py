@@ -46,6 +46,7 @@ class GmpoSettings(Settings):
 
 class Gmpo(Algorithm):
     name = "gmpo"
+    kind = "sequence-level"
     title = "Geometric-mean policy optimization"
     paper = "arXiv 2507.20673, eq. 4"
     formula = (

@@ -62,6 +62,7 @@ class GrpoSettings(Settings):
 
 class Grpo(Algorithm):
     name = "grpo"
+    kind = "group baseline"
     title = "Group relative policy optimization"
     paper = "arXiv 2402.03300, §4.1.2"
     formula = (

@@ -25,6 +25,7 @@ class GrpoIterativeSettings(GrpoSettings):
 
 class GrpoIterative(Grpo):
     name = "grpo-iterative"
+    kind = "group baseline"
     title = "Iterative GRPO"
     paper = "arXiv 2402.03300, §4.1.4, Algorithm 1"
     formula = Grpo.formula + "\nπ_ref = π, every few steps"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 class GrpoProcess(Grpo):
     name = "grpo-process"
+    kind = "group baseline"
     title = "GRPO with process rewards"
     paper = "arXiv 2402.03300, §4.1.3"
     formula = (

@@ -40,6 +40,7 @@ class GspoSettings(Settings):
 
 class Gspo(Algorithm):
     name = "gspo"
+    kind = "sequence-level"
     title = "Group sequence policy optimization"
     paper = "arXiv 2507.18071, §4.1"
     formula = (

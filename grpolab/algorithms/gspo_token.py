@@ -37,6 +37,7 @@ class GspoTokenSettings(GspoSettings):
 
 class GspoToken(Algorithm):
     name = "gspo-token"
+    kind = "sequence-level"
     title = "GSPO with advantages per token"
     paper = "arXiv 2507.18071, §4.3"
     formula = (

@@ -29,6 +29,7 @@ class IsPgSettings(Settings):
 
 class IsPg(Baselined):
     name = "is-pg"
+    kind = "no critic"
     title = "Policy gradient with importance weights"
     paper = "Precup et al. 2000; arXiv 1502.05477, eq. 14"
     formula = "Â = r − b\nL = −mean_rows Σ_t ρ Â"

@@ -39,6 +39,7 @@ class KimiMdSettings(Settings):
 
 class KimiMd(Algorithm):
     name = "kimi-md"
+    kind = "trust region"
     title = "Online mirror descent"
     paper = "arXiv 2501.12599, §2.3.2"
     formula = (

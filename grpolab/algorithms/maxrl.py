@@ -38,6 +38,7 @@ class MaxRlSettings(Settings):
 
 class MaxRl(Algorithm):
     name = "maxrl"
+    kind = "group baseline"
     title = "Maximum likelihood RL"
     paper = "arXiv 2602.02710"
     formula = (

@@ -35,6 +35,7 @@ class OpoSettings(Settings):
 
 class Opo(Algorithm):
     name = "opo"
+    kind = "group baseline"
     title = "On-policy RL with the optimal baseline"
     paper = "arXiv 2505.23585, eq. 7"
     formula = "b = Σ_group |o| r / Σ_group |o|\nÂ = r − b\nL = −mean_rows Σ_t Â log π"

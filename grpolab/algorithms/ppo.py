@@ -36,6 +36,7 @@ class PpoSettings(ActorCriticSettings):
 
 class Ppo(ActorCritic):
     name = "ppo"
+    kind = "critic"
     title = "Proximal policy optimization with a critic"
     paper = "arXiv 1707.06347, 2203.02155"
     formula = (

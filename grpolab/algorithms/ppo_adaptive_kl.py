@@ -27,6 +27,7 @@ class PpoAdaptiveKlSettings(PpoKlSettings):
 
 class PpoAdaptiveKl(PpoKl):
     name = "ppo-adaptive-kl"
+    kind = "trust region"
     title = "PPO with an adaptive KL penalty"
     paper = "arXiv 1707.06347, §4"
     formula = PpoKl.formula + "\nβ = 2β if KL > 1.5 target, β/2 if KL < target/1.5"

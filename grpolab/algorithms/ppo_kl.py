@@ -41,6 +41,7 @@ class PpoKlSettings(ActorCriticSettings):
 
 class PpoKl(ActorCritic):
     name = "ppo-kl"
+    kind = "trust region"
     title = "PPO with a fixed KL penalty"
     paper = "arXiv 1707.06347, §4"
     formula = (

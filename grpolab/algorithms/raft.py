@@ -36,6 +36,7 @@ class RaftSettings(Settings):
 
 class Raft(Algorithm):
     name = "raft"
+    kind = "no critic"
     title = "Best-of-n imitation"
     paper = "arXiv 2304.06767"
     formula = "Â = 1 if r is the highest of the group, else 0\nL = −mean_tokens Â log π"

@@ -34,6 +34,7 @@ class ReinforceSettings(Settings):
 
 class Reinforce(Baselined):
     name = "reinforce"
+    kind = "no critic"
     title = "REINFORCE with a baseline"
     paper = "Williams 1992"
     formula = "Â = r − b\nL = −mean_rows Σ_t Â log π"

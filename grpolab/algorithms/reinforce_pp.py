@@ -58,6 +58,7 @@ class ReinforcePpSettings(Settings):
 
 class ReinforcePp(Algorithm):
     name = "reinforce++"
+    kind = "no critic"
     title = "REINFORCE++"
     paper = "arXiv 2501.03262, §3"
     formula = (

@@ -36,6 +36,7 @@ class ReinforcePpBaselineSettings(ReinforcePpSettings):
 
 class ReinforcePpBaseline(Algorithm):
     name = "reinforce++-baseline"
+    kind = "group baseline"
     title = "REINFORCE++ with a group baseline"
     paper = "arXiv 2501.03262, §3"
     formula = (

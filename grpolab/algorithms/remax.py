@@ -38,6 +38,7 @@ class RemaxSettings(Settings):
 
 class Remax(Algorithm):
     name = "remax"
+    kind = "no critic"
     title = "REINFORCE with the greedy answer as baseline"
     paper = "arXiv 2310.10505, Algorithm 1"
     formula = "b = r of the greedy answer\nÂ = (Σ_later r_t) − b\nL = −mean_rows Σ_t Â log π"

@@ -41,6 +41,7 @@ class RlooSettings(Settings):
 
 class Rloo(Algorithm):
     name = "rloo"
+    kind = "group baseline"
     title = "REINFORCE leave-one-out"
     paper = "arXiv 2402.14740, eq. 8"
     formula = "R = r − β Σ_t k1\nÂ = R − mean_others R\nL = −mean_rows ρ_ans Â"

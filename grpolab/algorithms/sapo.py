@@ -42,6 +42,7 @@ class SapoSettings(Settings):
 
 class Sapo(Algorithm):
     name = "sapo"
+    kind = "group baseline"
     title = "Soft adaptive policy optimization"
     paper = "arXiv 2511.20347, eq. 5 and 6"
     formula = (

@@ -56,6 +56,7 @@ class TrpoSettings(ActorCriticSettings):
 
 class Trpo(ActorCritic):
     name = "trpo"
+    kind = "trust region"
     title = "Trust region policy optimization"
     paper = "arXiv 1502.05477, §6, appendix C"
     formula = (

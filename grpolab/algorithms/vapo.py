@@ -39,6 +39,7 @@ class VapoSettings(VcPpoSettings):
 
 class Vapo(VcPpo):
     name = "vapo"
+    kind = "critic"
     title = "Value-augmented PPO"
     paper = "arXiv 2504.05118, §4"
     formula = (

@@ -30,6 +30,7 @@ class VcPpoSettings(PpoSettings):
 
 class VcPpo(Ppo):
     name = "vc-ppo"
+    kind = "critic"
     title = "PPO with a pretrained critic and decoupled λ"
     paper = "arXiv 2503.01491, §3"
     formula = (

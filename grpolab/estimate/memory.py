@@ -77,12 +77,18 @@ def predict(scenario: Scenario, device: str, threads: int, room: int | None = No
         parameters=shape.parameters,
         device=device,
         backend="native" if first.native else "transformers",
-        dtype="bfloat16" if first.cuda else "float32",
+        dtype=_computes_in(scenario, config, first),
         copy=first.copy,
         prompt_tokens=prompt,
         phases=phases,
         saving=_saving(scenario, config, shape, prompt, device, threads, room, peak),
     )
+
+
+def _computes_in(scenario: Scenario, config: Mapping[str, Any], load: Load) -> str:
+    """The dtype that the backbone names once it is loaded: that of its products in training."""
+    half = load.cuda or (load.native and _learned_in(scenario, config) == 2)
+    return "bfloat16" if half else "float32"
 
 
 def _highest(phases: Phases) -> int:

@@ -75,8 +75,22 @@ def find(ref: str, *, shipped: bool = False) -> Path:
     records = shipped_records() if shipped else {}
     if ref in records:
         return records[ref]
-    close = closest(ref, [*map(str, known), *(p.name for p in known), *records])
-    raise RequestError(f"{ref}: no such run" + (f"; did you mean {close!r}?" if close else ""))
+    raise RequestError(f"{ref}: no such run{_instead(ref, known, list(records))}")
+
+
+def _instead(ref: str, known: list[Path], records: list[str]) -> str:
+    """What there is instead of a run that is not there: the nearest one, or else the newest, and
+    the shipped records."""
+    told = ""
+    if close := closest(ref, [*map(str, known), *(p.name for p in known), *records]):
+        told += f"; did you mean {close!r}?"
+    elif known:
+        newest = max(known, key=lambda p: (p / EVENTS).stat().st_mtime)
+        told += f"; the newest is {newest.name!r}"
+    if records:
+        told += f"{'' if told.endswith('?') else ';'} records that come with grpolab: "
+        told += ", ".join(records)
+    return told
 
 
 def opening(run: Path) -> ev.RunStarted | None:

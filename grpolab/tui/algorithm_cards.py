@@ -27,6 +27,7 @@ class Card:
     name: str
     file: str  # in grpolab/algorithms
     title: str
+    kind: str
     paper: str
     formula: str
     aggregation: str
@@ -56,6 +57,33 @@ def load() -> dict[str, Card]:
     return _cards
 
 
+FIRST = ("grpo", "ppo", "reinforce")
+"""What a list of algorithms begins with."""
+
+KINDS = ("no critic", "group baseline", "critic", "trust region", "sequence-level")
+"""The groups of the others, in this order."""
+
+
+def in_groups() -> dict[str, str]:
+    """All algorithms in the order of a list to choose from, with the heading of their group; the
+    first few have none."""
+    groups = {name: "" for name in FIRST if name in _cards}
+    for kind in KINDS:
+        groups |= {n: kind for n, card in _cards.items() if card.kind == kind and n not in groups}
+    return groups
+
+
+def change(before: str, after: str) -> list[str]:
+    """What changes in the formula from one algorithm to another, as its own statements; where the
+    formulas are the same, what the algorithm is."""
+    from grpolab.algorithms.explain import changed_statements
+
+    if before not in _cards:
+        return [_cards[after].title]
+    found = changed_statements(_cards[before].formula, _cards[after].formula)
+    return found or [_cards[after].title]
+
+
 def _card(name: str, a: type[Algorithm]) -> Card:
     from grpolab.algorithms.base import Settings
 
@@ -74,8 +102,8 @@ def _card(name: str, a: type[Algorithm]) -> Card:
         }
         needs[preset] = tuple(what for what, yes in needed.items() if yes)
     return Card(
-        name, a.__module__.rpartition(".")[2] + ".py", a.title, a.paper, a.formula, a.mean(),
-        settings, dict(a.presets), needs,
+        name, a.__module__.rpartition(".")[2] + ".py", a.title, a.kind, a.paper, a.formula,
+        a.mean(), settings, dict(a.presets), needs,
     )  # fmt: skip
 
 

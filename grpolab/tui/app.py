@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import events
-from textual.app import App, SystemCommand
-from textual.binding import BindingType
-from textual.screen import Screen
+from textual.app import App
+from textual.binding import Binding, BindingType
 from textual.theme import Theme
+from textual.widget import AwaitMount
 
 from grpolab import launch
 from grpolab.resources import keys_file
@@ -21,10 +21,10 @@ from grpolab.tui import first_frame_driver, preferences
 from grpolab.tui.context import AppContext
 from grpolab.tui.first_frame import FirstFrame
 from grpolab.tui.keymap import load_keymap
-from grpolab.tui.keys import ACTIONS, SCREEN, TRAINING, Action
+from grpolab.tui.keys import ACTIONS
 from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Engine, Following, Playing
-from grpolab.tui.widgets.layout import LAYOUTS
+from grpolab.tui.type_ahead import TypeAhead
 from grpolab.tui.widgets.palette import DARK, LIGHT, PALETTES, Palette
 
 
@@ -33,7 +33,11 @@ class LabApp(App[int]):
 
     TITLE = "grpolab"
     CSS_PATH = "lab.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = []
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(a.keys, a.call, id=a.name, show=False, priority=True)
+        for a in ACTIONS
+        if a.name == "suspend"
+    ]
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
     def __init__(
@@ -44,6 +48,7 @@ class LabApp(App[int]):
         shown = frame is not None and frame.shown
         super().__init__(driver_class=first_frame_driver.driver(frame) if frame and shown else None)
         self.context, self.keep = context, keep
+        self.type_ahead = TypeAhead(self, super().on_event)
         self.frame_to_record = None if shown else frame
         known = preferences.recall() if keep else {}
         self.offers_tour = keep and preferences.offers_tour(known)
@@ -84,28 +89,13 @@ class LabApp(App[int]):
         if self.keep:
             preferences.remember(**changes)
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action that this screen has in this kind of run, the themes and the layouts."""
-        for action in self._actions(screen):
-            if action.name != "commands" and action.help:
-                title = f"{action.group}: {action.help}"
-                run = self._runner(action.call, screen if action.group == SCREEN else self.lab)
-                yield SystemCommand(title, f"key {self.context.keymap.shown(action)}", run)
-        yield SystemCommand(
-            "Lab: all themes", "choose one of Textual's themes", self.action_change_theme
-        )
-        for name, meaning in LAYOUTS.items():
-            run = partial(self.lab.set_layout, name)
-            yield SystemCommand(f"Lab: layout {name}", meaning, run)
+    def action_command_palette(self) -> None:
+        """The commands by name, instead of Textual's own."""
+        from grpolab.tui.commands.screen import CommandLine
 
-    def _actions(self, screen: Screen[object]) -> list[Action]:
-        """The lab's actions; on a screen over it that screen's, and those for the training."""
-        own = getattr(screen, "actions", ())
-        lab = [a for a in ACTIONS if self.context.mode in a.modes]
-        return [*own, *(a for a in lab if a.group == TRAINING)] if own else lab
-
-    def _runner(self, call: str, screen: Screen[Any]):
-        return lambda: self.call_later(self.run_action, call, screen)
+        if not isinstance(self.screen, CommandLine):
+            asked_in = next(s for s in reversed(self.screen_stack) if not s.is_modal)
+            self.push_screen(CommandLine(self.context, asked_in), _carry_out)
 
     def picture(self) -> None:
         """Save an SVG of the screen in the run's directory, or in the working directory where that
@@ -121,14 +111,36 @@ class LabApp(App[int]):
                 return
         self.context.say(f"no picture: {problem}", "bad")
 
+    def call_next(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """As Textual does it, but a screen is mounted beside the other messages: one that is slow
+        holds up neither ctrl+c nor the clock. `type_ahead` has the keys wait for it."""
+        if isinstance(callback, AwaitMount):
+            self.type_ahead.expect(callback())
+        else:
+            super().call_next(callback, *args, **kwargs)
+
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown
                       | events.MouseScrollUp | events.Paste):  # fmt: skip
             self.context.touched = time.monotonic()
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self.type_ahead.take(event)
+            return
         await super().on_event(event)
+        if isinstance(event, events.MouseUp):
+            self.type_ahead.expect()  # a click may have asked for a screen
+
+    def action_suspend(self) -> None:
+        """Back to the shell, until `fg`; the training continues."""
+        self.action_suspend_process()
 
     async def action_quit(self) -> None:
         await self.run_action("quit", self.lab)
+
+
+def _carry_out(do: Callable[[], object] | None) -> None:
+    if do is not None:
+        do()
 
 
 def _theme(p: Palette) -> Theme:

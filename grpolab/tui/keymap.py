@@ -26,6 +26,11 @@ _SHOWN = {
     "right_square_bracket": "]",
     "question_mark": "?",
     "colon": ":",
+    "underscore": "_",
+    "backslash": "\\",
+    "asterisk": "*",
+    "number_sign": "#",
+    "delete": "del",
     "plus": "+",
     "minus": "-",
     "equals_sign": "=",
@@ -50,6 +55,7 @@ _SHOWN = {
     "ctrl+p": "^p",
     "ctrl+c": "^c",
     "ctrl+q": "^q",
+    "ctrl+z": "^z",
 }
 _WRITTEN = {
     ",": "comma",
@@ -64,6 +70,10 @@ _WRITTEN = {
     "{": "left_curly_bracket",
     "}": "right_curly_bracket",
     "/": "slash",
+    "_": "underscore",
+    "\\": "backslash",
+    "*": "asterisk",
+    "#": "number_sign",
     ";": "semicolon",
     "-": "minus",
     "+": "plus",
@@ -74,8 +84,8 @@ class Keymap:
     """The tables' keys, with a user's in their place."""
 
     def __init__(self, changed: dict[str, str] | None = None) -> None:
-        self.keys = {a.name: a.keys for a in BY_NAME.values()} | (changed or {})
-        self.changed = changed or {}
+        self.changed = _forms(changed or {}) | (changed or {})
+        self.keys = {a.name: a.keys for a in BY_NAME.values()} | self.changed
 
     def of(self, action: Action) -> str:
         """The action's keys: a user's, or those of its own screen."""
@@ -85,6 +95,19 @@ class Keymap:
         """The action's key as a person reads it; `every`: all of them."""
         keys = (self.keys[action] if isinstance(action, str) else self.of(action)).split(",")
         return " ".join(_SHOWN.get(k, k) for k in (keys if every else keys[:1]))
+
+
+def _forms(changed: dict[str, str]) -> dict[str, str]:
+    """The keys of actions that are forms of one with other keys now: they follow it. (Not those of
+    quitting, whose key leads back from a screen.)"""
+    out: dict[str, str] = {}
+    for action in BY_NAME.values():
+        if action.form_of in changed and action.form_of != "quit" and action.form_of in BY_NAME:
+            former = BY_NAME[action.form_of].keys.split(",")
+            rest = [key for key in action.keys.split(",") if key not in former]
+            if len(rest) < len(action.keys.split(",")):
+                out[action.name] = ",".join([*rest, changed[action.form_of]])
+    return out
 
 
 def load_keymap(path: Path) -> tuple[Keymap, str]:

@@ -1,7 +1,9 @@
 """Every action with its keys: one table for the lab, one for each screen over it.
 
-The names are a promise: users put them into `keys.toml`. The action `x` is the method `action_x` of
-the screen.
+The action `x` is the method `action_x` of the screen. The names are a promise: users put them into
+`keys.toml`. A letter means one thing wherever it means anything: what only one screen has is on
+arrows, digits, space, tab, brackets and signs, or on a letter that no other action has. Where an
+action of a screen is the form that one of the lab's takes there, `form_of` names it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ class Action:
     group: str
     modes: tuple[str, ...] = EVERYWHERE
     argument: str = ""  # as written in the call: "'kl'" for action_pane('kl')
+    form_of: str = ""  # the lab's action that this one is on its screen
 
     @property
     def call(self) -> str:
@@ -104,11 +107,15 @@ ACTIONS = (
     Action("explain", "question_mark", "help", "explain this pane and list the keys", LAB),
     Action("session", "S", "", "export this session as a reproducible scenario", LAB),
     Action("commands", "colon,ctrl+p", "commands", "every action by name", LAB),
+    Action("suspend", "ctrl+z", "", "back to the shell; fg there returns here", LAB),
     Action("back", "escape", "", "up one level, leave zoom, follow again", LAB),
     Action("quit", "q,ctrl+c,ctrl+q", "quit", "quit; a live run finishes its step, resumable", LAB),
 )  # fmt: skip
 
 SCREEN = "This screen"
+
+RESERVED = {"A": "all lanes side by side, or one", "d": "another seed"}
+"""Letters kept free for what is to come: no other action may take them."""
 
 ANYWHERE = (
     Action("page_down", "pagedown", "", "scroll down", SCREEN),
@@ -118,8 +125,12 @@ ANYWHERE = (
     Action("glossary", "H", "", "every term on the screen, explained", SCREEN),
     Action("explain", "question_mark", "help", "explain this screen and list its keys", SCREEN),
     Action("commands", "colon,ctrl+p", "", "every action by name", SCREEN),
-    Action("close", "escape,q", "back", "back to the lab", SCREEN),
+    Action("close", "escape,q", "back", "back to the lab", SCREEN, form_of="quit"),
     Action("quit", "ctrl+c,ctrl+q", "", "leave grpolab", SCREEN),
+    Action("algorithm", "a", "", "switch to another algorithm", TRAINING, COMMANDS),
+    Action("pause", "p", "", "pause or resume the training (or a replay)", TRAINING),
+    Action("single", "n", "", "train one step, then pause", TRAINING, COMMANDS),
+    Action("evaluate", "e", "", "measure test accuracy now", TRAINING, COMMANDS),
 )
 """Actions of every screen over the lab, last in its table."""
 
@@ -136,16 +147,16 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("lens_answer_previous", "left_square_bracket", "", "previous answer", SCREEN),
         Action("prompt_next", "g,shift+down", "", "next prompt", SCREEN),
         Action("prompt_previous", "G,shift+up", "", "previous prompt", SCREEN),
-        Action("lens_mark", "c,space", "compare", "compare the others with this one", SCREEN),
-        Action("lens_what_if", "w", "what if", "change settings, see it scored again", SCREEN),
+        Action("lens_mark", "space", "compare", "compare the others with this one", SCREEN),
+        Action("lens_what_if", "I", "what if", "change settings, see it scored again", SCREEN),
         Action("lens_focus", "tab,shift+tab", "list", "to the list of tokens and back", SCREEN),
         *(
             Action(f"lens_jump_{i}", str(i % 10), "", f"go to token {i} of the list", SCREEN,
                    argument=str(i)) for i in range(1, 11)
         ),
-        Action("lens_parameters", "p", "parameters", "compare gradients on parameters too", SCREEN,
+        Action("lens_parameters", "B", "parameters", "compare gradients on parameters too", SCREEN,
                COMMANDS),
-        Action("lens_again", "l", "look again", "look at the newest step", SCREEN),
+        Action("lens_again", "l", "look again", "look at the newest step", SCREEN, form_of="lens"),
         *ANYWHERE,
     ),
     "what-if": (
@@ -154,9 +165,9 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("whatif_turn", "right", "change", "larger, or the next choice", SCREEN),
         Action("whatif_turn_back", "left", "", "smaller, or the previous choice", SCREEN),
         Action("whatif_type", "enter", "type", "type a value, or choose an algorithm", SCREEN),
-        Action("whatif_apply", "a", "apply", "apply the change to the live lane", SCREEN),
+        Action("whatif_apply", "U", "apply", "apply the change to the live lane", SCREEN),
         Action("whatif_undo", "backspace", "undo", "undo this change", SCREEN),
-        Action("whatif_undo_all", "u", "undo all", "undo every change", SCREEN),
+        Action("whatif_undo_all", "delete", "undo all", "undo every change", SCREEN),
         Action("whatif_page", "tab", "page", "outcome, answers, tokens (small screen)", SCREEN),
         Action("lens_answer_next", "right_square_bracket", "answer", "next answer", SCREEN),
         Action("lens_answer_previous", "left_square_bracket", "", "previous answer", SCREEN),
@@ -165,8 +176,8 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         *ANYWHERE,
     ),
     "source": (
-        Action("source_down", "down,j", "scroll", "one line down", SCREEN),
-        Action("source_up", "up,k", "", "one line up", SCREEN),
+        Action("source_down", "down", "scroll", "one line down", SCREEN),
+        Action("source_up", "up", "", "one line up", SCREEN),
         Action("source_first", "home", "", "to the first line", SCREEN),
         Action("source_last", "end", "", "to the last line", SCREEN),
         Action("source_next", "right,tab", "file", "the next file that it builds on", SCREEN),
@@ -177,8 +188,9 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("row_next", "down", "algorithm", "next algorithm", SCREEN),
         Action("row_previous", "up", "", "previous one", SCREEN),
         Action("formula_mark", "space,enter", "compare", "compare the others with it", SCREEN),
-        Action("formula_source", "c", "source", "the algorithm's own file", SCREEN),
-        Action("formula_home", "f", "current", "back to the lane's current algorithm", SCREEN),
+        Action("formula_source", "o", "source", "the algorithm's own file", SCREEN, form_of="read"),
+        Action("formula_home", "f", "current", "back to the lane's current algorithm", SCREEN,
+               form_of="formula"),
         Action("token_next", "right", "token", "numbers of the next token", SCREEN),
         Action("token_previous", "left", "", "of the previous token", SCREEN),
         *ANYWHERE,
@@ -188,10 +200,12 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("group_previous", "left", "", "previous answer", SCREEN),
         Action("group_up", "up", "", "the answer above", SCREEN),
         Action("group_down", "down", "", "the answer below", SCREEN),
-        Action("group_read", "enter,o", "read", "read the answer", SCREEN),
-        Action("group_order", "r", "order", "sampled, by reward, advantage or length", SCREEN),
-        Action("group_turn", "R", "", "reverse the order", SCREEN),
-        Action("group_apart", "d", "differences", "where the others diverge from this one", SCREEN),
+        Action("group_read", "enter,o", "read", "read the answer", SCREEN, form_of="read"),
+        Action("group_order", "O", "order", "sampled, by reward, advantage or length", SCREEN,
+               form_of="order"),
+        Action("group_turn", "Z", "", "reverse the order", SCREEN),
+        Action("group_apart", "space", "differences", "where the others diverge from this one",
+               SCREEN),
         Action("prompt_next", "g,shift+down", "prompt", "next prompt's group", SCREEN),
         Action("prompt_previous", "G,shift+up", "", "previous prompt's group", SCREEN),
         Action("answer_copy", "y", "copy", "copy the answer to the clipboard", SCREEN),
@@ -204,17 +218,19 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("row_next", "down", "answer", "next answer found", SCREEN),
         Action("row_previous", "up", "", "previous answer found", SCREEN),
         Action("answers_go", "enter", "go there", "take the lab to this answer", SCREEN),
-        Action("answers_text", "slash", "text", "text that the answers contain", SCREEN),
-        Action("answers_regex", "x", "regex", "plain text, or a regular expression", SCREEN),
-        Action("answers_verdict", "v", "", "all answers, right or wrong ones", SCREEN),
-        Action("answers_ended", "e", "", "all answers, finished or cut ones", SCREEN),
-        Action("answers_reward", "r", "", "a range of the reward", SCREEN),
-        Action("answers_steps", "s", "", "a range of steps", SCREEN),
-        Action("answers_level", "d", "", "prompts of one difficulty", SCREEN),
-        Action("answers_lane", "L", "", "answers of one lane", SCREEN),
-        Action("answers_order", "n", "", "newest, by reward, or by length first", SCREEN),
-        Action("answers_clear", "c", "clear", "clear every filter", SCREEN),
-        Action("answers_again", "u", "again", "search again, with the newest steps", SCREEN),
+        Action("answers_text", "slash", "text", "text that the answers contain", SCREEN,
+               form_of="answers"),
+        Action("answers_regex", "1", "regex", "plain text, or a regular expression", SCREEN),
+        Action("answers_verdict", "2", "", "all answers, right or wrong ones", SCREEN),
+        Action("answers_ended", "3", "", "all answers, finished or cut ones", SCREEN),
+        Action("answers_reward", "4", "", "a range of the reward", SCREEN),
+        Action("answers_steps", "5", "", "a range of steps", SCREEN),
+        Action("answers_level", "6", "", "prompts of one difficulty", SCREEN),
+        Action("answers_lane", "L", "", "answers of one lane", SCREEN, form_of="lane"),
+        Action("answers_order", "O", "", "newest, by reward, or by length first", SCREEN,
+               form_of="order"),
+        Action("answers_clear", "backspace", "clear", "clear every filter", SCREEN),
+        Action("answers_again", "0", "again", "search again, with the newest steps", SCREEN),
         Action("read", "o", "read", "read the answer", SCREEN),
         Action("group", "w", "group", "the answer's whole group", SCREEN),
         Action("answer_copy", "y", "copy", "copy the answer to the clipboard", SCREEN),
@@ -226,7 +242,7 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         *ANYWHERE,
     ),
     "reader": (
-        Action("reader_render", "m", "plain/rendered", "exact string, or Markdown and LaTeX",
+        Action("reader_render", "tab", "plain/rendered", "exact string, or Markdown and LaTeX",
                SCREEN),
         Action("reader_tokens", "enter", "tokens", "to the answer's tokens", SCREEN),
         Action("reader_next", "right_square_bracket,right", "answer", "next answer", SCREEN),
@@ -243,11 +259,12 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         *ANYWHERE,
     ),
     "chat": (
-        Action("chat_type", "enter,i", "type", "type a question; enter asks it", SCREEN, COMMANDS),
-        Action("chat_example", "p", "example", "ask the prompt in view", SCREEN, COMMANDS),
+        Action("chat_type", "enter,i", "type", "type a question; enter asks it", SCREEN, COMMANDS,
+               form_of="chat"),
+        Action("chat_example", "space", "example", "ask the prompt in view", SCREEN, COMMANDS),
         Action("chat_more", "plus", "samples", "one more sampled answer", SCREEN, COMMANDS),
         Action("chat_fewer", "minus", "", "one sampled answer fewer", SCREEN, COMMANDS),
-        Action("chat_greedy", "g", "greedy", "with or without the greedy answer", SCREEN, COMMANDS),
+        Action("chat_greedy", "0", "greedy", "with or without the greedy answer", SCREEN, COMMANDS),
         Action("row_next", "down", "scroll", "scroll; in the line: next question", SCREEN),
         Action("row_previous", "up", "", "scroll back; in the line: earlier question", SCREEN),
         Action("lane", "L", "lane", "next lane", SCREEN),
@@ -261,9 +278,9 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("time_go", "enter", "show", "show this step in the lab", SCREEN),
         Action("goto", "j", "go to", "go to a step by its number", SCREEN),
         Action("bookmark", "b", "bookmark", "bookmark this step, or change its note", SCREEN),
-        Action("time_delete", "d,delete", "remove", "remove this bookmark", SCREEN),
-        Action("rewind", "R,r", "rewind", "go back to this checkpoint", SCREEN, COMMANDS),
-        Action("fork", "F,f", "fork", "fork the lane here", SCREEN, COMMANDS),
+        Action("time_delete", "delete,backspace", "remove", "remove this bookmark", SCREEN),
+        Action("rewind", "R", "rewind", "go back to this checkpoint", SCREEN, COMMANDS),
+        Action("fork", "F", "fork", "fork the lane here", SCREEN, COMMANDS),
         Action("session", "S", "export", "export this session as a reproducible scenario", SCREEN),
         *ANYWHERE,
     ),
@@ -288,12 +305,12 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("slow_stage_back", "shift+tab", "", "to the stage before", SCREEN),
         Action("slow_faster", "right_square_bracket", "speed", "twice the speed", SCREEN),
         Action("slow_speed_back", "left_square_bracket", "", "half the speed", SCREEN),
-        Action("pause", "p", "training", "pause or continue the training", SCREEN, COMMANDS),
         Action("answer_next", "down", "answer", "follow the next answer", SCREEN),
         Action("answer_previous", "up", "", "follow the previous answer", SCREEN),
         Action("prompt_next", "g,shift+down", "prompt", "the next prompt's group", SCREEN),
         Action("prompt_previous", "G,shift+up", "", "the previous prompt's group", SCREEN),
-        Action("slow_again", "m", "newest", "the newest step, from the start", SCREEN),
+        Action("slow_again", "m", "newest", "the newest step, from the start", SCREEN,
+               form_of="slow"),
         Action("slow_start", "home", "", "from the start", SCREEN),
         *ANYWHERE,
     ),
@@ -301,7 +318,7 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("row_next", "down", "measurement", "older measurement", SCREEN),
         Action("row_previous", "up", "", "newer measurement", SCREEN),
         Action("kl_bench_again", "k", "measure", "measure again, after this step", SCREEN,
-               COMMANDS),
+               COMMANDS, form_of="kl_bench"),
         *ANYWHERE,
     ),
     "health": (
@@ -311,7 +328,8 @@ SCREENS: dict[str, tuple[Action, ...]] = {
                COMMANDS, argument="1"),
         Action("health_try_2", "2", "apply second", "apply the second suggestion", SCREEN,
                COMMANDS, argument="2"),
-        Action("health_curve", "enter,u", "curve", "the curve that shows it", SCREEN),
+        Action("health_curve", "enter,u", "curve", "the curve that shows it", SCREEN,
+               form_of="curves"),
         Action("health_focus", "tab,shift+tab", "loss", "to the loss and back", SCREEN),
         Action("older", "comma", "older", "one step earlier", SCREEN),
         Action("newer", "full_stop", "", "one step later", SCREEN),
@@ -327,8 +345,8 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("memory_last", "end", "", "newest step, and follow", SCREEN),
         Action("row_next", "down", "phase", "next phase", SCREEN),
         Action("row_previous", "up", "", "previous phase", SCREEN),
-        Action("memory_shares", "s", "shares", "bytes, or shares of the total", SCREEN),
-        Action("memory_foreign", "o", "non-model", "with or without non-model memory", SCREEN),
+        Action("memory_shares", "1", "shares", "bytes, or shares of the total", SCREEN),
+        Action("memory_foreign", "2", "non-model", "with or without non-model memory", SCREEN),
         Action("memory_table", "tab,shift+tab", "table", "by owner or by phase", SCREEN),
         Action("lane", "L", "lane", "next lane", SCREEN),
         *ANYWHERE,
@@ -336,27 +354,32 @@ SCREENS: dict[str, tuple[Action, ...]] = {
     "curves": (
         Action("row_next", "down", "metric", "next metric of the list", SCREEN),
         Action("row_previous", "up", "", "previous metric", SCREEN),
-        Action("curves_pick", "space,enter", "draw", "show or hide this metric", SCREEN),
+        Action("curves_pick", "enter", "draw", "show or hide this metric", SCREEN),
         Action("curves_cursor", "right", "cursor", "cursor to the right", SCREEN),
         Action("curves_cursor_back", "left", "", "cursor to the left", SCREEN),
         Action("curves_jump", "shift+right", "", "ten columns forward", SCREEN),
         Action("curves_back", "shift+left", "", "ten columns back", SCREEN),
         Action("curves_first", "home", "", "cursor to the first step in sight", SCREEN),
         Action("curves_last", "end", "", "cursor to the newest step, and follow", SCREEN),
-        Action("curves_smooth", "s", "smooth", "smooth more; after the strongest, none", SCREEN,
+        Action("curves_smooth", "right_square_bracket", "smooth",
+               "smooth more; after the strongest, none", SCREEN,
                argument="1"),
-        Action("curves_smooth_back", "S", "", "smooth less", SCREEN, argument="-1"),
-        Action("curves_axis", "x", "x axis", "by step, update, sample, token, time", SCREEN,
+        Action("curves_smooth_back", "left_square_bracket", "", "smooth less", SCREEN,
+               argument="-1"),
+        Action("curves_axis", "underscore", "x axis", "by step, update, sample, token, time",
+               SCREEN,
                argument="1"),
-        Action("curves_axis_back", "X", "", "the axis before", SCREEN, argument="-1"),
-        Action("curves_log", "y", "log", "logarithmic y axis, or linear", SCREEN),
-        Action("curves_range", "r", "range", "begin a range; again: zoom to it", SCREEN),
+        Action("curves_axis_back", "backslash", "", "the axis before", SCREEN, argument="-1"),
+        Action("curves_log", "asterisk", "log", "logarithmic y axis, or linear", SCREEN),
+        Action("curves_range", "space", "range", "begin a range; again: zoom to it", SCREEN),
         Action("curves_zoom", "plus", "zoom", "closer to the cursor", SCREEN),
         Action("curves_zoom_back", "minus", "", "farther out", SCREEN),
         Action("curves_whole", "0", "whole", "the whole run", SCREEN),
-        Action("curves_bands", "b", "bands", "seeds as one band, or each lane alone", SCREEN),
+        Action("curves_bands", "number_sign", "bands", "seeds as one band, or each lane alone",
+               SCREEN),
         Action("curves_list", "tab", "list", "show or hide the list of metrics", SCREEN),
-        Action("curves_go", "g", "go there", "to the cursor's step in the lab", SCREEN),
+        Action("curves_go", "j", "go there", "to the cursor's step in the lab", SCREEN,
+               form_of="goto"),
         *(
             Action(f"curves_lane_{i}", str(i), "", f"show or hide lane {i}", SCREEN,
                    argument=str(i)) for i in range(1, 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,20 @@ def test_only_readers_find_a_shipped_record(tmp_path, monkeypatch):
     assert directory.find("qlora", shipped=True) == shipped_records()["qlora"]
     with pytest.raises(RequestError, match="did you mean 'qlora'"):
         directory.find("qlorra", shipped=True)
+
+
+def test_a_run_that_is_not_there_names_what_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ", ".join(shipped_records())
+    with pytest.raises(RequestError, match="no such run; records that come with grpolab: ") as told:
+        directory.find("zzz", shipped=True)
+    assert names in str(told.value)
+    for name in ("20260101-sums-grpo", "20260102-sums-ppo"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "events.jsonl").touch()
+    with pytest.raises(RequestError, match="did you mean '20260101-sums-grpo'"):
+        directory.find("20260101-sums-grp", shipped=True)
+    with pytest.raises(RequestError, match=r"the newest is '2026010[12]-sums-"):
+        directory.find("zzz")

@@ -56,6 +56,8 @@ def session() -> list[Press]:
 
 def _open(s: Script, action: str) -> None:
     s.press(action)
+    if action == "answers":
+        s.key("enter")  # it opens in its field
     if action == "lens":
         s.wait(THERE, 120)  # a process of its own computes it
 

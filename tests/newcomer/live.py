@@ -90,7 +90,7 @@ def _drill(s: Script) -> None:
 def _steer(s: Script) -> None:
     s.press("algorithm", expect=r"Switch the algorithm", shot="algorithm")
     s.type("ppo", expect=r"of 26")
-    s.key("3", expect=r"(?i)switching|PPO")
+    s.key("enter", expect=r"(?i)switching|PPO")
     s.press("single")
     s.wait(r"(?m)^\s+PPO ", 60)
     s.press("single", "setting", expect=r"(?i)settings", shot="settings")
@@ -225,6 +225,7 @@ def _bench(s: Script) -> None:
 
 def _search(s: Script) -> None:
     s.press("answers")
+    s.key("enter")
     s.on = "answers"
     s.wait(r"(?i)found|answers", 30)
     s.press("row_next", "answers_jump", "answers_back", "row_previous", "answers_last")

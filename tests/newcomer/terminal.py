@@ -13,14 +13,15 @@ TMUX = {
     "shift+up": "S-Up", "shift+left": "S-Left", "shift+right": "S-Right", "home": "Home",
     "end": "End", "pagedown": "PPage", "pageup": "NPage", "tab": "Tab", "shift+tab": "BTab",
     "enter": "Enter", "escape": "Escape", "space": "Space", "backspace": "BSpace",
-    "delete": "DC", "ctrl+c": "C-c", "ctrl+q": "C-q", "ctrl+p": "C-p",
+    "delete": "DC", "ctrl+z": "C-z", "ctrl+c": "C-c", "ctrl+q": "C-q", "ctrl+p": "C-p",
 }  # fmt: skip
 TMUX |= {"pagedown": "NPage", "pageup": "PPage"}
 SIGNS = {
     "equals_sign": "=", "slash": "/", "comma": ",", "full_stop": ".", "less_than_sign": "<",
     "greater_than_sign": ">", "left_curly_bracket": "{", "right_curly_bracket": "}",
     "left_square_bracket": "[", "right_square_bracket": "]", "question_mark": "?",
-    "colon": ":", "plus": "+", "minus": "-",
+    "colon": ":", "plus": "+", "minus": "-", "underscore": "_", "backslash": "\\",
+    "asterisk": "*", "number_sign": "#",
 }  # fmt: skip
 
 

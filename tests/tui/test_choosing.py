@@ -46,7 +46,7 @@ async def test_the_picker_sends_the_switch(lab: tuple[Live, Pilot[int]]) -> None
     live, pilot = lab
     told = await press(live, pilot, "a")
     assert isinstance(live.app.screen, Picker)
-    for word in ("VC-PPO", "PPO", "current", "kept", "preset", "26 · type to narrow down"):
+    for word in ("RLOO", "PPO", "current", "kept", "preset", "26 · type to narrow down"):
         assert word in told, told
     told = await press(live, pilot, "g", "r", "p")
     assert ("GRPO" in told and "7 of 26" in told) or " of 26" in told
@@ -57,7 +57,43 @@ async def test_the_picker_sends_the_switch(lab: tuple[Live, Pilot[int]]) -> None
     await press(live, pilot, "a", "up", "down", "escape")
     assert len(live.engine.sent) == 1 and isinstance(live.app.screen, LabScreen)
     await press(live, pilot, "a", "1")
-    assert live.engine.sent[1] == {"do": "switch", "algorithm": {"name": "reinforce"}}
+    assert live.engine.sent[1] == {"do": "switch", "algorithm": {"name": "grpo"}}
+    await press(live, pilot, "a", "3")
+    assert live.engine.sent[2] == {"do": "switch", "algorithm": {"name": "reinforce"}}
+
+
+async def test_the_exact_name_comes_first_then_its_beginning(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    await press(live, pilot, "a", *"ppo")
+    picker = live.app.screen
+    assert isinstance(picker, Picker)
+    assert picker.left == ["ppo", "ppo-kl", "ppo-adaptive-kl", "vc-ppo"]
+    await press(live, pilot, "enter")
+    assert live.engine.sent == [{"do": "switch", "algorithm": {"name": "ppo"}}]
+
+
+async def test_three_on_top_and_the_rest_in_groups(lab: tuple[Live, Pilot[int]]) -> None:
+    live, pilot = lab
+    told = await press(live, pilot, "a", "up", "up")
+    picker = live.app.screen
+    assert isinstance(picker, Picker) and picker.names()[:3] == ["grpo", "ppo", "reinforce"]
+    assert set(picker.names()) == set(algorithm_cards.cards())
+    headings = dict.fromkeys(picker.section(name) for name in picker.names())
+    assert list(headings) == ["", *algorithm_cards.KINDS]
+    assert "no critic ──" in told
+    told = await press(live, pilot, "end")
+    assert "sequence-level ──" in told
+
+
+def test_what_changes_is_said_in_the_formulas_words() -> None:
+    algorithm_cards.load()
+    change = algorithm_cards.change
+    assert change("grpo", "ppo")[0] == "Â = whiten_batch(GAE(γ, λ) of r_t and V)"
+    assert change("grpo", "grpo-iterative") == ["π_ref = π, every few steps"]
+    assert change("reinforce", "is-pg") == ["L = −mean_rows Σ_t ρ Â"]
+    for before in algorithm_cards.cards():
+        for after in algorithm_cards.cards():
+            assert all(change(before, after)), (before, after)
 
 
 async def test_typing_narrows_and_escape_widens(lab: tuple[Live, Pilot[int]]) -> None:

@@ -66,8 +66,10 @@ async def test_every_key_at_every_size(replay: LabApp, size: tuple[int, int]) ->
         told = await opened(replay, pilot)
         assert "reward" in told and "by step" in told and "→PPO" in told and "steps" in told
         for keys in (
-            "down space up left right shift+left shift+right", "home s S x X y", "y plus minus 0",
-            "end b tab", "tab pagedown pageup 1 t t question_mark escape",
+            "down enter up left right shift+left shift+right",
+            "home right_square_bracket left_square_bracket underscore backslash asterisk",
+            "asterisk plus minus 0",
+            "end number_sign tab", "tab pagedown pageup 1 t t question_mark escape",
         ):  # fmt: skip
             told = await press(replay, pilot, *keys.split())
             assert {cell_len(row) for row in told.split("\n")} == {size[0]}, keys
@@ -87,7 +89,7 @@ async def test_metrics_are_chosen_and_explained(replay: LabApp) -> None:
         view = screen(replay).view
         while view.at != "entropy":
             await press(replay, pilot, "down")
-        told = await press(replay, pilot, "space")
+        told = await press(replay, pilot, "enter")
         assert "▸entropy" in told and "■ entropy" in told and "mean entropy of" in told
         assert view.chosen[-1] == "entropy"
         told = await press(replay, pilot, "enter")
@@ -111,7 +113,7 @@ async def test_the_cursor_says_what_was_measured(replay: LabApp) -> None:
         reward = lane.steps[step - 1].metrics["reward"]
         assert f"● {reward:.2f}" in told or f"● {reward:.3f}" in told
         for axis in ("update", "sample", "token", "time"):
-            told = await press(replay, pilot, "x")
+            told = await press(replay, pilot, "underscore")
             assert f"by {axis}" in told and f"cursor at step {step}" in told
         before = screen(replay).view.step(replay.context.state, "main")
         await press(replay, pilot, "right")
@@ -124,9 +126,9 @@ async def test_smoothing_shows_the_raw_line_behind(replay: LabApp) -> None:
         view = screen(replay).view
         assert all(s.raw is None for s in view._strokes(
             replay.context.state, "reward", view.xlim(replay.context.state), DARK, 60))  # fmt: skip
-        told = await press(replay, pilot, "s")
+        told = await press(replay, pilot, "right_square_bracket")
         assert "smoothed 0.5" in told and " raw " in told
-        await press(replay, pilot, "S", "S")
+        await press(replay, pilot, "left_square_bracket", "left_square_bracket")
         assert view.smooth == 0.98
 
 
@@ -135,16 +137,16 @@ async def test_range_zoom_and_back(replay: LabApp) -> None:
         await opened(replay, pilot)
         view, state = screen(replay).view, replay.context.state
         whole = view.xlim(state)
-        told = await press(replay, pilot, "shift+left", "r", "shift+left", "shift+left")
+        told = await press(replay, pilot, "shift+left", "space", "shift+left", "shift+left")
         assert "range started" in told
-        told = await press(replay, pilot, "r")
+        told = await press(replay, pilot, "space")
         low, high = view.xlim(state)
         assert whole[0] < low < high < whole[1] and "zoomed 1×" in told
         await press(replay, pilot, "plus")
         assert len(view.zooms) == 2
         await press(replay, pilot, "escape")
         assert view.xlim(state) == (low, high)
-        await press(replay, pilot, "r", "escape")  # a begun range is let go first
+        await press(replay, pilot, "space", "escape")  # a begun range is let go first
         assert view.marked is None and view.xlim(state) == (low, high)
         await press(replay, pilot, "minus", "minus", "minus", "minus", "minus")
         assert view.xlim(state) == whole and not view.zooms
@@ -189,10 +191,10 @@ async def test_log_scale_says_what_it_cannot_show(tmp_path: Path) -> None:
         view = screen(app).view
         view.chosen = ["loss", "policy_loss", "grad_norm"]
         view.at = "loss"
-        told = await press(app, pilot, "y")
+        told = await press(app, pilot, "asterisk")
         assert "3 values ≤ 0 are not shown" in told
         assert "no value above 0 here" in told and "12 not finite" in told
-        told = await press(app, pilot, "y")
+        told = await press(app, pilot, "asterisk")
         assert "≤ 0" not in told
 
 
@@ -225,7 +227,7 @@ async def test_seeds_become_a_band(tmp_path: Path) -> None:
         assert len(readings) == 1 and readings[0].label == "grpo ×3"
         assert readings[0].value == pytest.approx(sum(values) / 3)
         assert readings[0].spread == pytest.approx((min(values), max(values)))
-        told = await press(app, pilot, "b")
+        told = await press(app, pilot, "number_sign")
         assert "░" not in told and "▲ grpo-1" in told
 
 
@@ -250,7 +252,7 @@ async def test_it_follows_a_live_run_and_goes_to_a_step(live: Live) -> None:
         live.write(*events[ends[2] + 1 :])
         told = await press(live.app, pilot)
         assert "cursor at step 6" in told
-        await press(live.app, pilot, "home", "right", "g")
+        await press(live.app, pilot, "home", "right", "j")
         assert isinstance(live.app.screen, LabScreen)
         assert live.context.view.held is not None and live.context.view.held.step == 1
 
@@ -260,9 +262,9 @@ async def test_a_replay_goes_to_the_cursor_s_step(replay: LabApp) -> None:
         await opened(replay, pilot)
         await press(replay, pilot, "home", "right", "right", "right", "right")
         step = screen(replay).view.step(replay.context.state, "main")
-        await press(replay, pilot, "g")
+        await press(replay, pilot, "j")
         assert isinstance(replay.screen, LabScreen) and replay.context.state.step == step
-        await press(replay, pilot, "v", "u", "home", "right", "g")  # what was held is let go
+        await press(replay, pilot, "v", "u", "home", "right", "j")  # what was held is let go
         assert replay.context.view.held is None and replay.context.state.step == 1
 
 
@@ -271,9 +273,10 @@ async def test_before_anything_is_measured(live: Live) -> None:
     async with live.app.run_test(size=(80, 24)) as pilot:
         told = await opened(live.app, pilot)
         assert "curves start with the first evaluation" in told
-        for key in ("right", "space", "x", "s", "y", "plus", "r", "r", "down", "home", "end"):
+        signs = ("underscore", "right_square_bracket", "asterisk", "plus")
+        for key in ("right", "enter", *signs, "space", "space", "down", "home", "end"):
             await press(live.app, pilot, key)
-        told = await press(live.app, pilot, "g")
+        told = await press(live.app, pilot, "j")
         assert "no step is finished there yet" in told
 
 

@@ -196,11 +196,13 @@ async def test_hostile_answers_side_by_side_read_and_found(
                 assert {cell_len(row) for row in shown.split("\n")} == {size[0]}
                 assert not any(c in shown for c in "\x1b\x07\u202e\x00\x9b")
 
-        await press("w", "r", "d", "pagedown", "pageup", "right")
+        await press("w", "O", "space", "pagedown", "pageup", "right")
         for _ in range(3):
-            await press("g", "right", "enter", "m", "end", "m", "right", "m", "escape")
-        await press("escape", "slash", "x", "down", "shift+down", "end", "o", "m", "escape")
-        await press("slash", "[", "b", "enter", "x", "enter", "escape", "c", "n", "n", "w")
+            await press("g", "right", "enter", "tab", "end", "tab", "right", "tab", "escape")
+        await press(
+            "escape", "slash", "enter", "1", "down", "shift+down", "end", "o", "tab", "escape"
+        )
+        await press("slash", "[", "b", "enter", "1", "enter", "escape", "backspace", "O", "O", "w")
         await press("escape", "escape")
         assert (live.folder / "events.jsonl").exists()
 

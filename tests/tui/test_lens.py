@@ -17,6 +17,7 @@ from grpolab.record import codec
 from grpolab.record import events as ev
 from grpolab.record.tail import read
 from grpolab.tui.app import LabApp
+from grpolab.tui.commands.model import commands
 from grpolab.tui.context import AppContext
 from grpolab.tui.lab.dialogs.help import Help
 from grpolab.tui.lab.screen import LabScreen
@@ -85,7 +86,7 @@ async def test_the_engine_is_asked_and_its_file_read(live: Live) -> None:
         assert "n/a: no critic" in told and " param " not in told
         assert "−0.60" in told and "+0.80" in told and "25%" in told
 
-        told = await press(live.app, pilot, "p")
+        told = await press(live.app, pilot, "B")
         assert live.engine.sent[1] == {"do": "lens", "lane": "main", "parameters": True}
         assert "the engine answers after this step" in told and "gspo" in told
         live.write(made(live.folder, lens(rollout(events, 3), parameters=True)))
@@ -138,7 +139,7 @@ async def test_an_engine_that_ends_leaves_the_work_to_a_process(
             told = await press(live.app, pilot)
         assert asked == [(live.folder, 3, "main")]
         assert "5 of 6 algorithms" in told
-        assert "the engine has ended" in await press(live.app, pilot, "p")
+        assert "the engine has ended" in await press(live.app, pilot, "B")
 
 
 @pytest.mark.slow
@@ -272,7 +273,7 @@ async def test_moving(looked: tuple[Live, Pilot[int]]) -> None:
     await press(live.app, pilot, *["down"] * 3)
     assert s.at == "ppo"  # not applicable: it says why, and nothing breaks
     assert "ppo: n/a, needs values" in text(live.app)
-    await press(live.app, pilot, "c", "down")
+    await press(live.app, pilot, "space", "down")
     assert s.second == "" and s.at == "reinforce"
 
 
@@ -282,7 +283,7 @@ async def test_two_algorithms_and_the_tokens_between_them(
     live, pilot = looked
     s = shown(live.app)
     assert "mark one with c" in text(live.app)
-    await press(live.app, pilot, "down", "c", "up", "up")
+    await press(live.app, pilot, "down", "space", "up", "up")
     assert s.pair == ("reinforce", "dapo") and "REINFORCE ◇ DAPO" in text(live.app)
     assert "◆ dapo" in text(live.app)
     await press(live.app, pilot, "3")
@@ -294,7 +295,7 @@ async def test_two_algorithms_and_the_tokens_between_them(
     assert "▸1 ●" in text(live.app)
     gaps = [abs(x.ours - x.theirs) for x in s.apart]
     assert gaps == sorted(gaps, reverse=True) and len(gaps) == 10
-    await press(live.app, pilot, "tab", "c")  # marked itself: it is what is compared with
+    await press(live.app, pilot, "tab", "space")  # marked itself: it is what is compared with
     assert s.second == "reinforce" and s.pair is None
     await press(live.app, pilot, "space")
     assert s.second == ""
@@ -326,9 +327,9 @@ async def test_mouse(looked: tuple[Live, Pilot[int]]) -> None:
 
 async def test_help_and_palette_know_its_keys(looked: tuple[Live, Pilot[int]]) -> None:
     live, pilot = looked
-    told = " ".join(c.title for c in live.app.get_system_commands(live.app.screen))
+    told = " ".join(c.told for c in commands(live.app, live.app.screen))
     assert "compare the others with this one" in told and "switch to another" in told
-    assert "every algorithm" not in told  # it is open
+    assert "the rollout under every algorithm" in told  # it opens the newest
     await press(live.app, pilot, "question_mark")
     assert isinstance(live.app.screen, Help) and "Lens: what it shows" in text(live.app)
     await press(live.app, pilot, "escape", "t")
@@ -350,7 +351,7 @@ async def test_keys_of_a_user_reach_the_lens(
         await press(mine.app, pilot, "x")
         mine.write(made(mine.folder, lens(rollout(events, 3))))
         await press(mine.app, pilot)
-        told = await press(mine.app, pilot, "c", "down", "m")
+        told = await press(mine.app, pilot, "space", "down", "m")
         assert "m compare" in told and shown(mine.app).second == "dapo"
 
 
@@ -410,7 +411,7 @@ async def test_hostile_text_is_data(live: Live) -> None:
         await press(live.app, pilot, "l")
         live.write(made(live.folder, found))
         await press(live.app, pilot)
-        for key in ("up", "up", "c", "g", "right", "tab", "down", "enter", "question_mark",
+        for key in ("up", "up", "space", "g", "right", "tab", "down", "enter", "question_mark",
                     "escape", "right_square_bracket", "1", "down", "down"):  # fmt: skip
             told = await press(live.app, pilot, key)
             assert not any(c in told for c in "\x1b\x07\u202e"), key
@@ -454,7 +455,7 @@ def test_a_lens_with_other_tokens_is_refused(run_dir: Path) -> None:
 async def test_the_lab_below_follows_a_resize(looked: tuple[Live, Pilot[int]]) -> None:
     live, pilot = looked
     await pilot.resize_terminal(200, 60)
-    await press(live.app, pilot, "c", "down")
+    await press(live.app, pilot, "space", "down")
     for size in ((80, 24), (200, 60), (120, 36)):
         await pilot.resize_terminal(*size)
         await press(live.app, pilot)

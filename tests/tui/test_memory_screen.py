@@ -49,8 +49,8 @@ async def test_owners_phases_prediction_and_every_key(
         told += await press(replay, pilot, "tab")
         for phase in ("rollout", "score", "update", "step"):
             assert phase in told
-        for keys in ("down", "up up", "left", "shift+left", "home", "right shift+right", "s",
-                     "end s L"):  # fmt: skip
+        for keys in ("down", "up up", "left", "shift+left", "home", "right shift+right", "1",
+                     "end 1 L"):  # fmt: skip
             told = await press(replay, pilot, *keys.split())
             assert {cell_len(row) for row in told.split("\n")} == {size[0]}, keys
         await pilot.resize_terminal(30, 9)
@@ -72,10 +72,10 @@ async def test_cursor_phase_and_shares(replay: LabApp) -> None:
         told = await press(replay, pilot)
         assert screen(replay).phase == "update" and "cursor at step 12" in told
         assert "C  critic          5.6 MB" in told and "new" in told  # nobody had predicted it
-        told = await press(replay, pilot, "s")
+        told = await press(replay, pilot, "1")
         assert "as shares" in told and "100% ┤" in told
         assert "·  other" in told
-        told = await press(replay, pilot, "s", "o")
+        told = await press(replay, pilot, "1", "2")
         assert "without non-model" in told and "·  other" not in told
         await press(replay, pilot, "end")
         assert screen(replay).at is None
@@ -114,7 +114,7 @@ async def test_old_runs_and_runs_without_a_step(live: Live) -> None:
         await settle(live.app)
         told = await press(live.app, pilot, "M")
         assert "appears with the first step" in told
-        await press(live.app, pilot, "left", "right", "home", "end", "down", "s", "L", "tab")
+        await press(live.app, pilot, "left", "right", "home", "end", "down", "1", "L", "tab")
         live.write(*old[first + 1 :])
         told = await press(live.app, pilot, "tab")
         assert "backbone" in told and "predicted" not in told

@@ -50,7 +50,7 @@ async def test_reading_it(replay: LabApp, size: tuple[int, int]) -> None:
         await at(replay, pilot, 7)
         told = await press(replay, pilot, "f")
         assert "source" in told
-        told = await press(replay, pilot, "c")
+        told = await press(replay, pilot, "o")
         screen = replay.screen
         assert isinstance(screen, SourceScreen)
         assert {cell_len(row) for row in told.split("\n")} == {size[0]}
@@ -76,7 +76,7 @@ async def test_reading_it(replay: LabApp, size: tuple[int, int]) -> None:
 async def test_of_the_algorithm_that_is_chosen(replay: LabApp, pilot_size=(120, 36)) -> None:
     async with replay.run_test(size=pilot_size) as pilot:
         await at(replay, pilot, 7)
-        await press(replay, pilot, "f", "up", "up", "c")
+        await press(replay, pilot, "f", "up", "up", "o")
         assert isinstance(replay.screen, SourceScreen)
         name = replay.screen.name_
         assert name != "grpo" and f"{name.upper()} ─" in text(replay)
@@ -85,7 +85,7 @@ async def test_of_the_algorithm_that_is_chosen(replay: LabApp, pilot_size=(120, 
 async def test_a_file_that_is_gone_is_told(replay: LabApp) -> None:
     async with replay.run_test(size=(80, 24)) as pilot:
         await at(replay, pilot, 7)
-        await press(replay, pilot, "f", "c")
+        await press(replay, pilot, "f", "o")
         assert isinstance(replay.screen, SourceScreen)
         replay.screen.files[0] = Path("/nowhere/grpo.py")
         assert "No such file" in await _again(replay, pilot)

@@ -74,7 +74,7 @@ async def test_back_to_a_checkpoint_of_a_run_that_is_done(
         screen = done.app.screen
         assert isinstance(screen, TimeScreen) and screen.chosen.step == 12
         assert "checkpoint: can restart from here" in told
-        told = await press(done.app, pilot, "up", "r")
+        told = await press(done.app, pilot, "up", "R")
         assert "Rewind to step 10" in told and "A new engine is started for it" in told
         assert "steps 11 to 12" in told
         await press(done.app, pilot, "enter")
@@ -82,7 +82,7 @@ async def test_back_to_a_checkpoint_of_a_run_that_is_done(
         assert to == 10 and engine.sent == [{"do": "pause"}]
         assert done.context.engine is engine and not done.context.commands
         assert "STARTING A NEW ENGINE" in text(done.app)
-        await press(done.app, pilot, "r")  # once is enough
+        await press(done.app, pilot, "R")  # once is enough
         assert len(done.started) == 1
         done.write(ev.Resumed(12), ev.Resumed(10, "rewind", 12), ev.Paused(10))
         told = await press(done.app, pilot, "escape")
@@ -103,9 +103,9 @@ async def test_a_fork_there_goes_with_it(done: Restarting) -> None:
     async with done.app.run_test(size=(120, 36)) as pilot:
         await begun(done, pilot)
         done.engine.code = 0
-        await press(done.app, pilot, "T", "end", "f")
+        await press(done.app, pilot, "T", "end", "F")
         assert "the engine has ended" in done.context.notice[0] and not done.started
-        await press(done.app, pilot, "home", "f", *"rloo", "enter", "enter")
+        await press(done.app, pilot, "home", "F", *"rloo", "enter", "enter")
         ((to, engine),) = done.started
         fork = {"do": "fork", "name": "rloo", "algorithm": {"name": "rloo"}, "lane": "main"}
         assert to == 0 and engine.sent == [{"do": "pause"}, fork]
@@ -118,7 +118,7 @@ async def test_an_engine_that_does_not_start_is_told_and_the_run_is_as_it_was(
     async with done.app.run_test(size=(120, 36)) as pilot:
         await begun(done, pilot)
         done.engine.code = 0
-        told = await press(done.app, pilot, "R", "r", "enter")
+        told = await press(done.app, pilot, "R", "R", "enter")
         assert "could not start: done: another process computes this run" in told
         assert done.context.engine is done.engine and done.context.restartable
         assert "RUN DONE" in told
@@ -127,7 +127,7 @@ async def test_an_engine_that_does_not_start_is_told_and_the_run_is_as_it_was(
 async def test_while_it_is_ending_it_does_not_start_again(done: Restarting) -> None:
     async with done.app.run_test(size=(120, 36)) as pilot:
         await begun(done, pilot)
-        told = await press(done.app, pilot, "R", "r", "enter")
+        told = await press(done.app, pilot, "R", "R", "enter")
         assert "still ending" in told and not done.started
 
 
@@ -140,7 +140,7 @@ async def test_after_a_failure_it_can_go_on_and_may_fail_again(tmp_path: Path) -
     async with live.app.run_test(size=(120, 36)) as pilot:
         await begun(live, pilot)
         assert "or here: esc, then R" in await press(live.app, pilot)
-        await press(live.app, pilot, "escape", "R", "r", "enter")
+        await press(live.app, pilot, "escape", "R", "R", "enter")
         ((to, engine),) = live.started
         assert to == 5
         live.write(ev.Resumed(5), ev.Resumed(5, "rewind", 5), ev.Paused(5))
@@ -157,7 +157,7 @@ async def test_after_a_failure_it_can_go_on_and_may_fail_again(tmp_path: Path) -
 async def test_where_nothing_is_computed_it_says_how(
     tmp_path: Path, mode: str, size: tuple[int, int]
 ) -> None:
-    live = Restarting(tmp_path / "r")
+    live = Restarting(tmp_path / "R")
     live.over()
     (live.folder / "scenario.yaml").write_text("name: x\n")
     source = Playing(live.folder) if mode == "replay" else Following(live.folder, "watch")

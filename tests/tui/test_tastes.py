@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from grpolab import cli
 from grpolab.tui import preferences
 from grpolab.tui.app import LabApp
+from grpolab.tui.commands.model import commands
 from grpolab.tui.context import AppContext
 from grpolab.tui.source import Playing
 from grpolab.tui.widgets.layout import LAYOUTS, PANES, arrange
@@ -150,10 +151,8 @@ async def test_layouts_by_key_and_by_name(run_dir: Path, size: tuple[int, int]) 
             assert app.context.layout == name and f"layout {name}" in told
             shown[name] = set(app.lab.boxes())
         assert shown["all"] == set(PANES) and len(shown["page"]) == 1 < len(shown["two"])
-        command = next(
-            c for c in app.get_system_commands(app.screen) if c.title == "Lab: layout two"
-        )
-        command.callback()
+        command = next(c for c in commands(app, app.screen) if c.name == "layout")
+        command.prepare("two")()
         await settle(app)
         assert set(app.lab.boxes()) == shown["two"]
 

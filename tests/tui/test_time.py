@@ -57,7 +57,7 @@ async def test_a_rewind_says_what_it_undoes_and_the_screen_forgets_it(
         assert isinstance(screen, TimeScreen) and screen.chosen.step == 10
         assert "checkpoint: can resume here" in told
         assert {cell_len(row) for row in told.split("\n")} == {size[0]}
-        told = await press(live.app, pilot, "r")
+        told = await press(live.app, pilot, "R")
         for words in ("Rewind to step 10", "steps 11 to 12 of every lane", "the switch to PPO",
                       "its cue will repeat it", "beta = 0.2 at step 12"):  # fmt: skip
             assert words in told, told
@@ -87,7 +87,7 @@ async def test_a_fork_is_an_algorithm_a_name_and_perhaps_a_checkpoint(live: Live
         await press(live.app, pilot, *["backspace"] * 4, *"twin", "enter")
         fork = {"do": "fork", "name": "twin", "algorithm": {"name": "rloo"}, "lane": "main"}
         assert live.engine.sent == [fork]
-        await press(live.app, pilot, "R", "f", *"rloo", "enter")
+        await press(live.app, pilot, "R", "F", *"rloo", "enter")
         assert "steps 11 to 12" in text(live.app)
         await press(live.app, pilot, "enter")
         assert live.engine.sent[1] == fork | {"name": "rloo", "checkpoint": 10}
@@ -112,9 +112,9 @@ async def test_bookmarks_are_set_listed_changed_removed_and_kept(
         await press(live.app, pilot, "enter")
         assert isinstance(live.app.screen, LabScreen)
         assert live.context.view.held is not None and live.context.view.held.step == 7
-        await press(live.app, pilot, "T", "d")
+        await press(live.app, pilot, "T", "delete")
         assert Bookmarks(live.folder).all == []
-        told = await press(live.app, pilot, "d")
+        told = await press(live.app, pilot, "delete")
         assert "this is not a bookmark" in told or size[0] == 80
 
 

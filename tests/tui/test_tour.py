@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from grpolab.analysis.metric_help import METRICS
-from grpolab.record.events import OWNERS
+from grpolab.record.events import OWNERS, PhaseChanged
 from grpolab.tui import preferences
 from grpolab.tui.app import LabApp
 from grpolab.tui.glossary.screen import Glossary
@@ -157,6 +158,38 @@ async def test_offered_once(live: Live, monkeypatch: pytest.MonkeyPatch, tmp_pat
         second.app._pilot = pilot  # pyright: ignore
         await settle(second.app)
         assert isinstance(second.app.screen, LabScreen)
+
+
+async def test_the_offer_is_below_the_start_and_in_no_ones_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The bar of the first compilation stands above it, and a key of the lab goes to the lab."""
+    monkeypatch.delenv("GRPOLAB_TOUR")
+    live = Live(tmp_path / "1")
+    run = FakeRun(steps=2, end=False)
+    live.record(run, until=lambda event: event.kind == "run")
+    live.write(PhaseChanged("loading", 0, detail="compiling CPU kernels (first run only)"))
+    async with live.app.run_test(size=(80, 24)) as pilot:
+        live.app._pilot = pilot  # pyright: ignore
+        await settle(live.app)
+        assert isinstance(live.app.screen, TourOffer)
+        start, state = live.app.lab.start, live.context.state
+        while state.phase is None or not state.phase.detail:
+            await settle(live.app)
+        start._since = time.monotonic()
+        assert start._compiling() is None  # kernels that are only loaded take no time
+        start._since -= 6
+        start.stale = True
+        await settle(live.app)
+        told = text(live.app).split("\n")
+        assert "━━━╌" in text(live.app), text(live.app)
+        (bar,) = (i for i, row in enumerate(told) if " s of about 20 s" in row and "━━━" in row)
+        (card,) = (i for i, row in enumerate(told) if "Your first time here?" in row)
+        assert bar < card, text(live.app)
+        assert "○ first rollout" in text(live.app), text(live.app)
+        await press(live.app, pilot, "p")
+        assert isinstance(live.app.screen, LabScreen) and live.engine.sent == [{"do": "pause"}]
+        assert live.app.lab.reserved == 0
 
 
 async def test_the_offer_can_be_declined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from grpolab.record import events as ev
 from grpolab.tui import algorithm_cards
 from grpolab.tui.app import LabApp
+from grpolab.tui.commands import model as palette
 from grpolab.tui.lab.dialogs.picker import Picker
 from grpolab.tui.lens.screen import LensScreen
 from grpolab.tui.whatif.model import (
@@ -206,7 +207,7 @@ async def test_what_is_in_force_stands_there_before_the_process(
         await pilot.press("l")
         live.write(made(live.folder, seen))
         await press(live.app, pilot)
-        told = await shown("w")
+        told = await shown("I")
         screen = live.app.screen
         assert isinstance(screen, WhatIfScreen) and screen.before is not None
         assert "nothing changed" in told and "loading the rollout" not in told
@@ -247,7 +248,7 @@ async def opened(
         live.write(made(live.folder, lens(r)))
         await press(live.app, pilot)
         live.engine.sent.clear()
-        await press_(live.app, pilot, "w")
+        await press_(live.app, pilot, "I")
         assert isinstance(live.app.screen, WhatIfScreen)
         yield live, pilot, live.app.screen
 
@@ -267,7 +268,7 @@ Opened = tuple[Live, Pilot[int], WhatIfScreen]
 async def test_a_change_is_scored_and_applied(opened: Opened) -> None:
     live, pilot, screen = opened
     assert [x["base"] for x in Fake.asked] == [True]  # what is in force, once
-    told = " ".join(c.title for c in live.app.get_system_commands(screen))
+    told = " ".join(c.told for c in palette.commands(live.app, screen))
     assert all(a.help in told for a in screen.actions if a.name != "commands")
     assert "another algorithm" in told  # the training can be steered from here too
     assert any(a.name == "whatif_page" for a in screen.actions) is (live.app.size.width < 104)
@@ -282,9 +283,9 @@ async def test_a_change_is_scored_and_applied(opened: Opened) -> None:
     assert "note: a note" in told and "was 0.04" in told
     await press_(live.app, pilot, "left")
     assert screen.plan.settings["beta"] == 0.02
-    await press_(live.app, pilot, "a")
+    await press_(live.app, pilot, "U")
     assert live.engine.sent == [{"do": "set", "key": "beta", "value": 0.02}]
-    await press_(live.app, pilot, "backspace", "a")
+    await press_(live.app, pilot, "backspace", "U")
     assert screen.plan == screen.basis.plan and len(live.engine.sent) == 1
     assert "nothing to apply" in live.context.notice[0]
     await press_(live.app, pilot, "escape")
@@ -305,7 +306,7 @@ async def test_values_are_typed_and_checked(opened: Opened) -> None:
     assert "unused" in told
     await press_(live.app, pilot, "down", "enter", "backspace", "2", "enter")
     assert screen.plan.weights["accuracy"] == 2.0 and Fake.asked[-1]["rewards"] is not None
-    await press_(live.app, pilot, "a")
+    await press_(live.app, pilot, "U")
     weight = {"do": "set", "key": "rewards.accuracy.weight", "value": 2.0}
     assert live.engine.sent == [{"do": "set", "key": "rollout.group_size", "value": 3}, weight]
     assert "rewards.accuracy.weight 2" in live.context.notice[0]
@@ -313,10 +314,10 @@ async def test_values_are_typed_and_checked(opened: Opened) -> None:
     step = live.context.state.step
     live.write(ev.SettingChanged(step, "main", "rewards.accuracy.weight", 1.0, 2.0, "command"))
     await press_(live.app, pilot)
-    await press_(live.app, pilot, "a")
+    await press_(live.app, pilot, "U")
     assert live.engine.sent[2:] == [{"do": "set", "key": "rollout.group_size", "value": 3}]
     assert screen.basis.plan.weights["accuracy"] == 1.0
-    await press_(live.app, pilot, "backspace", "u", "enter", "escape")
+    await press_(live.app, pilot, "backspace", "delete", "enter", "escape")
     assert screen.plan == screen.basis.plan
 
 
@@ -331,7 +332,7 @@ async def test_another_algorithm(opened: Opened) -> None:
     assert "needs values" in told
     told = await press_(live.app, pilot, "backspace")
     assert screen.plan.algorithm == "grpo" and "needs values" not in told
-    await press_(live.app, pilot, "right", "a")
+    await press_(live.app, pilot, "right", "U")
     assert live.engine.sent[0]["do"] == "switch"
     assert live.engine.sent[0]["algorithm"]["name"] == screen.plan.algorithm
 
@@ -359,7 +360,7 @@ async def test_a_run_that_nobody_computes_says_so(opened: Opened) -> None:
     live, pilot, screen = opened
     live.write(ev.Ended(3, "interrupted"))
     await press_(live.app, pilot)
-    await press_(live.app, pilot, "right", "a")
+    await press_(live.app, pilot, "right", "U")
     assert "the engine has ended" in live.context.notice[0] and not live.engine.sent
     assert screen.plan != screen.basis.plan
 
@@ -374,6 +375,6 @@ async def test_without_a_lens_there_is_nothing_to_change(live: Live) -> None:
     async with live.app.run_test(size=(80, 24)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
-        await press(live.app, pilot, "l", "w")
+        await press(live.app, pilot, "l", "I")
         assert isinstance(live.app.screen, LensScreen)
         assert "the lens has no result yet" in live.context.notice[0]

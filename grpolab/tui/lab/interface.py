@@ -21,6 +21,11 @@ class LabInterface(Protocol):
         """The selection, the pane or the clock changed: repaint what shows it now."""
         ...
 
+    def refused(self) -> None:
+        """A screen that was asked for does not open: forget what was typed for it, and show the
+        notice that says why."""
+        ...
+
     def relayout(self) -> None:
         """Decide again which panes are visible and where."""
         ...

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING, Any, cast
+
 from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.text import Line, clip, count, visible
+
+if TYPE_CHECKING:
+    from grpolab.tui.lab.screen import LabScreen
 
 LOGO = (
     "┏━╸┏━┓┏━┓┏━┓╻  ┏━┓┏┓ ",
@@ -11,21 +17,34 @@ LOGO = (
     "┗━┛╹┗╸╹  ┗━┛┗━╸╹ ╹┗━┛",
 )
 
+COMPILING = 20.0
+"""Seconds that compiling takes at the first start, about."""
+
+BAR = 24  # cells
+
 
 class Loading(Canvas):
     watches = frozenset({"run", "phase", "model", "lane", "eval", "clock"})
     period = 0.1
 
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._phase: object = None  # the one under way
+        self._since = 0.0  # time.monotonic() when it was first seen
+
     def lines(self, width: int, height: int) -> list[Line]:
         p = self.context.palette
-        body = [Line(row, p.style("accent", bold=True)) for row in LOGO]
-        body += [
-            Line(),
+        head = [Line(row, p.style("accent", bold=True)) for row in LOGO]
+        head.append(Line())
+        body = [
             Line("RL algorithms on a language model, compared step by step", p.style("dim")),
             Line(),
         ]
         body += self._stages()
         body += [Line(), *self._hints()]
+        height -= cast("LabScreen", self.screen).reserved  # below it, the tour's card
+        if len(head) + len(body) <= height:
+            body = head + body
         wide = max(line.width for line in body)
         left = max(1, (width - wide) // 2)
         top = max(0, (height - len(body)) // 2)
@@ -56,6 +75,14 @@ class Loading(Canvas):
                     .cell(name, 20, p.style("text"))
                     .add(told, p.style("dim"))
                 )
+            elif under_way and (bar := self._compiling()) is not None:
+                under_way = False
+                out.append(
+                    Line(f"  {self.context.spin} ", p.style("accent")).cell(
+                        name, 20, p.style("text", bold=True)
+                    ).add("compiling kernels, first run only", p.style("dim"))
+                )  # fmt: skip
+                line = bar
             elif under_way:
                 under_way = False
                 sign = self.context.spin
@@ -69,6 +96,19 @@ class Loading(Canvas):
                 line = Line("  ○ ", p.style("faint")).cell(name, 20, p.style("faint"))
             out.append(line)
         return out
+
+    def _compiling(self) -> Line | None:
+        """A bar with seconds while kernels are compiled; none where they are only loaded."""
+        phase, now = self.context.state.phase, time.monotonic()
+        if phase is not self._phase:
+            self._phase, self._since = phase, now
+        if phase is None or not phase.detail.startswith("compiling") or now - self._since < 1:
+            return None
+        p, since = self.context.palette, now - self._since
+        done = min(BAR - 1, round(BAR * since / COMPILING))
+        line = Line("    ").add("━" * done, p.style("accent"))
+        line.add("╌" * (BAR - done), p.style("faint"))
+        return line.add(f" {since:.0f} s of about {COMPILING:.0f} s", p.style("text"))
 
     def _hints(self) -> list[Line]:
         p, keymap = self.context.palette, self.context.keymap

@@ -70,6 +70,13 @@ class Navigation:
         self.lab.mark({"lane"})
         self.lab.moved()
 
+    def show_lane(self, name: str) -> None:
+        """The lane of this name; a held view stays at its step."""
+        for _ in self.context.state.lanes:
+            if self.context.view.lane == name:
+                return
+            self.next_lane()
+
     def select(self, what: str, value: object, again: bool = False) -> None:
         """A click on a prompt, an answer, a token, a channel, a curve or a metric. `again`: the
         click was in the pane that was current already; there, a click on what is selected opens
@@ -146,7 +153,7 @@ class Navigation:
         view.lane, view.held = lane, rollout
         view.prompt, view.answer, view.token = prompt, answer, 0
         context.current, context.zoom = pane, zoom
-        self._close_overlays()
+        self.close_overlays()
         self.lab.mark({"lane", "select"})
         self.lab.relayout()
         self.lab.moved()
@@ -175,7 +182,8 @@ class Navigation:
         for opens in place.screens:
             self.lab.app.push_screen(opens(self.context))
 
-    def _close_overlays(self) -> None:
+    def close_overlays(self) -> None:
+        """Back to the lab."""
         app = self.lab.app
         while app.screen is not self.lab and len(app.screen_stack) > 1:
             app.pop_screen()

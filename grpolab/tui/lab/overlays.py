@@ -77,7 +77,7 @@ class Overlays:
     def search(self) -> None:
         from grpolab.tui.search.screen import AnswersScreen
 
-        self._open(AnswersScreen)
+        self._open(AnswersScreen, True)
 
     def group(self) -> None:
         from grpolab.tui.group.screen import GroupScreen
@@ -126,7 +126,7 @@ class Overlays:
         rollout = context.view.rollout(context.state)
         if rollout is None or not rollout.prompts or not rollout.group_size:
             context.say("there is no rollout yet", "warn")
-            self.lab.moved()
+            self.lab.refused()
             return None
         prompt, answer = divmod(context.view.row(rollout), rollout.group_size)
         return Group(context.view.lane, rollout, prompt, answer)
@@ -136,7 +136,7 @@ class Overlays:
         if self.context.view.lane_state(self.context.state) is not None:
             return True
         self.context.say("there is no lane yet", "warn")
-        self.lab.moved()
+        self.lab.refused()
         return False
 
     def _open(self, screen: Callable[..., Screen[None]], *args: object) -> None:

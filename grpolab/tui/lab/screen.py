@@ -210,6 +210,12 @@ class LabScreen(Screen[int]):
         self.repaint(at_once=True, slow=0)
         self._hurry(True)
 
+    def refused(self) -> None:
+        """A screen that was asked for does not open: what was typed for it must not be taken for
+        keys of the lab."""
+        self.app.type_ahead.drop()
+        self.moved()
+
     @property
     def interactive(self) -> bool:
         """Whether the user waits for the screen, or a replay or a held view is playing."""
@@ -565,6 +571,12 @@ class LabScreen(Screen[int]):
         if name in PANES and self.panes:
             self.navigation.show_pane(name)
 
+    def zoom_pane(self, name: str) -> None:
+        """Give a pane the whole screen."""
+        self.action_pane(name)
+        if not self.context.zoom:
+            self.navigation.zoom()
+
     def action_pane_next(self) -> None:
         self.navigation.next_pane(1)
 
@@ -633,6 +645,9 @@ class LabScreen(Screen[int]):
 
     def action_commands(self) -> None:
         self.app.action_command_palette()
+
+    def action_suspend(self) -> None:
+        self.app.action_suspend()
 
     def action_back(self) -> None:
         self.navigation.back()

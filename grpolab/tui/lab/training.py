@@ -57,27 +57,42 @@ class Training:
         """Choose an algorithm, and switch to it."""
         if self.context.engine is None or self.context.over:
             self.send({"do": "switch"})  # says why it is not possible
+            self.lab.refused()
             return
         from grpolab.tui.lab.dialogs.picker import Picker
 
         def chosen(section: dict[str, Any] | None) -> None:
             if section:
-                told = f"switching to {section['name'].upper()} after this step…"
-                self.send(self._for_lane({"do": "switch", "algorithm": section}), told)
+                self.switch_to(section["name"], section.get("preset", ""))
 
         self.lab.app.push_screen(Picker(self.context), chosen)
 
-    def settings(self) -> None:
-        """All settings; in a replay and in a watched run they can only be read."""
-        from grpolab.scenario.spec import lab_wide
+    def switch_to(self, name: str, preset: str = "") -> None:
+        """Switch the lane in view to an algorithm."""
+        section = {"name": name} | ({"preset": preset} if preset not in ("", "paper") else {})
+        told = f"switching to {name.upper()} after this step…"
+        self.send(self._for_lane({"do": "switch", "algorithm": section}), told)
+
+    def settings(self, typed: str = "") -> None:
+        """All settings, narrowed down to those that match `typed`; in a replay and in a watched run
+        they can only be read."""
         from grpolab.tui.settings.screen import SettingDialog
 
         def send(key: str, value: Any) -> bool:
-            command = {"do": "set", "key": key, "value": value}
-            return self.send(command if lab_wide(key) else self._for_lane(command))
+            return self.set(key, value, "")
 
         if self.overlays.lane_known():
-            self.lab.app.push_screen(SettingDialog(self.context, send))
+            self.lab.app.push_screen(SettingDialog(self.context, send, typed))
+
+    def set(self, key: str, value: Any, told: str | None = None) -> bool:
+        """Change a setting of the lane in view, or of the run, from the next step on."""
+        from grpolab.scenario.spec import lab_wide
+        from grpolab.tui.algorithm_cards import word
+
+        command = {"do": "set", "key": key, "value": value}
+        if told is None:
+            told = f"{key} = {word(value)} from the next step on…"
+        return self.send(command if lab_wide(key) else self._for_lane(command), told)
 
     def pause(self) -> None:
         """Pause or resume the training, or a replay's clock."""
@@ -195,6 +210,7 @@ class Training:
         restarts = context.restartable and checkpoint is not None
         if not (context.commands or restarts):
             self.send({"do": "fork"})  # says why it is not possible
+            self.lab.refused()
             return
         from grpolab.tui.lab.dialogs.picker import ForkPicker
 

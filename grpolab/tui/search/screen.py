@@ -49,8 +49,10 @@ class AnswersScreen(Overlay):
         "Enter shows the answer's step in the lab, and Esc there leads back here."
     )
 
-    def __init__(self, context: AppContext) -> None:
+    def __init__(self, context: AppContext, typing: bool = False) -> None:
+        """`typing`: it opens with the text of the filter being typed."""
         super().__init__(context)
+        self.typing = typing
         self.finding = context.finding = context.finding or Finding()
         self.rows: list[Found] = []
         self.rollout: RolloutView | None = None  # of the selected answer
@@ -72,6 +74,8 @@ class AnswersScreen(Overlay):
         yield from (Header(self.context), body, Keys(self))
 
     def opened(self) -> None:
+        if self.typing:
+            self._edit("text")
         if self.finding.results.done:
             self._show()
         else:

@@ -152,6 +152,14 @@ def _fixed(state: LabState) -> list[Row]:
     return [*found, row("lanes", len(state.lanes), FIXED["lanes"])]
 
 
+def parsed(state: LabState, lane: LaneState | None, row: Row, text: str, beside: list[Row]) -> Any:
+    """The value that a person typed for a row of a lane. Raises ValueError as `parse` does."""
+    if row.fixed:
+        raise ValueError(f"{row.name} can only be set when a run starts")
+    task = str(state.run.scenario.get("task", {}).get("name", "")) if state.run else ""
+    return parse(lane.algorithm if lane else "", row, text, beside, task)
+
+
 def parse(algorithm: str, row: Row, text: str, beside: list[Row], task: str) -> Any:
     """The value that a person typed for a row, checked as the scenario's file is. Raises ValueError
     with one readable line."""

@@ -39,9 +39,12 @@ class SettingDialog(Chooser[None]):
 
     AUTO_FOCUS = ""  # not the field: it would swallow what is typed into the filter
 
-    def __init__(self, context: AppContext, send: Callable[[str, Any], object]) -> None:
+    def __init__(
+        self, context: AppContext, send: Callable[[str, Any], object], typed: str = ""
+    ) -> None:
+        """`typed`: what the list is narrowed down to at first."""
         super().__init__(context)
-        self.send = send
+        self.send, self.typed = send, typed
         self.canvases: list[Canvas] = []
         self.problem, self.told = "", ""
         self._read()
@@ -101,23 +104,17 @@ class SettingDialog(Chooser[None]):
     def names(self) -> list[str]:
         return list(self.found)
 
+    def section(self, name: str) -> str:
+        return self.found[name].section
+
     def typing(self, char: str) -> bool:
         return not self.editing and super().typing(char)
 
     def rows(self, width: int) -> list[Line]:
-        """The list with a heading over each section, and more about the chosen row."""
-        p, left, here = self.context.palette, self.left, self.name_here
+        """The list under the heads of its columns, and more about the chosen row."""
+        left, here = self.left, self.name_here
         more = self.about(here, width) if here is not None else []
-        listed: list[Line] = []
-        section, at = "", 0
-        for i, name in enumerate(left):
-            if not self.typed and self.found[name].section != section:
-                section = self.found[name].section
-                head = Line(f"  {visible(section)} ", p.style("accent", bold=True))
-                listed.append(head.add("─" * max(0, width - head.width), p.style("line")))
-            at = len(listed) if name == here else at
-            line = self.entry(name, name == here, width).to(width).whole(("choose", i), width)
-            listed.append(line.on(p.style("", "raised")) if name == here else line)
+        listed, at = self.listed(left, here, width)
         room = self.app.size.height * 9 // 10 - 6 - len(more)  # the highest that a card may be
         tall = max(self.least, room)
         out = [self._filter(len(left), width), self._heads(width)]
@@ -202,11 +199,10 @@ class SettingDialog(Chooser[None]):
         if self.name_here is None:
             return
         row: Row = self.found[self.name_here]
-        run = self.context.state.run
-        task = str(run.scenario.get("task", {}).get("name", "")) if run else ""
-        beside = list(self.found.values())
+        state, beside = self.context.state, list(self.found.values())
         try:
-            value = settings_model.parse(self.algorithm, row, event.value.strip(), beside, task)
+            lane = state.lanes.get(self.lane)
+            value = settings_model.parsed(state, lane, row, event.value.strip(), beside)
         except ValueError as error:
             self.problem = f"{row.name}: {visible(str(error))}"
             self.again()

@@ -329,8 +329,6 @@ class SlowScreen(Overlay):
             now = -1 if self.answer is None and by > 0 else self.answer or 0
             self.follow((now + by) % size)
 
-    def action_pause(self) -> None:
-        self.lab.action_pause()
         self.again()
 
     def clicked(self, what: str, value: Any) -> None:

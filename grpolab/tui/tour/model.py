@@ -65,7 +65,7 @@ STOPS = (
     Stop(
         "Lens: one rollout, every algorithm",
         "What would another algorithm do with the same answers? The lens shows which tokens each "
-        "one reinforces or penalizes, and whether they agree. In it, w changes settings and "
+        "one reinforces or penalizes, and whether they agree. In it, I changes settings and "
         "scores the answers again at once.",
         "tokens", "lens", "the lens; esc comes back here", ("lens", "cosine"),
     ),

@@ -236,12 +236,50 @@ def beside(box: Rect, width: int, height: int, tall: Callable[[int], int]) -> Re
 
 
 class TourOffer(Dialog[bool]):
-    """Offers the tour on the first run."""
+    """Offers the tour on the first run, below what the lab shows meanwhile. Nobody asked for it: a
+    key of the lab works as if it were not there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,y,N", "take", "take it", show=False),
-        Binding("escape,n,q", "close", "not now", show=False),
+        Binding("enter,N", "take", "take it", show=False),
+        Binding("escape", "close", "not now", show=False),
     ]
+
+    @property
+    def lab(self) -> LabScreen:
+        return cast("LabApp", self.app).lab
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._make_room)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._make_room)
+
+    def _make_room(self) -> None:
+        """The lab is shown above the card."""
+        self.lab.reserved = min(self.card.size.height, max(0, self.app.size.height - 14))
+        self.lab.relayout()
+        self.lab.moved()
+
+    def on_unmount(self) -> None:
+        lab = next((s for s in self.app.screen_stack if s.id == "lab"), None)
+        if isinstance(self.app.screen, Tour) or lab is None or not lab.is_running:
+            return
+        self.lab.reserved = 0
+        self.lab.relayout()
+        self.lab.moved()
+
+    def on_key(self, event: events.Key) -> None:
+        """The lab's keys do what they do, and the offer is gone."""
+        found = next(
+            (a for a in ACTIONS if event.key in self.context.keymap.of(a).split(",")), None
+        )
+        if found is None or event.key in ("enter", "escape") or found.name == "tour":
+            return
+        event.stop()
+        event.prevent_default()
+        app, lab = self.app, self.lab
+        self.dismiss(False)
+        lab.call_next(app.run_action, found.call, lab)
 
     def title_text(self) -> str:
         return "Your first time here?"

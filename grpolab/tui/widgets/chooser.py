@@ -11,7 +11,7 @@ from grpolab.tui.context import AppContext
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.dialog import Dialog
-from grpolab.tui.widgets.text import Line
+from grpolab.tui.widgets.text import Line, visible
 
 Result = TypeVar("Result")
 
@@ -50,6 +50,10 @@ class Chooser(Dialog[Result], inherit_bindings=False):
     def entry(self, name: str, here: bool, width: int) -> Line:
         raise NotImplementedError
 
+    def section(self, name: str) -> str:
+        """The heading under which an entry stands; none if empty."""
+        return ""
+
     def about(self, name: str, width: int) -> list[Line]:
         """More about the chosen entry."""
         raise NotImplementedError
@@ -64,9 +68,10 @@ class Chooser(Dialog[Result], inherit_bindings=False):
 
     @property
     def left(self) -> list[str]:
-        """The entries that match what was typed: those that begin with it first."""
+        """The entries that match what was typed: the one of that very name, those that begin with
+        it, the rest."""
         found = [n for n in self.names() if self.typed in n.lower()]
-        return sorted(found, key=lambda n: not n.lower().startswith(self.typed))
+        return sorted(found, key=lambda n: closeness(n.lower(), self.typed))
 
     @property
     def name_here(self) -> str | None:
@@ -74,17 +79,37 @@ class Chooser(Dialog[Result], inherit_bindings=False):
         return left[min(self.at, len(left) - 1)] if left else None
 
     def rows(self, width: int) -> list[Line]:
-        p, left, here = self.context.palette, self.left, self.name_here
+        left, here = self.left, self.name_here
         more = self.about(here, width) if here is not None else []
         room = self.app.size.height * 9 // 10 - 5 - len(more)  # as high as a card may be
-        tall = min(len(self.names()), max(self.least, room))
+        listed, at = self.listed(left, here, width)
+        tall = min(self.longest(), max(self.least, room))
         out = [self._filter(len(left), width)]
-        for i in window(len(left), min(self.at, len(left) - 1), tall):
-            line = self.entry(left[i], left[i] == here, width)
-            line.to(width).whole(("choose", i), width)
-            out.append(line.on(p.style("", "raised")) if left[i] == here else line)
+        out += [listed[i] for i in window(len(listed), at, tall)]
         out += [Line() for _ in range(1 + tall - len(out))]  # the card keeps its height
         return out + more
+
+    def longest(self) -> int:
+        """Rows of the whole list, with its headings."""
+        sections = [self.section(n) for n in self.names()]
+        heads = [b for a, b in zip(["", *sections], sections, strict=False) if a != b]
+        return len(sections) + len(heads)
+
+    def listed(self, left: list[str], here: str | None, width: int) -> tuple[list[Line], int]:
+        """The rows of the list, with a heading over each section unless it is narrowed down, and
+        which of them is the chosen entry's."""
+        p = self.context.palette
+        out: list[Line] = []
+        section, at = "", 0
+        for i, name in enumerate(left):
+            if not self.typed and self.section(name) != section:
+                section = self.section(name)
+                head = Line(f"  {visible(section)} ", p.style("accent", bold=True))
+                out.append(head.add("─" * max(0, width - head.width), p.style("line")))
+            at = len(out) if name == here else at
+            line = self.entry(name, name == here, width).to(width).whole(("choose", i), width)
+            out.append(line.on(p.style("", "raised")) if name == here else line)
+        return out, at
 
     def _filter(self, left: int, width: int) -> Line:
         p, total = self.context.palette, len(self.names())
@@ -100,13 +125,24 @@ class Chooser(Dialog[Result], inherit_bindings=False):
         if self.typing(char):
             event.stop()
             event.prevent_default()
-            self._narrow(self.typed + char.lower())
+            self.narrow(self.typed + self.written(char))
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        text = "".join(self.written(c) for c in event.text if self.typing(c))
+        if text:
+            self.narrow(self.typed + text)
 
     def typing(self, char: str) -> bool:
         """Whether a key belongs to the filter."""
         return len(char) == 1 and char.isprintable() and not char.isspace()
 
-    def _narrow(self, typed: str) -> None:
+    def written(self, char: str) -> str:
+        """What a key adds to what was typed."""
+        return char.lower()
+
+    def narrow(self, typed: str) -> None:
+        """Narrow the list down to what matches."""
         here = self.name_here
         self.typed = typed
         left = self.left
@@ -129,11 +165,11 @@ class Chooser(Dialog[Result], inherit_bindings=False):
 
     def action_erase(self) -> None:
         if self.typed:
-            self._narrow(self.typed[:-1])
+            self.narrow(self.typed[:-1])
 
     def action_close(self) -> None:
         if self.typed:
-            self._narrow("")
+            self.narrow("")
         else:
             self.dismiss(None)
 
@@ -147,3 +183,8 @@ class Chooser(Dialog[Result], inherit_bindings=False):
                 self.action_choose()
             else:
                 self.go(int(value))
+
+
+def closeness(name: str, typed: str) -> int:
+    """How a name matches what was typed: 0 it is the name, 1 its beginning, 2 a part of it."""
+    return 0 if name == typed else 1 if name.startswith(typed) else 2

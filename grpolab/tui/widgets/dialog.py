@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,8 +12,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from grpolab.tui.context import AppContext
+from grpolab.tui.keys import ANYWHERE, TRAINING
 from grpolab.tui.widgets.canvas import Canvas
 from grpolab.tui.widgets.text import Line, clip, visible, wrap
+
+if TYPE_CHECKING:
+    from grpolab.tui.app import LabApp
 
 Result = TypeVar("Result")
 
@@ -60,17 +64,25 @@ class Card(Canvas):
         return out
 
 
+IN_DIALOGS = [a for a in ANYWHERE if a.group == TRAINING or a.name in ("theme", "explain")]
+"""The lab's actions that work in a dialog too."""
+
+
 class Dialog(ModalScreen[Result]):
     """Base of the dialogs: gives rows, a title, and the keys that it understands."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "close", "close", show=False),
-        Binding("down,j", "down", "down", show=False),
-        Binding("up,k", "up", "up", show=False),
+        Binding("down", "down", "down", show=False),
+        Binding("up", "up", "up", show=False),
         Binding("pagedown", "page(1)", "page down", show=False),
         Binding("pageup", "page(-1)", "page up", show=False),
         Binding("ctrl+c", "close", "close", show=False, priority=True),
+        *(Binding(a.keys, f"lab('{a.name}')", id=a.name, show=False) for a in IN_DIALOGS),
     ]
+
+    asks: ClassVar[bool] = False
+    """Whether it waits for an answer: the lab's keys then say so instead of passing it over."""
 
     scrolls: ClassVar[str] = "↑↓"
     """The keys that scroll what is too long."""
@@ -97,11 +109,26 @@ class Dialog(ModalScreen[Result]):
 
     def again(self) -> None:
         """Its content changed."""
-        self.card.refresh(layout=True)
-        self.card.paint()
+        for card in self.query(Card):  # none, before it is mounted
+            card.refresh(layout=True)
+            card.paint()
 
     def action_close(self) -> None:
         self.dismiss(None)
+
+    async def action_lab(self, name: str) -> None:
+        """Do what the key does everywhere; a dialog makes room for another."""
+        app = cast("LabApp", self.app)
+        if name == "theme":
+            app.lab.action_theme()
+            self.again()
+        elif self.asks:
+            self.context.say(f"first answer this: {self.keys_text()}", "warn")
+            app.lab.moved()
+        else:
+            if name in ("algorithm", "explain"):
+                self.dismiss(None)
+            await self.app.run_action(name, app.lab)
 
     def action_down(self) -> None:
         self.card.top += 1

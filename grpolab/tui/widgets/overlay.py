@@ -153,6 +153,22 @@ class Overlay(Screen[None]):
         if part := self.scrolled():
             part.scroll(-max(1, part.size.height - 4))
 
+    # the training, from every screen
+
+    def action_algorithm(self) -> None:
+        self.lab.action_algorithm()
+
+    def action_pause(self) -> None:
+        self.lab.action_pause()
+
+    def action_single(self) -> None:
+        self.lab.action_single()
+
+    def action_evaluate(self) -> None:
+        self.lab.action_evaluate()
+
+    # the rest that every screen has
+
     def action_theme(self) -> None:
         self.lab.action_theme()
 

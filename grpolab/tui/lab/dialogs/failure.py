@@ -67,6 +67,8 @@ class Failure(Dialog[None]):
 class Leaving(Dialog[None]):
     """Shown while the engine finishes its last step."""
 
+    asks = True
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+q", "end", "end now", show=False),
         Binding("ctrl+c", "end", "end now", show=False, priority=True),
@@ -121,6 +123,8 @@ def rewind_warning(context: AppContext, to: int) -> list[tuple[str, str]]:
 
 class Rewinding(Dialog[bool]):
     """What a rewind undoes; gives True to go back."""
+
+    asks = True
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", "rewind", show=False),

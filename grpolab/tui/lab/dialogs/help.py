@@ -64,6 +64,12 @@ class Help(Dialog[None]):
         keymap = self.context.keymap
         return f"{keymap.shown('glossary')} glossary · {keymap.shown('tour')} tour · esc close"
 
+    async def action_lab(self, name: str) -> None:
+        if name == "explain":  # help on help is none
+            self.dismiss(None)
+        else:
+            await super().action_lab(name)
+
     def on_key(self, event: events.Key) -> None:
         """The lab's keys of the glossary and the tour open them from here."""
         for name in ("glossary", "tour"):

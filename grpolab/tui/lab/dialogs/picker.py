@@ -13,6 +13,8 @@ from grpolab.tui.formulas import explain_view
 from grpolab.tui.widgets.chooser import Chooser
 from grpolab.tui.widgets.text import Line, clip, flow, wrap
 
+NAME = 21  # cells
+
 
 class Picker(Chooser[dict[str, Any]]):
     """Gives the `algorithm` section of a switch command, or None."""
@@ -30,7 +32,8 @@ class Picker(Chooser[dict[str, Any]]):
         lane = context.view.lane_state(context.state)
         self.now = lane.algorithm if lane else ""
         self.critic = bool(lane and lane.critic and lane.critic.state != "gone")
-        names = list(self.cards)
+        self.groups = algorithm_cards.in_groups()
+        names = list(self.groups)
         self.at = (names.index(self.now) + 1) % len(names) if self.now in names else 0
         self.preset = 0
 
@@ -38,29 +41,39 @@ class Picker(Chooser[dict[str, Any]]):
         return self.what
 
     def keys_text(self) -> str:
-        return "↑↓ choose · ←→ preset · ↵ switch · 1–9 switch now · esc cancel"
+        return "↑↓ choose · ←→ preset · ↵ switch · 1–9 at once · esc cancel"
 
     def names(self) -> list[str]:
-        return list(self.cards)
+        return list(self.groups)
+
+    def section(self, name: str) -> str:
+        return self.groups[name]
 
     def typing(self, char: str) -> bool:
         return super().typing(char) and not char.isdigit()
 
     def entry(self, name: str, here: bool, width: int) -> Line:
-        p, card = self.context.palette, self.cards[name]
+        p = self.context.palette
         number = self.left.index(name) + 1
         line = Line("▸ " if here else "  ", p.style("accent"))
         line.cell(str(number) if number < 10 else "", 3, p.style("dim"))
-        line.cell(name.upper(), 22, p.style("accent" if here else "text", bold=True))
-        room = max(0, width - line.width - 9)
-        line.cell(clip(card.title, room), room, p.style("text" if here else "dim"))
-        return line.cell("current" if name == self.now else "", 9, p.style("good"), right=True)
+        line.cell(name.upper(), NAME, p.style("accent" if here else "text", bold=True))
+        if name == self.now:
+            return line.add("current", p.style("good"))
+        told = Line()
+        for i, part in enumerate(algorithm_cards.change(self.now, name)):
+            gap = "   " if i else ""
+            if i and line.width + told.width + len(gap) + len(part) > width:
+                break  # all of it stands below, for the chosen one
+            told.add(gap + part, p.style("text" if here else "dim"))
+        return line.join(told)
 
     def about(self, name: str, width: int) -> list[Line]:
         p, card = self.context.palette, self.cards[name]
         preset = list(card.presets)[self.preset % len(card.presets)]
+        out = [Line(), Line(clip(card.title, width), p.style("text", bold=True))]
         line = Line(clip(card.paper, max(0, width - 30)), p.style("faint"))
-        out = [Line(), line.add(f"   loss mean: {card.aggregation}", p.style("faint"))]
+        out += [line.add(f"   loss mean: {card.aggregation}", p.style("faint"))]
         out += explain_view.formula(p, card.formula, width)
         parts = [Line("preset", p.style("dim"))]
         for i, known in enumerate(card.presets):
