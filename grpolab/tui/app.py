@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
 from textual.app import App, SystemCommand
@@ -16,6 +16,7 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from grpolab import launch
+from grpolab.analysis import standing
 from grpolab.resources import keys_file
 from grpolab.tui import first_frame_driver, preferences
 from grpolab.tui.context import AppContext
@@ -26,6 +27,9 @@ from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Engine, Following, Playing
 from grpolab.tui.widgets.layout import LAYOUTS
 from grpolab.tui.widgets.palette import DARK, LIGHT, PALETTES, Palette
+
+if TYPE_CHECKING:
+    from grpolab.tui.compare.seeds import SeedRuns
 
 
 class LabApp(App[int]):
@@ -102,7 +106,9 @@ class LabApp(App[int]):
         """The lab's actions; on a screen over it that screen's, and those for the training."""
         own = getattr(screen, "actions", ())
         lab = [a for a in ACTIONS if self.context.mode in a.modes]
-        return [*own, *(a for a in lab if a.group == TRAINING)] if own else lab
+        names = {a.name for a in own}
+        more = (a for a in lab if a.group == TRAINING and a.name not in names)
+        return [*own, *more] if own else lab
 
     def _runner(self, call: str, screen: Screen[Any]):
         return lambda: self.call_later(self.run_action, call, screen)
@@ -149,16 +155,22 @@ def _theme(p: Palette) -> Theme:
 
 
 def open_live(
-    run_dir: Path | None, engine: Engine, notice: str = "", frame: FirstFrame | None = None
+    run_dir: Path | None,
+    engine: Engine,
+    notice: str = "",
+    frame: FirstFrame | None = None,
+    seeds: SeedRuns | None = None,
 ) -> int:
     """The lab on a run that `engine` is computing. Returns an exit code once it was left.
 
     Without a `run_dir` the first frame does not wait for the engine to check its request: `ready`
     is called after it, and what that raises is raised here once the screen is closed. `notice` is
     the header's first notice. `frame`: the first frame, which may be on the terminal already.
+    `seeds`: runs of further seeds, to be computed behind this one.
     """
     context = AppContext(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine)
     context.restart = partial(_started_again, context)
+    context.seeds = seeds
     if notice:
         context.say(notice, "warn")
     try:
@@ -166,6 +178,8 @@ def open_live(
     finally:
         if isinstance(context.engine, launch.Engine) and context.engine is not engine:
             context.engine.close()
+        if seeds is not None:
+            seeds.close()
 
 
 def _started_again(context: AppContext, to: int) -> Engine:
@@ -191,9 +205,20 @@ def _open(context: AppContext, frame: FirstFrame | None) -> int:
         raise context.problem
     if context.mode == "live":
         print(farewell(context), file=sys.stderr)
+    if (found := final_standing(context)) is not None:
+        print(standing.text(found))
     crashed = app.return_code not in (0, None)
     failed = context.state.failed is not None or context.exit_code not in (None, 0, 130)
     return 1 if crashed or (failed and context.mode == "live") else 0
+
+
+def final_standing(context: AppContext) -> standing.Standing | None:
+    """Who leads, where there are lanes to compare; printed once the screen was left."""
+    from grpolab.tui.compare.model import CompareView
+
+    if len(context.state.lanes) < 2:
+        return None
+    return (context.compare or CompareView()).standing(context)
 
 
 def farewell(context: AppContext) -> str:

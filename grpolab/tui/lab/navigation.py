@@ -70,6 +70,15 @@ class Navigation:
         self.lab.mark({"lane"})
         self.lab.moved()
 
+    def show_lane(self, name: str) -> None:
+        """One lane by its name; a held view stays at its step."""
+        view = self.context.view
+        held, view.lane = view.held, name
+        if held is not None:
+            view.held = None
+            self._hold_at(name, held.step)
+        self.lab.mark({"lane"})
+
     def select(self, what: str, value: object, again: bool = False) -> None:
         """A click on a prompt, an answer, a token, a channel, a curve or a metric. `again`: the
         click was in the pane that was current already; there, a click on what is selected opens
@@ -87,6 +96,8 @@ class Navigation:
             view.token = value
         elif what == "channel":
             view.channel = str(value)
+        elif what == "lane" and value in self.context.state.lanes and value != view.lane:
+            self.show_lane(str(value))
         elif what == "curve" and isinstance(value, float):
             self._put_cursor(value)
         elif what == "metric":
