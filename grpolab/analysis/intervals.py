@@ -52,5 +52,7 @@ def accuracy_half_width(accuracies: Sequence[float], prompts: Sequence[int]) -> 
     """
     if not accuracies:
         return None
-    known = [w for w in (half_width(accuracies), wilson(fmean(accuracies), sum(prompts))) if w]
-    return max(known, default=None)
+    mean = fmean(accuracies)
+    known = [w for w in (half_width(accuracies), wilson(mean, sum(prompts))) if w]
+    # two seeds alone say next to nothing: no more than that it is a share
+    return min(max(known), max(mean, 1 - mean)) if known else None

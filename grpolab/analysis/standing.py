@@ -23,7 +23,8 @@ _SEED = re.compile(r"\d+$")
 
 @dataclass(frozen=True)
 class Entrant:
-    """One configuration, and its lanes by seed. A lane that is no seed of anything is alone."""
+    """One configuration, and its lanes by seed. The label of a seed is empty where there are
+    none."""
 
     name: str
     lanes: Mapping[str, LaneState]
@@ -31,19 +32,21 @@ class Entrant:
 
 def entrants(lanes: Sequence[LaneState]) -> list[Entrant]:
     """The lanes by configuration, in their order. Forks stand alone; and where all lanes are seeds
-    of one configuration, each of them does."""
+    of one configuration, each of them does. A lane that is no seed counts with the first."""
     found: dict[str, Entrant] = {}
     for group in groups([lane for lane in lanes if not lane.parent]):
         mine = [lane for lane in lanes if lane.name in group.lanes]
         labels = [_SEED.findall(name)[-1] if group.several else "" for name in group.lanes]
-        for lane in mine:
-            found[lane.name] = Entrant(group.name, dict(zip(labels, mine, strict=True)))
+        made = Entrant(group.name, dict(zip(labels, mine, strict=True)))
+        found |= dict.fromkeys(group.lanes, made)
     apart = len(set(map(id, found.values()))) < 2
-    made = [
+    each = [
         Entrant(lane.name, {"": lane}) if apart or lane.parent else found[lane.name]
         for lane in lanes
     ]
-    return list({id(e): e for e in made}.values())
+    once = list({id(e): e for e in each}.values())
+    first = next((x for x in seeds_of(once) if x), "")
+    return [Entrant(e.name, {first: e.lanes[""]}) if "" in e.lanes else e for e in once]
 
 
 @dataclass(frozen=True)
@@ -217,8 +220,10 @@ def _form(value: float | None, form: Callable[[float], str]) -> str:
 def _small(value: float | None) -> str:
     if value is None:
         return "—"
-    if 0 < abs(value) < 0.0005:
-        return f"{value:.0e}".replace("e-0", "e−").replace("e-", "e−").replace("-", "−")
+    if abs(value) < 1e-6:  # float noise
+        return "0"
+    if abs(value) < 0.0005:
+        return f"{value:.0e}".replace("e-0", "e−").replace("-", "−")
     return f"{value:.3f}".removeprefix("0") if abs(value) < 9.9995 else f"{value:.0f}"
 
 

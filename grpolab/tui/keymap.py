@@ -18,6 +18,7 @@ PLACES = {"the lab": ACTIONS} | {f"the {name} screen": table for name, table in 
 """Where keys are read, and the actions there; a key means one action in each place."""
 
 _SHOWN = {
+    "number_sign": "#",
     "comma": ",",
     "slash": "/",
     "semicolon": ";",
@@ -52,6 +53,7 @@ _SHOWN = {
     "ctrl+q": "^q",
 }
 _WRITTEN = {
+    "#": "number_sign",
     ",": "comma",
     ".": "full_stop",
     "[": "left_square_bracket",

@@ -64,7 +64,7 @@ class CompareView:
         further seeds."""
         lanes = list(context.state.lanes.values())
         runs = context.seeds
-        states = [(r.label, r.state) for r in runs.runs if r.state.lanes] if runs else []
+        states = [(r.label, r.state) for r in runs.runs] if runs else []
         key = [id(x) for x in lanes], [[id(x) for x in s.lanes.values()] for _, s in states]
         if self._entrants[0] != key:
             self._entrants = key, _with_seeds(entrants(lanes), runs.first if runs else "", states)
@@ -87,8 +87,7 @@ class CompareView:
         for entrant in self.entrants(context):
             any_lane = next(iter(entrant.lanes.values()))
             glyph, colour = context.lane_mark(any_lane.name)
-            lane = entrant.lanes.get(seed) or entrant.lanes.get("")
-            out.append(Column(entrant, lane, glyph, colour))
+            out.append(Column(entrant, entrant.lanes.get(seed), glyph, colour))
         return out
 
     def focus(self, context: AppContext) -> int:
@@ -220,11 +219,8 @@ def _with_seeds(
         return found
     out = []
     for entrant in found:
-        lane = entrant.lanes.get("")
-        if lane is None or lane.parent:
-            out.append(entrant)
-            continue
-        more = {k: s.lanes[lane.name] for k, s in states if lane.name in s.lanes}
+        lane = next(iter(entrant.lanes.values()))
+        more = {} if lane.parent else {k: x for k, s in states if (x := s.lanes.get(lane.name))}
         out.append(Entrant(entrant.name, {first: lane} | more))
     return out
 

@@ -131,6 +131,10 @@ class CompareScreen(Overlay):
     def on_screen_resume(self) -> None:
         self.again()
 
+    def again(self) -> None:
+        self.view.in_sight(self.context, self.size.width)  # scrolls to the focused column
+        super().again()
+
     def _moved(self) -> None:
         """The selection changed: show it now."""
         self.lab.mark({"select"})

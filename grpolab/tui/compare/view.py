@@ -139,13 +139,15 @@ def heights(needed: Sequence[int], room: int, at: int, each: int = 1) -> list[in
     """How many rows every answer gets so that answers stand beside each other: `each` at least,
     then the selected one what it needs, then all of them more in turn. Sums to `room` at most;
     those that have no room get none."""
+    if not needed:
+        return []
     count = min(len(needed), max(1, room // each))
     out = [0] * len(needed)
     for i in window(len(needed), at, count):
         out[i] = each
     left = room - sum(out)
     order = [at, *(i for i in range(len(needed)) if i != at)]
-    if 0 <= at < len(needed) and out[at]:
+    if out[at]:
         more = min(max(0, left), max(0, needed[at] * each - out[at])) // each * each
         out[at] += more
         left -= more
@@ -216,11 +218,13 @@ class Facing(Box["CompareScreen"]):
             right = f"sampling {r.position}/{r.max_tokens}"
         if r is not None and step is not None and r.step != step and lane is not None:
             over = id(lane) in self.overlay.view.stopped(self.context)
-            right = f"{'stopped at' if over else 'at'} step {r.step} · {right}"
+            right = f"{'stopped at' if over else 'at'} step {r.step}"
+        label = told if name.lower() == algorithm else name
+        if algorithm not in name.lower():
+            label = f"{name} · {told}"
         room = width - row.width - 4 - (len(right) + 2 if right else 0)
-        label = told if name.lower() == algorithm else f"{name} · {told}"
-        if len(label) > room:
-            label = name if told.lower() in name.lower() or len(told) > room else told
+        if len(label) > room and len(name) <= room:
+            label = name
         row.add(f"{clip(label, max(3, room))} ", p.style(column.colour, bold=True))
         gap = width - row.width - 2 - (len(right) + 2 if right else 0)
         row.add("─" * max(0, gap), edge)
@@ -308,7 +312,7 @@ class Facing(Box["CompareScreen"]):
             if not rows:
                 continue
             if i >= r.group_size:
-                out.append([Line("  no such answer", p.style("faint"))] + [Line()] * (rows - 1))
+                out.append([Line("·", p.style("faint"))] + [Line()] * (rows - 1))
                 continue
             made = self._answer(r, first + i, width, rows, values[first + i], scale, most, i == at)
             ground = p.style("", "raised")
@@ -459,7 +463,7 @@ class Curves(Box["CompareScreen"]):
 
     def info(self) -> tuple[str, str]:
         seeds = len(self.overlay.view.seeds(self.context))
-        return ("mean and range of the seeds" if seeds > 1 else "", "")
+        return ("mean, range" if seeds > 1 else "", "")
 
     def content(self, width: int, height: int) -> list[Line]:
         p, view = self.context.palette, self.overlay.view
