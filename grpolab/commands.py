@@ -177,19 +177,28 @@ def rerun(args: Namespace) -> int:
 
 def compare(args: Namespace) -> int:
     from grpolab.headless import compare as comparison
+    from grpolab.record import directory
 
     plan = comparison.Plan.of(args)
     if args.headless or args.json or args.markdown or not has_screen():
         return comparison.run(plan, as_json=args.json, as_markdown=args.markdown)
-    first, *further = comparison.labs(plan).items()
+    runs = comparison.labs(plan)
+    first = next((seed for seed, run in runs.items() if not directory.is_done(run)), None)
+    if first is None:
+        args.run, args.speed = [str(next(iter(runs.values())).parent)], None
+        return replay(args)
     threads = plan.threads or (plan.share if plan.jobs > 1 else None)
-    request = Request(resume=str(first[1]), device=args.device, threads=threads)
-    if not further:
+    request = Request(resume=str(runs[first]), device=args.device, threads=threads)
+    if len(runs) == 1:
         return _lab(request, headless=False, as_json=False)
+    import shlex
+
     from grpolab.tui.compare.seeds import SeedRuns
 
+    again = shlex.join([*plan.command, f"--out={runs[first].parent}"])
+    further = {seed: run for seed, run in runs.items() if seed != first}
     seeds = SeedRuns(
-        first[0], dict(further), device=args.device, threads=threads, at_once=plan.jobs
+        first, further, device=args.device, threads=threads, at_once=plan.jobs, again=again
     )
     return _lab(request, headless=False, as_json=False, seeds=seeds)
 

@@ -227,7 +227,15 @@ def farewell(context: AppContext) -> str:
     lines = [f"run: {context.run_dir}, {s.step} of {s.steps} steps"]
     if s.failed is not None:
         lines.append(f"failed while {s.failed.where}: {s.failed.error}".split("\n")[0])
-    if not (s.ended is not None and s.ended.status == "done"):
+    done = s.ended is not None and s.ended.status == "done"
+    if context.seeds is not None:
+        left = context.seeds.told()
+        lines += left
+        if left or not done:
+            lines.append(f"resume: {context.seeds.again}")
+        lines.append(f"replay: grpolab replay {context.run_dir.parent}")
+        return "\n".join(lines)
+    if not done:
         lines.append(f"resume: grpolab run --resume {context.run_dir}")
     lines.append(f"replay: grpolab replay {context.run_dir}")
     return "\n".join(lines)

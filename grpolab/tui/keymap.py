@@ -125,10 +125,11 @@ def _short(path: Path) -> Path:
 
 def _clash(path: Path, keymap: Keymap) -> str:
     """One line about the first key that a user's file gives to two actions in one place."""
-    found = list(dict.fromkeys(_clashes(keymap)))
+    clashes = list(_clashes(keymap))
+    found = list(dict.fromkeys(clash[:3] for clash in clashes))  # perhaps in several places
     if not found:
         return ""
-    key, first, second, place = found[0]
+    key, first, second, place = clashes[0]
     more = f", and {len(found) - 1} more such key{'s' * (len(found) > 2)}" if len(found) > 1 else ""
     shown = _SHOWN.get(key, key)
     return f"{path}: key {shown!r} is bound to both {first!r} and {second!r} in {place}{more}"

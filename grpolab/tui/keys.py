@@ -5,7 +5,7 @@ The names are a promise: users put them into `keys.toml`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 EVERYWHERE = ("live", "watch", "replay")
 
@@ -122,6 +122,25 @@ ANYWHERE = (
     Action("quit", "ctrl+c,ctrl+q", "", "leave grpolab", SCREEN),
 )
 """Actions of every screen over the lab, last in its table."""
+
+OF_THE_LAB = (
+    "algorithm", "pause", "single", "setting", "evaluate", "fork", "rewind", "checkpoint", "hold",
+    "older", "newer", "jump_back", "jump_on", "moment_previous", "moment_next", "goto", "bookmark",
+    "time", "first", "last", "read", "answers", "answer_copy", "answer_save", "lens", "formula",
+    "chat", "kl_bench", "curves", "health", "memory_screen", "trace", "slow", "play", "slower",
+    "faster", "pane_1", "pane_2", "pane_3", "pane_4", "pane_5", "pane_6", "theme", "motion",
+    "picture", "tour", "glossary", "explain", "session", "commands", "quit",
+)  # fmt: skip
+"""What the compare view has of the lab: for the lane in view, or for the whole lab."""
+
+
+def _as_in_the_lab() -> tuple[Action, ...]:
+    known = {a.name: a for a in ACTIONS}
+    return tuple(
+        replace(known[name], group=known[name].group if known[name].group == TRAINING else SCREEN)
+        for name in OF_THE_LAB
+    )
+
 
 SCREENS: dict[str, tuple[Action, ...]] = {
     "lens": (
@@ -346,43 +365,10 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("channel_back", "C", "", "previous per-token channel", SCREEN),
         Action("lane", "L", "lane", "next lane; more than four scroll", SCREEN),
         Action("compare", "A,escape", "one lane", "this lane alone", SCREEN),
-        Action("seed", "number_sign,E", "seed", "the next seed, in every column", SCREEN),
+        Action("seed", "d", "seed", "another seed, in every column", SCREEN),
         Action("lower", "tab", "below", "what stands below: charts, standing, nothing", SCREEN),
-        Action("algorithm", "a", "algorithm", "switch the lane to another algorithm", SCREEN,
-               COMMANDS),
-        Action("pause", "p", "pause", "pause or resume the training (or a replay)", SCREEN),
-        Action("single", "n", "one step", "train one step, then pause", SCREEN, COMMANDS),
-        Action("setting", "equals_sign", "settings", "all settings; live: change one", SCREEN),
-        Action("evaluate", "e", "", "measure test accuracy now", SCREEN, COMMANDS),
-        Action("fork", "F", "fork", "copy the lane, under another algorithm", SCREEN, COMMANDS),
-        Action("rewind", "R", "", "go back to an earlier checkpoint", SCREEN, COMMANDS),
-        Action("checkpoint", "s", "", "write a checkpoint now", SCREEN, COMMANDS),
-        Action("hold", "v", "", "hold the view, or follow again; training continues", SCREEN),
-        Action("older", "comma", "older", "one step back", SCREEN),
-        Action("newer", "full_stop", "newer", "one step forward", SCREEN),
-        Action("jump_back", "less_than_sign", "", "ten steps back", SCREEN),
-        Action("jump_on", "greater_than_sign", "", "ten steps forward", SCREEN),
-        Action("goto", "j", "", "go to a step by its number", SCREEN),
-        Action("first", "home", "", "first step", SCREEN),
-        Action("last", "end", "", "newest step, and follow", SCREEN),
-        Action("play", "space", "", "play or pause; live: play from a held step", SCREEN),
-        Action("slower", "left_square_bracket", "", "half the speed", SCREEN),
-        Action("faster", "right_square_bracket", "", "twice the speed", SCREEN),
-        Action("group", "w", "group", "the lane's whole group", SCREEN),
-        Action("read", "o", "", "read the lane's answer, exact or rendered", SCREEN),
-        Action("answers", "slash", "", "search all answers of the run", SCREEN),
-        Action("lens", "l", "lens", "the lane's rollout under every algorithm", SCREEN),
-        Action("formula", "f", "formula", "formulas: terms, lineage, differences", SCREEN),
-        Action("curves", "u", "curves", "curves of every recorded metric", SCREEN),
-        Action("health", "h", "", "warnings, and the loss explained", SCREEN),
-        Action("time", "T", "", "timeline: bookmarks, checkpoints, changes", SCREEN),
-        Action("theme", "t", "", "dark, light, or high contrast; remembered", SCREEN),
-        Action("picture", "P", "", "save a picture of the screen, as SVG", SCREEN),
-        Action("tour", "N", "", "a guided tour of the lab", SCREEN),
-        Action("glossary", "H", "", "every term on the screen, explained", SCREEN),
-        Action("explain", "question_mark", "help", "explain this view and list its keys", SCREEN),
-        Action("commands", "colon,ctrl+p", "", "every action by name", SCREEN),
-        Action("quit", "q,ctrl+c,ctrl+q", "quit", "quit; prints the standing", SCREEN),
+        Action("group", "w,enter", "group", "the lane's whole group", SCREEN),
+        *_as_in_the_lab(),
     ),
     "curves": (
         Action("row_next", "down", "metric", "next metric of the list", SCREEN),

@@ -123,7 +123,7 @@ async def test_every_key_at_every_size(lanes: dict[int, Path], size: tuple[int, 
         view = app.context.view
         for keys in (
             "down up right left shift+right shift+left", "g G c C L L L comma full_stop",
-            "less_than_sign greater_than_sign home end v v", "tab tab tab tab tab t t t E",
+            "less_than_sign greater_than_sign home end v v", "tab tab tab tab tab t t t d",
             "space space left_square_bracket right_square_bracket question_mark escape end",
         ):  # fmt: skip
             told = await press(app, pilot, *keys.split())
@@ -253,7 +253,7 @@ async def test_a_comparison_of_seeds_is_one_column_an_algorithm(tmp_path: Path) 
         assert [c.name for c in screen.view.columns(app.context)] == ["grpo", "rloo"]
         assert "seed 0 (1/2)" in told and "2/2 seeds" in told and len(columns(app)) == 2
         first = [c.lane.name for c in screen.view.columns(app.context) if c.lane]
-        told = await press(app, pilot, "number_sign")
+        told = await press(app, pilot, "d")
         then = [c.lane.name for c in screen.view.columns(app.context) if c.lane]
         assert "seed 1 (2/2)" in told
         assert (first, then) == (["grpo-0", "rloo-0"], ["grpo-1", "rloo-1"])
@@ -350,9 +350,9 @@ async def test_further_seeds_run_behind_the_first(live: Live, tmp_path: Path) ->
         assert not behind.engines and seeds.told() == ["seed 1 waiting"]
         told = text(live.app)
         assert "seed 0 (1/2)" in told and "seed 1 waiting" in told
-        told = await press(live.app, pilot, "number_sign")
+        told = await press(live.app, pilot, "d")
         assert all("has not begun" in c for c in columns(live.app))
-        await press(live.app, pilot, "number_sign")
+        await press(live.app, pilot, "d")
         rest = [e for _, e in first.events()]
         at = next(i for i, e in enumerate(rest) if isinstance(e, ev.StepDone) and e.step == 2)
         live.write(*rest[at + 1 :])
@@ -366,7 +366,7 @@ async def test_further_seeds_run_behind_the_first(live: Live, tmp_path: Path) ->
         assert seeds.told() == [] and screen.view.standing(live.context) is not None
         found = final_standing(live.context)
         assert found is not None and (found.seeds, found.of) == (2, 2)
-        told = await press(live.app, pilot, "number_sign")
+        told = await press(live.app, pilot, "d")
         assert "seed 1 (2/2)" in told and all("mean r" in c for c in columns(live.app))
         shown = screen.view.columns(live.context)
         r = screen.view.rollout(live.context, shown[0], 4)

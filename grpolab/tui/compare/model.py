@@ -73,8 +73,10 @@ class CompareView:
     def seeds(self, context: AppContext) -> list[str]:
         """Labels of all seeds, also of those that have not begun."""
         found = seeds_of(self.entrants(context))
-        more = [r.label for r in context.seeds.runs] if context.seeds else []
-        return list(dict.fromkeys([*found, *more]))
+        if context.seeds is None:
+            return found
+        known = {*found, *(r.label for r in context.seeds.runs)}
+        return sorted(known, key=lambda label: (len(label), label))
 
     def chosen_seed(self, context: AppContext) -> str:
         labels = self.seeds(context)

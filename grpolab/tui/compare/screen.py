@@ -6,17 +6,18 @@ view. Its keys are the lab's own, and act on all columns at once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from grpolab.record import events as ev
 from grpolab.tui.compare.model import LOWER, METRICS, MOST_ACROSS, CompareView
 from grpolab.tui.compare.view import INDENT, Ask, Curves, Facing, Standing, heights, marked
 from grpolab.tui.context import AppContext
+from grpolab.tui.group.model import Group, copy_answer, save_answer
+from grpolab.tui.group.screen import GroupScreen, Reader
+from grpolab.tui.keys import SCREENS
 from grpolab.tui.widgets.layout import Rect
 from grpolab.tui.widgets.overlay import Box, Overlay, bindings
-
-if TYPE_CHECKING:
-    from grpolab.tui.group.model import Group
 
 WIDE = 110
 """Columns of the terminal from which charts and standing stand beside each other."""
@@ -270,14 +271,6 @@ class CompareScreen(Overlay):
     def action_jump_on(self) -> None:
         self._browse(10)
 
-    def action_first(self) -> None:
-        self.lab.action_first()
-        self._moved()
-
-    def action_last(self) -> None:
-        self.lab.action_last()
-        self._moved()
-
     def action_hold(self) -> None:
         step = self.view.step(self.context)
         if self.context.view.held is None and step is not None:
@@ -287,21 +280,6 @@ class CompareScreen(Overlay):
             self.lab.action_hold()
             self._moved()
 
-    def action_goto(self) -> None:
-        self.lab.action_goto()
-
-    def action_play(self) -> None:
-        self.lab.action_play()
-        self._moved()
-
-    def action_slower(self) -> None:
-        self.lab.action_slower()
-        self._moved()
-
-    def action_faster(self) -> None:
-        self.lab.action_faster()
-        self._moved()
-
     def action_compare(self) -> None:
         self.dismiss(None)
 
@@ -310,8 +288,6 @@ class CompareScreen(Overlay):
     def group(self) -> Group | None:
         """The selected answer's group in the focused column; None, with a notice, where it has
         none."""
-        from grpolab.tui.group.model import Group
-
         column = self.view.columns(self.context)[self.view.focus(self.context)]
         r = self.view.rollout(self.context, column, self.view.step(self.context))
         if column.lane is None or r is None or not r.prompts or not r.group_size:
@@ -322,69 +298,27 @@ class CompareScreen(Overlay):
         return Group(column.lane.name, r, prompt, min(self.context.view.answer, r.group_size - 1))
 
     def action_group(self) -> None:
-        from grpolab.tui.group.screen import GroupScreen
-
         if (group := self.group()) is not None:
             self.app.push_screen(GroupScreen(self.context, group))
 
     def action_read(self) -> None:
-        from grpolab.tui.group.screen import Reader
-
         if (group := self.group()) is not None:
             self.app.push_screen(Reader(self.context, group))
 
-    def action_algorithm(self) -> None:
-        self.lab.action_algorithm()
-        self._moved()
+    def action_answer_copy(self) -> None:
+        if (group := self.group()) is not None:
+            copy_answer(self.app, self.context, group)
+            self._moved()
 
-    def action_pause(self) -> None:
-        self.lab.action_pause()
-        self._moved()
+    def action_answer_save(self) -> None:
+        if (group := self.group()) is not None:
+            save_answer(self.context, group)
+            self._moved()
 
-    def action_single(self) -> None:
-        self.lab.action_single()
-        self._moved()
-
-    def action_evaluate(self) -> None:
-        self.lab.action_evaluate()
-        self._moved()
-
-    def action_setting(self) -> None:
-        self.lab.action_setting()
-        self._moved()
-
-    def action_fork(self) -> None:
-        self.lab.action_fork()
-        self._moved()
-
-    def action_rewind(self) -> None:
-        self.lab.action_rewind()
-        self._moved()
-
-    def action_checkpoint(self) -> None:
-        self.lab.action_checkpoint()
-        self._moved()
-
-    def action_time(self) -> None:
-        self.lab.action_time()
-
-    def action_answers(self) -> None:
-        self.lab.action_answers()
-
-    def action_lens(self) -> None:
-        self.lab.action_lens()
-
-    def action_formula(self) -> None:
-        self.lab.action_formula()
-
-    def action_curves(self) -> None:
-        self.lab.action_curves()
-
-    def action_health(self) -> None:
-        self.lab.action_health()
-
-    def action_tour(self) -> None:
-        self.lab.action_tour()
+    def action_pane(self, name: str) -> None:
+        """The single-lane view, with this pane."""
+        self.dismiss(None)
+        self.lab.action_pane(name)
 
     # --- the mouse ---
 
@@ -402,3 +336,18 @@ class CompareScreen(Overlay):
                 if any(x.name == value for x in column.entrant.lanes.values()):
                     self._lane(i)
                     break
+
+
+def _of_the_lab(name: str) -> Callable[[CompareScreen], None]:
+    """An action that the lab carries out, for the lane in view."""
+
+    def action(self: CompareScreen) -> None:
+        getattr(self.lab, f"action_{name}")()
+        self._moved()
+
+    return action
+
+
+for _action in SCREENS["compare"]:
+    if not hasattr(CompareScreen, f"action_{_action.call.partition('(')[0]}"):
+        setattr(CompareScreen, f"action_{_action.name}", _of_the_lab(_action.name))

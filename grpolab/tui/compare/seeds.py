@@ -23,8 +23,7 @@ class SeedRun:
         self.engine: Engine | None = None
         self.problem = ""  # why it ended without an end
         self._source = Following(run, "watch")
-        end = directory.ending(run)
-        self.done = end is not None and end.status == "done"
+        self.done = directory.is_done(run)
         self.begun = self.done or directory.opening(run) is not None
 
     @property
@@ -99,7 +98,7 @@ class SeedRun:
 
 
 class SeedRuns:
-    """The further seeds, so many engines at a time with the one of the first seed."""
+    """The further seeds, `at_once` engines at a time with the one of the first seed."""
 
     def __init__(
         self,
@@ -109,9 +108,11 @@ class SeedRuns:
         device: str = "auto",
         threads: int | None = None,
         at_once: int = 1,
+        again: str = "",
         boot: Callable[[Request], Engine] = Engine.boot,
     ) -> None:
         self.first = str(first)
+        self.again = again  # the command line that continues them
         self.runs = [SeedRun(seed, run) for seed, run in further.items()]
         self._device, self._threads, self._at_once, self._boot = device, threads, at_once, boot
 

@@ -71,13 +71,11 @@ class Navigation:
         self.lab.moved()
 
     def show_lane(self, name: str) -> None:
-        """One lane by its name; a held view stays at its step."""
-        view = self.context.view
-        held, view.lane = view.held, name
-        if held is not None:
-            view.held = None
-            self._hold_at(name, held.step)
-        self.lab.mark({"lane"})
+        """The lane of this name; a held view stays at its step."""
+        for _ in self.context.state.lanes:
+            if self.context.view.lane == name:
+                return
+            self.next_lane()
 
     def select(self, what: str, value: object, again: bool = False) -> None:
         """A click on a prompt, an answer, a token, a channel, a curve or a metric. `again`: the
