@@ -167,10 +167,10 @@ async def test_the_columns_move_together(lanes: dict[int, Path]) -> None:
         piece = r.tokens.pieces[15][2] if r.tokens else ""
         assert sum(f"«{piece}»" in c for c in columns(app)) == 3
         before = columns(app)
-        name = screen.view.channel(app.context)
+        name = screen.view.frame(app.context).channel
         told = await press(app, pilot, "c")
-        assert screen.view.channel(app.context) != name
-        assert screen.view.channel(app.context) in screen.view.channels(app.context)
+        assert screen.view.frame(app.context).channel != name
+        assert screen.view.frame(app.context).channel in screen.view.frame(app.context).offered
         assert all(a != b for a, b in zip(before, columns(app), strict=True))
 
 
@@ -231,7 +231,7 @@ async def test_lanes_of_other_length_and_other_answers(tmp_path: Path) -> None:
         last = columns(app)[2]
         assert "stopped at step 2" in last and "other prompt:" in last
         assert "rloo stopped at step 2" in text(app)
-        assert screen.view.shape(app.context) == (4, 4)
+        assert screen.view.frame(app.context).shape == (4, 4)
         await press(app, pilot, "down", "down", "down")
         assert app.context.view.answer == 3
         assert {cell_len(row) for row in text(app).split("\n")} == {120}

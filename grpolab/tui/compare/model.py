@@ -47,6 +47,25 @@ class Column:
         return self.entrant.name
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What stands on the screen at one moment."""
+
+    columns: list[Column]
+    step: int | None
+    rollouts: list[RolloutView | None]  # by column
+    offered: list[str]  # channels that some column has
+    channel: str
+    stopped: set[int]  # ids of lanes that ended before others
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The most prompts, and answers to one, of any column."""
+        found = [r for r in self.rollouts if r is not None]
+        prompts = max((len(r.prompts) for r in found), default=0)
+        return prompts, max((r.group_size for r in found), default=0)
+
+
 @dataclass
 class CompareView:
     """The choices of the compare view. Prompt, answer, token and channel are the lab's."""
@@ -56,6 +75,31 @@ class CompareView:
     lower: str = LOWER[0]
     _tracks: dict[int, Tracks] = field(default_factory=dict)
     _entrants: tuple[object, list[Entrant]] = ((), [])
+    _frame: tuple[object, Frame | None] = ((), None)
+    _standing: tuple[object, Standing | None] = ((), None)
+
+    def frame(self, context: AppContext) -> Frame:
+        """What stands on the screen now; made once for all boxes that show something of it."""
+        view = context.view
+        key = (
+            *self._version(context), id(view.held), view.channel, self.seed, context.palette.name,
+        )  # fmt: skip
+        if self._frame[1] is None or self._frame[0] != key:
+            columns, step = self.columns(context), self.step(context)
+            rollouts = [self.rollout(context, c, step) for c in columns]
+            offered = _offered(columns, rollouts)
+            self._frame = key, Frame(
+                columns=columns, step=step, rollouts=rollouts, offered=offered,
+                channel=_channel(view.channel, offered), stopped=self.stopped(context),
+            )  # fmt: skip
+        assert self._frame[1] is not None
+        return self._frame[1]
+
+    def _version(self, context: AppContext) -> tuple[object, ...]:
+        """Of all states that are shown: it changes with each of their events."""
+        runs = context.seeds.runs if context.seeds else []
+        further = tuple((id(r.state), r.state.version) for r in runs)
+        return id(context.state), context.state.version, further
 
     # --- columns ---
 
@@ -106,7 +150,7 @@ class CompareView:
 
     def in_sight(self, context: AppContext, width: int) -> list[Column]:
         """The columns in sight, the focused one among them."""
-        found, n = self.columns(context), self.across(context, width)
+        found, n = self.frame(context).columns, self.across(context, width)
         at = self.focus(context)
         self.first = max(0, min(self.first, len(found) - n, at))
         self.first = max(self.first, at - n + 1)
@@ -150,43 +194,23 @@ class CompareView:
         before = [s for s in lane.rollouts if step is None or s <= step]
         return lane.rollouts[before[-1]] if before else None
 
-    def shape(self, context: AppContext) -> tuple[int, int]:
-        """The most prompts, and answers to one, of any column."""
-        step = self.step(context)
-        found = [r for c in self.columns(context) if (r := self.rollout(context, c, step))]
-        prompts = max((len(r.prompts) for r in found), default=0)
-        return prompts, max((r.group_size for r in found), default=0)
-
-    def channels(self, context: AppContext) -> list[str]:
-        """The channels that some column has, in the order in which they are offered."""
-        step, known = self.step(context), dict[str, None]()
-        for column in self.columns(context):
-            r = self.rollout(context, column, step)
-            if r is not None and r.tokens is not None:
-                known |= dict.fromkeys(quantities.offered(column.lane, r))
-        order = [name for name in quantities.HINTS if name in known]
-        return [*order, *(name for name in known if name not in order)]
-
-    def channel(self, context: AppContext) -> str:
-        """The channel that colours all columns: the chosen one where some column has it, else the
-        gradient weight, which says of every token what the algorithm does with it."""
-        offered = self.channels(context)
-        if context.view.channel in offered or not offered:
-            return context.view.channel if offered else "advantage"
-        return "push" if "push" in offered else offered[0]
-
     # --- charts and standing ---
 
     def standing(self, context: AppContext) -> Standing | None:
-        marks = {c.name: c.glyph for c in self.columns(context)}
-        return standing(self.entrants(context), self.stopped(context), marks)
+        """Who leads; the same object until something new was recorded."""
+        key = self._version(context)
+        if self._standing[0] != key:
+            frame = self.frame(context)
+            marks = {c.name: c.glyph for c in frame.columns}
+            self._standing = key, standing(self.entrants(context), frame.stopped, marks)
+        return self._standing[1]
 
     def series(self, context: AppContext, metric: str) -> list[Series]:
         """A metric's curves, one for each configuration: of several seeds their mean, with a band
         from the lowest to the highest."""
         out = []
         known = self.standing(context)
-        for column in self.columns(context):
+        for column in self.frame(context).columns:
             curves = [
                 c
                 for x in column.entrant.lanes.values()
@@ -233,6 +257,24 @@ def _abreast(curves: Sequence[Curve], step: int | None) -> list[Curve]:
     if len(curves) < 2 or step is None:
         return list(curves)
     return [c for c in curves if c.x[-1] >= min(step, max(x.x[-1] for x in curves))]
+
+
+def _offered(columns: Sequence[Column], rollouts: Sequence[RolloutView | None]) -> list[str]:
+    """The channels that some column has, in the order in which they are offered."""
+    known: dict[str, None] = {}
+    for column, r in zip(columns, rollouts, strict=True):
+        if r is not None and r.tokens is not None:
+            known |= dict.fromkeys(quantities.offered(column.lane, r))
+    order = [name for name in quantities.HINTS if name in known]
+    return [*order, *(name for name in known if name not in order)]
+
+
+def _channel(chosen: str, offered: Sequence[str]) -> str:
+    """The channel that colours all columns: the chosen one where some column has it, else the
+    gradient weight, which says of every token what the algorithm does with it."""
+    if not offered:
+        return "advantage"
+    return chosen if chosen in offered else "push" if "push" in offered else offered[0]
 
 
 def newest(lane: LaneState) -> RolloutView | None:

@@ -106,7 +106,7 @@ class CompareScreen(Overlay):
         name = "standing" if what == "standing" else what.replace(" ", "-")
         return height, {name: Rect(0, 0, width, height)}
 
-    def rows_of_answers(self, width: int, room: int) -> list[int]:
+    def rows_of_answers(self, room: int) -> list[int]:
         """How many rows each answer has, the same in all columns in sight."""
         shown = [c for c in self.columns if c.display]
         needs = [c.needed(max(INDENT + 4, c.size.width - 4)) for c in shown]
@@ -125,7 +125,7 @@ class CompareScreen(Overlay):
         if any(isinstance(e, ev.LaneOpened | ev.Resumed) for e in events):
             self.again()
         streams = any(isinstance(e, ev.Sampled) for e in events)
-        if streams and self.view.step(self.context) is None:  # nothing is graded yet
+        if streams and self.view.frame(self.context).step is None:  # nothing is graded yet
             for column in self.columns:
                 column.stale = True
 
@@ -137,14 +137,15 @@ class CompareScreen(Overlay):
         super().again()
 
     def _moved(self) -> None:
-        """The selection changed: show it now."""
+        """The selection changed: show it now, and the rest with the next ticks."""
         self.lab.mark({"select"})
-        self.again()
+        self.view.in_sight(self.context, self.size.width)  # scrolls to the focused column
+        self.lab.repaint(at_once=True, slow=0)
 
     # --- the selection, in all columns at once ---
 
     def _select(self, prompt: int, answer: int) -> None:
-        prompts, answers = self.view.shape(self.context)
+        prompts, answers = self.view.frame(self.context).shape
         view = self.context.view
         if not prompts or not answers:
             return
@@ -159,7 +160,7 @@ class CompareScreen(Overlay):
 
     def _answer(self, by: int) -> None:
         """Another answer; past the last of a group the first of the next prompt."""
-        _, answers = self.view.shape(self.context)
+        _, answers = self.view.frame(self.context).shape
         view = self.context.view
         if answers:
             at = min(view.answer, answers - 1) + by
@@ -172,10 +173,8 @@ class CompareScreen(Overlay):
         self._answer(-1)
 
     def _token(self, by: int) -> None:
-        view, step = self.context.view, self.view.step(self.context)
-        longest = 0
-        for column in self.view.columns(self.context):
-            r = self.view.rollout(self.context, column, step)
+        view, longest = self.context.view, 0
+        for r in self.view.frame(self.context).rollouts:
             if r is not None and r.tokens is not None and view.answer < r.group_size and r.prompts:
                 row = min(view.prompt, len(r.prompts) - 1) * r.group_size + view.answer
                 longest = max(longest, len(r.tokens.pieces[row]))
@@ -196,11 +195,11 @@ class CompareScreen(Overlay):
         self._token(-10)
 
     def _channel(self, by: int) -> None:
-        offered = self.view.channels(self.context)
+        offered = self.view.frame(self.context).offered
         if not offered:
             self.context.say("tokens are not recorded at this step", "warn")
         else:
-            at = offered.index(self.view.channel(self.context))
+            at = offered.index(self.view.frame(self.context).channel)
             self.context.view.channel = offered[(at + by) % len(offered)]
         self._moved()
 
@@ -212,7 +211,7 @@ class CompareScreen(Overlay):
 
     def _lane(self, at: int) -> None:
         """Go to a column; the single-lane view shows the same lane."""
-        columns = self.view.columns(self.context)
+        columns = self.view.frame(self.context).columns
         column = columns[at % len(columns)]
         known = [x for x in column.entrant.lanes.values() if x.name in self.context.state.lanes]
         chosen = column.lane if column.lane in known else next(iter(known), None)
@@ -250,7 +249,7 @@ class CompareScreen(Overlay):
     # --- time ---
 
     def _browse(self, by: int) -> None:
-        step = self.view.step(self.context)
+        step = self.view.frame(self.context).step
         if step is None:
             self.context.say("no step is finished yet", "warn")
         elif self.context.mode == "replay":
@@ -272,7 +271,7 @@ class CompareScreen(Overlay):
         self._browse(10)
 
     def action_hold(self) -> None:
-        step = self.view.step(self.context)
+        step = self.view.frame(self.context).step
         if self.context.view.held is None and step is not None:
             self.context.view.browse_to(self.context.state, step)
             self._moved()
@@ -288,8 +287,8 @@ class CompareScreen(Overlay):
     def group(self) -> Group | None:
         """The selected answer's group in the focused column; None, with a notice, where it has
         none."""
-        column = self.view.columns(self.context)[self.view.focus(self.context)]
-        r = self.view.rollout(self.context, column, self.view.step(self.context))
+        frame, at = self.view.frame(self.context), self.view.focus(self.context)
+        column, r = frame.columns[at], frame.rollouts[at]
         if column.lane is None or r is None or not r.prompts or not r.group_size:
             self.context.say("there is no rollout yet", "warn")
             self._moved()
@@ -332,7 +331,7 @@ class CompareScreen(Overlay):
             view.answer, view.token = value
             self._moved()
         elif what == "lane":
-            for i, column in enumerate(self.view.columns(self.context)):
+            for i, column in enumerate(self.view.frame(self.context).columns):
                 if any(x.name == value for x in column.entrant.lanes.values()):
                     self._lane(i)
                     break

@@ -57,10 +57,9 @@ class Ask(Box["CompareScreen"]):
 
     def lines(self, width: int, height: int) -> list[Line]:
         p, view = self.context.palette, self.overlay.view
-        step, at = view.step(self.context), view.focus(self.context)
-        columns = view.columns(self.context)
-        prompts, _ = view.shape(self.context)
-        r = view.rollout(self.context, columns[at], step) if columns else None
+        frame, at = view.frame(self.context), view.focus(self.context)
+        columns, (prompts, _) = frame.columns, frame.shape
+        r = frame.rollouts[at] if columns else None
         line = Line(" prompt ", p.style("dim"))
         if r is None or not r.prompts:
             return [line.add("no rollout yet", p.style("faint"))]
@@ -90,7 +89,7 @@ class Ask(Box["CompareScreen"]):
             told = f"lanes {view.first + 1}–{view.first + across} of {columns} "
             line.add(told, p.style("text"), hit=("run", "lane"))
             line.add(f"{keys.shown('lane')}  ", p.style("accent"), hit=("run", "lane"))
-        name = view.channel(self.context)
+        name = view.frame(self.context).channel
         line.add(quantities.label(name), p.style("accent", bold=True), hit=("run", "channel"))
         brief = quantities.BRIEF.get(name, "")
         if width >= 110 and brief:
@@ -174,11 +173,19 @@ class Facing(Box["CompareScreen"]):
         super().__init__(overlay, id=f"column-{slot}")
         self.slot = slot
         self._kept: tuple[object, list[list[Line]]] = ((), [])
+        self._answered: tuple[object, dict[object, list[Line]]] = ((), {})
+        self._needs: tuple[object, list[int]] = ((), [])
 
-    def column(self) -> Column | None:
-        """Which column stands here now."""
-        found = self.overlay.view.in_sight(self.context, self.overlay.size.width)
-        return found[self.slot] if self.slot < len(found) else None
+    def column(self) -> tuple[Column | None, RolloutView | None]:
+        """Which column stands here now, and which rollout in it."""
+        view = self.overlay.view
+        found, frame = (
+            view.in_sight(self.context, self.overlay.size.width),
+            view.frame(self.context),
+        )
+        if self.slot >= len(found):
+            return None, None
+        return found[self.slot], frame.rollouts[view.first + self.slot]
 
     @property
     def here(self) -> bool:
@@ -187,12 +194,10 @@ class Facing(Box["CompareScreen"]):
         return self.slot == view.focus(self.context) - view.first
 
     def lines(self, width: int, height: int) -> list[Line]:
-        column = self.column()
+        column, r = self.column()
         if column is None or width < 8 or height < 4:
             return []
-        p, view = self.context.palette, self.overlay.view
-        step = view.step(self.context)
-        r = view.rollout(self.context, column, step)
+        p, step = self.context.palette, self.overlay.view.frame(self.context).step
         edge = p.style("accent" if self.here else "line")
         inner = width - 4
         formulas = self._formulas(column, r.step if r else step, inner, 2 if height >= 16 else 1)
@@ -217,7 +222,7 @@ class Facing(Box["CompareScreen"]):
         elif r is not None:
             right = f"sampling {r.position}/{r.max_tokens}"
         if r is not None and step is not None and r.step != step and lane is not None:
-            over = id(lane) in self.overlay.view.stopped(self.context)
+            over = id(lane) in self.overlay.view.frame(self.context).stopped
             right = f"{'stopped at' if over else 'at'} step {r.step}"
         label = told if name.lower() == algorithm else name
         if algorithm not in name.lower():
@@ -252,16 +257,20 @@ class Facing(Box["CompareScreen"]):
 
     def needed(self, width: int) -> list[int]:
         """Rows that each answer to the prompt would take as a whole."""
-        column, view = self.column(), self.overlay.view
-        r = view.rollout(self.context, column, view.step(self.context)) if column else None
+        _, r = self.column()
         if r is None or not r.prompts:
             return []
-        first = min(self.context.view.prompt, len(r.prompts) - 1) * r.group_size
-        rooms = width - PREFIX, width - INDENT
-        return [len(flowed(texts(r, first + i), *rooms).rows) for i in range(r.group_size)]
+        prompt = min(self.context.view.prompt, len(r.prompts) - 1)
+        sampled = r.position if r.graded is None else 0
+        key = id(r), id(r.tokens), id(r.graded), sampled, prompt, width
+        if self._needs[0] != key:
+            rooms = width - PREFIX, width - INDENT
+            rows = [flowed(texts(r, row), *rooms).rows for row in r.rows(prompt)]
+            self._needs = key, [len(x) for x in rows]
+        return self._needs[1]
 
     def _answers(self, column: Column, r: RolloutView | None, width: int, room: int) -> list[Line]:
-        p, view = self.context.palette, self.overlay.view
+        p = self.context.palette
         if column.lane is None:
             return [Line(), Line("this seed has not begun", p.style("faint"))]
         if r is None or not r.prompts or not r.group_size:
@@ -272,8 +281,8 @@ class Facing(Box["CompareScreen"]):
         if other:
             out.append(Line(clip(f"other prompt: {visible(other)}", width), p.style("warn")))
             room -= 1
-        name = view.channel(self.context)
-        tall = self.overlay.rows_of_answers(width, room)
+        name = self.overlay.view.frame(self.context).channel
+        tall = self.overlay.rows_of_answers(room)
         at = min(self.context.view.answer, len(tall) - 1)
         key = (
             id(r), id(r.tokens), id(r.graded), id(r.after), r.position if r.graded is None else 0,
@@ -289,8 +298,7 @@ class Facing(Box["CompareScreen"]):
     def _other_prompt(self, r: RolloutView, prompt: int) -> str:
         """This column's prompt where it is not the one above the columns."""
         view = self.overlay.view
-        columns, at = view.columns(self.context), view.focus(self.context)
-        main = view.rollout(self.context, columns[at], view.step(self.context))
+        main = view.frame(self.context).rollouts[view.focus(self.context)]
         if main is None or main is r or not main.prompts:
             return ""
         theirs = main.prompts[min(self.context.view.prompt, len(main.prompts) - 1)]
@@ -307,9 +315,20 @@ class Facing(Box["CompareScreen"]):
         scale = Scale(name, [v for row in values.values() for v in row])
         most = max((abs(a) for i in r.rows(prompt) if (a := _advantage(r, i)) is not None
                     and math.isfinite(a)), default=0.0) or 1.0  # fmt: skip
+        of = (
+            id(r), id(r.tokens), id(r.graded), id(r.after), r.position if r.graded is None else 0,
+            prompt, name, width, p.name, marked(self.context),
+        )  # fmt: skip
+        if self._answered[0] != of:
+            self._answered = of, {}
+        known = self._answered[1]
         out = []
         for i, rows in enumerate(tall):
             if not rows:
+                continue
+            this = i, rows, self.context.view.token if i == at else None
+            if this in known:
+                out.append(known[this])
                 continue
             if i >= r.group_size:
                 out.append([Line("·", p.style("faint"))] + [Line()] * (rows - 1))
@@ -319,6 +338,7 @@ class Facing(Box["CompareScreen"]):
             lines = [x.to(width).on(ground) if i == at else x.to(width) for x in made]
             for line in lines:
                 line.whole(("answer", i), width)
+            known[this] = lines
             out.append(lines)
         return out
 
@@ -353,26 +373,32 @@ class Facing(Box["CompareScreen"]):
         elif token > 0:
             at = next((k for k, x in enumerate(rows) if x and x[-1][0] >= token), 0)
             start = max(0, min(len(rows) - keep, at - keep + 1))
+        looks = [(p.tint(hue, strength), sign, p.style(hue))
+                 for hue, strength, sign in map(scale.look, values)]  # fmt: skip
+        plain, here_style = p.style("text"), p.style("ground", "text", bold=True)
         out: list[Line] = []
         for k, cells in enumerate(rows[start : start + keep]):
             line = Line().join(head) if k == 0 else Line(" " * INDENT)
             marks = Line(" " * line.width)
-            room = width - line.width
-            last = k == keep - 1 and start + keep < len(rows)
-            used = 0
+            room, used, last = width - line.width, 0, k == keep - 1 and start + keep < len(rows)
+            told, style = "", plain  # neighbours that look alike are one piece
             for i, text in cells:
-                if last and used + cell_len(text) > room - 1:
+                wide = cell_len(text)
+                if last and used + wide > room - 1:
                     text = clip(text, room - 1 - used, "")
-                used += cell_len(text)
-                if i < len(values):
-                    hue, strength, sign = scale.look(values[i])
-                    style = p.tint(hue, strength)
-                else:
-                    hue, sign, style = "dim", " ", p.style("text")
-                if i == token:
-                    style = p.style("ground", "text", bold=True)
-                line.add(text, style, hit=("token", (row % r.group_size, i)))
-                marks.add(sign * cell_len(text), p.style(hue))
+                    wide = cell_len(text)
+                its = here_style if i == token else looks[i][0] if i < len(looks) else plain
+                if its is not style:
+                    line.add(told, style)
+                    told, style = "", its
+                told += text
+                at = width - room + used
+                line.hits.append((at, at + wide, ("token", (row % r.group_size, i))))
+                if under:
+                    sign, hue = looks[i][1:] if i < len(looks) else (" ", plain)
+                    marks.add(sign * wide, hue)
+                used += wide
+            line.add(told, style)
             if last:
                 line.add("…", p.style("faint"))
             out.append(line)
@@ -389,7 +415,7 @@ class Facing(Box["CompareScreen"]):
         told = Line()
         if r is not None and r.tokens is not None and r.prompts and view.answer < r.group_size:
             at = min(view.prompt, len(r.prompts) - 1) * r.group_size + view.answer
-            name = self.overlay.view.channel(self.context)
+            name = self.overlay.view.frame(self.context).channel
             pieces = r.tokens.pieces[at] if at < len(r.tokens.pieces) else []
             values = quantities.values(column.lane, r, name, at)
             i = min(view.token, len(pieces) - 1)
@@ -476,7 +502,7 @@ class Curves(Box["CompareScreen"]):
         last = self._limit(max(s.x[-1] for s in series if len(s.x)))
         ends = tuple((s.name, len(s.x), s.x[-1] if len(s.x) else 0, s.y[-1] if len(s.y) else 0)
                      for s in series)  # fmt: skip
-        switches = [(x.step, x.after, c.glyph) for c in view.columns(self.context)
+        switches = [(x.step, x.after, c.glyph) for c in view.frame(self.context).columns
                     for x in (c.lane.switches if c.lane else ())]  # fmt: skip
         version = self.id, ends, last, held.step if held else None, tuple(switches)
 
@@ -537,7 +563,7 @@ class Standing(Box["CompareScreen"]):
         for i in keep:
             head.add("  ").cell(heads[i], wide[i], faint, right=True)
         out = [head]
-        marks = {c.name: c for c in self.overlay.view.columns(self.context)}
+        marks = {c.name: c for c in self.overlay.view.frame(self.context).columns}
         for row, told in zip(s.rows, cells, strict=True):
             column = marks[row.name]
             style = p.style(column.colour, bold=True)
