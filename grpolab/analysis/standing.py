@@ -60,7 +60,7 @@ class Row:
     accuracy: float | None
     half: float | None  # half the 95 % interval
     behind: float | None  # the difference to the best, ≤ 0
-    apart: bool  # whether the difference is larger than both intervals' noise
+    apart: bool  # whether it is larger than the noise of both intervals; of the best, true
     kl: float | None
     seconds: float | None  # per step
     memory: int | None  # bytes of the model at the newest step's peak, the largest of the seeds
@@ -159,7 +159,7 @@ def _behind(row: Row, best: Row) -> Row:
         return row
     behind = row.accuracy - best.accuracy
     noise = math.hypot(row.half or 0.0, best.half or 0.0)
-    return replace(row, behind=behind, apart=abs(behind) > noise)
+    return replace(row, behind=behind, apart=row is best or abs(behind) > noise)
 
 
 def _kl(lane: LaneState) -> float | None:
@@ -198,7 +198,7 @@ def cells(row: Row) -> list[str]:
     if row.behind is None:
         behind = "—"
     elif row.behind >= 0:
-        behind = "best "
+        behind = "best " if row.apart else "= "
     else:
         behind = f"−{_points(-row.behind)}" + (" " if row.apart else NOISE)
     return [

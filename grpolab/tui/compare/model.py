@@ -226,6 +226,8 @@ class CompareView:
             if len(curves) > 1:
                 b = band(curves)
                 made = replace(made, x=b.x, y=b.mean, band=(b.x, b.low, b.high))
+            if metric == "kl_ref":  # float noise before the first update
+                made = replace(made, y=[v if abs(v) >= 1e-6 else 0.0 for v in made.y])
             out.append(made)
         return out
 

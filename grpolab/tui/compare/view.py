@@ -569,7 +569,7 @@ class Standing(Box["CompareScreen"]):
             style = p.style(column.colour, bold=True)
             line = Line(f"{column.glyph} ", style).cell(visible(row.name), name, style)
             for i in keep:
-                best = i == 1 and row.behind is not None and row.behind >= 0
+                best = i == 1 and row.behind is not None and row.behind >= 0 and row.apart
                 dim = i == 1 and not row.apart and not best
                 colour = "good" if best else "dim" if dim else "text"
                 line.add("  ").cell(told[i], wide[i], p.style(colour, bold=i == 0), right=True)
