@@ -29,6 +29,7 @@ from grpolab.tui.widgets.palette import CONTRAST
 
 from .conftest import FakeEngine, Live, settle, text
 from .fake_run import SETTINGS, FakeRun
+from .recorder import compare
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "1160f72"
 SIZES = [(80, 24), (120, 36), (160, 45), (200, 60)]
@@ -145,6 +146,19 @@ async def test_every_key_at_every_size(lanes: dict[int, Path], size: tuple[int, 
         assert all(n in "\n".join(told.split("\n")[:2]) for n in ("GRPO", "PPO", "REINFORCE"))
         await press(app, pilot, "A")
         assert isinstance(app.screen, CompareScreen)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+async def test_it_looks_as_recorded(lanes: dict[int, Path], size: tuple[int, int]) -> None:
+    app = replaying(lanes[3])
+    async with app.run_test(size=size) as pilot:
+        await opened(app, pilot)
+        await press(app, pilot, "down")
+        app.context.say("")
+        app.lab.mark({"select"})
+        app.lab.repaint(at_once=True)
+        await pilot.pause()
+        compare(app, f"compare-{size[0]}x{size[1]}")
 
 
 async def test_the_columns_move_together(lanes: dict[int, Path]) -> None:
