@@ -21,7 +21,7 @@ from grpolab.tui.group.model import mark
 from grpolab.tui.lab.learning import ink, line_of
 from grpolab.tui.lab.rollouts import window
 from grpolab.tui.widgets.overlay import Box
-from grpolab.tui.widgets.palette import CONTRAST
+from grpolab.tui.widgets.palette import CONTRAST, Palette
 from grpolab.tui.widgets.text import MISSING, Line, clip, directed, number, visible
 from grpolab.tui.widgets.token_rows import SIGNED, Scale, shown
 
@@ -373,8 +373,7 @@ class Facing(Box["CompareScreen"]):
         elif token > 0:
             at = next((k for k, x in enumerate(rows) if x and x[-1][0] >= token), 0)
             start = max(0, min(len(rows) - keep, at - keep + 1))
-        looks = [(p.tint(hue, strength), sign, p.style(hue))
-                 for hue, strength, sign in map(scale.look, values)]  # fmt: skip
+        looks = _looks(p, scale, values)
         plain, here_style = p.style("text"), p.style("ground", "text", bold=True)
         out: list[Line] = []
         for k, cells in enumerate(rows[start : start + keep]):
@@ -435,6 +434,19 @@ class Facing(Box["CompareScreen"]):
         if told.width + 4 <= width:
             row.add("─", edge).join(told)
         return row.add("─" * (width - 1 - row.width), edge).add("╯", edge)
+
+
+def _looks(p: Palette, scale: Scale, values: Sequence[float]) -> list[tuple[Style, str, Style]]:
+    """Of each value the style of the text, the mark under it and the style of that."""
+    out, known = [], dict[tuple[str, int], tuple[Style, Style]]()
+    for value in values:
+        hue, strength, sign = scale.look(value)
+        shade = hue, round(12 * strength)  # as many as a tint has
+        styles = known.get(shade)
+        if styles is None:
+            styles = known[shade] = p.tint(hue, strength), p.style(hue)
+        out.append((styles[0], sign, styles[1]))
+    return out
 
 
 def _advantage(r: RolloutView, row: int) -> float | None:
