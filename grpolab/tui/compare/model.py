@@ -272,7 +272,7 @@ def _offered(columns: Sequence[Column], rollouts: Sequence[RolloutView | None]) 
 
 
 def _channel(chosen: str, offered: Sequence[str]) -> str:
-    """The channel that colours all columns: the chosen one where some column has it, else the
+    """The channel that colors all columns: the chosen one where some column has it, else the
     gradient weight, which says of every token what the algorithm does with it."""
     if not offered:
         return "advantage"

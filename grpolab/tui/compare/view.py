@@ -45,7 +45,7 @@ INDENT = 2
 
 
 def marked(context: AppContext) -> bool:
-    """Whether colour cannot tell a token's value: it is told by marks under the text."""
+    """Whether color cannot tell a token's value: it is told by marks under the text."""
     return bool(os.environ.get("NO_COLOR")) or context.palette is CONTRAST
 
 
@@ -239,7 +239,7 @@ class Facing(Box["CompareScreen"]):
         return row.to(width - 2).add("─╮", edge)
 
     def _formulas(self, column: Column, step: int | None, width: int, most: int) -> list[Line]:
-        """How the algorithm makes an advantage of rewards, and what it maximises."""
+        """How the algorithm makes an advantage of rewards, and what it maximizes."""
         p = self.context.palette
         advantage, objective = formulas_of(column.lane, step) if column.lane else ("", ())
         if not advantage or not objective:
@@ -346,7 +346,7 @@ class Facing(Box["CompareScreen"]):
         self, r: RolloutView, row: int, width: int, most_rows: int, values: Sequence[float],
         scale: Scale, most: float, here: bool,
     ) -> list[Line]:  # fmt: skip
-        """Verdict, advantage and bar, then the text, coloured by the channel."""
+        """Verdict, advantage and bar, then the text, colored by the channel."""
         p = self.context.palette
         glyph, colour, _ = mark(r, row)
         head = Line(f"{glyph} ", p.style(colour))
