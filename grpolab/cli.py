@@ -202,9 +202,9 @@ def parser() -> Parser:
         "compare", help="several algorithms on one scenario, side by side",
         description="Several algorithms on one scenario. In a terminal: a column for each, on the "
         "first seed, while\nfurther seeds are computed behind it; the standing is printed at the "
-        "end. Headless: a table of means\nover seeds with confidence intervals, each algorithm with "
-        "each seed a run of its own under --out.\nRepeated with the same --out, it computes only "
-        "what is missing.",
+        "end. Headless: a table of means\nover seeds with confidence intervals, each algorithm "
+        "with each seed a run of its own under --out.\nRepeated with the same --out, it "
+        "computes only what is missing.",
     )  # fmt: skip
     compare.add_argument("scenario", metavar="SCENARIO", help="file or shipped name")
     compare.add_argument(
