@@ -506,10 +506,7 @@ def test_every_algorithm_has_its_two_formulas_in_short() -> None:
         assert len(objective[-1]) <= 36, (name, objective)
         assert all(len(a) >= len(b) for a, b in pairwise(objective)), name
     grpo = algorithm_cards.cards()["grpo"].formula
-    assert (
-        in_short(grpo)[1][0].endswith("− β k3")
-        and "β" not in in_short(grpo, (("beta", 0.0),))[1][0]
-    )
+    assert "− β k3" in in_short(grpo)[1][0] and "β" not in in_short(grpo, (("beta", 0.0),))[1][0]
     plain = algorithm_cards.cards()["reinforce"].formula
     assert in_short(plain, (("baseline", "none"),))[0] == "Â = r − b, b = 0"
 

@@ -321,9 +321,17 @@ def in_short(
     tail = "" if said.get("beta") == 0 and "β" in more else flip[sign] + more
     main = re.sub(r"clip\((log )?(\w+′?), [^()]*\)", r"clip \1\2", main)
     main = re.sub(r"(ρ\w*′?|clip \w+′?) Â", r"\1 Â", main)
+    inner = ""
+    if braced := re.fullmatch(r"(.*?)\{ (.*) \}", main):  # what is added is within the mean
+        before, inner = braced[1], braced[2]
+        alone, _, more = _parted(inner)
+        if said.get("beta") == 0 and "β" in more:
+            main, inner = before + alone, ""
     bare = re.sub(r"^mean_\w+ ", "", main)
     barest = re.sub(r"^(1/\S+ )?(Σ_t )?", "", bare)
     lengths = [f"J = {main}{tail}", f"{bare}{tail}", bare, barest]
+    if inner:
+        lengths[2:] = [inner, _parted(inner)[0]]
     return advantage, tuple(dict.fromkeys(x for x in lengths if x))
 
 
