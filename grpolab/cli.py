@@ -200,10 +200,11 @@ def parser() -> Parser:
 
     compare = commands.add_parser(
         "compare", help="several algorithms on one scenario, side by side",
-        description="Several algorithms on one scenario: as lanes of one lab, or headless as a "
-        "table of means\nover seeds with confidence intervals. Headless, each algorithm with each "
-        "seed is a run of its own\nunder --out; repeated with the same --out, it computes only "
-        "what is missing.",
+        description="Several algorithms on one scenario. In a terminal: a column for each, on the "
+        "first seed, while\nfurther seeds are computed behind it; the standing is printed at the "
+        "end. Headless: a table of means\nover seeds with confidence intervals, each algorithm "
+        "with each seed a run of its own under --out.\nRepeated with the same --out, it "
+        "computes only what is missing.",
     )  # fmt: skip
     compare.add_argument("scenario", metavar="SCENARIO", help="file or shipped name")
     compare.add_argument(

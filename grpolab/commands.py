@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from grpolab.estimate.machine import Machine
     from grpolab.scenario.load import Change
     from grpolab.scenario.spec import Scenario
+    from grpolab.tui.compare.seeds import SeedRuns
 
 
 def default(args: Namespace) -> int:
@@ -72,9 +73,12 @@ def has_screen() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _lab(request: Request, *, headless: bool, as_json: bool, notice: str = "") -> int:
+def _lab(
+    request: Request, *, headless: bool, as_json: bool, notice: str = "",
+    seeds: SeedRuns | None = None,
+) -> int:  # fmt: skip
     """Start the engine, then load and show its viewer. The engine has ended when this returns.
-    `notice` is shown on the screen.
+    `notice` is shown on the screen; `seeds` are runs of further seeds, computed behind it.
     """
     known = 0
     if request.resume is not None:
@@ -90,7 +94,7 @@ def _lab(request: Request, *, headless: bool, as_json: bool, notice: str = "") -
             return view.run(engine, as_json=as_json, known=known)
         # the first frame does not wait for the check
         with first_frame.shown("live", notice) as frame:
-            return _screen().open_live(None, engine, notice, frame)
+            return _screen().open_live(None, engine, notice, frame, seeds)
     except RunIsDone as done:
         print(f"{done.run_dir} is done: all its steps are computed", file=sys.stderr)
         return _report(done.run_dir) if as_json else 0
@@ -173,13 +177,30 @@ def rerun(args: Namespace) -> int:
 
 def compare(args: Namespace) -> int:
     from grpolab.headless import compare as comparison
+    from grpolab.record import directory
 
     plan = comparison.Plan.of(args)
     if args.headless or args.json or args.markdown or not has_screen():
         return comparison.run(plan, as_json=args.json, as_markdown=args.markdown)
-    request = Request(resume=str(comparison.lab(plan)), device=args.device, threads=args.threads)
-    notice = f"seed {plan.seeds[0]} only; all {args.seeds} with --headless"
-    return _lab(request, headless=False, as_json=False, notice=notice if args.seeds > 1 else "")
+    runs = comparison.labs(plan)
+    first = next((seed for seed, run in runs.items() if not directory.is_done(run)), None)
+    if first is None:
+        args.run, args.speed = [str(next(iter(runs.values())).parent)], None
+        return replay(args)
+    threads = plan.threads or (plan.share if plan.jobs > 1 else None)
+    request = Request(resume=str(runs[first]), device=args.device, threads=threads)
+    if len(runs) == 1:
+        return _lab(request, headless=False, as_json=False)
+    import shlex
+
+    from grpolab.tui.compare.seeds import SeedRuns
+
+    again = shlex.join([*plan.command, f"--out={runs[first].parent}"])
+    further = {seed: run for seed, run in runs.items() if seed != first}
+    seeds = SeedRuns(
+        first, further, device=args.device, threads=threads, at_once=plan.jobs, again=again
+    )
+    return _lab(request, headless=False, as_json=False, seeds=seeds)
 
 
 def _recorded(ref: str) -> Path:

@@ -311,6 +311,20 @@ def groups(lanes: Sequence[LaneState]) -> list[Group]:
     ]
 
 
+def places(lanes: Sequence[LaneState]) -> dict[str, int]:
+    """By lane, the place of its configuration among all; of its own where all lanes are seeds of
+    one configuration. It chooses a lane's colour and glyph."""
+    found = groups([lane for lane in lanes if not lane.parent])
+    of = {name: group for group in found for name in group.lanes}
+    if len(found) < 2:
+        of = {}
+    out: dict[str, int] = {}
+    known: dict[object, int] = {}
+    for lane in lanes:
+        out[lane.name] = known.setdefault(of.get(lane.name, lane.name), len(known))
+    return out
+
+
 def band(curves: Sequence[Curve]) -> Band:
     """The curves as one. Seeds of one configuration measure at the same steps, so their i-th points
     belong together; points that only some have yet are dropped."""

@@ -232,11 +232,31 @@ def result(plan: Plan, out: Path, jobs: Sequence[Job]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def lab(plan: Plan) -> Path:
-    """A new run directory whose lab has a lane for each algorithm, on the first seed.
+def labs(plan: Plan) -> dict[int, Path]:
+    """For each seed a run directory whose lab has a lane for each algorithm: --out itself where
+    there is one seed, else folders `seed-<number>` in it. Existing ones must have this scenario.
 
     Raises RequestError.
     """
+    out = plan.out or directory.fresh(f"compare-{plan.scenario.name}")
+    whole = side_by_side(plan)
+    if len(plan.seeds) == 1:
+        return {plan.seeds[0]: directory.create(whole, out)}
+    if out.is_dir() and any(out.iterdir()) and not any(out.glob(f"seed-*/{directory.SCENARIO}")):
+        raise RequestError(f"--out {out}: the folder is not empty, and holds no comparison")
+    runs = {seed: out / f"seed-{seed}" for seed in plan.seeds}
+    wanted = {seed: whole.model_copy(update={"seed": seed}) for seed in runs}
+    new = [seed for seed, run in runs.items() if not (run / directory.SCENARIO).is_file()]
+    for seed, run in runs.items():
+        if seed not in new:
+            _must_be(wanted[seed], run)
+    for seed in new:
+        directory.create(wanted[seed], runs[seed])
+    return runs
+
+
+def side_by_side(plan: Plan) -> Scenario:
+    """The scenario with a lane for each algorithm, on the first seed."""
     from grpolab.scenario.spec import build
 
     whole = plan.scenario.complete()
@@ -248,6 +268,4 @@ def lab(plan: Plan) -> Path:
     for cue in whole["cues"]:
         if cue.get("lane") == lane:
             cue["lane"] = None  # every lane
-    return directory.create(
-        build(whole), plan.out or directory.fresh(f"compare-{plan.scenario.name}")
-    )
+    return build(whole)

@@ -9,9 +9,10 @@ import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean
 from typing import Any
 
+from grpolab.analysis.intervals import half_width
 from grpolab.headless.report import report
 from grpolab.record import directory
 from grpolab.record import events as ev
@@ -138,28 +139,6 @@ def summarize(runs: Mapping[str, Sequence[Run]]) -> tuple[int, dict[str, Any]]:
 def _mean(values: Sequence[float]) -> float | None:
     mean = fmean(values) if values else math.nan
     return mean if math.isfinite(mean) else None
-
-
-def half_width(values: Sequence[float]) -> float | None:
-    """Half the 95 % confidence interval of the mean; None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    return student_t(len(values) - 1) * stdev(values) / math.sqrt(len(values))
-
-
-T975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
-
-
-def student_t(freedom: int) -> float:
-    """The 0.975 quantile of Student's t: from the table, or by its expansion around the normal
-    distribution's (Abramowitz and Stegun 26.7.5), accurate to 0.0002 from 11 degrees of freedom.
-    """
-    if freedom <= len(T975):
-        return T975[freedom - 1]
-    z = NormalDist().inv_cdf(0.975)
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def _cells(algorithm: Mapping[str, Any], *, wide: bool) -> list[str]:

@@ -119,6 +119,12 @@ def ending(run: Path) -> ev.Ended | None:
     return event[1] if event is not None and isinstance(event[1], ev.Ended) else None
 
 
+def is_done(run: Path) -> bool:
+    """Whether the run has computed all its steps."""
+    end = ending(run)
+    return end is not None and end.status == "done"
+
+
 def checkpoints(run: Path) -> list[tuple[int, Path]]:
     """The run's checkpoints as (step, folder), oldest first."""
     found = (run / CHECKPOINTS).glob("step-*")

@@ -7,6 +7,7 @@ It works on the lines of the run files and writes a new run file; the runs are n
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from heapq import merge as in_order
 from pathlib import Path
@@ -21,6 +22,8 @@ OF_A_LANE = frozenset({
     "kl-bench", "chat",
 })  # fmt: skip
 """Kinds of events that are merged; the others are about one engine process."""
+
+_OF_SEED = re.compile(r"seed-(\d+)")
 
 MOST_WITH_TOKENS = 8
 """With more runs than this, per-token channels are not merged: they are most of the data."""
@@ -93,11 +96,20 @@ def _read(run: Path, name: str, kinds: frozenset[str]) -> tuple[dict[str, Any], 
             kept = [(at, r) for at, r in kept if r["step"] <= record["step"]]
         else:
             lane = record["lane"]
-            record["lane"] = name if len(lanes) == 1 else f"{name}/{lane}"
+            record["lane"] = _renamed(name, lane, len(lanes))
             if record.get("parent"):
-                record["parent"] = f"{name}/{record['parent']}"
+                record["parent"] = _renamed(name, record["parent"], len(lanes))
             kept.append((t, record))
     return head, sorted(kept, key=lambda e: e[0]), last
+
+
+def _renamed(run: str, lane: str, lanes: int) -> str:
+    """A lane's name beside those of other runs. One of a run `seed-3`, as a comparison on the
+    screen has them, ends with the seed: such lanes are seeds of one configuration."""
+    if lanes == 1:
+        return run
+    seed = _OF_SEED.fullmatch(run)
+    return f"{lane}-{seed[1]}" if seed else f"{run}/{lane}"
 
 
 def _lanes(run: Path) -> set[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
 from textual.app import App
@@ -16,6 +16,7 @@ from textual.theme import Theme
 from textual.widget import AwaitMount
 
 from grpolab import launch
+from grpolab.analysis import standing
 from grpolab.resources import keys_file
 from grpolab.tui import first_frame_driver, preferences
 from grpolab.tui.context import AppContext
@@ -26,6 +27,9 @@ from grpolab.tui.lab.screen import LabScreen
 from grpolab.tui.source import Engine, Following, Playing
 from grpolab.tui.type_ahead import TypeAhead
 from grpolab.tui.widgets.palette import DARK, LIGHT, PALETTES, Palette
+
+if TYPE_CHECKING:
+    from grpolab.tui.compare.seeds import SeedRuns
 
 
 class LabApp(App[int]):
@@ -161,16 +165,22 @@ def _theme(p: Palette) -> Theme:
 
 
 def open_live(
-    run_dir: Path | None, engine: Engine, notice: str = "", frame: FirstFrame | None = None
+    run_dir: Path | None,
+    engine: Engine,
+    notice: str = "",
+    frame: FirstFrame | None = None,
+    seeds: SeedRuns | None = None,
 ) -> int:
     """The lab on a run that `engine` is computing. Returns an exit code once it was left.
 
     Without a `run_dir` the first frame does not wait for the engine to check its request: `ready`
     is called after it, and what that raises is raised here once the screen is closed. `notice` is
     the header's first notice. `frame`: the first frame, which may be on the terminal already.
+    `seeds`: runs of further seeds, to be computed behind this one.
     """
     context = AppContext(Following(run_dir, "live", engine.ready), run_dir or Path("…"), engine)
     context.restart = partial(_started_again, context)
+    context.seeds = seeds
     if notice:
         context.say(notice, "warn")
     try:
@@ -178,6 +188,8 @@ def open_live(
     finally:
         if isinstance(context.engine, launch.Engine) and context.engine is not engine:
             context.engine.close()
+        if seeds is not None:
+            seeds.close()
 
 
 def _started_again(context: AppContext, to: int) -> Engine:
@@ -203,9 +215,20 @@ def _open(context: AppContext, frame: FirstFrame | None) -> int:
         raise context.problem
     if context.mode == "live":
         print(farewell(context), file=sys.stderr)
+    if (found := final_standing(context)) is not None:
+        print(standing.text(found))
     crashed = app.return_code not in (0, None)
     failed = context.state.failed is not None or context.exit_code not in (None, 0, 130)
     return 1 if crashed or (failed and context.mode == "live") else 0
+
+
+def final_standing(context: AppContext) -> standing.Standing | None:
+    """Who leads, where there are lanes to compare; printed once the screen was left."""
+    from grpolab.tui.compare.model import CompareView
+
+    if len(context.state.lanes) < 2:
+        return None
+    return (context.compare or CompareView()).standing(context)
 
 
 def farewell(context: AppContext) -> str:
@@ -214,7 +237,15 @@ def farewell(context: AppContext) -> str:
     lines = [f"run: {context.run_dir}, {s.step} of {s.steps} steps"]
     if s.failed is not None:
         lines.append(f"failed while {s.failed.where}: {s.failed.error}".split("\n")[0])
-    if not (s.ended is not None and s.ended.status == "done"):
+    done = s.ended is not None and s.ended.status == "done"
+    if context.seeds is not None:
+        left = context.seeds.told()
+        lines += left
+        if left or not done:
+            lines.append(f"resume: {context.seeds.again}")
+        lines.append(f"replay: grpolab replay {context.run_dir.parent}")
+        return "\n".join(lines)
+    if not done:
         lines.append(f"resume: grpolab run --resume {context.run_dir}")
     lines.append(f"replay: grpolab replay {context.run_dir}")
     return "\n".join(lines)

@@ -18,6 +18,8 @@ from grpolab.tui.widgets.palette import DARK, SPINNER, Palette
 
 if TYPE_CHECKING:
     from grpolab.analysis.health import Verdict
+    from grpolab.tui.compare.model import CompareView
+    from grpolab.tui.compare.seeds import SeedRuns
     from grpolab.tui.curves.model import CurveView
     from grpolab.tui.lens.model import Lens
     from grpolab.tui.search.model import Finding
@@ -62,6 +64,10 @@ class AppContext:
     """The last few lenses, by lane and step."""
     curves: CurveView | None = None
     """What the curves screen showed last; it opens there again."""
+    compare: CompareView | None = None
+    """What the compare view shows; it opens there again."""
+    seeds: SeedRuns | None = None
+    """The runs of further seeds of a comparison, computed behind this one."""
     health_cache: tuple[object, list[Verdict]] | None = None
     """The health verdicts, and the state they were made from; see `tui.health.model`."""
     back_stack: list[Place] = field(default_factory=list)
@@ -133,11 +139,12 @@ class AppContext:
         return ready and self.over and self.leaving is None
 
     def lane_mark(self, lane: str) -> tuple[str, str]:
-        """A lane's glyph and color, the same during the whole run."""
+        """A lane's glyph and color, the same during the whole run; seeds of one configuration
+        share them."""
+        from grpolab.analysis.curves import places
         from grpolab.tui.widgets.palette import LANE_GLYPHS
 
-        names = list(self.state.lanes)
-        at = names.index(lane) if lane in names else 0
+        at = places(list(self.state.lanes.values())).get(lane, 0)
         return LANE_GLYPHS[at % len(LANE_GLYPHS)], self.palette.lane(at)
 
     @property

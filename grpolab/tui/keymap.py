@@ -18,6 +18,7 @@ PLACES = {"the lab": ACTIONS} | {f"the {name} screen": table for name, table in 
 """Where keys are read, and the actions there; a key means one action in each place."""
 
 _SHOWN = {
+    "number_sign": "#",
     "comma": ",",
     "slash": "/",
     "semicolon": ";",
@@ -29,7 +30,6 @@ _SHOWN = {
     "underscore": "_",
     "backslash": "\\",
     "asterisk": "*",
-    "number_sign": "#",
     "delete": "del",
     "plus": "+",
     "minus": "-",
@@ -58,6 +58,7 @@ _SHOWN = {
     "ctrl+z": "^z",
 }
 _WRITTEN = {
+    "#": "number_sign",
     ",": "comma",
     ".": "full_stop",
     "[": "left_square_bracket",
@@ -73,7 +74,6 @@ _WRITTEN = {
     "_": "underscore",
     "\\": "backslash",
     "*": "asterisk",
-    "#": "number_sign",
     ";": "semicolon",
     "-": "minus",
     "+": "plus",
@@ -146,10 +146,11 @@ def _short(path: Path) -> Path:
 
 def _clash(path: Path, keymap: Keymap) -> str:
     """One line about the first key that a user's file gives to two actions in one place."""
-    found = list(dict.fromkeys(_clashes(keymap)))
+    clashes = list(_clashes(keymap))
+    found = list(dict.fromkeys(clash[:3] for clash in clashes))  # perhaps in several places
     if not found:
         return ""
-    key, first, second, place = found[0]
+    key, first, second, place = clashes[0]
     more = f", and {len(found) - 1} more such key{'s' * (len(found) > 2)}" if len(found) > 1 else ""
     shown = _SHOWN.get(key, key)
     return f"{path}: key {shown!r} is bound to both {first!r} and {second!r} in {place}{more}"

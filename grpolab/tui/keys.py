@@ -8,7 +8,7 @@ action of a screen is the form that one of the lab's takes there, `form_of` name
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 EVERYWHERE = ("live", "watch", "replay")
 
@@ -57,6 +57,7 @@ ACTIONS = (
     Action("second", "x", "2nd channel", "a second channel beside it, or none", LOOK),
     Action("second_back", "X", "", "previous second channel", LOOK),
     Action("lane", "L", "lane", "next lane", LOOK),
+    Action("compare", "A", "all lanes", "all lanes side by side, or one lane alone", LOOK),
     Action("older", "comma", "older", "one step back (live: holds the view there)", LOOK),
     Action("newer", "full_stop", "newer", "one step forward", LOOK),
     Action("jump_back", "less_than_sign", "", "ten steps back", LOOK),
@@ -133,6 +134,25 @@ ANYWHERE = (
     Action("evaluate", "e", "", "measure test accuracy now", TRAINING, COMMANDS),
 )
 """Actions of every screen over the lab, last in its table."""
+
+OF_THE_LAB = (
+    "algorithm", "pause", "single", "setting", "evaluate", "fork", "rewind", "checkpoint", "hold",
+    "older", "newer", "jump_back", "jump_on", "moment_previous", "moment_next", "goto", "bookmark",
+    "time", "first", "last", "read", "answers", "answer_copy", "answer_save", "lens", "formula",
+    "chat", "kl_bench", "curves", "health", "memory_screen", "trace", "slow", "play", "slower",
+    "faster", "pane_1", "pane_2", "pane_3", "pane_4", "pane_5", "pane_6", "theme", "motion",
+    "picture", "tour", "glossary", "explain", "session", "commands", "quit",
+)  # fmt: skip
+"""What the compare view has of the lab: for the lane in view, or for the whole lab."""
+
+
+def _as_in_the_lab() -> tuple[Action, ...]:
+    known = {a.name: a for a in ACTIONS}
+    return tuple(
+        replace(known[name], group=known[name].group if known[name].group == TRAINING else SCREEN)
+        for name in OF_THE_LAB
+    )
+
 
 SCREENS: dict[str, tuple[Action, ...]] = {
     "lens": (
@@ -350,6 +370,25 @@ SCREENS: dict[str, tuple[Action, ...]] = {
         Action("memory_table", "tab,shift+tab", "table", "by owner or by phase", SCREEN),
         Action("lane", "L", "lane", "next lane", SCREEN),
         *ANYWHERE,
+    ),
+    "compare": (
+        Action("answer_next", "down", "answer", "next answer, in every column", SCREEN),
+        Action("answer_previous", "up", "", "previous answer", SCREEN),
+        Action("prompt_next", "g,shift+down", "prompt", "next prompt, in every column", SCREEN),
+        Action("prompt_previous", "G,shift+up", "", "previous prompt", SCREEN),
+        Action("token_next", "right", "token", "next token", SCREEN),
+        Action("token_previous", "left", "", "previous token", SCREEN),
+        Action("token_jump", "shift+right", "", "ten tokens forward", SCREEN),
+        Action("token_back", "shift+left", "", "ten tokens back", SCREEN),
+        Action("channel", "c", "channel", "next per-token channel, in every column", SCREEN),
+        Action("channel_back", "C", "", "previous per-token channel", SCREEN),
+        Action("lane", "L", "lane", "next lane; more than four scroll", SCREEN),
+        Action("compare", "A", "", "this lane alone", SCREEN),
+        Action("close", "escape", "one lane", "this lane alone", SCREEN),
+        Action("seed", "d", "seed", "another seed, in every column", SCREEN),
+        Action("lower", "tab", "below", "what stands below: charts, standing, nothing", SCREEN),
+        Action("group", "w,enter", "group", "the lane's whole group", SCREEN),
+        *_as_in_the_lab(),
     ),
     "curves": (
         Action("row_next", "down", "metric", "next metric of the list", SCREEN),

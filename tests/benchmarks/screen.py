@@ -8,6 +8,7 @@ import argparse
 import itertools
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,14 +16,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from grpolab.record.tail import read
 from tests.benchmarks.large_run import LargeRun
 from tests.benchmarks.report import Report, Row, Spread, Target
-from tests.benchmarks.terminal import Terminal, attached, grpolab, headless
+from tests.benchmarks.terminal import (
+    Terminal,
+    attached,
+    environment,
+    grpolab,
+    headless,
+    throughput,
+)
 
 MIB = 2**20
 HOME, END = b"\x1b[H", b"\x1b[F"
 STEP = rb"step (\d+)/"
 HELD = rb"VIEW HELD at step (\d+)"
+IN_COLUMNS = rb"(\d)/8  "
+CHANNEL = (
+    rb"(advantage|grad weight|ratio|clip|KL to reference|per-step KL|entropy|logprob|value|return"
+    rb"|td) "
+)
+LANES = ("--algorithms", "grpo,ppo,reinforce")
 PROMPT = "prompt (\\d+) · answer".encode()
 
 
@@ -160,6 +175,60 @@ def trained(report: Report, folder: Path, options: argparse.Namespace) -> None:
         memory(report, "beside a run that trains", screen)
 
 
+def comparing(rounds: int) -> Iterator[tuple[bytes, bytes]]:
+    """Keys of the compare view that move all columns."""
+    for _ in range(rounds):
+        yield from [(b"g", IN_COLUMNS)] * 4
+        yield from [(b"c", CHANNEL)] * 2
+        yield from [(b"G", IN_COLUMNS)] * 4
+
+
+def compared(report: Report, folder: Path, options: argparse.Namespace) -> None:
+    """Keys in the compare view while three lanes train."""
+    out = folder / "compared"
+    steps = ["--steps", str(options.training), "--out", str(out)]
+    with Terminal(grpolab("compare", "default", *LANES, *steps), size=options.size) as screen:
+        screen.until(b"standing.*mean r", patience=120)
+        screen.quiet(3.0)
+        before, took = screen.cpu(), keyed(screen, comparing(options.rounds * 3))
+        each = 1000 * (screen.cpu() - before) / len(took)
+        told(report, "compare view, three lanes training", took)
+        report.note("compare view: CPU of a key, and of all until the next, ms", round(each, 1))
+        made = (out / "events.jsonl").read_bytes().count(b'"kind":"step"')
+        report.note("lane steps of the comparison that trained", made)
+        memory(report, "compare view, three lanes training", screen)
+
+
+def compare_cost(report: Report, folder: Path, options: argparse.Namespace) -> None:
+    """Tokens a second of a run with three lanes, with the compare view open and without a screen;
+    and the share of a core that the view takes by itself."""
+    words = ["compare", "default", *LANES, "--steps", str(options.cost)]
+    shown = folder / "shown"
+    with Terminal(grpolab(*words, "--out", str(shown)), size=options.size) as screen:
+        screen.until(b"standing.*mean r", patience=120)
+        began, before = time.perf_counter(), screen.cpu()
+        while b'"kind":"end"' not in _tail(shown / "events.jsonl"):
+            screen.quiet(0.25)
+        share = (screen.cpu() - before) / (time.perf_counter() - began)
+    bare = folder / "bare"
+    bare.mkdir()
+    (bare / "scenario.yaml").write_bytes((shown / "scenario.yaml").read_bytes())
+    subprocess.run(
+        grpolab("run", "--resume", str(bare), "--headless"), env=environment(), check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    rates = [throughput(read(run / "events.jsonl")) for run in (shown, bare)]
+    report.add(Row("three lanes with the compare view against headless", "tokens/s",
+                   Spread.of(rates[:1]), Spread.of(rates[1:]), rates[0] / rates[1],
+                   target=Target("≥", 0.98), note=f"{share:.1%} of a core"))  # fmt: skip
+
+
+def _tail(file: Path) -> bytes:
+    with file.open("rb") as opened_file:
+        opened_file.seek(max(0, opened_file.seek(0, 2) - 4096))
+        return opened_file.read()
+
+
 def grown(report: Report, folder: Path, options: argparse.Namespace) -> None:
     """Memory of a viewer that follows all steps one by one, as fast as it can."""
     from tests.benchmarks.long import growth
@@ -213,8 +282,10 @@ def main(words: Sequence[str] | None = None) -> int:
         report.part("growing", lambda: grown(report, folder, options))
         if options.training:
             report.part("training", lambda: trained(report, folder, options))
+            report.part("comparing", lambda: compared(report, folder, options))
         if options.cost:
             report.part("cost", lambda: cost(report, folder, options))
+            report.part("compare cost", lambda: compare_cost(report, folder, options))
     return report.finish()
 
 

@@ -23,11 +23,13 @@ from front.test_imports import HEAVY, culprit
 
 from grpolab import cli, commands, launch
 from grpolab.algorithms import ALGORITHMS
+from grpolab.analysis.intervals import student_t
 from grpolab.errors import RequestError
 from grpolab.headless import compare, compare_jobs
 from grpolab.headless import compare_table as table
 from grpolab.record import codec, directory
 from grpolab.record import events as ev
+from grpolab.tui.compare.seeds import SeedRuns
 
 HERE = Path(__file__).parent
 
@@ -154,7 +156,7 @@ def test_a_kl_that_is_not_finite_is_not_averaged_away(tmp_path: Path) -> None:
     [(1, 12.706), (4, 2.776), (10, 2.228), (11, 2.201), (19, 2.093), (30, 2.042), (120, 1.980)],
 )
 def test_student(freedom: int, quantile: float) -> None:
-    assert table.student_t(freedom) == pytest.approx(quantile, abs=5e-4)
+    assert student_t(freedom) == pytest.approx(quantile, abs=5e-4)
 
 
 # --- the table ---
@@ -482,10 +484,12 @@ def test_a_terminal_shows_what_is_computed(tmp_path: Path, monkeypatch: pytest.M
 def test_in_a_terminal_each_algorithm_is_a_lane(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[str] = []
+    shown: list[SeedRuns | None] = []
 
-    def open_live(run_dir: None, engine: launch.Engine, notice: str, frame: object) -> int:
-        shown.append(notice)
+    def open_live(
+        run_dir: None, engine: launch.Engine, notice: str, frame: object, seeds: SeedRuns | None
+    ) -> int:
+        shown.append(seeds)
         assert engine.wait(10) == 0
         return 0
 
@@ -496,15 +500,30 @@ def test_in_a_terminal_each_algorithm_is_a_lane(
         'cues: [{"at": 1, "do": "set", "lane": "main", "key": "beta", "value": 0.1}]'
     )
     arguments = ["compare", str(tmp_path / "x.yaml"), "--algorithms", "grpo,ppo:verl"]
-    assert cli.main([*arguments, "--seeds", "3", "--out", str(tmp_path / "run")]) == 0
-    assert shown == ["seed 0 only; all 3 with --headless"]
-    assert asked[0].resume == str(tmp_path / "run")
-    laid = yaml.safe_load((tmp_path / "run" / "scenario.yaml").read_text())
+    assert cli.main([*arguments, "--out", str(tmp_path / "one")]) == 0
+    assert shown == [None] and asked[0].resume == str(tmp_path / "one")
+    laid = yaml.safe_load((tmp_path / "one" / "scenario.yaml").read_text())
     assert [lane["name"] for lane in laid["lanes"]] == ["grpo", "ppo:verl"]
     assert [lane["algorithm"]["preset"] for lane in laid["lanes"]] == ["paper", "verl"]
     assert laid["cues"][0]["lane"] is None
-    assert cli.main([*arguments, "--out", str(tmp_path / "one")]) == 0
-    assert shown[1] == ""
+    # several seeds: a run each, the further ones behind the first
+    several = [*arguments, "--seeds", "3", "--out", str(tmp_path / "run")]
+    assert cli.main(several) == 0
+    assert asked[1].resume == str(tmp_path / "run" / "seed-0")
+    seeds = shown[1]
+    assert seeds is not None and seeds.first == "0" and "--seeds=3" in seeds.again
+    assert [r.run.name for r in seeds.runs] == ["seed-1", "seed-2"]
+    for seed in range(3):
+        laid = yaml.safe_load((tmp_path / "run" / f"seed-{seed}" / "scenario.yaml").read_text())
+        assert laid["seed"] == seed and len(laid["lanes"]) == 2
+    # again: the first that is not done is on the screen; another scenario is refused
+    end = codec.encode(ev.Ended(1, "done"), 1.0) + "\n"
+    (tmp_path / "run" / "seed-0" / "events.jsonl").write_text(end)
+    assert cli.main(several) == 0
+    assert asked[2].resume == str(tmp_path / "run" / "seed-1")
+    assert shown[2] is not None and [r.run.name for r in shown[2].runs] == ["seed-0", "seed-2"]
+    assert shown[2].runs[0].done
+    assert cli.main([*several, "--steps", "3"]) == 2
 
 
 # --- and for real ---

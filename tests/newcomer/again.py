@@ -9,7 +9,7 @@ OPENED_BY = {
     "formula": ("formula",), "group": ("group",), "answers": ("answers",), "reader": ("read",),
     "chat": ("chat",), "time": ("time",), "trace": ("trace",), "slow": ("slow",),
     "kl-bench": ("kl_bench",), "health": ("health",), "memory": ("memory_screen",),
-    "curves": ("curves",),
+    "curves": ("curves",), "compare": ("compare",),
 }  # fmt: skip
 """How each screen is reached from the lab, by the names of actions."""
 

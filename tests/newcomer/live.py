@@ -313,10 +313,46 @@ def _time(s: Script) -> None:
     s.press("fork", expect=r"(?i)fork")
     s.key("enter")
     s.key("enter", expect=r"(?i)fork")
-    s.press("pause")
+    _compare(s)
+    s.on = LAB
     s.press("lane", shot="lab-two-lanes")
     s.wait(r"(?i)sampling|scoring|updating|paused|evaluating", 60)
     s.press("lane", "session", expect=r"session\S*\.yaml")
+
+
+def _compare(s: Script) -> None:
+    """The view that a second lane opens by itself; all of its keys."""
+    s.on = "compare"
+    s.wait(r"esc one lane", 60)
+    s.press("pause")
+    s.wait(r"(?s)mean r.*mean r", 120)
+    s.press("answer_next", "answer_previous", "prompt_next", "prompt_previous", "token_next")
+    s.press("token_jump", "token_back", "token_previous", "channel", "channel", "channel_back")
+    s.press("lane", "lane", "seed", "lower", "lower", "lower", "lower", "lower", shot="compare")
+    for name in (
+        "group", "read", "answers", "lens", "formula", "kl_bench", "curves", "health",
+        "memory_screen", "trace", "slow", "time", "rewind", "setting", "algorithm", "fork", "goto",
+        "bookmark", "tour", "glossary", "explain", "commands",
+    ):  # fmt: skip
+        s.press(name)
+        s.key("escape")
+    s.press("chat")
+    s.key("escape", "escape")  # the first out of the line in which one can type at once
+    s.press("single", "evaluate", "checkpoint", "hold", "hold", "older", "newer", "jump_back")
+    s.press("jump_on", "moment_previous", "moment_next", "first", "last", "slower", "faster")
+    s.press("play", "play", "last", "answer_copy", "answer_save", "session")
+    s.press("theme", "theme", "theme", "motion", "motion", "motion")
+    s.press("picture", expect=r"picture saved")
+    for n in range(1, 7):
+        s.press(f"pane_{n}")
+        s.on = LAB
+        s.press("compare")
+        s.on = "compare"
+    s.press("compare")
+    s.on = LAB
+    s.press("compare")
+    s.on = "compare"
+    s.press("close")
 
 
 def _liking(s: Script) -> None:

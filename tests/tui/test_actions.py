@@ -361,6 +361,7 @@ def test_no_key_has_two_meanings(place: str) -> None:
             assert key not in taken, f"{key}: {action.name} and {taken.get(key)}"
             taken[key] = action.name
     from grpolab.tui.chat.screen import ChatScreen
+    from grpolab.tui.compare.screen import CompareScreen
     from grpolab.tui.curves.screen import CurvesScreen
     from grpolab.tui.formulas.screen import SourceScreen
     from grpolab.tui.health.screen import HealthScreen
@@ -371,7 +372,7 @@ def test_no_key_has_two_meanings(place: str) -> None:
     own = (
         LensScreen, FormulaScreen, KlBenchScreen, GroupScreen, AnswersScreen, Reader, SourceScreen,
         WhatIfScreen, CurvesScreen, HealthScreen, MemoryScreen, TimeScreen, ChatScreen,
-        SlowScreen, TraceScreen,
+        SlowScreen, TraceScreen, CompareScreen,
     )  # fmt: skip
     known = {s.key: s for s in own}
     screen = LabScreen if place == "lab" else known[place]

@@ -157,7 +157,7 @@ async def test_each_lane_has_its_own_questions(live: Live) -> None:
         await settle(live.app)
         told = await press(live.app, pilot, "i")
         assert "❯ 1+1" not in told
-        told = await press(live.app, pilot, "escape", "L")
+        told = await press(live.app, pilot, "escape", "L", "i")
         assert "❯ 1+1" in told
         await press(live.app, pilot, "enter", "5", "enter")
         assert live.engine.sent[0]["lane"] == "twin"

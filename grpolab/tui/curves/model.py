@@ -15,6 +15,7 @@ from grpolab.analysis.curves import (
     Tracks,
     band,
     groups,
+    places,
     squeeze,
     thin,
     within,
@@ -84,6 +85,13 @@ class CurveView:
         lanes = self.shown(state)
         return groups(lanes) if self.bands else [Group(x.name, (x.name,)) for x in lanes]
 
+    def _place(self, state: LabState, group: Group) -> int:
+        """Which colour and glyph a group has: those of its configuration, or of the lane itself
+        where seeds are drawn apart."""
+        if self.bands:
+            return places(list(state.lanes.values()))[group.lanes[0]]
+        return list(state.lanes).index(group.lanes[0])
+
     def whole(self, state: LabState) -> tuple[float, float]:
         """The range of the axis, from the first to the newest point."""
         spans = [self.tracks[lane.name].span(self.axis) for lane in self.shown(state)]
@@ -123,10 +131,9 @@ class CurveView:
         cached = self._thinned.get(name)
         if cached is not None and cached[0] == key:
             return cached[1]
-        order = list(state.lanes)
         out = []
         for group in found:
-            at = order.index(group.lanes[0])
+            at = self._place(state, group)
             look = p.lane(at), LANE_GLYPHS[at % len(LANE_GLYPHS)], at
             curves = [self.tracks[n].curve(name, self.axis, self.smooth) for n in group.lanes]
             curves = [c for c in curves if len(c.x)]
@@ -165,9 +172,9 @@ class CurveView:
 
     def readings(self, state: LabState, name: str, p: Palette) -> list[Reading]:
         """The newest value of each line up to the cursor."""
-        x, order, out = self.x(state), list(state.lanes), []
+        x, out = self.x(state), list[Reading]()
         for group in self.grouped(state):
-            at = order.index(group.lanes[0])
+            at = self._place(state, group)
             label = f"{group.name} ×{len(group.lanes)}" if group.several else group.name
             look = visible(label), LANE_GLYPHS[at % len(LANE_GLYPHS)], p.lane(at)
             curves = [self.tracks[n].curve(name, self.axis, self.smooth) for n in group.lanes]

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from grpolab.analysis import health
+from grpolab.analysis import health, standing
 from grpolab.record.lane_state import LaneState
 from grpolab.record.state import LabState
+from grpolab.tui.context import AppContext
 from grpolab.tui.health import model as health_model
 from grpolab.tui.source import Playing
 from grpolab.tui.widgets.canvas import Canvas
@@ -129,23 +130,18 @@ class Header(Canvas):
         p, s, view = self.context.palette, self.context.state, self.context.view
         line = Line(" ")
         lane = view.lane_state(s)
-        if lane:
-            glyph, colour = self.context.lane_mark(lane.name)
-            if len(s.lanes) > 1:
-                told = (
-                    f"{glyph} {clip(visible(lane.name), 12)} {self.context.keymap.shown('lane')} "
-                )
-                line.add(told, p.style(colour), hit=("run", "lane"))
-            line.add(
-                f" {lane.algorithm.upper()} ",
-                p.style("ground", colour, bold=True),
-                hit=("run", "algorithm"),
-            )
+        if lane and len(s.lanes) < 2:
+            style = p.style("ground", self.context.lane_mark(lane.name)[1], bold=True)
+            line.add(f" {lane.algorithm.upper()} ", style, hit=("run", "algorithm"))
             line.add("  ")
+        chips = Line()
         for text, colour in self._chips():
-            line.add(f" {text} ", p.style("ground", colour, bold=True)).add(" ")
+            chips.add(f" {text} ", p.style("ground", colour, bold=True)).add(" ")
         phase, right = Line() if self.context.over else self._phase(), Line()
-        if lane and lane.evals:
+        if len(s.lanes) > 1:
+            line.join(lanes_named(self.context, width - chips.width - min(phase.width, 16) - 2))
+        line.join(chips)
+        if lane and lane.evals and len(s.lanes) < 2:
             e = lane.evals[-1]
             right.add("test acc ", p.style("dim"))
             right.add(percent(e.accuracy), p.style("good", bold=True))
@@ -221,6 +217,54 @@ class Header(Canvas):
         elif s.phase.detail:
             line.add(f" {clip(visible(s.phase.detail), 40)}", p.style("dim"))
         return line
+
+
+def lanes_named(context: AppContext, width: int) -> Line:
+    """Every lane with its mark, and as far as there is room its algorithm and test accuracy: first
+    the lanes that are not in view lose theirs, then names are shortened. Seeds of one configuration
+    are named once. What does not fit even so is counted."""
+    found = standing.entrants(list(context.state.lanes.values()))
+    line = Line()
+    for fold in range(6):
+        line = Line(" ")
+        for entrant in found:
+            line.join(_lane_named(context, entrant, fold)).add(" ")
+        if line.width <= width:
+            return line
+    line, left = Line(" "), len(found)
+    for entrant in found:
+        part = _lane_named(context, entrant, 5)
+        if line.width + part.width + 5 > width:
+            break
+        line.join(part).add(" ")
+        left -= 1
+    return line.add(f"+{left} ", context.palette.style("dim"), hit=("run", "lane"))
+
+
+def _lane_named(context: AppContext, entrant: standing.Entrant, fold: int) -> Line:
+    """One lane; the higher `fold`, the less is said of it."""
+    p, lanes = context.palette, list(entrant.lanes.values())
+    shown = context.view.lane_state(context.state)
+    here = any(lane is shown for lane in lanes)
+    lane = shown if here and shown is not None else lanes[0]
+    glyph, colour = context.lane_mark(lane.name)
+    name, algorithm = visible(entrant.name), lane.algorithm.upper()
+    if name.lower() == lane.algorithm:
+        name = algorithm
+    elif algorithm.lower() not in name.lower() and (fold < 1 or (here and fold < 3)):
+        name += f" {algorithm}"
+    else:
+        name = clip(name, 24)
+    name = clip(name, (40, 40, 24, 9, 5, 3)[fold])
+    line = Line()
+    if here:
+        line.add(f" {glyph} {name} ", p.style("ground", colour, bold=True), ("lane", lane.name))
+    else:
+        line.add(f"{glyph} {name}", p.style(colour), ("lane", lane.name))
+    evals = [x.evals[-1].accuracy for x in lanes if x.evals]
+    if evals and (fold < 2 or (here and fold < 4)):
+        line.add(f" {percent(sum(evals) / len(evals))}", p.style("text"), ("lane", lane.name))
+    return line
 
 
 def _temperature(lane: LaneState, state: LabState) -> float:

@@ -94,6 +94,8 @@ class Navigation:
             view.token = value
         elif what == "channel":
             view.channel = str(value)
+        elif what == "lane" and value in self.context.state.lanes and value != view.lane:
+            self.show_lane(str(value))
         elif what == "curve" and isinstance(value, float):
             self._put_cursor(value)
         elif what == "metric":

@@ -48,6 +48,18 @@ class Overlays:
 
         self._open(CurvesScreen, CURVES_OF_PANE.get(self.context.current, ()))
 
+    def compare(self) -> None:
+        """All lanes side by side."""
+        from grpolab.tui.compare.screen import CompareScreen
+
+        if len(self.context.state.lanes) > 1:
+            self.lab.app.push_screen(CompareScreen(self.context))
+        else:
+            key = self.context.keymap.shown("fork")
+            self.context.say(f"this run has one lane; {key} forks a second" if self.context.commands
+                             else "this run has one lane")  # fmt: skip
+            self.lab.moved()
+
     def health(self) -> None:
         from grpolab.tui.health.screen import HealthScreen
 

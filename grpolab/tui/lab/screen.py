@@ -56,6 +56,11 @@ CLOCK = 0.25
 """Seconds between two repaints of clocks and spinners."""
 
 
+def poll_seeds(context: AppContext) -> bool:
+    """Read what further seeds of a comparison wrote; whether there was something."""
+    return context.seeds is not None and context.seeds.poll(context.state, context.over)
+
+
 class Listener(Protocol):
     """A screen over the lab that is told of new events."""
 
@@ -93,6 +98,7 @@ class LabScreen(Screen[int]):
         self._last = time.monotonic()
         self._clock = 0.0
         self._painted = 0.0
+        self._compared: set[str] = set()  # lanes for which the compare view opened by itself
 
     @property
     def app(self) -> LabApp:
@@ -282,9 +288,24 @@ class LabScreen(Screen[int]):
             if listener not in self.app.screen_stack:  # it is closing
                 continue
             listener.news([event for _, event in batch] + (self._newest() if restart else []))
+        if poll_seeds(self.context):
+            marks.add("seeds")
         if marks:
             self.mark(marks)
         self.time_travel.roll(now)
+        self.open_compare()
+
+    def open_compare(self) -> None:
+        """Open the compare view once there is a second lane, or one more, with a rollout to show;
+        only over the lab itself, so that no other screen is hidden."""
+        context = self.context
+        lanes = context.state.lanes
+        if len(lanes) < 2 or not self.begun or self.app.screen is not self:
+            return
+        new = set(lanes) - self._compared
+        self._compared |= new
+        if new:
+            self.overlays.compare()
 
     def _newest(self) -> list[ev.Event]:
         """The last event of each kind that a screen may wait for, of every lane."""
@@ -475,6 +496,9 @@ class LabScreen(Screen[int]):
 
     def action_lane(self) -> None:
         self.navigation.next_lane()
+
+    def action_compare(self) -> None:
+        self.overlays.compare()
 
     def action_older(self) -> None:
         self.time_travel.browse(-1)
