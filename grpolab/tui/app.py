@@ -170,7 +170,7 @@ def open_live(
 
 def _started_again(context: AppContext, to: int) -> Engine:
     """A new engine for the same run that goes back to the checkpoint of step `to`."""
-    return launch.Engine.boot(launch.Request(resume=str(context.run_dir), back_to=to))
+    return launch.Engine.boot(launch.Request(resume=str(context.run_dir), back_to=to, stay=True))
 
 
 def open_watch(run_dir: Path, frame: FirstFrame | None = None) -> int:
@@ -202,7 +202,10 @@ def farewell(context: AppContext) -> str:
     lines = [f"run: {context.run_dir}, {s.step} of {s.steps} steps"]
     if s.failed is not None:
         lines.append(f"failed while {s.failed.where}: {s.failed.error}".split("\n")[0])
+    resume = f"resume: grpolab run --resume {context.run_dir}"
     if not (s.ended is not None and s.ended.status == "done"):
-        lines.append(f"resume: grpolab run --resume {context.run_dir}")
+        lines.append(resume)
+    else:
+        lines.append(f"{resume} --steps {s.more}   ({s.more} steps further)")
     lines.append(f"replay: grpolab replay {context.run_dir}")
     return "\n".join(lines)
