@@ -234,7 +234,8 @@ class Host:
             return False
         self.single = 0
         if self.paused:
-            self.emit(ev.Paused(lab.step_number))
+            at_end = self.stay and lab.at_end and not lab.cues_due
+            self.emit(ev.Paused(lab.step_number, "end" if at_end else "command"))
         return True
 
     def _fork_there(self, lab: Lab, command: dict[str, Any]) -> None:
