@@ -329,7 +329,7 @@ class SettingChanged(Event):
 
 @record
 class Extended(Event):
-    """The run goes on beyond its length: by `p` at its end, or by `--resume RUN --steps N`. A
+    """The run is trained beyond its length: by `p` at its end, or by `--resume RUN --steps N`. A
     schedule of the learning rate keeps the length that it had; `note` says what that means where
     it is not constant."""
 
