@@ -19,6 +19,8 @@ from pathlib import Path
 from grpolab import launch
 from grpolab.errors import RequestError
 from grpolab.record import directory
+from grpolab.record import events as ev
+from grpolab.record.tail import read
 from grpolab.scenario import load
 
 
@@ -31,19 +33,27 @@ def prepare(request: launch.Request) -> tuple[Path, list[str]]:
     if request.resume is None:
         scenario = load.load(request.scenario, request.changes)
         run = directory.create(scenario, Path(request.out) if request.out else None)
-        return run, launch.engine_arguments(run, threads, device, resume=False)
+        return run, launch.engine_arguments(run, threads, device, resume=False, stay=request.stay)
     run = directory.find(request.resume)
     load.load(str(run / directory.SCENARIO))
     end, opening = directory.ending(run), directory.opening(run)
     if request.back_to is not None:
         _check_checkpoint(run, request.back_to)
-    elif end is not None and end.status == "done":
+    elif end is not None and end.status == "done" and not request.further:
         raise launch.RunIsDone(run)
+    if request.further:
+        _check_further(run, request.further, request.back_to)
     if opening is not None:  # the digest depends on both
         threads = threads or opening.threads
         device = opening.device if device == "auto" else device
     return run, launch.engine_arguments(
-        run, threads, device, resume=opening is not None, back_to=request.back_to
+        run,
+        threads,
+        device,
+        resume=opening is not None,
+        back_to=request.back_to,
+        further=request.further,
+        stay=request.stay,
     )
 
 
@@ -55,6 +65,25 @@ def _check_checkpoint(run: Path, step: int) -> None:
     if step not in there:
         known = ", ".join(map(str, there))
         raise RequestError(f"--from {step}: {run} has checkpoints of the steps {known}")
+
+
+def _check_further(run: Path, further: int, back_to: int | None) -> None:
+    """Check that so many steps more do not end before the run's planned end. Raises
+    RequestError."""
+    events = read(run / directory.EVENTS)
+    if not any(isinstance(e, ev.RunStarted) for _, e in events):
+        raise RequestError(f"--steps {further}: {run} has not begun yet; resume it without --steps")
+    step = back_to
+    if step is None:
+        step = max((n for n, _ in directory.checkpoints(run)), default=0)
+    else:
+        events = [*events, (0.0, ev.Resumed(step))]
+    planned = directory.planned_steps(events)
+    if step + further < planned:
+        raise RequestError(
+            f"--steps {further}: {run} resumes at step {step} of {planned}; leave out --steps for "
+            f"the {planned - step} that are left, or give more"
+        )
 
 
 def main(argument: str) -> None:

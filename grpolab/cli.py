@@ -101,6 +101,7 @@ examples:
   grpolab run mine.yaml --headless --json        one JSON object on stdout, progress on stderr
   grpolab run --resume last                      resume the newest run
   grpolab run --resume last --from 40            … from the checkpoint of its step 40
+  grpolab run --resume last --steps 100          … 100 steps further, a finished run too
   grpolab compare default --algorithms grpo,ppo --seeds 3 --headless
   grpolab replay last                            replay it; nothing is computed
   grpolab plot last --metric reward --smooth     its curves, without a screen
@@ -131,8 +132,10 @@ def parser() -> Parser:
         "--out", metavar="DIR", help="the run directory, new or empty; default: one under runs/"
     )
     run.add_argument(
-        "--resume", metavar="RUN", help="resume an interrupted run (`last`: the newest)"
-    )
+        "--resume", metavar="RUN",
+        help="resume an interrupted run (`last`: the newest); with --steps N, train it N steps "
+        "further, a finished one too",
+    )  # fmt: skip
     run.add_argument(
         "--from", type=count, metavar="STEP", dest="back_to",
         help="with --resume: resume from this step's checkpoint (0: the start); later steps are "

@@ -7,8 +7,10 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shlex
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -32,14 +34,18 @@ def default(args: Namespace) -> int:
 def run(args: Namespace) -> int:
     if args.resume is not None:
         changed = {"SCENARIO": args.scenario, "--algorithm": args.algorithm, "--model": args.model}
-        changed |= {"--quantize": args.quantize, "--steps": args.steps, "--seed": args.seed}
+        changed |= {"--quantize": args.quantize, "--seed": args.seed}
         changed |= {"--set": args.settings or None, "--out": args.out}
         if given := [name for name, value in changed.items() if value is not None]:
             raise RequestError(
                 f"--resume continues the run as it was recorded; leave out {', '.join(given)}"
             )
         request = Request(
-            resume=args.resume, back_to=args.back_to, device=args.device, threads=args.threads
+            resume=args.resume,
+            back_to=args.back_to,
+            further=args.steps or 0,
+            device=args.device,
+            threads=args.threads,
         )
     elif args.back_to is not None:
         raise RequestError("--from names a step of the run to resume: --resume RUN --from STEP")
@@ -86,7 +92,8 @@ def _lab(
 
         events = directory.find(request.resume) / directory.EVENTS
         known = events.stat().st_size if events.exists() else 0
-    engine = Engine.boot(request)  # before the screen is imported: the two load side by side
+    # before the screen is imported: the two load side by side
+    engine = Engine.boot(replace(request, stay=not headless))
     try:
         if headless:
             from grpolab.headless import run as view
@@ -96,7 +103,11 @@ def _lab(
         with first_frame.shown("live", notice) as frame:
             return _screen().open_live(None, engine, notice, frame, seeds)
     except RunIsDone as done:
-        print(f"{done.run_dir} is done: all its steps are computed", file=sys.stderr)
+        print(
+            f"{done.run_dir} is done: all its steps are computed; train on with\n"
+            f"  grpolab run --resume {shlex.quote(str(done.run_dir))} --steps N",
+            file=sys.stderr,
+        )
         return _report(done.run_dir) if as_json else 0
     finally:
         engine.close()
@@ -260,8 +271,6 @@ def _machine(args: Namespace) -> Machine | None:
     """This machine with the threads that were asked for; None where none were."""
     if args.threads is None:
         return None
-    from dataclasses import replace
-
     from grpolab.estimate.machine import machine
 
     return replace(machine(), threads=args.threads)

@@ -40,6 +40,8 @@ class Request:
     out: str | None = None
     resume: str | None = None
     back_to: int | None = None  # step of the checkpoint to resume from; None: the newest
+    further: int = 0  # steps to train beyond that checkpoint; 0: to the planned end
+    stay: bool = False  # at the run's end the engine pauses instead of leaving: a screen is there
     device: str = "auto"
     threads: int | None = None
 
@@ -67,9 +69,10 @@ class Engine:
         threads: int | None = None,
         device: str = "auto",
         resume: bool = False,
+        stay: bool = False,
     ) -> Engine:
-        """Start on a run directory whose scenario.yaml is complete."""
-        arguments = engine_arguments(run_dir, threads, device, resume)
+        """Start on a run directory whose scenario.yaml is complete. `stay`: see `Request`."""
+        arguments = engine_arguments(run_dir, threads, device, resume, stay=stay)
         with (run_dir / "engine.log").open("ab") as log:
             return cls(spawn(["-m", "grpolab.engine", *arguments], log, log), run_dir)
 
@@ -185,12 +188,20 @@ def log_tail(run_dir: Path, lines: int = 20) -> str:
 
 
 def engine_arguments(
-    run_dir: Path, threads: int | None, device: str, resume: bool, back_to: int | None = None
+    run_dir: Path,
+    threads: int | None,
+    device: str,
+    resume: bool,
+    back_to: int | None = None,
+    further: int = 0,
+    stay: bool = False,
 ) -> list[str]:
     """The engine's command line after `python -m grpolab.engine`."""
     arguments = [str(run_dir), "--threads", str(threads or default_threads()), "--device", device]
     arguments += ["--resume"] if resume else []
-    return arguments if back_to is None else [*arguments, "--from", str(back_to)]
+    arguments += ["--from", str(back_to)] if back_to is not None else []
+    arguments += ["--further", str(further)] if further else []
+    return [*arguments, "--stay"] if stay else arguments
 
 
 def default_threads(engines: int = 1) -> int:

@@ -19,6 +19,7 @@ from grpolab.scenario.spec import (
     AlgorithmSection,
     ChatCue,
     Cue,
+    ExtendCue,
     ForkCue,
     KlBenchCue,
     LensCue,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from grpolab.engine.lab import Lab
 
 
-def apply(lab: Lab, cue: Cue, origin: str) -> None:
-    """Apply one cue, or emit that it was refused and why; the run continues either way."""
+def apply(lab: Lab, cue: Cue, origin: str) -> bool:
+    """Apply one cue, or emit that it was refused and why (False); the run continues either way."""
     try:
         if isinstance(cue, SwitchCue):
             for lane in _meant(lab, cue.lane):
@@ -46,6 +47,8 @@ def apply(lab: Lab, cue: Cue, origin: str) -> None:
                 change_setting(lab, lane, cue.key, cue.value, origin)
         elif isinstance(cue, ForkCue):
             fork(lab, cue)
+        elif isinstance(cue, ExtendCue):
+            extend(lab, cue.to, origin)
         elif isinstance(cue, LensCue):
             for lane in _meant(lab, cue.lane):
                 lab.emit(lens_probe.look(lab, lane, parameters=cue.parameters))
@@ -64,6 +67,8 @@ def apply(lab: Lab, cue: Cue, origin: str) -> None:
             lab_checkpoint.save(lab)
     except (RequestError, ValueError, torch.OutOfMemoryError) as error:
         lab.emit(ev.Refused(lab.step_number, cue.model_dump(mode="json"), str(error)))
+        return False
+    return True
 
 
 def _meant(lab: Lab, name: str | None) -> list[Lane]:
@@ -162,6 +167,22 @@ def change_for_all(lab: Lab, key: str, value: Any, origin: str) -> None:
                 lane.train = lane.train.model_copy(update={name: value})
     for lane in lanes:
         _tell_setting(lab, lane, key, options[name], value, origin)
+
+
+def extend(lab: Lab, to: int, origin: str) -> None:
+    """Make the run `to` steps long. Unlike a changed `train.steps` this leaves each lane's schedule
+    of the learning rate as it is: it stays where it ended. Raises ValueError."""
+    before = lab.plan.train.steps
+    if to <= max(before, lab.step_number):
+        raise ValueError(f"the run has {max(before, lab.step_number)} steps already")
+    lab.set_plan(_with(lab.plan, "train", "steps", to))
+    note = ""
+    if any(lane.train.schedule != "constant" for lane in lab.lanes.values()):
+        note = (
+            "the learning rate's schedule ended and stays at its last value; a run of "
+            f"{to} steps from the start would stretch it, so the two digests differ"
+        )
+    lab.emit(ev.Extended(lab.step_number, before, to, origin, note))
 
 
 def _with(plan: Scenario, section: str, name: str, value: Any) -> Scenario:

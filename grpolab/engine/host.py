@@ -28,7 +28,7 @@ from grpolab.estimate.machine import cpu_name
 from grpolab.record import codec, directory, tail
 from grpolab.record import events as ev
 from grpolab.scenario import load, spec
-from grpolab.scenario.spec import Cue, ForkCue, Scenario
+from grpolab.scenario.spec import Cue, ExtendCue, ForkCue, Scenario
 
 CUE: TypeAdapter[Cue] = TypeAdapter(Cue)
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -61,7 +61,8 @@ class Host:
     """One engine process on one run directory.
 
     `started`: perf_counter when the process began. `back_to`: a resume goes back to this step's
-    checkpoint instead of the newest.
+    checkpoint instead of the newest. `further`: it trains so many steps from there, also beyond the
+    run's end. `stay`: at its end the run pauses until it is continued or stopped.
     """
 
     def __init__(
@@ -73,8 +74,10 @@ class Host:
         resume: bool,
         started: float,
         back_to: int | None = None,
+        further: int = 0,
+        stay: bool = False,
     ) -> None:
-        self.back_to = back_to
+        self.back_to, self.further, self.stay = back_to, further, stay
         self.clock = Clock(started=started)
         self.run_dir, self.threads, self.resume, self.started = run_dir, threads, resume, started
         self.recorded = tail.read(run_dir / directory.EVENTS) if resume else []
@@ -115,6 +118,7 @@ class Host:
                 self._go_back(lab)
                 if self.back_to is not None:
                     rewind(lab, self.back_to)
+                self._go_further(lab)
             lab.clock.seconds["startup"] += time.perf_counter() - self.started
             self._loop(lab)
         except Exception as error:
@@ -130,7 +134,7 @@ class Host:
             )
             self._end(lab, "failed")
             return FAILED
-        done = lab.step_number >= lab.plan.train.steps
+        done = lab.at_end
         self._end(lab, "done" if done else "interrupted")
         return DONE if done else INTERRUPTED
 
@@ -141,19 +145,37 @@ class Host:
             if "pause" in lab.apply_cues():
                 self._pause(lab, "cue")
             self._take_commands(lab)  # after the scenario's own cues of this step, as in a rerun
+            self._meet_end(lab)
             while self.paused and not self.single and not self.stopping:
                 lab.phase("waiting")
-                self._obey(lab, self.commands.get())
+                since = time.perf_counter()
+                command = self.commands.get()
+                lab.clock.started += time.perf_counter() - since  # waiting is no work
+                self._obey(lab, command)
                 self._take_commands(lab)
+                self._meet_end(lab)
             if lab.cues_due:  # a rewind brought them back
                 continue
-            if self.stopping or lab.step_number >= lab.plan.train.steps:
+            if self.stopping or lab.at_end:
                 break
             self.single = max(0, self.single - 1)
             lab.advance()
         if lab.saved != lab.step_number:
             lab.phase("stopping")
             lab_checkpoint.save(lab)
+
+    def _meet_end(self, lab: Lab) -> None:
+        """At the end of a run that stays: take the single steps that were asked for, or pause."""
+        if not self.stay or self.stopping or not lab.at_end or lab.cues_due:
+            return
+        if self.single:
+            self._extend(lab)
+        else:
+            self._pause(lab, "end")
+
+    def _extend(self, lab: Lab) -> None:
+        """Extend the run by as many steps as it began with."""
+        apply_cue.extend(lab, lab.step_number + max(1, lab.first.train.steps), "command")
 
     # --- commands ---
 
@@ -191,9 +213,7 @@ class Host:
         elif do == "pause":
             self._pause(lab, "command")
         elif do == "continue":
-            if self.paused:
-                self.paused = False
-                self.emit(ev.Continued(lab.step_number))
+            self._continue(lab)
         elif do == "step":
             if not self.paused:
                 self._pause(lab, "command")
@@ -214,7 +234,8 @@ class Host:
             return False
         self.single = 0
         if self.paused:
-            self.emit(ev.Paused(lab.step_number))
+            at_end = self.stay and lab.at_end and not lab.cues_due
+            self.emit(ev.Paused(lab.step_number, "end" if at_end else "command"))
         return True
 
     def _fork_there(self, lab: Lab, command: dict[str, Any]) -> None:
@@ -236,10 +257,22 @@ class Host:
             self.paused = True
             self.emit(ev.Paused(lab.step_number, origin))
 
+    def _continue(self, lab: Lab) -> None:
+        """End a pause; at the end of the run, extend it."""
+        if self.paused:
+            if self.stay and lab.at_end and not lab.cues_due:
+                self._extend(lab)
+            self.paused = False
+            self.emit(ev.Continued(lab.step_number))
+
     def _change(self, lab: Lab, command: dict[str, Any]) -> None:
-        """Apply any other command as a cue of this step."""
-        if (cue := self._cue(lab, command)) is not None:
-            apply_cue.apply(lab, cue, "command")
+        """Apply any other command as a cue of this step. With `"then": "continue"`, the training
+        continues from the run's end if that was not refused."""
+        then = command.get("then")
+        cue = self._cue(lab, {k: v for k, v in command.items() if k != "then"})
+        done = cue is not None and apply_cue.apply(lab, cue, "command")
+        if done and then == "continue" and lab.at_end:
+            self._continue(lab)
 
     def _cue(self, lab: Lab, command: dict[str, Any]) -> Cue | None:
         """A command as a cue; None, with a refusal in the events, where it is not one."""
@@ -291,6 +324,16 @@ class Host:
         ):
             if event.step == step:
                 lab.evaluated = (step, len(lab.lanes))
+
+    def _go_further(self, lab: Lab) -> None:
+        """Extend a resumed run by `further` steps, after the changes that are queued for its step:
+        as a cue, which a rerun repeats."""
+        to = lab.step_number + self.further
+        if not self.further or to <= lab.plan.train.steps:
+            return
+        cue = ExtendCue(at=lab.step_number, do="extend", to=to)
+        ahead = [*lab.cues[lab.cues_done :], (cue, "command")]
+        lab.cues[lab.cues_done :] = sorted(ahead, key=lambda c: c[0].at)
 
     def _end(self, lab: Lab | None, status: str) -> None:
         digest = lab_checkpoint.digest(lab) if lab and status == "done" else ""

@@ -333,12 +333,17 @@ class Lab:
         for lane in list(self.lanes.values()):
             self.step(lane)
         self.step_number += 1
-        done = self.step_number >= self.plan.train.steps
+        done = self.at_end
         if done or self.step_number % self.plan.evaluate.every == 0:
             self.evaluate()
         self.apply_cues(READ_ONLY)  # now: they need the last step, which no checkpoint holds
         if done or self.step_number % self.plan.train.checkpoint_every == 0:
             lab_checkpoint.save(self)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all planned steps are done."""
+        return self.step_number >= self.plan.train.steps
 
     @property
     def cues_due(self) -> bool:

@@ -163,6 +163,12 @@ def describe(event: ev.Event, state: LabState) -> str | None:
             return (
                 f"{lane}{at}  set {event.key}: {event.before} -> {event.after} (by {event.origin})"
             )
+        case ev.Extended():
+            note = f"; {event.note}" if event.note else ""
+            return (
+                f"{at}  extended from {event.before} to {event.after} steps "
+                f"(by {event.origin}){note}"
+            )
         case ev.CriticChanged():
             known = event.explained_variance
             measured = "" if known is None else f", explained variance {known:.2f}"
@@ -180,6 +186,8 @@ def describe(event: ev.Event, state: LabState) -> str | None:
             count = sum(a.policy == "now" for a in event.answers)
             graded = f", {right} of the current policy's right" if event.graded else ", not graded"
             return f"{lane}{at}  chat: {count} answers from each policy{graded}"
+        case ev.Paused(origin="end"):
+            return f"{at}  paused at the end of the run"
         case ev.Paused():
             return f"{at}  paused (by {event.origin})"
         case ev.Refused():

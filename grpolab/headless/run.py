@@ -106,6 +106,8 @@ def _finish(plain: Plain, run_dir: Path, code: int) -> None:
     )
     if code == 0:
         plain.say(f"replay: grpolab replay {place}")
+        more = f"{state.more} step{'s' * (state.more > 1)} further"
+        plain.say(f"resume: grpolab run --resume {place} --steps {state.more}   ({more})")
         return
     steps = [step for step, _ in directory.checkpoints(run_dir)]
     where = f"from its checkpoint of step {steps[-1]}" if steps else "from the start"

@@ -149,9 +149,22 @@ def _saved(events: list[Timed], step: int) -> int:
         event = events[i][1]
         if isinstance(event, ev.Checkpointed) and event.step == step:
             return i + 1
-    changed = (ev.Switched, ev.SettingChanged, ev.RolloutStarted, ev.StepDone)
+    changed = (ev.Switched, ev.SettingChanged, ev.Extended, ev.RolloutStarted, ev.StepDone)
     late = (i for i, (_, e) in enumerate(events) if isinstance(e, changed) and e.step >= step)
     return next(late, len(events))
+
+
+def planned_steps(events: list[Timed]) -> int:
+    """The length of a run in steps, as it was planned last."""
+    steps = 0
+    for _, e in in_force(events):
+        if isinstance(e, ev.RunStarted):
+            steps = e.steps
+        elif isinstance(e, ev.SettingChanged) and e.key == "train.steps":
+            steps = int(e.after)
+        elif isinstance(e, ev.Extended):
+            steps = e.after
+    return steps
 
 
 def recorded_dtype(events: list[Timed]) -> str | None:
@@ -171,7 +184,7 @@ def recorded_cues(events: list[Timed]) -> list[dict[str, Any]]:
     """The manual changes of a run as cues, in their order.
 
     Added to the run's scenario they reproduce the session. Switches, changed settings and forks
-    count; pauses and evaluations do not affect training.
+    and more steps count; pauses and evaluations do not affect training.
     """
     cues: list[dict[str, Any]] = []
     planned: list[dict[str, Any]] = []
@@ -188,6 +201,8 @@ def recorded_cues(events: list[Timed]) -> list[dict[str, Any]]:
                 cues.append(cue)
         elif isinstance(e, ev.SettingChanged) and e.origin == "command":
             cues.append({"at": e.step, "do": "set", "key": e.key, "value": e.after, "lane": e.lane})
+        elif isinstance(e, ev.Extended) and e.origin == "command":
+            cues.append({"at": e.step, "do": "extend", "to": e.after})
         elif isinstance(e, ev.LaneOpened) and e.parent:
             if any(cue["name"] == e.lane for cue in planned + cues if cue["do"] == "fork"):
                 continue

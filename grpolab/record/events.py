@@ -329,6 +329,20 @@ class SettingChanged(Event):
 
 
 @record
+class Extended(Event):
+    """The run is trained beyond its length: by `p` at its end, or by `--resume RUN --steps N`. A
+    schedule of the learning rate keeps the length that it had; `note` says what that means where
+    it is not constant."""
+
+    kind: ClassVar[str] = "extended"
+    step: int
+    before: int  # steps of the whole run, as it was planned until now
+    after: int
+    origin: str = "command"
+    note: str = ""
+
+
+@record
 class CriticChanged(Event):
     """A critic was added, is warmed up, or was removed. `explained_variance` is None until it is
     measured."""
@@ -431,7 +445,7 @@ class Paused(Event):
 
     kind: ClassVar[str] = "paused"
     step: int
-    origin: str = "command"
+    origin: str = "command"  # "cue", or "end": all planned steps are done, and a screen is there
 
 
 @record
@@ -489,9 +503,9 @@ KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         RunStarted, Resumed, PhaseChanged, ModelLoaded, LaneOpened, RolloutStarted, Sampled,
-        Graded, Tokens, StepDone, Evaluated, Switched, SettingChanged, CriticChanged, LensMade,
-        After, KlBenched, Chatted, Checkpointed, Paused, Continued, Refused, Relieved, Failed,
-        Ended,
+        Graded, Tokens, StepDone, Evaluated, Switched, SettingChanged, Extended, CriticChanged,
+        LensMade, After, KlBenched, Chatted, Checkpointed, Paused, Continued, Refused, Relieved,
+        Failed, Ended,
     )
 }  # fmt: skip
 

@@ -87,19 +87,25 @@ def _read(run: Path, name: str, kinds: frozenset[str]) -> tuple[dict[str, Any], 
     kept: Events = []
     last = 0.0
     lanes = _lanes(run)
-    for record in _records(run, kinds | {"run", "resumed"}):
+    longer: dict[int, int] = {}  # the run's length in steps, by the step at which it was extended
+    for record in _records(run, kinds | {"run", "resumed", "extended"}):
         kind, t = record["kind"], float(record["t"])
         last = max(last, t)
         if kind == "run":
             head = head or record
         elif kind == "resumed":  # later steps were discarded, and recorded again
             kept = [(at, r) for at, r in kept if r["step"] <= record["step"]]
+            longer = {at: steps for at, steps in longer.items() if at <= record["step"]}
+        elif kind == "extended":
+            longer[record["step"]] = record["after"]
         else:
             lane = record["lane"]
             record["lane"] = _renamed(name, lane, len(lanes))
             if record.get("parent"):
                 record["parent"] = _renamed(name, record["parent"], len(lanes))
             kept.append((t, record))
+    if head:
+        head["steps"] = max(head["steps"], *longer.values(), 0)
     return head, sorted(kept, key=lambda e: e[0]), last
 
 

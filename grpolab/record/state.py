@@ -49,6 +49,17 @@ class LabState:
         return int(next(changed, self.run.steps if self.run else 0))
 
     @property
+    def more(self) -> int:
+        """By how many steps `p` extends a run at its end: as many as it began with."""
+        return max(1, self.run.steps) if self.run else 0
+
+    @property
+    def waits_at_end(self) -> bool:
+        """Whether all planned steps are done and the engine waits for what is to come."""
+        done = bool(self.lanes) and self.step >= self.steps
+        return self.paused and done and self.ended is None and self.failed is None
+
+    @property
     def predicted_memory(self) -> dict[str, dict[str, int]]:
         """Bytes by phase and owner, as predicted before the model was loaded; empty in old runs."""
         return self.run.predicted_memory if self.run else {}
@@ -181,6 +192,19 @@ class LabState:
             if e.key in lane.settings:
                 lane.settings = lane.settings | {e.key: e.after}
                 lane.began(e.step)
+
+    def _on_extended(self, e: ev.Extended) -> None:
+        for name, lane in self.lanes.items():
+            lane.changes.append(
+                ev.SettingChanged(
+                    step=e.step,
+                    lane=name,
+                    key="train.steps",
+                    before=e.before,
+                    after=e.after,
+                    origin=e.origin,
+                )
+            )
 
     def _on_critic(self, e: ev.CriticChanged) -> None:
         if e.lane in self.lanes:

@@ -165,6 +165,14 @@ class ForkCue(Strict):
     lane: str | None = Field(default=None, description="which lane to fork; none: the first")
 
 
+class ExtendCue(Strict):
+    """Make the run longer; the schedule of the learning rate keeps the length that it had."""
+
+    at: int = Field(ge=0, description="after this many steps")
+    do: Literal["extend"]
+    to: int = Field(ge=1, description="steps of the whole run")
+
+
 class LensCue(Strict):
     at: int = Field(ge=0, description="after this many steps")
     do: Literal["lens"]
@@ -208,6 +216,14 @@ class SimpleCue(Strict):
 
 
 Cue = Annotated[
-    SwitchCue | SetCue | ForkCue | LensCue | AfterCue | KlBenchCue | ChatCue | SimpleCue,
+    SwitchCue
+    | SetCue
+    | ForkCue
+    | ExtendCue
+    | LensCue
+    | AfterCue
+    | KlBenchCue
+    | ChatCue
+    | SimpleCue,
     Field(discriminator="do"),
 ]

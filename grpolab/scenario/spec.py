@@ -23,6 +23,7 @@ from grpolab.scenario.sections import (
     ChatCue,
     Cue,
     EvaluateSection,
+    ExtendCue,
     ForkCue,
     KlBenchCue,
     LaneSection,
@@ -40,8 +41,9 @@ from grpolab.scenario.sections import (
 from grpolab.tasks import TASKS
 
 __all__ = [
-    "AfterCue", "AlgorithmSection", "ChatCue", "Cue", "EvaluateSection", "ForkCue", "KlBenchCue",
-    "LaneSection", "LensCue", "ModelSection", "RecordSection", "RewardSection", "RolloutSection",
+    "AfterCue", "AlgorithmSection", "ChatCue", "Cue", "EvaluateSection", "ExtendCue", "ForkCue",
+    "KlBenchCue", "LaneSection", "LensCue", "ModelSection", "RecordSection", "RewardSection",
+    "RolloutSection",
     "Scenario", "ScenarioError", "SetCue", "SwitchCue", "TaskSection", "TrainSection", "build",
     "check_setting", "expand", "lab_wide", "make_algorithm", "make_reward", "make_task",
     "reward_meant",

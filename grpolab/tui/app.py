@@ -194,7 +194,7 @@ def open_live(
 
 def _started_again(context: AppContext, to: int) -> Engine:
     """A new engine for the same run that goes back to the checkpoint of step `to`."""
-    return launch.Engine.boot(launch.Request(resume=str(context.run_dir), back_to=to))
+    return launch.Engine.boot(launch.Request(resume=str(context.run_dir), back_to=to, stay=True))
 
 
 def open_watch(run_dir: Path, frame: FirstFrame | None = None) -> int:
@@ -244,8 +244,9 @@ def farewell(context: AppContext) -> str:
         if left or not done:
             lines.append(f"resume: {context.seeds.again}")
         lines.append(f"replay: grpolab replay {context.run_dir.parent}")
-        return "\n".join(lines)
-    if not done:
-        lines.append(f"resume: grpolab run --resume {context.run_dir}")
+        return "
+".join(lines)
+    resume = f"resume: grpolab run --resume {context.run_dir}"
+    lines.append(f"{resume} --steps {s.more}   ({s.more} steps further)" if done else resume)
     lines.append(f"replay: grpolab replay {context.run_dir}")
     return "\n".join(lines)

@@ -115,9 +115,6 @@ ACTIONS = (
 
 SCREEN = "This screen"
 
-RESERVED = {"A": "all lanes side by side, or one", "d": "another seed"}
-"""Letters kept free for what is to come: no other action may take them."""
-
 ANYWHERE = (
     Action("page_down", "pagedown", "", "scroll down", SCREEN),
     Action("page_up", "pageup", "", "scroll up", SCREEN),

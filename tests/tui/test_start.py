@@ -139,7 +139,7 @@ def test_farewell_says_where_and_how(live: Live, run_dir: Path) -> None:
     told = farewell(live.context)
     assert str(live.folder) in told and "grpolab run --resume" in told and "24 of 24" in told
     state.apply(ev.Ended(24, "done"))
-    assert "--resume" not in farewell(live.context)
+    assert "--steps" in farewell(live.context)
 
 
 async def test_a_wrong_request_closes_the_screen(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class Header(Canvas):
             "switch",
             "paused",
             "continued",
+            "extended",
             "failed",
             "end",
             "select",
@@ -179,6 +180,8 @@ class Header(Canvas):
             chips.append(("✗ ENGINE ENDED", "bad"))
         elif d.leaving is not None:
             chips.append(("FINISHING THE STEP…", "warn"))
+        elif s.waits_at_end and d.mode != "replay":
+            chips.append(("‖ PAUSED AT THE END", "good"))
         elif s.paused and d.mode != "replay":
             paused = s.phase is None or s.phase.phase in ("waiting", "stopping")
             chips.append(("‖ TRAINING PAUSED" if paused else "ONE STEP, THEN PAUSED", "warn"))
@@ -205,6 +208,8 @@ class Header(Canvas):
         p, s = self.context.palette, self.context.state
         if s.phase is None:
             return Line("starting", p.style("dim"))
+        if s.waits_at_end and self.context.mode == "live":
+            return self._further()
         moving = not s.paused and s.phase.phase != "waiting"
         if isinstance(self.context.source, Playing):
             moving = moving and self.context.source.playing
@@ -217,6 +222,13 @@ class Header(Canvas):
         elif s.phase.detail:
             line.add(f" {clip(visible(s.phase.detail), 40)}", p.style("dim"))
         return line
+
+    def _further(self) -> Line:
+        """What `p` does at the run's end; a click does it."""
+        p, s = self.context.palette, self.context.state
+        key, more = self.context.keymap.shown("pause"), f"{s.more:,}"
+        line = Line().add(key, p.style("accent", bold=True), hit=("run", "pause"))
+        return line.add(f" trains {more} more", p.style("text"), hit=("run", "pause"))
 
 
 def lanes_named(context: AppContext, width: int) -> Line:

@@ -6,6 +6,16 @@ from grpolab.record import events as ev
 from grpolab.tui.context import AppContext
 
 
+def at_the_end(context: AppContext) -> str:
+    """What can be done at the run's end."""
+    key = context.keymap.shown
+    more = f"{context.state.more:,} more step{'s' * (context.state.more > 1)}"
+    return (
+        f"Run finished. {key('pause')} {more} · {key('algorithm')} switch algorithm and continue · "
+        f"{key('quit')} quit"
+    )
+
+
 def announce(context: AppContext, event: ev.Event, overlay_open: bool) -> None:
     """Say in the header that an event came. `overlay_open`: a screen over the lab shows the answers
     to questions itself."""
@@ -36,6 +46,12 @@ def announce(context: AppContext, event: ev.Event, overlay_open: bool) -> None:
                 context.say(f"KL bench of step {event.step} ready: press {key}")
         case ev.SettingChanged():
             context.say(f"{event.key}: {event.before} → {event.after}", "accent")
+        case ev.Extended():
+            told = f"{event.before} → {event.after} steps"
+            context.say(f"{told}: {event.note}" if event.note else told, "accent")
+        case ev.Paused(origin="end"):
+            if context.mode == "live":
+                context.say(at_the_end(context), "good")
         case ev.Checkpointed():
             if context.mode == "live":
                 context.say(f"checkpoint at step {event.step}")

@@ -70,8 +70,12 @@ class Training:
     def switch_to(self, name: str, preset: str = "") -> None:
         """Switch the lane in view to an algorithm."""
         section = {"name": name} | ({"preset": preset} if preset not in ("", "paper") else {})
+        command = self._for_lane({"do": "switch", "algorithm": section})
         told = f"switching to {name.upper()} after this step…"
-        self.send(self._for_lane({"do": "switch", "algorithm": section}), told)
+        if self.context.state.waits_at_end:
+            command["then"] = "continue"
+            told = f"switching to {name.upper()}, {self._more()}…"
+        self.send(command, told)
 
     def settings(self, typed: str = "") -> None:
         """All settings, narrowed down to those that match `typed`; in a replay and in a watched run
@@ -98,16 +102,30 @@ class Training:
         """Pause or resume the training, or a replay's clock."""
         if isinstance(self.context.source, Playing):
             self.time_travel.play()
-        elif self.context.state.paused:
+        elif self.context.state.waits_at_end:
+            self.send({"do": "continue"}, f"training {self._more()}…")
+        elif self.context.state.paused or self.context.pausing:
+            self.context.pausing = False
             self.send({"do": "continue"})
         elif self.send({"do": "pause"}):
             self.context.pausing = True
             self.lab.moved()
 
+    def _more(self) -> str:
+        """By how much the run goes on from its end."""
+        more = self.context.state.more
+        return f"{more:,} more step{'s' * (more > 1)}"
+
     def one_step(self) -> None:
         self.send({"do": "step"}, "one step, then pause")
 
     def evaluate(self) -> None:
+        state = self.context.state
+        evaluated = [lane.evals[-1].step if lane.evals else -1 for lane in state.lanes.values()]
+        if state.paused and evaluated and min(evaluated) >= state.step and self.context.commands:
+            self.context.say(f"step {state.step} is evaluated already")
+            self.lab.moved()
+            return
         self.send({"do": "evaluate"}, "evaluating after this step…")
 
     def checkpoint(self) -> None:
@@ -161,8 +179,10 @@ class Training:
             context.starting = context.failure_shown = False
             key = context.keymap.shown("pause")
             context.say(f"paused at {place}; press {key} to resume", "warn")
-        else:
+        elif event.step < context.state.steps:
             context.say(f"rewound from step {event.before} to {place}; training continues", "warn")
+        else:
+            context.say(f"rewound from step {event.before} to {place}, the run's end", "warn")
 
     # a new engine for a run that is over
 

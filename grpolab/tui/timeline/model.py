@@ -27,7 +27,7 @@ KINDS = {
 }
 """Each kind's glyph and color."""
 
-SMALL = ("run", "lane", "switch", "set", "chat", "checkpoint", "resumed")
+SMALL = ("run", "lane", "switch", "set", "extended", "chat", "checkpoint", "resumed")
 """Kinds of events that the timeline is made from."""
 
 

@@ -87,6 +87,8 @@ class Leaving(Dialog[None]):
     def rows(self, width: int) -> list[Line]:
         p = self.context.palette
         since = time.monotonic() - (self.context.leaving or 0.0)
+        if self.context.state.waits_at_end:
+            return [Line("The run is done; the engine is closing.", p.style("text", bold=True))]
         return [
             Line("finishing the step and writing a checkpoint… ", p.style("text", bold=True)).add(
                 f"{since:.0f} s", p.style("dim")
