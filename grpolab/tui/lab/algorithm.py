@@ -111,7 +111,7 @@ class Algorithm(Pane):
             if tall
             else explain_view.short(p, found.terms, width)
         )
-        out = [head, *rows, *explain_view.branch(p, found.branch, width)]
+        out = [head, *rows, *explain_view.branch(p, found.branch, width, weight=found.weight)]
         end = Line("── ", p.style("line")).add("the step ", p.style("faint"))
         return [*out, end.add("─" * max(0, width - end.width), p.style("line"))]
 

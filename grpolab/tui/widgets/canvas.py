@@ -12,7 +12,7 @@ from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.color import Color
-from textual.filter import ANSIToTruecolor, LineFilter
+from textual.filter import ANSIToTruecolor, LineFilter, Monochrome
 from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
 from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
@@ -23,6 +23,7 @@ from grpolab.analysis.metric_help import METRICS
 from grpolab.tui.context import AppContext
 from grpolab.tui.widgets import repaint
 from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.palette import CONTRAST
 from grpolab.tui.widgets.text import Hit, Line, clip
 
 _Look = tuple[int, Style, Sequence[LineFilter], Color | None]
@@ -123,6 +124,13 @@ class Canvas(Widget):
     @property
     def ground(self) -> str:
         return "ground"
+
+    @property
+    def colour_speaks(self) -> bool:
+        """Whether a hue can be told: not with NO_COLOR, and not to rely on in high contrast."""
+        if self.context.palette.name == CONTRAST.name:
+            return False
+        return not any(isinstance(one, Monochrome) for one in self.get_line_filters())
 
     def render_line(self, y: int) -> Strip:
         return self.render_lines(Region(0, y, self.size.width, 1))[0]
