@@ -262,7 +262,8 @@ def clipped_branch(
         gain, slope, clipped = bound, 0.0, True
         side = f"above {high:.4g} and Â > 0" if ratio > high else f"below {low:.4g} and Â < 0"
         which = "upper" if ratio > high else "lower"
-        why = f"clipped ({which}): {symbol} = {ratio:.4g} is {side}, so the surrogate gives no gradient"
+        why = f"clipped ({which}): {symbol} = {ratio:.4g} is {side}, so the surrogate gives "
+        why += "no gradient"
     elif bound > unclipped:
         why = (
             f"not clipped: {symbol} = {ratio:.4g} is outside {interval}, but min() chooses "

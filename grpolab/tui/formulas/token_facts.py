@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpolab.record.lane_state import LaneState, RolloutView
 from grpolab.tui.widgets.signs import settled, sign
+from grpolab.tui.widgets.text import directed
 from grpolab.tui.widgets.token_rows import shown
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ class Explanation:
     terms: list[Term]
     branch: Branch
     place: str  # names the token
+    advantage: float = 0.0
     weight: float | None = None  # −∂L/∂log π × tokens, all terms of the loss; None: not recorded
     others: str = ""  # the terms of the loss besides the surrogate that have a gradient
 
     @property
     def outcome(self) -> Outcome:
-        return outcome(self.branch, self.weight, self.others)
+        return outcome(self.branch, self.weight, self.others, self.advantage)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Outcome:
 WORDS = {"▲": "reinforced", "▼": "penalized", "·": "no gradient"}
 
 
-def outcome(branch: Branch, weight: float | None, others: str) -> Outcome:
+def outcome(branch: Branch, weight: float | None, others: str, advantage: float = 0.0) -> Outcome:
     """The whole loss decides, where its gradient `weight` was recorded; `others` are its terms
     besides the surrogate. Where these alone, or against the surrogate, decide, that is said."""
     slope = settled(branch.slope)
@@ -67,6 +69,8 @@ def outcome(branch: Branch, weight: float | None, others: str) -> Outcome:
     elif weight is None and mark == "·" and others:
         word = "no gradient from the surrogate"
         why = f"{why}; {others} may have one"
+    elif own == mark and own != "·" and settled(advantage):
+        why = f"Â is {directed(advantage)}, {why}"
     return Outcome(mark, hue, word, why)
 
 
@@ -93,6 +97,7 @@ def selected(context: AppContext, name: str) -> Explanation | None:
         terms=terms(made, facts, r),
         branch=made.branch(facts),
         place=place,
+        advantage=facts.advantage,
         weight=_weight(r, row, at),
         others=other_terms(made),
     )

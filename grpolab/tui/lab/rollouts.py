@@ -164,7 +164,8 @@ class Rollouts(Pane):
     def _head(self, r: RolloutView, i: int, width: int, most: int) -> list[Line]:
         """The selected prompt, and what became of its answers."""
         p = self.context.palette
-        lead = Line(f"{i + 1}/{len(r.prompts)} ", p.style("accent", bold=True))
+        which = f"{'prompt ' if width >= 60 else ''}{i + 1}/{len(r.prompts)}  "
+        lead = Line(which, p.style("accent", bold=True))
         right = self._outcome(r, i, width)
         if (answer := _right_answer(r, i)) and right.width + cell_len(answer) < width // 2:
             right = Line(f"→ {answer}  ", p.style("good")).join(right)
@@ -173,8 +174,7 @@ class Rollouts(Pane):
         if len(rows) > most:
             rows = [*rows[: most - 1], clip(rows[most - 1] + " ", room - 1, "") + "…"]
         out = [lead.add(rows[0], p.style("text", bold=True)).to(width - right.width).join(right)]
-        indent = len(f"{i + 1}/{len(r.prompts)} ")
-        out += [Line(" " * indent).add(row, p.style("text", bold=True)) for row in rows[1:]]
+        out += [Line(" " * len(which)).add(row, p.style("text", bold=True)) for row in rows[1:]]
         return [line.whole(("prompt", i), width) for line in out]
 
     def _outcome(self, r: RolloutView, i: int, width: int) -> Line:

@@ -11,7 +11,7 @@ from grpolab.tui.context import AppContext
 from grpolab.tui.formulas import token_facts
 from grpolab.tui.quantities import HINTS, label
 from grpolab.tui.widgets.canvas import Pane
-from grpolab.tui.widgets.text import MISSING, Line, clip, flow, number, wrap
+from grpolab.tui.widgets.text import MISSING, Line, clip, flow, number, wrapped
 from grpolab.tui.widgets.token_rows import ROUNDING, SIGNED, Scale, shown
 
 NAME = 15
@@ -96,21 +96,16 @@ class Tokens(Pane):
         """The token, and what the objective does to it and why: reinforced or penalized, by which
         term, whether it is clipped and at which bound."""
         p = self.context.palette
-        head = Line(f"token {at + 1}/{total} ", p.style("dim"))
-        head.add(f"«{clip(shown(piece), 20)}» ", p.style("text", bold=True))
+        runs = [(f"token {at + 1}/{total} ", p.style("dim"))]
+        runs.append((f"«{clip(shown(piece), 20)}» ", p.style("text", bold=True)))
         r = self.context.view.scored(self.context.state)
-        if r is None or not algorithm_cards.cards():  # they are imported after the first frame
-            return [head]
-        found = token_facts.selected(self.context, r.algorithm)
-        if found is None:
-            return [head]
-        outcome = found.outcome
-        head.add(f" {outcome.mark} {outcome.word}", p.style(outcome.hue, bold=True))
-        rows = wrap(f": {outcome.why}", max(12, width - head.width))
-        colour = p.style("warn" if found.branch.clipped else "text")
-        if len(rows) == 1:
-            return [head.add(rows[0], colour)]
-        return [head.add(":", colour), *(Line(row, colour) for row in wrap(outcome.why, width))]
+        known = r is not None and algorithm_cards.cards()  # imported after the first frame
+        found = token_facts.selected(self.context, r.algorithm) if r and known else None
+        if found is not None:
+            outcome = found.outcome
+            runs.append((f"{outcome.mark} {outcome.word}: ", p.style(outcome.hue, bold=True)))
+            runs.append((outcome.why, p.style("warn" if found.branch.clipped else "text")))
+        return wrapped(runs, width)
 
     def _figures(self, r: RolloutView, row: int, at: int, width: int) -> list[Line]:
         """The selected token in all channels."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import islice, zip_longest
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
@@ -241,7 +242,7 @@ class Pane(Canvas):
         row.add(f"{self.index} " if self.index else "", p.style("accent" if here else "faint"))
         row.add(f"{self.title} ", p.style("accent" if here else "text", bold=True))
         room = width - row.width - 3
-        info = clip(info, room - 2)
+        info = whole(info, room - 2)
         right = right if len(info) + len(right) + 5 <= room else ""  # whole, or not at all
         if info:
             row.add(bar + " ", edge).add(info + " ", p.style("dim"))
@@ -263,6 +264,14 @@ class Pane(Canvas):
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         self.scroll(-2)
+
+
+def whole(info: str, width: int, between: str = " · ") -> str:
+    """As many of its parts, with `between` between them, as fit; a single one that does not is
+    cut."""
+    while cell_len(info) > width and between in info:
+        info = info.rpartition(between)[0]
+    return clip(info, width)
 
 
 def _framed(line: Line, width: int, wall: str, edge: Style) -> Line:
