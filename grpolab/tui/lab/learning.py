@@ -287,9 +287,11 @@ class Learning(CurvePane):
         return f"{number(s.y[-1], 2)} (scale {s.scale[0]:g}…{s.scale[1]:g})"
 
 
-def _shares(series: Sequence[Series]) -> tuple[float, float]:
-    """Round limits around the accuracies, at least a fifth apart."""
+def _shares(series: Sequence[Series]) -> tuple[float, float] | None:
+    """Round limits around the accuracies, at least a fifth apart; None if they are no shares."""
     ends = [found for s in series if s.scale is None and (found := span(s.y))]
+    if not ends or any(not 0 <= value <= 1 for pair in ends for value in pair):
+        return None
     low, high = min(a for a, _ in ends), max(b for _, b in ends)
     low, high = math.floor(low * 10 + 1e-9) / 10, math.ceil(high * 10 - 1e-9) / 10
     if high - low < 0.2:
