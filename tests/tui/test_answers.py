@@ -252,6 +252,7 @@ async def test_the_reader(live: Live, size: tuple[int, int]) -> None:
     async with live.app.run_test(size=size) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
+        live.context.view.held = live.context.state.lanes["main"].rollout  # it has no tokens
         told = await press(live.app, pilot, "o")
         assert isinstance(live.app.screen, Reader)
         for word in ("$x^2$ is **x*x**␉ok␛[31m", "▐ <answer>\\boxed{9}", "parsed answer",
@@ -275,8 +276,8 @@ async def test_copied_and_saved(
     sent: list[str] = []
     monkeypatch.setattr(live.app, "copy_to_clipboard", sent.append)
     told = await press(live.app, pilot, "down", "y", "Y")
-    said = live.context.state.lanes["main"].rollouts[6].text[1]
-    file = live.folder / "saved" / "step-000006-main-p1-a2.txt"
+    said = live.context.state.lanes["main"].rollouts[5].text[1]
+    file = live.folder / "saved" / "step-000005-main-p1-a2.txt"
     assert sent == [said] and file.read_text() == said and "saved to" in told
     await press(live.app, pilot, "w", "y", "enter", "y", "Y")
     assert sent == [said] * 3

@@ -71,12 +71,11 @@ def _halves(width: int, height: int, current: str) -> dict[str, Rect]:
 
 
 def _stack(x: int, y: int, width: int, rows: dict[str, int]) -> dict[str, Rect]:
-    """Boxes of so many rows from top to bottom; panes without a row are left out."""
+    """Boxes of so many rows, at least one each, from top to bottom."""
     out: dict[str, Rect] = {}
     for name, tall in rows.items():
-        if tall > 0:
-            out[name] = Rect(x, y, width, tall)
-            y += tall
+        out[name] = Rect(x, y, width, max(1, tall))
+        y += max(1, tall)
     return out
 
 
@@ -110,7 +109,7 @@ def _two(width: int, height: int, fold: bool) -> dict[str, Rect]:
     left = round(width * 0.58)
     kl, memory = (6 if height >= 30 else 5), (1 if fold else 6)
     rest = height - kl - memory
-    learning = max(round(rest * 0.6), min(17, rest - 6))
+    learning = max(1, round(rest * 0.6), min(17, rest - 6))
     rows = {"learning": learning, "kl": kl, "algorithm": rest - learning, "memory": memory}
     return _group(left, height, 9 if height >= 30 else 8) | _stack(left, 0, width - left, rows)
 
