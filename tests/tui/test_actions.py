@@ -438,4 +438,4 @@ async def test_the_algorithm_pane_explains_the_selected_token(replay: LabApp) ->
         await pilot.press("v")
         replay.context.source.scrub(6)  # another algorithm by now; what is held stays
         await settle(replay)
-        assert " PPO " in pane.plain and "gae_lambda" in pane.plain
+        assert " PPO " in pane.plain and "Proximal" in pane.plain

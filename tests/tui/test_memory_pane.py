@@ -26,7 +26,7 @@ ALL = dict.fromkeys(ev.OWNERS, 40 * MB) | {
 async def test_owners_phases_and_what_was_predicted(replay: LabApp, size: str) -> None:
     async with replay.run_test(size=SIZES[size]) as pilot:
         await at(replay, pilot, 12)
-        await pilot.press("5")
+        await pilot.press("5", "z")
         await settle(replay)
         shown = text(replay)
     assert "predicted 49.6 MB" in shown and "peak 60.0 MB" in shown

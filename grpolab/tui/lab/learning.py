@@ -170,7 +170,7 @@ class CurvePane(Pane):
                 (picture.left + i, picture.left + i + 1, ("curve", picture.value(i)))
                 for i in range(picture.columns)
             ]
-            for line in lines[picture.top : picture.top + picture.lines]:
+            for line in lines[: picture.top + picture.lines]:
                 line.hits += hits
         self._lines[key] = picture, lines
         return lines
