@@ -1,5 +1,5 @@
 """The group as a heat map: all answers to the selected prompt, each token on the colour of its
-channel, with verdict and advantage in front. Above it, while the run goes on, what is being
+channel, with verdict and advantage in front. Above it, while the run continues, what is being
 sampled.
 """
 
@@ -125,7 +125,7 @@ class Rollouts(Pane):
 
     def _stream(self, shown: RolloutView, width: int, height: int) -> list[Line]:
         """What is being sampled after the step that is shown: some of its answers. As many rows as
-        long as the run goes on, so that nothing jumps."""
+        long as the run continues, so that nothing jumps."""
         context, view = self.context, self.context.view
         if view.held is not None or context.over or shown.graded is None:
             return []
