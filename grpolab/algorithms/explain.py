@@ -267,14 +267,15 @@ def clipped_branch(
         share = 0.0  # log ρ is at its bound, so its derivative is 0
     gain, slope, clipped = unclipped, unclipped * share, False
     if a == 0:
-        why = "Â is 0: the token gets no gradient"
+        why = "Â is 0, so the surrogate gives no gradient"
     elif clip_low is None and clip_high is None:
         why, candidates = f"{symbol} is not clipped: it weights Â as it is", candidates[:1]
     elif bound < unclipped:
         gain, slope, clipped = bound, 0.0, True
         side = f"above {high:.4g} and Â > 0" if ratio > high else f"below {low:.4g} and Â < 0"
         which = "upper" if ratio > high else "lower"
-        why = f"clipped ({which}): {symbol} = {ratio:.4g} is {side}, so the token gets no gradient"
+        why = f"clipped ({which}): {symbol} = {ratio:.4g} is {side}, so the surrogate gives "
+        why += "no gradient"
     elif bound > unclipped:
         why = (
             f"not clipped: {symbol} = {ratio:.4g} is outside {interval}, but min() chooses "

@@ -90,7 +90,8 @@ class Gmpo(Algorithm):
         clipped = a != 0 and (log_rho > high if a > 0 else log_rho < low)
         bound = high if a > 0 else low
         why = (
-            f"clipped: log ρ = {log_rho:.4g} is beyond {bound:.4g}, so the token gets no gradient"
+            f"clipped: log ρ = {log_rho:.4g} is beyond {bound:.4g}, so the surrogate gives "
+            "no gradient"
             if clipped
             else f"not clipped: log ρ = {log_rho:.4g} is within {bound:.4g}"
         )

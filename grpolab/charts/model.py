@@ -26,7 +26,7 @@ class Series:
     y: Sequence[float]
     colour: str = ""  # #rrggbb; empty: the text's
     glyph: str = ""  # one cell, at the end and now and then along the curve
-    look: str = "line"  # bold: thick; line: thin; points: the glyphs alone
+    look: str = "line"  # bold: thick; line: thin; points: the glyphs alone; area: the band alone
     band: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None  # x, low, high
     scale: Limits | None = None  # limits of its own; None: the chart's
 

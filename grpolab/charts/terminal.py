@@ -205,7 +205,7 @@ def _canvas(
     figure.yticks([row / (lines - 1) for row in named], list(named.values()))
     figure.ticks_color(_rgb(ink.tick))
     for s in sorted(c.series, key=lambda s: s.look == "bold"):  # the thick ones over the thin
-        x, y = thinned(s, a, columns)
+        x, y = thinned(s, a, columns) if s.look != "area" else ([], [])
         if len(x) > 1 and s.look in MARKERS:
             figure.plot(x, y, marker=MARKERS[s.look], color=_rgb(s.colour))
         elif x:  # one sign a cell, in the cell where a line would pass

@@ -94,7 +94,7 @@ ACTIONS = (
     Action("page_down", "pagedown", "", "scroll this pane down", PANES),
     Action("page_up", "pageup", "", "scroll this pane up", PANES),
     Action("pane_1", "1", "", "go to Rollouts", PANES, argument="'rollouts'"),
-    Action("pane_2", "2", "", "go to Tokens", PANES, argument="'tokens'"),
+    Action("pane_2", "2", "", "go to Token", PANES, argument="'tokens'"),
     Action("pane_3", "3", "", "go to Learning", PANES, argument="'learning'"),
     Action("pane_4", "4", "", "go to KL", PANES, argument="'kl'"),
     Action("pane_5", "5", "", "go to Memory", PANES, argument="'memory'"),

@@ -1,14 +1,17 @@
 """Every per-token quantity (channel) that can be shown: those that a step recorded, and those that
-are computed from them. Also what is said where a step's tokens were not recorded.
+are computed from them; which of them `auto` takes. Also what is said where a step's tokens were not
+recorded.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grpolab.record.events import CHANNELS, FOR_THE_LENS
+from grpolab.record.events import CHANNELS, FOR_THE_LENS, Tokens
 from grpolab.record.lane_state import LaneState, RolloutView
 from grpolab.record.state import LabState
 from grpolab.tui.widgets.palette import Palette
@@ -58,6 +61,72 @@ LABELS = {"push": "grad weight", "kl": "KL to reference", "kl_old": "per-step KL
 def label(name: str) -> str:
     """A quantity's name on the screen."""
     return LABELS.get(name, name)
+
+
+AUTO = "auto"
+"""The channel that takes whichever tells most about a group's tokens."""
+
+UNEVEN = 0.2
+"""Along an answer, a difference of so much of the group's largest value is one to look at."""
+
+SPREAD = {"ratio": 0.05, "entropy": 0.1}
+"""How far a ratio must be from 1, or entropies (in nats) from each other, to be looked at."""
+
+_MOST_KEPT = 32
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The channel that is shown. `why` is empty where the user chose it."""
+
+    name: str
+    why: str = ""
+
+
+_kept: OrderedDict[tuple[int, int, int], tuple[Tokens | None, Chosen]] = OrderedDict()
+
+
+def chosen(lane: LaneState | None, r: RolloutView, prompt: int, wanted: str) -> Chosen:
+    """The wanted channel if this step has it; else the one that tells most about the group."""
+    if wanted != AUTO and wanted in (offered(lane, r) or ("advantage",)):
+        return Chosen(wanted)
+    key = id(r.tokens), id(r.after), prompt
+    known = _kept.get(key)
+    if known is None or known[0] is not r.tokens:
+        known = _kept[key] = r.tokens, _most_telling(lane, r, prompt)
+        if len(_kept) > _MOST_KEPT:
+            _kept.popitem(last=False)
+    return known[1]
+
+
+def _most_telling(lane: LaneState | None, r: RolloutView, prompt: int) -> Chosen:
+    """Under an advantage that differs from token to token, the advantage. Under one per answer, the
+    gradient weight where it differs along an answer, else the ratio or the entropy once they
+    spread."""
+    there = offered(lane, r)
+
+    def answers(name: str) -> list[list[float]]:
+        found = (values(lane, r, name, row) for row in r.rows(prompt)) if name in there else ()
+        return [kept for xs in found if (kept := [x for x in xs if math.isfinite(x)])]
+
+    if _uneven(answers("advantage"), UNEVEN / 4):
+        return Chosen("advantage", "it differs from token to token")
+    if _uneven(pushes := answers("push"), UNEVEN):
+        return Chosen("push", "it differs along an answer, the advantage does not")
+    if any(abs(x - 1) >= SPREAD["ratio"] for xs in answers("ratio") for x in xs):
+        return Chosen("ratio", "it differs along an answer, the advantage does not")
+    entropies = [x for xs in answers("entropy") for x in xs]
+    if entropies and max(entropies) - min(entropies) >= SPREAD["entropy"]:
+        return Chosen("entropy", "advantage and ratio hardly differ along an answer")
+    if any(x for xs in pushes for x in xs):
+        return Chosen("push", "nothing differs along an answer")
+    return Chosen("advantage", "nothing differs along an answer")
+
+
+def _uneven(answers: Sequence[Sequence[float]], share: float) -> bool:
+    """Whether a quantity differs along an answer by this share of its largest value."""
+    largest = max((abs(x) for xs in answers for x in xs), default=0.0)
+    return largest > 1e-6 and any(max(xs) - min(xs) >= share * largest for xs in answers)
 
 
 def offered(lane: LaneState | None, r: RolloutView) -> list[str]:

@@ -26,7 +26,7 @@ class View:
     prompt: int = 0
     answer: int = 0
     token: int = 0
-    channel: str = "advantage"
+    channel: str = quantities.AUTO
     second: str = ""  # another channel beside it; none if empty
     held: RolloutView | None = None
     cursor: int | None = None  # the step chosen on the curves
@@ -52,6 +52,25 @@ class View:
         lane = self.lane_state(state)
         rollouts = reversed(lane.rollouts.values()) if lane else ()
         return next((r for r in rollouts if r.tokens is not None), None)
+
+    def pictured(self, state: LabState) -> RolloutView | None:
+        """The rollout whose group is shown: the held one, else the newest with its channels, else
+        the newest that is graded, else the one that is being sampled."""
+        if self.held is not None:
+            return self.held
+        if (scored := self.scored(state)) is not None:
+            return scored
+        lane = self.lane_state(state)
+        rollouts = reversed(lane.rollouts.values()) if lane else ()
+        return next((r for r in rollouts if r.graded is not None), self.rollout(state))
+
+    def chosen(self, state: LabState) -> quantities.Chosen:
+        """The channel that is shown of the group in view."""
+        r = self.scored(state)
+        if r is None or r.tokens is None or not r.group_size:
+            return quantities.Chosen("advantage")
+        prompt = self.row(r) // r.group_size
+        return quantities.chosen(self.lane_state(state), r, prompt, self.channel)
 
     def done(self, state: LabState) -> StepDone | None:
         """The finished step whose numbers belong to the view."""
@@ -91,14 +110,14 @@ class View:
         return quantities.offered(self.lane_state(state), rollout) or ["advantage"]
 
     def move_prompt(self, state: LabState, by: int) -> None:
-        rollout = self.rollout(state)
+        rollout = self.pictured(state)
         if rollout is not None and rollout.prompts:
             self.prompt = (min(self.prompt, len(rollout.prompts) - 1) + by) % len(rollout.prompts)
             self.token = 0
 
     def move_answer(self, state: LabState, by: int) -> None:
         """To the next answer; past the last of a group to the first of the next prompt."""
-        rollout = self.rollout(state)
+        rollout = self.pictured(state)
         if rollout is None or not rollout.prompts or not rollout.group_size:
             return
         rows = len(rollout.prompts) * rollout.group_size
@@ -110,13 +129,15 @@ class View:
         self.token = max(0, min(n - 1, min(self.token, n - 1) + by)) if n else 0
 
     def next_channel(self, state: LabState, by: int = 1) -> None:
-        offered = self.channels(state)
-        at = offered.index(self.channel) if self.channel in offered else -1 if by > 0 else 0
+        """The next channel that the step has; before the first of them, `auto`."""
+        offered = [quantities.AUTO, *self.channels(state)]
+        at = offered.index(self.channel) if self.channel in offered else 0
         self.channel = offered[(at + by) % len(offered)]
 
     def next_second(self, state: LabState, by: int = 1) -> None:
         """Another second channel, or none."""
-        others = ["", *(c for c in self.channels(state) if c != self.channel)]
+        first = self.chosen(state).name
+        others = ["", *(c for c in self.channels(state) if c != first)]
         at = others.index(self.second) if self.second in others else 0
         self.second = others[(at + by) % len(others)]
 

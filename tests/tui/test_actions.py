@@ -84,10 +84,10 @@ async def test_moving_through_prompts_answers_tokens_channels(lab: tuple[Live, P
     live, pilot = lab
     view = live.context.view
     await press(live, pilot, "g", "g", "G", "down", "down", "up", "right", "right", "left", "c")
-    assert (view.prompt, view.answer, view.token, view.channel) == (1, 1, 1, "ratio")
+    assert (view.prompt, view.answer, view.token, view.channel) == (1, 1, 1, "advantage")
     assert "prompt 2 · answer 2" in text(live.app)
     await press(live, pilot, "shift+right", "C", "up", "up")
-    assert (view.prompt, view.answer, view.token, view.channel) == (0, 7, 0, "advantage")
+    assert (view.prompt, view.answer, view.token, view.channel) == (0, 7, 0, "auto")
     await press(live, pilot, "shift+up", "shift+left")
     assert (view.prompt, view.token) == (7, 0)
 
@@ -170,18 +170,24 @@ async def test_every_action_is_in_the_palette_and_runs(lab: tuple[Live, Pilot[in
 async def test_mouse(lab: tuple[Live, Pilot[int]]) -> None:
     live, pilot = lab
     view = live.context.view
-    await pilot.click("#rollouts", offset=(10, 3))
+    pane = live.app.lab.panes["rollouts"]
+
+    def place(what: str, value: object) -> tuple[int, int]:
+        """The first cell of the pane that means this."""
+        rows = enumerate(pane._shown)
+        return next((a, y) for y, row in rows for a, _, hit in row.hits if hit == (what, value))
+
+    await pilot.click("#rollouts", offset=place("prompt", 2))
     assert view.prompt == 2
-    row = next(
-        i
-        for i, line in enumerate(live.app.lab.panes["rollouts"].plain.split("\n"))
-        if "│ ▸ 1" in line
-    )
-    await pilot.click("#rollouts", offset=(10, row + 2))
+    await settle(live.app)
+    await pilot.click("#rollouts", offset=place("answer", 2))
     assert view.answer == 2
+    await settle(live.app)
+    await pilot.click("#rollouts", offset=place("cell", (3, 1)))  # a token of another answer
+    assert (view.answer, view.token) == (3, 1)
     await pilot.click("#tokens", offset=(12, 1))
-    assert view.token > 0 and live.context.current == "tokens"
-    await pilot.click("#memory", offset=(5, 1))
+    assert live.context.current == "tokens"
+    await pilot.click("#memory", offset=(5, 0))
     assert live.context.current == "memory"
     footer = live.app.lab.query_one("Footer")
     await pilot.click("Footer", offset=(footer.plain.index("p pause"), 0))  # pyright: ignore
@@ -407,7 +413,7 @@ async def test_curves_say_what_they_show(replay: LabApp) -> None:
         replay.context.source.scrub(6)
         await settle(replay)
         told = text(replay)
-        assert "reward: mean reward of the rollout" in told
+        assert "every recorded number as a curve" in told
         assert "KL to reference" in told
         pane = replay.lab.panes["kl"]
         y = next(i for i, line in enumerate(pane.plain.split("\n")) if "per-step KL" in line and i)
@@ -433,4 +439,4 @@ async def test_the_algorithm_pane_explains_the_selected_token(replay: LabApp) ->
         await pilot.press("v")
         replay.context.source.scrub(6)  # another algorithm by now; what is held stays
         await settle(replay)
-        assert " PPO " in pane.plain and "gae_lambda" in pane.plain
+        assert " PPO " in pane.plain and "Proximal" in pane.plain

@@ -189,10 +189,12 @@ async def test_a_click_on_what_is_selected_opens_it(lab: tuple[Live, Pilot[int]]
     live, pilot = lab
     await press(live.app, pilot, "2")
     rows = live.app.lab.panes["rollouts"].plain.split("\n")
-    prompt, answer = (next(i for i, r in enumerate(rows) if word in r) for word in ("▸  1", "▸ 1 "))
-    await pilot.click("#rollouts", offset=(20, answer))  # the pane is gone to, no more
+    prompt, answer = (
+        max(i for i, r in enumerate(rows) if word in r) for word in ("prompt 1/", "▸1 ")
+    )
+    await pilot.click("#rollouts", offset=(3, answer))  # the pane is gone to, no more
     assert isinstance(live.app.screen, LabScreen) and live.context.current == "rollouts"
-    await pilot.click("#rollouts", offset=(20, answer))
+    await pilot.click("#rollouts", offset=(3, answer))
     assert isinstance(live.app.screen, Reader)
     await settle(live.app)
     y = next(i for i, r in enumerate(live.app.screen.parts[1].plain.split("\n")) if "   4 " in r)
@@ -252,6 +254,7 @@ async def test_the_reader(live: Live, size: tuple[int, int]) -> None:
     async with live.app.run_test(size=size) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
+        live.context.view.held = live.context.state.lanes["main"].rollout  # it has no tokens
         told = await press(live.app, pilot, "o")
         assert isinstance(live.app.screen, Reader)
         for word in ("$x^2$ is **x*x**␉ok␛[31m", "▐ <answer>\\boxed{9}", "parsed answer",
@@ -275,8 +278,8 @@ async def test_copied_and_saved(
     sent: list[str] = []
     monkeypatch.setattr(live.app, "copy_to_clipboard", sent.append)
     told = await press(live.app, pilot, "down", "y", "Y")
-    said = live.context.state.lanes["main"].rollouts[6].text[1]
-    file = live.folder / "saved" / "step-000006-main-p1-a2.txt"
+    said = live.context.state.lanes["main"].rollouts[5].text[1]
+    file = live.folder / "saved" / "step-000005-main-p1-a2.txt"
     assert sent == [said] and file.read_text() == said and "saved to" in told
     await press(live.app, pilot, "w", "y", "enter", "y", "Y")
     assert sent == [said] * 3
@@ -295,7 +298,7 @@ async def test_osc_52_carries_the_exact_string(lab: tuple[Live, Pilot[int]]) -> 
     driver = live.app._driver
     assert driver is not None
     driver.write = written.append  # pyright: ignore
-    live.context.state.lanes["main"].rollouts[6].text[0] = "a\x1b]52;evil\x07\ud83d"
+    live.context.state.lanes["main"].rollouts[5].text[0] = "a\x1b]52;evil\x07\ud83d"
     await pilot.press("y")
     out = next(w for w in written if w.startswith("\x1b]52;c;"))
     assert base64.b64decode(out[7:-1]).decode() == "a\x1b]52;evil\x07?"
@@ -367,7 +370,7 @@ async def test_the_search(live: Live, size: tuple[int, int]) -> None:
         assert isinstance(live.app.screen, Reader) and "needle 1 of 3" in told
         await press(live.app, pilot, "enter")
         told = await press(live.app, pilot)
-        assert "Tokens" in told and isinstance(live.app.screen, LabScreen)
+        assert "Token" in told and isinstance(live.app.screen, LabScreen)
         await press(live.app, pilot, "escape", "escape", "w", "escape", "escape")
         assert isinstance(live.app.screen, LabScreen) and live.context.view.held is None
 

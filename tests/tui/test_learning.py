@@ -61,7 +61,7 @@ async def test_test_accuracy_is_thick_and_reward_has_its_own_scale(replay: LabAp
         assert BLOCKS & set(plain)
         assert any(0x2800 < ord(c) < 0x2900 for c in plain)
         assert "%" in plain.split("┤")[0][-6:]  # shares, in percent
-        assert all(told in plain for told in ("GRPO", "→PPO", "→REINFORCE", "┊"))
+        assert all(told in plain for told in ("GRPO", " PPO ", " REINFORCE ", "┊"))
         kl = pane(replay, "kl").plain
         assert "KL to reference" in kl and "per-step KL" in kl
 
@@ -120,8 +120,8 @@ async def test_a_click_on_a_curve_puts_the_cursor_there(replay: LabApp) -> None:
         await forward(replay, 24)
         learning = pane(replay, "learning")
         rows = learning.plain.split("\n")
-        label = next(i for i, row in enumerate(rows) if "→PPO" in row)
-        column = rows[label].index("→PPO")
+        label = next(i for i, row in enumerate(rows) if " PPO " in row)
+        column = rows[label].index("┊")
         await pilot.click("#learning", offset=(column, label + 2))
         await settle(replay)
         assert replay.context.view.cursor == 8  # the step of the switch
@@ -166,7 +166,7 @@ async def test_several_lanes_have_their_glyphs_and_the_chosen_one_is_thick(live:
         learning = pane(app, "learning")
         found = {s.name: s for s in learning._series(app.context.state.lanes["other"])}  # pyright: ignore
         assert found["other"].look == "bold" and found["other"].glyph == "▲"
-        assert {s.look for name, s in found.items() if name != "other"} == {"line"}
+        assert {s.look for name, s in found.items() if name not in ("other", "")} == {"line"}
         assert "▲ other 12%" in learning.plain
 
 

@@ -26,7 +26,7 @@ ALL = dict.fromkeys(ev.OWNERS, 40 * MB) | {
 async def test_owners_phases_and_what_was_predicted(replay: LabApp, size: str) -> None:
     async with replay.run_test(size=SIZES[size]) as pilot:
         await at(replay, pilot, 12)
-        await pilot.press("5")
+        await pilot.press("5", "z")
         await settle(replay)
         shown = text(replay)
     assert "predicted 49.6 MB" in shown and "peak 60.0 MB" in shown
@@ -39,8 +39,13 @@ async def test_owners_phases_and_what_was_predicted(replay: LabApp, size: str) -
 async def test_a_low_pane_says_it_all_in_a_few_lines(replay: LabApp) -> None:
     async with replay.run_test(size=SIZES["middle"]) as pilot:
         await at(replay, pilot, 12)
+        assert "5 Memory " in text(replay)  # one line, without what is not the model's
+        line = replay.lab.panes["memory"].plain
+        assert "activations" in line and "non-model" not in line and "\n" not in line
+        await pilot.press("5")
+        await settle(replay)
         shown = text(replay)
-    for word in ("B backbone 13.0M", "C critic 5.6M", "X activations 21."):
+    for word in ("B backbone 13.0M", "X activations 21."):
         assert word in shown
 
 

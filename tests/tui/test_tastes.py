@@ -171,7 +171,7 @@ async def test_fewer_repaints_but_keys_at_once(run_dir: Path) -> None:
         pane.stale, pane.painted = True, now - pane.period * 6
         assert app.context.ssh and not app.context.reduced_motion and not pane.due(now)
         await pilot.press("down", "down")
-        assert "▸ 3" in app.lab.panes["rollouts"].plain  # nobody waits for a repaint
+        assert "▸3 " in app.lab.panes["rollouts"].plain  # nobody waits for a repaint
         await _moved(app, pilot)
         assert not app.context.ssh and app.context.spin != "…"
 

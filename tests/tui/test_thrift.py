@@ -195,7 +195,7 @@ async def test_rows_that_stay_are_not_made_again(replay: LabApp) -> None:
         await settle(replay)
         replay.context.view.token = 3
         changed = tokens.rebuilt()
-        assert changed and len(changed) < tokens.size.height / 2
+        assert changed and len(changed) < tokens.size.height
 
 
 def training(live: Live) -> None:

@@ -81,7 +81,7 @@ class ChatScreen(Overlay):
     def example(self) -> str:
         """A prompt of the task: the one in view."""
         view = self.context.view
-        rollout = view.rollout(self.context.state)
+        rollout = view.pictured(self.context.state)
         if rollout is None or not rollout.prompts:
             return ""
         return rollout.prompts[min(view.prompt, len(rollout.prompts) - 1)]

@@ -53,8 +53,11 @@ def short(p: Palette, terms: Sequence[Term], width: int) -> list[Line]:
     return flow(parts, width, "  ")
 
 
-def branch(p: Palette, b: Branch, width: int, gradient: float | None = None) -> list[Line]:
-    """What min() chose from, why, and whether the token is reinforced or penalized."""
+def branch(
+    p: Palette, b: Branch, width: int, gradient: float | None = None, weight: float | None = None
+) -> list[Line]:
+    """What min() chose from, why, and whether the token is reinforced or penalized. `gradient`:
+    ∂loss/∂log π, or `weight`: −∂loss/∂log π × tokens, of the whole loss, where it is known."""
     out: list[Line] = []
     if len(b.candidates) > 1:
         parts = [Line("min of", p.style("dim"))]
@@ -68,12 +71,16 @@ def branch(p: Palette, b: Branch, width: int, gradient: float | None = None) -> 
     why = f"✂ {b.why}" if b.clipped else b.why
     out += [Line(row, p.style("warn" if b.clipped else "text")) for row in wrap(why, width)]
     slope = settled(b.slope)
-    mark, hue = sign(slope)
+    whole = weight if weight is not None else -gradient if gradient is not None else None
+    mark, hue = sign(slope if whole is None else whole, 0.0)
     told = {"▲": "▲ reinforced", "▼": "▼ penalized", "·": "· no gradient"}.get(mark, mark)
     parts = [Line(told, p.style(hue, bold=True)), _slope(p, "∂surrogate/∂log π", slope)]
-    if gradient is not None:
-        parts.append(_slope(p, "∂loss/∂log π", gradient))
-        if gradient and not slope:
+    if whole is not None:
+        if weight is not None:
+            parts.append(_slope(p, "grad weight", weight))
+        elif gradient is not None:
+            parts.append(_slope(p, "∂loss/∂log π", gradient))
+        if whole and not slope:
             parts.append(Line("from the KL or another term", p.style("dim")))
     return out + flow(parts, width)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grpolab.record.lane_state import LaneState, RolloutView
+from grpolab.tui.widgets.signs import settled, sign
+from grpolab.tui.widgets.text import directed
 from grpolab.tui.widgets.token_rows import shown
 
 if TYPE_CHECKING:
@@ -27,6 +29,49 @@ class Explanation:
     terms: list[Term]
     branch: Branch
     place: str  # names the token
+    advantage: float = 0.0
+    weight: float | None = None  # −∂L/∂log π × tokens, all terms of the loss; None: not recorded
+    others: str = ""  # the terms of the loss besides the surrogate that have a gradient
+
+    @property
+    def outcome(self) -> Outcome:
+        return outcome(self.branch, self.weight, self.others, self.advantage)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the loss does to a token: the sign of its gradient as a glyph, a hue and words, and the
+    reason in one sentence."""
+
+    mark: str
+    hue: str
+    word: str
+    why: str
+
+
+WORDS = {"▲": "reinforced", "▼": "penalized", "·": "no gradient"}
+
+
+def outcome(branch: Branch, weight: float | None, others: str, advantage: float = 0.0) -> Outcome:
+    """The whole loss decides, where its gradient `weight` was recorded; `others` are its terms
+    besides the surrogate. Where these alone, or against the surrogate, decide, that is said."""
+    slope = settled(branch.slope)
+    mark, hue = sign(slope if weight is None else weight)
+    word, why = WORDS.get(mark, "not a number"), branch.why
+    own = sign(slope)[0]
+    if weight is not None and mark in "▲▼" and own != mark:
+        other = others or "another term of the loss"
+        if own == "·":
+            word = f"{word} by {other} alone"
+        else:
+            way = "increase" if own == "▲" else "decrease"
+            why = f"the surrogate would {way} its probability, {other} outweighs it; {why}"
+    elif weight is None and mark == "·" and others:
+        word = "no gradient from the surrogate"
+        why = f"{why}; {others} may have one"
+    elif own == mark and own != "·" and settled(advantage):
+        why = f"Â is {directed(advantage)}, {why}"
+    return Outcome(mark, hue, word, why)
 
 
 def selected(context: AppContext, name: str) -> Explanation | None:
@@ -48,7 +93,35 @@ def selected(context: AppContext, name: str) -> Explanation | None:
     prompt, answer = divmod(row, r.group_size)
     place = f"token {at + 1} «{shown(r.tokens.pieces[row][at])}» of prompt {prompt + 1}, answer "
     place += f"{answer + 1}, step {r.step}"
-    return Explanation(terms(made, facts, r), made.branch(facts), place)
+    return Explanation(
+        terms=terms(made, facts, r),
+        branch=made.branch(facts),
+        place=place,
+        advantage=facts.advantage,
+        weight=_weight(r, row, at),
+        others=other_terms(made),
+    )
+
+
+def _weight(r: RolloutView, row: int, token: int) -> float | None:
+    """A token's gradient under the whole loss; rounding error of the group's largest is 0."""
+    found = r.channel("push")
+    if found is None or row >= len(found) or token >= len(found[row]):
+        return None
+    group = (x for i in r.rows(row // r.group_size) if i < len(found) for x in found[i])
+    largest = max((abs(x) for x in group if math.isfinite(x)), default=0.0)
+    return settled(found[row][token], min(1.0, largest) or 1.0)
+
+
+def other_terms(algorithm: Algorithm) -> str:
+    """The terms of its loss, besides the surrogate, through which a token has a gradient."""
+    s = algorithm.settings
+    names = []
+    if s.kl_place == "loss" and algorithm.beta > 0:
+        names.append("the KL term")
+    if s.entropy_bonus > 0:
+        names.append("the entropy bonus")
+    return " and ".join(names)
 
 
 def terms(algorithm: Algorithm, facts: TokenFacts, r: RolloutView) -> list[Term]:

@@ -255,7 +255,7 @@ def group_rewards(context: AppContext, width: int) -> list[Line]:
             line.add(f"Â {mark}{signed(value)}", p.style(hue))
         parts.append(line)
     told = f"group: mean of r {number(mean)}, std {number(spread)}"
-    told += "; zero variance: no gradient" if spread == 0 else ""
+    told += "; zero variance" if spread == 0 else ""
     told += f"; the first {MOST} of {len(rows)}" if len(rows) > MOST else ""
     return [*(Line(x, p.style("dim")) for x in wrap(told, width)), *flow(parts, width, "  ")]
 

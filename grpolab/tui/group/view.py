@@ -13,7 +13,7 @@ from grpolab.tui.group.model import (
     rendered_rows,
     shared,
 )
-from grpolab.tui.lab.rollouts import SHORT, window
+from grpolab.tui.lab.rollouts import window
 from grpolab.tui.widgets.overlay import Box
 from grpolab.tui.widgets.signs import sign
 from grpolab.tui.widgets.text import (
@@ -37,6 +37,14 @@ NARROWEST = 26
 """Least width of a card, in cells."""
 LOWEST = 7
 """Least height of a card, in rows."""
+SHORT = {
+    "accuracy": "acc",
+    "format": "fmt",
+    "language": "lang",
+    "process": "proc",
+    "length": "len",
+}
+"""Names of reward parts, for narrow places."""
 
 
 class GroupCards(Box["GroupScreen"]):
@@ -111,7 +119,7 @@ class GroupCards(Box["GroupScreen"]):
             mean, spread = stats
             line.add(f"mean reward {fixed(mean)} ± {fixed(spread)}", p.style("dim"))
             if spread == 0:
-                long = "  zero variance: no gradient for GRPO and RLOO"
+                long = "  zero variance: advantage 0 under GRPO and RLOO"
                 short = "  zero variance"
                 fits = line.width + len(long) <= width
                 line.add(clip(long if fits else short, max(0, width - line.width)), p.style("warn"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rich.cells import cell_len
+
 from grpolab.analysis.metric_help import METRICS
 from grpolab.record.lane_state import LaneState
 from grpolab.tui.algorithm_cards import Card, Setting, cards, word
 from grpolab.tui.formulas import explain_view, token_facts
-from grpolab.tui.widgets.canvas import Pane
+from grpolab.tui.widgets.canvas import Pane, whole
 from grpolab.tui.widgets.text import Line, clip, flow, number, percent, visible, wrap
 
 NUMBERS = (
@@ -89,11 +91,10 @@ class Algorithm(Pane):
             return []
         out = []
         if height >= 12:
-            out.append(
-                Line(card.title, p.style("text", bold=True)).add(
-                    f"  {card.paper}", p.style("faint")
-                )
-            )
+            title = Line(clip(card.title, width), p.style("text", bold=True))
+            paper = f"  {card.paper}"  # whole or not at all: the formulas' screen has it too
+            fits = title.width + cell_len(paper) <= width
+            out.append(title.add(paper if fits else "", p.style("faint")))
         return out + explain_view.formula(p, card.formula, width)
 
     def _token(self, card: Card | None, width: int, height: int) -> list[Line]:
@@ -104,14 +105,14 @@ class Algorithm(Pane):
             return []
         tall = self.context.zoom and height >= 44
         head = Line("── ", p.style("line"))
-        head.add(clip(f"for {found.place} ", max(0, width - 6)), p.style("faint"))
+        head.add(f"for {whole(found.place, max(0, width - 8), ', ')} ", p.style("faint"))
         head.add("─" * max(0, width - head.width), p.style("line"))
         rows = (
             explain_view.table(p, found.terms, width)
             if tall
             else explain_view.short(p, found.terms, width)
         )
-        out = [head, *rows, *explain_view.branch(p, found.branch, width)]
+        out = [head, *rows, *explain_view.branch(p, found.branch, width, weight=found.weight)]
         end = Line("── ", p.style("line")).add("the step ", p.style("faint"))
         return [*out, end.add("─" * max(0, width - end.width), p.style("line"))]
 
@@ -215,7 +216,7 @@ class Algorithm(Pane):
             c.key: c.after for c in lane.changes if "." in c.key
         }
         shown = _own_first(shown, known)
-        below = width < 64 and room > 2 * len(
+        below = width < 72 and room > 2 * len(
             shown
         )  # descriptions under their settings, where there is height
         for name, value in shown.items():
@@ -228,9 +229,12 @@ class Algorithm(Pane):
             )
             out.append(line)
             if setting is not None and below:
-                out.append(Line("    " + clip(setting.description, width - 4), p.style("faint")))
-            elif setting is not None and width >= 64:
-                line.to(42).add(" " + clip(setting.description, width - 43), p.style("faint"))
+                rows = wrap(setting.description, width - 4)
+                out += [Line("    " + row, p.style("faint")) for row in rows]
+            elif setting is not None and width >= 72:
+                rows = wrap(setting.description, width - 43)
+                line.to(42).add(" " + rows[0], p.style("faint"))
+                out += [Line(" " * 43 + row, p.style("faint")) for row in rows[1:]]
         return out
 
 

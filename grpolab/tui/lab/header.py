@@ -19,8 +19,10 @@ BAR = 8
 """The least width of the progress bar in cells; other parts are left out first."""
 
 FOLDS = 4
-"""Parts that are left out one after another on a narrow screen: the badge's words, the device, the
-model, the speed."""
+"""Parts that are left out one after another on a narrow screen: the device, the model, the speed,
+the badge's words."""
+
+SIGNS = health.SIGNS | {"warn": "⚠"}
 
 
 class Header(Canvas):
@@ -86,8 +88,8 @@ class Header(Canvas):
             task = s.run.scenario.get("task")
             parts = [
                 str(task.get("name", "")) if isinstance(task, dict) else "",
-                self._model() if fold < 3 else "",
-                s.run.device if fold < 2 else "",
+                self._model() if fold < 2 else "",
+                s.run.device if fold < 1 else "",
             ]
             line.add("· " + " · ".join(visible(x) for x in parts if x), p.style("dim"))
         return line
@@ -102,8 +104,8 @@ class Header(Canvas):
     def _right(self, width: int, fold: int) -> Line:
         p, s = self.context.palette, self.context.state
         lane = self.context.view.lane_state(s)
-        right = self._health(width >= 110 and fold < 1)
-        if lane and lane.last and width >= 90 and fold < FOLDS:
+        right = self._health(width >= 100 and fold < FOLDS)
+        if lane and lane.last and width >= 90 and fold < 3:
             speed = lane.last.metrics.get("tokens_per_second")
             right.add(f"{count(speed)} tok/s  ", p.style("dim"))
         source = self.context.source
@@ -123,7 +125,7 @@ class Header(Canvas):
         counts = {"error": errors, "warning": len(found) - errors}
         told = [f"{n} {noun}{'s' * (n > 1)}" for noun, n in counts.items() if n]
         count = ", ".join(told) if words else f"{len(found)}"
-        told = f" {health.SIGNS[level]} {count} ({self.context.keymap.shown('health')}) "
+        told = f" {SIGNS[level]} {count} ({self.context.keymap.shown('health')}) "
         style = p.style("ground", health_model.COLOURS[level], bold=True)
         return Line().add(told, style, hit=("run", "health")).add("  ")
 

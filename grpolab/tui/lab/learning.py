@@ -1,9 +1,13 @@
-"""Learning and KL: test accuracy and reward over the steps, and how far the policy has moved."""
+"""Learning and KL: test accuracy and reward over the steps, with a band for each stretch under one
+algorithm, and how far the policy has moved."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import ClassVar
+
+from rich.cells import cell_len
 
 from grpolab.analysis.metric_help import METRICS
 from grpolab.charts.downsample import span
@@ -12,7 +16,7 @@ from grpolab.charts.terminal import Ink, Picture, Row, legend, line_chart, load_
 from grpolab.record.lane_state import LaneState
 from grpolab.tui.context import AppContext
 from grpolab.tui.widgets.canvas import Pane
-from grpolab.tui.widgets.palette import Palette
+from grpolab.tui.widgets.palette import Palette, blend
 from grpolab.tui.widgets.text import Line, beside, clip, flow, number, percent, visible
 
 
@@ -30,7 +34,7 @@ def line_of(p: Palette, row: Row) -> Line:
 
 
 class CurvePane(Pane):
-    """Curves over steps, with a labeled line at every switch. Redrawn at most twice a second, and
+    """Curves over steps, with a line at every switch. Redrawn at most twice a second, and
     only where the numbers, the size or the theme changed."""
 
     watches = frozenset({"step", "eval", "switch", "lane", "resumed", "run", "select"})
@@ -56,16 +60,10 @@ class CurvePane(Pane):
         ahead = float(max(10, -(-newest * 5 // 4 // 10) * 10))
         return min(ahead, float(total)) if total >= newest else float(newest)
 
-    def marks(self, lane: LaneState, height: int) -> list[Mark]:
+    def marks(self, lane: LaneState) -> list[Mark]:
         """Switches, the step that the view is held at, and the cursor."""
         p, view = self.context.palette, self.context.view
-        found = [
-            Mark(x=s.step, label=f"→{s.after.upper()}", short="→", colour=p.text)
-            for s in lane.switches
-        ]
-        if found or height >= 12:
-            start = lane.switches[0].before if lane.switches else lane.algorithm
-            found.insert(0, Mark(x=0, label=start.upper(), colour=p.dim, rank=-1, line=False))
+        found = [Mark(x=s.step, label="") for s in lane.switches]
         if view.held:
             held = Mark(x=view.held.step, label="▼held", short="▼", colour=p.warn, rank=1)
             found.append(held)
@@ -84,23 +82,77 @@ class CurvePane(Pane):
         marks: bool = True,
         left: int = 0,
         percent: bool = False,
+        ylim: tuple[float, float] | None = None,
     ) -> list[Line]:
-        """`height` lines: labels of switches, the canvas with its y axis, the x axis."""
+        """`height` lines: labels of marks, the canvas with its y axis, the x axis."""
         view, last = self.context.view, self.limit(lane)
         ends = tuple((len(s.x), s.x[-1], s.y[-1], s.scale) for s in series if len(s.x))
         version = (
             self.id, key, lane.name, ends, len(lane.switches), last, marks,
-            view.held.step if view.held else None, view.cursor,
+            view.held.step if view.held else None, view.cursor, ylim,
         )  # fmt: skip
 
         def chart() -> Chart:
-            found = self.marks(lane, height) if marks else []
+            found = self.marks(lane) if marks else []
             found += [] if marks else [Mark(x=s.step, label="") for s in lane.switches]
             return Chart(
-                series=series, xlim=(0.0, max(1.0, last)), marks=found, unit="step", percent=percent
-            )
+                series=series, xlim=(0.0, max(1.0, last)), ylim=ylim, marks=found, unit="step",
+                percent=percent,
+            )  # fmt: skip
 
         return self.drawn(key, chart, version, width, height, left)
+
+    def bands(self, lane: LaneState, drawn: Picture) -> list[tuple[int, int, str]]:
+        """Each stretch under one algorithm: its first column of a picture, the column after its
+        last, and the algorithm."""
+        names = [lane.switches[0].before if lane.switches else lane.algorithm]
+        names += [s.after for s in lane.switches]
+        low, high = drawn.x
+        columns = drawn.columns
+
+        def column(step: float) -> int:
+            share = (step - low) / (high - low) if high > low else 0.0
+            return min(columns, max(0, round(share * (columns - 1))))
+
+        edges = [0, *(column(s.step) for s in lane.switches), columns]
+        return [
+            (edges[i], edges[i + 1], visible(name).upper())
+            for i, name in enumerate(names)
+            if edges[i + 1] > edges[i]
+        ]
+
+    def band_lines(self, lane: LaneState, key: str, width: int) -> list[Line]:
+        """The stretches as a row over the chart `key`, each with its name where that has room. A
+        second row names them all where one has not."""
+        p, known = self.context.palette, self._lines.get(key)
+        if known is None or not known[0].columns:
+            return []
+        line, whole = Line(" " * known[0].left), True
+        found = self.bands(lane, known[0])
+        for i, (start, stop, name) in enumerate(found):
+            edge, room = ("┊" if i else ""), stop - start - (i > 0)
+            fits = cell_len(name) + 1 <= room
+            whole = whole and fits
+            ground = ("raised", "line")[i % 2]
+            newest = i == len(found) - 1
+            line.add(edge, p.style("faint", ground))
+            told = name.center(room) if fits else " " * room
+            line.add(told, p.style("accent" if newest else "text", ground, bold=True))
+        if whole:
+            return [line]
+        order = Line()
+        for i, s in enumerate(reversed(lane.switches)):
+            one = Line(f" →{s.step} ", p.style("faint"))
+            one.add(visible(s.after).upper(), p.style("text" if i else "accent", bold=True))
+            if one.width + order.width > width - 2:
+                order = Line("…", p.style("faint")).join(order)
+                break
+            order = one.join(order)
+        else:
+            first = Line(visible(lane.switches[0].before).upper(), p.style("text", bold=True))
+            fits = first.width + order.width <= width
+            order = first.join(order) if fits else Line("…", p.style("faint")).join(order)
+        return [line, order]
 
     def drawn(
         self, key: str, chart: Callable[[], Chart], version: Hashable, width: int, height: int,
@@ -118,7 +170,7 @@ class CurvePane(Pane):
                 (picture.left + i, picture.left + i + 1, ("curve", picture.value(i)))
                 for i in range(picture.columns)
             ]
-            for line in lines[picture.top : picture.top + picture.lines]:
+            for line in lines[: picture.top + picture.lines]:
                 line.hits += hits
         self._lines[key] = picture, lines
         return lines
@@ -134,12 +186,16 @@ class Learning(CurvePane):
         "same prompts, always the likeliest token.\n"
         "reward: mean of each step's rollout, all parts with their weights; on a scale of its own, "
         "which stands beside its name.\n"
-        "┊ a switch of the algorithm; above it, to which one. ▼held marks the step that the "
-        "view is held at.\n"
+        "The band on top names the algorithm of each stretch; ┊ is a switch. ▼held marks the step "
+        "that the view is held at.\n"
         "→ and ← (or a click) put ▽ on a step, Enter goes there, Esc comes back.\n"
         "With several lanes: reward of the chosen lane, test accuracy of them all, each with its "
         "own glyph."
     )
+
+    def __init__(self, context: AppContext, *, id: str | None = None) -> None:
+        super().__init__(context, id=id)
+        self._band_rows = 1  # rows of the bands as last drawn
 
     def info(self) -> tuple[str, str]:
         lane = self.context.view.lane_state(self.context.state)
@@ -171,27 +227,34 @@ class Learning(CurvePane):
                 else line_of(p, row)
                 for row in legend(Chart(series=series), width, self._now, p.dim)
             ]  # fmt: skip
-        if height >= 14 and lane.evals and lane.evals[-1].by_difficulty:
+        if height >= 22 and lane.evals and lane.evals[-1].by_difficulty:
             levels = lane.evals[-1].by_difficulty.items()
             by = [
                 Line(f"{visible(name)} ", p.style("dim")).add(percent(share), p.style("text"))
                 for name, share in levels
             ]
             top += flow([Line("test accuracy by level:", p.style("dim")), *by], width, "  ")
-        if height >= 20:
-            told = clip(f"reward: {METRICS['reward']}", width)
-            top.append(Line(told, p.style("faint")).whole(("metric", "reward"), width))
-            more = f"{self.context.keymap.shown('curves')} every recorded number as a curve"
-            line = Line(clip(more, width), p.style("dim"))
+        if height >= 22:
+            key = self.context.keymap.shown("curves")
+            line = Line(f"{key} ", p.style("accent"))
+            line.add(clip("every recorded number as a curve", width - 2), p.style("dim"))
             top.append(line.whole(("run", "curves"), width))
         shown = any(s.scale is None and len(s.y) for s in series)
-        return [
-            *top,
-            *self.plot("learning", lane, series, width, height - len(top), percent=shown),
-        ]
+        banded = 0 if height - len(top) < 6 else self._band_rows
+        for _ in range(2):  # whether all names have room is known once the chart is drawn
+            chart = self.plot(
+                "learning", lane, series, width, height - len(top) - banded,
+                percent=shown, ylim=_shares(series) if shown else None,
+            )  # fmt: skip
+            bands = self.band_lines(lane, "learning", width) if banded else []
+            if len(bands) == banded:
+                break
+            banded = self._band_rows = len(bands)
+        return [*top, *bands, *chart]
 
     def _series(self, lane: LaneState) -> list[Series]:
-        """Test accuracy of every lane, the chosen one's thick; its greedy accuracy and reward."""
+        """Test accuracy of every lane, the chosen one's thick and filled below; its greedy accuracy
+        and reward."""
         p, lanes = self.context.palette, self.context.state.lanes
         several = len(lanes) > 1
         out: list[Series] = []
@@ -200,16 +263,19 @@ class Learning(CurvePane):
             x, y = [e.step for e in other.evals], [e.accuracy for e in other.evals]
             told = visible(name) if several else "test accuracy"
             look = "bold" if other is lane else "line"
-            out.append(Series(name=told, x=x, y=y, colour=p._hex(colour), glyph=glyph, look=look))
+            hue = p._hex(colour)
+            out.append(Series(name=told, x=x, y=y, colour=hue, glyph=glyph, look=look))
+            if other is lane and len(x) > 1:
+                below = blend(p.ground, hue, 0.35)
+                band = (x, [-1.0] * len(x), y)
+                out.append(Series(name="", x=x, y=y, colour=below, look="area", band=band))
         greedy = [e.greedy_accuracy for e in lane.evals]
         steps = [e.step for e in lane.evals]
         out.append(Series(name="greedy", x=steps, y=greedy, colour=p.owners["critic"], glyph="○"))
         x, y = lane.series("reward")
         low, high = span(y) or (0.0, 1.0)
         scale = limits(min(0.0, low), max(0.0, high))
-        out.append(
-            Series(name="reward", x=x, y=y, colour=p.faint if several else p.dim, scale=scale)
-        )
+        out.append(Series(name="reward", x=x, y=y, colour=p.faint, scale=scale))
         return out
 
     def _now(self, s: Series) -> str:
@@ -219,6 +285,18 @@ class Learning(CurvePane):
         if s.scale is None:
             return percent(s.y[-1])
         return f"{number(s.y[-1], 2)} (scale {s.scale[0]:g}…{s.scale[1]:g})"
+
+
+def _shares(series: Sequence[Series]) -> tuple[float, float] | None:
+    """Round limits around the accuracies, at least a fifth apart; None if they are no shares."""
+    ends = [found for s in series if s.scale is None and (found := span(s.y))]
+    if not ends or any(not 0 <= value <= 1 for pair in ends for value in pair):
+        return None
+    low, high = min(a for a, _ in ends), max(b for _, b in ends)
+    low, high = math.floor(low * 10 + 1e-9) / 10, math.ceil(high * 10 - 1e-9) / 10
+    if high - low < 0.2:
+        low, high = max(0.0, low - 0.1), min(1.0, high + 0.1)
+    return low, high
 
 
 KINDS = (("kl_ref", "KL to reference", "plus"), ("kl_old", "per-step KL", "heat"))
@@ -243,8 +321,9 @@ class Kl(CurvePane):
         done = self.context.view.done(self.context.state)
         if done is None:
             return "", ""
-        ref, move = (number(done.metrics.get(key), 2) for key, _, _ in KINDS)
-        return f"to ref. {ref}", f"per step {move}"
+        ref, move = (f"{name} {number(done.metrics.get(key), 2)}" for key, name, _ in KINDS)
+        room = self.size.width - 14  # beside the title: whole, or not at all; it stands below too
+        return ("", "") if cell_len(ref) > room else (ref, move)
 
     def content(self, width: int, height: int) -> list[Line]:
         p = self.context.palette
@@ -286,9 +365,8 @@ class Kl(CurvePane):
         key = next(key for key, name, _ in KINDS if name == s.name)
         line = Line("⣀⠤⠒ ", p.style(s.colour)).add(f"{s.name} ", p.style("dim"))
         line.add(number(s.y[-1], 2), p.style("text"))
-        room = width - line.width - 3
-        if room >= 24:
-            line.add("   ").add(clip(METRICS[key], room), p.style("faint"))
+        if line.width + 3 + cell_len(METRICS[key]) <= width:
+            line.add("   ").add(METRICS[key], p.style("faint"))
         return line.whole(("metric", key), width)
 
     def _bare(self, lane: LaneState, series: list[Series], width: int, height: int) -> list[Line]:

@@ -1,4 +1,5 @@
-"""Memory by owner: at the peak, in each phase, over the steps, and as it was predicted."""
+"""Memory by owner: at the peak, in each phase, over the steps, and as it was predicted. On a CPU it
+is one line until it is gone to."""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ from grpolab.tui.widgets.text import Line, flow, size
 
 Phases = dict[str, dict[str, int]]
 
+FOREIGN = ("outside", "other", "fragmentation")
+"""Owners that are not the model's, or the step's: left out where memory is one line."""
+
 
 class Memory(Pane):
     index = 5
@@ -21,6 +25,8 @@ class Memory(Pane):
     calm = 1.95
     slow = True
     explains = (
+        "One line while the model is on a CPU, without what is not the model's; the pane's key "
+        "opens it.\n"
         "Bytes by owner at the newest step's peak, their share, what was predicted before the "
         "model was loaded, and each owner's history on its own scale. Backbone: the frozen model. "
         "Weight copy: the weights in the layout that sampling needs. Adapters: the trained "
@@ -41,6 +47,27 @@ class Memory(Pane):
             return "", told
         peak = f"peak {size(done.peak_memory)}"
         return size(sum(done.memory.values())), f"{peak}, {told}" if told else peak
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        return super().lines(width, height) if height >= 3 else [self._one_line(width)]
+
+    def _one_line(self, width: int) -> Line:
+        """What the model and its training hold, the largest owners first."""
+        p, done = self.context.palette, self.context.view.done(self.context.state)
+        line = Line("  ").add(f"{self.index} ", p.style("faint"))
+        line.add("Memory ", p.style("text", bold=True))
+        held = done.memory if done else at_the_peak(self._predicted()) if self._predicted() else {}
+        owned = {o: n for o, n in held.items() if n and o not in FOREIGN}
+        if not owned:
+            return line.add("measured in every step", p.style("faint"))
+        told = size(sum(owned.values()))
+        line.add(told if done else f"predicted {told}", p.style("text"))
+        for owner in sorted(owned, key=lambda o: -owned[o]):
+            entry = Line("  ").join(self._entry(owned, owner))
+            if line.width + entry.width > width:
+                break
+            line.join(entry)
+        return line
 
     def content(self, width: int, height: int) -> list[Line]:
         p = self.context.palette

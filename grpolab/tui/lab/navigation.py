@@ -78,7 +78,8 @@ class Navigation:
             self.next_lane()
 
     def select(self, what: str, value: object, again: bool = False) -> None:
-        """A click on a prompt, an answer, a token, a channel, a curve or a metric. `again`: the
+        """A click on a prompt, an answer, a token (of the selected answer, or as `cell` of any), a
+        channel, a curve or a metric. `again`: the
         click was in the pane that was current already; there, a click on what is selected opens
         it."""
         view = self.context.view
@@ -92,6 +93,8 @@ class Navigation:
             view.answer, view.token = value, 0
         elif what == "token" and isinstance(value, int):
             view.token = value
+        elif what == "cell" and isinstance(value, tuple):
+            view.answer, view.token = value
         elif what == "channel":
             view.channel = str(value)
         elif what == "lane" and value in self.context.state.lanes and value != view.lane:

@@ -135,7 +135,7 @@ class Overlays:
         from grpolab.tui.group.model import Group
 
         context = self.context
-        rollout = context.view.rollout(context.state)
+        rollout = context.view.pictured(context.state)
         if rollout is None or not rollout.prompts or not rollout.group_size:
             context.say("there is no rollout yet", "warn")
             self.lab.refused()

@@ -361,7 +361,9 @@ class LabScreen(Screen[int]):
             return
         body, begun = self.query_one(Body), self.begun or self.context.failure_shown
         width, height = self.size.width, max(0, self.size.height - 3 - self.reserved)
-        how = (self.context.current, self.context.zoom, self.context.layout)
+        run = self.context.state.run
+        fold = run is not None and run.device.startswith("cpu")  # memory is short only on a GPU
+        how = (self.context.current, self.context.zoom, self.context.layout, fold)
         tabs = begun and folded(width, height, *how)
         self.tabs.display = tabs
         self.start.display = not begun

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from grpolab.record.lane_state import LaneState, RolloutView
 from grpolab.tui.credit_trace.model import algorithm_of
@@ -28,14 +29,13 @@ def tell(
         updates=done.updates if done is not None else 0,
         answer=answer,
     )
-    story.beats = [b for b in _beats(story) if not (still and b.sweep)]
+    story.beats = [b for b in _beats(story, still) if not (still and b.sweep)]
     return story
 
 
-def _beats(story: Story) -> Iterator[Beat]:
+def _beats(story: Story, still: bool) -> Iterator[Beat]:
     longest = max((len(p) for p in story.pieces.values()), default=0)
-    yield _said("tokens", captions.begins(story), share=0.0)
-    yield from _sweep("tokens", captions.writing(story), longest, 0.14)
+    yield from _sampling(story, longest, still)
     yield _said("tokens", captions.written(story))
     parts = story.parts()
     for i, name in enumerate(parts):
@@ -55,6 +55,21 @@ def _beats(story: Story) -> Iterator[Beat]:
     if any(any(xs) for xs in story.moved.values()):
         yield from _sweep("update", captions.moving(story), SWEEP["update"], 0.3)
         yield _said("update", captions.after(story))
+
+
+def _sampling(story: Story, longest: int, still: bool) -> Iterator[Beat]:
+    """The answers grow from the first beat on: slowly while one reads what is about to happen, then
+    at their pace."""
+    begins = _said("tokens", captions.begins(story))
+    sweep = list(_sweep("tokens", captions.writing(story), longest, 0.14))
+    if still or not sweep:
+        yield begins
+        return
+    first = sweep[: max(1, len(sweep) // 3)]
+    for i, beat in enumerate(first):
+        seconds = begins.seconds / len(first)
+        yield replace(beat, caption=begins.caption, seconds=seconds, sweep=i > 0)
+    yield from sweep[len(first) :]
 
 
 def _said(stage: str, caption: str, share: float = 1.0, level: int = 0, focus: int = 0) -> Beat:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from grpolab.tui.formulas.token_facts import other_terms
 from grpolab.tui.slow_motion.model import Place, Story
 from grpolab.tui.widgets.signs import settled
 from grpolab.tui.widgets.text import clip, directed, number, percent, visible
@@ -72,7 +73,7 @@ def graded(story: Story) -> str:
     if max(rewards) - min(rewards) < 1e-9:
         return (
             f"Every answer has the reward {number(rewards[0])}: zero variance. Compared with each "
-            "other, the answers give no gradient."
+            "other, the answers give no advantage."
         )
     return (
         f"Rewards from {number(min(rewards))} to {number(max(rewards))}, mean "
@@ -110,7 +111,9 @@ def spreading(story: Story) -> str:
 def spread(story: Story) -> str:
     flat = [x for xs in story.advantage.values() for x in xs if math.isfinite(x)]
     if not any(flat):
-        return "Every advantage is 0 (zero variance): no token of this group gets a gradient."
+        told = "Every advantage is 0 (zero variance): the surrogate gives no token a gradient"
+        others = other_terms(story.algorithm) if story.algorithm is not None else ""
+        return f"{told}; what is left is that of {others}." if others else f"{told}."
     same = all(len(set(xs)) <= 1 for xs in story.advantage.values())
     how = (
         "Every token of an answer gets the same one: which token mattered shows only over many "

@@ -26,14 +26,15 @@ STOPS = (
     ),
     Stop(
         "Rollouts: what the model writes",
-        "Above, the prompts of this step; below, the answers to one of them. The marks: ● is "
-        "right, ○ wrong, and ▲ or ▼ says whether an answer did better or worse than expected.",
+        "All answers to one prompt, a row each: ● is right, ○ wrong; the number and its bar say "
+        "how much better or worse than expected an answer did. The text is coloured token by "
+        "token by one number, a channel; auto takes the one that tells most.",
         "rollouts", "answer_next", "to the next answer", ("group", "reward", "advantage"),
     ),
     Stop(
-        "Tokens: reinforced or penalized",
-        "One answer, token by token, colored by one number for each token, a channel. The row of "
-        "marks below says the same without color. Look for single tokens that stand out.",
+        "Token: reinforced or penalized",
+        "What the objective does to the selected token, and why, in one sentence; below it the "
+        "token's value in every channel. Look for tokens that stand out, and go to them.",
         "tokens", "channel", "the next channel", ("channel", "ratio (ρ)"),
     ),
     Stop(

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from itertools import islice, zip_longest
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.color import Color
-from textual.filter import ANSIToTruecolor, LineFilter
+from textual.filter import ANSIToTruecolor, LineFilter, Monochrome
 from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
 from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
@@ -23,6 +24,7 @@ from grpolab.analysis.metric_help import METRICS
 from grpolab.tui.context import AppContext
 from grpolab.tui.widgets import repaint
 from grpolab.tui.widgets.layout import Rect
+from grpolab.tui.widgets.palette import CONTRAST
 from grpolab.tui.widgets.text import Hit, Line, clip
 
 _Look = tuple[int, Style, Sequence[LineFilter], Color | None]
@@ -123,6 +125,13 @@ class Canvas(Widget):
     @property
     def ground(self) -> str:
         return "ground"
+
+    @property
+    def colour_speaks(self) -> bool:
+        """Whether a hue can be told: not with NO_COLOR, and not to rely on in high contrast."""
+        if self.context.palette.name == CONTRAST.name:
+            return False
+        return not any(isinstance(one, Monochrome) for one in self.get_line_filters())
 
     def render_line(self, y: int) -> Strip:
         return self.render_lines(Region(0, y, self.size.width, 1))[0]
@@ -233,7 +242,7 @@ class Pane(Canvas):
         row.add(f"{self.index} " if self.index else "", p.style("accent" if here else "faint"))
         row.add(f"{self.title} ", p.style("accent" if here else "text", bold=True))
         room = width - row.width - 3
-        info = clip(info, room - 2)
+        info = whole(info, room - 2)
         right = right if len(info) + len(right) + 5 <= room else ""  # whole, or not at all
         if info:
             row.add(bar + " ", edge).add(info + " ", p.style("dim"))
@@ -255,6 +264,14 @@ class Pane(Canvas):
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         self.scroll(-2)
+
+
+def whole(info: str, width: int, between: str = " · ") -> str:
+    """As many of its parts, with `between` between them, as fit; a single one that does not is
+    cut."""
+    while cell_len(info) > width and between in info:
+        info = info.rpartition(between)[0]
+    return clip(info, width)
 
 
 def _framed(line: Line, width: int, wall: str, edge: Style) -> Line:

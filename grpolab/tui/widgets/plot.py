@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from grpolab.charts.model import nice
 from grpolab.tui.widgets.palette import Palette, blend
 from grpolab.tui.widgets.text import Line, clip, count, number
@@ -338,13 +340,15 @@ def x_axis(
 
 
 def rule_labels(p: Palette, c: Chart, width: int) -> Line:
-    """Over each rule, what happened; where labels would meet, the later one keeps its place."""
+    """Over each rule, what happened; where labels would meet, the earlier one is its first
+    character alone."""
     wide = width - MARGIN
     there = [r for r in c.rules if c.xlim[0] <= r.x <= c.xlim[1]]
     marks = sorted(((column(r.x, c.xlim, wide), r) for r in there), key=lambda m: m[0])
     line = Line(" " * MARGIN)
     for i, (at, rule) in enumerate(marks):
         until = marks[i + 1][0] if i + 1 < len(marks) else wide
-        label = clip(rule.label, max(0, until - at - 1))
+        room = max(0, until - at - 1)
+        label = rule.label if cell_len(rule.label) <= room else rule.label[:1] if room else ""
         line.to(MARGIN + at).add(label, p.style(rule.colour))
     return line

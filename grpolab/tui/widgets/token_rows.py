@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from grpolab.tui.widgets.palette import Palette, level_mark, sign_mark
-from grpolab.tui.widgets.text import Line, clip, visible
+from grpolab.tui.widgets.text import Hit, Line, clip, visible
 
 SIGNED = {
     "advantage": 0.0, "ratio": 1.0, "value": 0.0, "return": 0.0, "push": 0.0, "clip": 0.0,
@@ -67,10 +67,10 @@ def shown(piece: str) -> str:
     return text
 
 
-@lru_cache(maxsize=32)
-def layout(pieces: tuple[str, ...], width: int) -> list[Row]:
-    """Rows of (token index, its cells); a row ends at the width, and after a token with a line
-    break."""
+@lru_cache(maxsize=512)
+def layout(pieces: tuple[str, ...], width: int, breaks: bool = True) -> list[Row]:
+    """Rows of (token index, its cells); a row ends at the width, and where `breaks`, after a token
+    with a line break."""
     rows: list[Row] = [[]]
     used = 0
     for i, piece in enumerate(pieces):
@@ -81,7 +81,7 @@ def layout(pieces: tuple[str, ...], width: int) -> list[Row]:
             used = 0
         rows[-1].append((i, text))
         used += wide
-        if "\n" in piece and i + 1 < len(pieces):
+        if breaks and "\n" in piece and i + 1 < len(pieces):
             rows.append([])
             used = 0
     return [row for row in rows if row] or [[]]
@@ -101,11 +101,15 @@ def painted(
     scale: Scale,
     at: int,
     others: tuple[Sequence[float], Scale] | None = None,
+    *,
+    marks: bool = True,
+    hit: Callable[[int], Hit] = lambda token: ("token", token),
 ) -> list[Line]:
-    """A row of tokens on the color of their values; under it the same as marks, readable without
-    color. `others`: a second quantity, as a further row of marks.
+    """A row of tokens on the colour of their values; with `marks`, under it the same as marks,
+    readable without colour. `others`: a second quantity, as a further row of marks. A mark is as
+    long as its token.
     """
-    text, marks, more = Line(), Line(), Line()
+    text, below, more = Line(), Line(), Line()
     for i, shown in cells:
         known = i < len(values)
         hue, strength, mark = scale.look(values[i] if known else math.nan)
@@ -113,12 +117,12 @@ def painted(
         before = text.width
         if i == at:
             style = p.style("ground", "text", bold=True)
-        text.add(shown, style, hit=("token", i))
+        text.add(shown, style, hit=hit(i))
         wide = text.width - before
-        marks.add(mark * wide if i == at else mark + " " * (wide - 1), p.style(hue, bold=i == at))
+        if marks:
+            below.add(mark * wide, p.style(hue, bold=i == at))
         if others is not None:
             theirs, measure = others
             hue, _, mark = measure.look(theirs[i] if i < len(theirs) else math.nan)
-            again = mark * wide if i == at else mark + " " * (wide - 1)
-            more.add(again, p.style(hue, bold=i == at))
-    return [text, marks, more] if others is not None else [text, marks]
+            more.add(mark * wide, p.style(hue, bold=i == at))
+    return [text, *([below] if marks else ()), *([more] if others is not None else ())]
