@@ -18,7 +18,8 @@ from grpolab.pretrain.card import model_card
 from grpolab.pretrain.evaluate import evaluate
 from grpolab.pretrain.optimizer import Optimizer
 from grpolab.pretrain.students import HABITS
-from grpolab.pretrain.tokenizer import EOS_ID, PAD_ID, VOCABULARY, save_tokenizer
+from grpolab.pretrain.tokenizer import save_tokenizer
+from grpolab.pretrain.vocabulary import EOS_ID, PAD_ID, TOKENS
 
 POSITIONS = 256
 
@@ -47,7 +48,7 @@ class Recipe:
 def policy_config(hidden: int = 192, layers: int = 4) -> LlamaConfig:
     """The policy's architecture: a small Llama with heads of 32 and tied embeddings."""
     return LlamaConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=len(TOKENS),
         hidden_size=hidden,
         intermediate_size=(hidden * 8 // 3 + 63) // 64 * 64,
         num_hidden_layers=layers,

@@ -5,6 +5,7 @@ A new task is one file and one line in `TASKS`.
 
 from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions, is_held_out
 from grpolab.tasks.countdown import Countdown
+from grpolab.tasks.program import Program
 from grpolab.tasks.slots import Slots
 from grpolab.tasks.sums import Sums
 
@@ -12,6 +13,7 @@ TASKS: dict[str, type[Task]] = {
     "sums": Sums,
     "countdown": Countdown,
     "slots": Slots,
+    "program": Program,
 }
 
 __all__ = ["TASKS", "Grade", "Prompt", "Span", "Step", "Task", "TaskOptions", "is_held_out"]
