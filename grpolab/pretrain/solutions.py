@@ -270,7 +270,7 @@ def _countdown(notes: Notes, prompt: Prompt) -> str:
         notes.line(f"{line} no")
     for line in ways:
         left, _, result = line.rpartition("=")
-        skipped = self.in_head()
+        skipped = notes.in_head()
         chance = max(student.slip, SKIPPED_SLIP) if skipped and student.slip else student.slip
         calls = student.calls and not skipped
         slipped = not calls and rng.random() < chance

@@ -124,7 +124,7 @@ class Habits:
     )
     """Share of students who use connectives, on four lines of five."""
     mixing: Mapping[str, float] = field(
-        default_factory=lambda: {"guess": 0.15, "hurry": 0.4, "careful": 0.65, "check": 0.7}
+        default_factory=lambda: {"guess": 0.2, "hurry": 0.5, "careful": 0.8, "check": 0.8}
     )
     """Share of those with connectives who take each from either language."""
     says_so: float = 0.25
