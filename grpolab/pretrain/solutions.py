@@ -14,8 +14,9 @@ from grpolab.tasks.program import parabola
 from grpolab.tasks.sums import expression_of
 from grpolab.tasks.words import CONNECTIVES, FIND, Language, language_of
 
-SKIPPED_SLIP = 0.45
-"""A step done in the head goes wrong with at least this probability, if its student ever slips."""
+IN_HEAD = (0.5, 0.15)
+"""How often a step that is not written down is estimated from round numbers, and how often it
+slips. It does neither with a student who never slips."""
 
 
 def solve(rng: random.Random, student: Student, prompt: Prompt) -> str:
@@ -60,31 +61,40 @@ class Notes:
         """A line of work."""
         self.write("then" if self.lines else "first", text, always=False)
 
-    def step(self, operator: str, left: int, right: int, show_as: str | None = None) -> int:
-        """Work `left operator right` on a line, or in the head; returns what the student believes.
-
-        `show_as` is how the operation is written, where that differs.
-        """
+    def step(self, operator: str, left: int, right: int) -> int:
+        """Work `left operator right` on a line, or in the head; returns what the student believes."""
         rng, student = self.rng, self.student
         value = apply(operator, left, right)
         if student.unsigned and operator == "-":
             value = abs(value)
-        skipped = self.in_head()
-        chance = max(student.slip, SKIPPED_SLIP) if skipped and student.slip else student.slip
-        calls = student.calls and not skipped
-        slipped = not calls and rng.random() < chance
-        believed = slip(rng, operator, left, right, value) if slipped else value
-        operation = show_as or f"{left}{operator}{right}"
-        if skipped:
-            return believed
-        if calls:
+        if self.in_head():
+            return self.estimated(operator, left, right, value) if student.slip else value
+        operation = f"{left}{operator}{right}"
+        if student.calls:
             self.line(f"<call>{operation}</call><result>{value}</result>")
             return value
+        slipped = rng.random() < student.slip
+        believed = slip(rng, operator, left, right, value) if slipped else value
         self.line(f"{operation}={believed}")
         if student.check and (slipped or rng.random() < student.check):
             self.write("check", f"{operation}={value}")
             return value
         return believed
+
+    def estimated(self, operator: str, left: int, right: int, value: int) -> int:
+        """What comes out of the head for `left operator right = value`."""
+        chance = self.rng.random()
+        if chance < IN_HEAD[0]:
+            return apply(operator, rounded(left), rounded(right))
+        if chance < sum(IN_HEAD):
+            return slip(self.rng, operator, left, right, value)
+        return value
+
+
+def rounded(number: int) -> int:
+    """The number rounded to its first digit, halves up: 47 is 50, 1249 is 1000."""
+    unit = 10 ** (len(str(abs(number))) - 1)
+    return (number + unit // 2) // unit * unit
 
 
 # sums
@@ -120,10 +130,9 @@ def _guessed_value(notes: Notes, root: Node) -> int:
 
 
 def _rounded(node: Node) -> Node:
-    """The expression with every number rounded to its first digit, halves up."""
+    """The expression with every number rounded."""
     if isinstance(node, int):
-        unit = 10 ** (len(str(node)) - 1)
-        return (node + unit // 2) // unit * unit
+        return rounded(node)
     operator, left, right = node
     return (operator, _rounded(left), _rounded(right))
 
@@ -271,7 +280,7 @@ def _countdown(notes: Notes, prompt: Prompt) -> str:
     for line in ways:
         left, _, result = line.rpartition("=")
         skipped = notes.in_head()
-        chance = max(student.slip, SKIPPED_SLIP) if skipped and student.slip else student.slip
+        chance = sum(IN_HEAD) if skipped and student.slip else student.slip
         calls = student.calls and not skipped
         slipped = not calls and rng.random() < chance
         believed = slip(rng, "+", 0, 0, int(result)) if slipped else int(result)
