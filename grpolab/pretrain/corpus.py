@@ -35,11 +35,11 @@ Row = tuple[bytes, int]
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Rows of similar length. Everything from `starts` on is learnt, up to and with the eos."""
+    """Rows of similar length. Everything from `starts` on is learned, up to and with the eos."""
 
     ids: np.ndarray  # [rows, width] uint8, right-padded with 0
     starts: np.ndarray  # [rows] uint8
-    targets: int  # tokens that are learnt
+    targets: int  # tokens that are learned
 
 
 # tags and words travel as one character each, below space and from 128 on
@@ -79,7 +79,7 @@ LONGEST = 96
 
 
 def task_mix() -> list[tuple[float, Task]]:
-    """What is learnt and in which shares: mostly the default tasks, and some of their options."""
+    """What is learned and in which shares: mostly the default tasks, and some of their options."""
     mix: list[tuple[float, Task]] = [
         (0.32, Sums(SumsOptions(chinese=CHINESE))),
         (0.03, Sums(SumsOptions(operations=(1, 2), chinese=CHINESE))),

@@ -62,7 +62,7 @@ class Notes:
         self.write("then" if self.lines else "first", text, always=False)
 
     def step(self, operator: str, left: int, right: int) -> int:
-        """Work `left operator right` on a line, or in the head; returns what the student believes."""
+        """Work `left operator right` on a line or in the head; returns the result believed in."""
         rng, student = self.rng, self.student
         value = apply(operator, left, right)
         if student.unsigned and operator == "-":

@@ -82,9 +82,9 @@ class Habits:
     ways: Mapping[str, tuple[Shares, Shares, Shares]] = field(
         default_factory=lambda: {
             "sums": (
-                (0.46, 0.37, 0.11, 0.06),
-                (0.55, 0.32, 0.09, 0.04),
-                (0.61, 0.29, 0.07, 0.03),
+                (0.60, 0.19, 0.13, 0.08),
+                (0.66, 0.15, 0.12, 0.07),
+                (0.70, 0.13, 0.11, 0.06),
             ),
             "countdown": (
                 (0.52, 0.26, 0.14, 0.08),
@@ -106,7 +106,7 @@ class Habits:
     """Shares of WAYS, on each task."""
     guesses: Mapping[str, tuple[Outcomes, Outcomes, Outcomes]] = field(
         default_factory=lambda: {
-            "sums": ((0.36, 0.44, 0.20), (0.10, 0.70, 0.20), (0.04, 0.76, 0.20)),
+            "sums": ((0.42, 0.43, 0.15), (0.24, 0.60, 0.16), (0.14, 0.70, 0.16)),
             "countdown": ((0.10, 0.70, 0.20), (0.05, 0.75, 0.20), (0.02, 0.78, 0.20)),
             "slots": ((0.20, 0.60, 0.20), (0.08, 0.72, 0.20), (0.04, 0.76, 0.20)),
             "program": ((0.10, 0.75, 0.15), (0.05, 0.80, 0.15), (0.02, 0.83, 0.15)),
@@ -117,7 +117,7 @@ class Habits:
         default_factory=lambda: {"hurry": 0.07, "careful": 0.035, "check": 0.10}
     )
     """A written step goes wrong: those who check are no better at it, but mend it."""
-    stop: float = 0.7
+    stop: float = 0.75
     check: float = 0.35
     words: Mapping[str, float] = field(
         default_factory=lambda: {"guess": 0.15, "hurry": 0.35, "careful": 0.6, "check": 0.7}
@@ -136,7 +136,7 @@ class Habits:
     left_to_right: Mapping[str, tuple[float, float]] = field(
         default_factory=lambda: {
             "guess": (0.0, 0.0),
-            "hurry": (0.35, 0.5),
+            "hurry": (0.5, 0.6),
             "careful": (0.04, 0.12),
             "check": (0.0, 0.0),
         }
