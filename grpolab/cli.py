@@ -109,6 +109,9 @@ exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 interrupted 
 """
 
 
+RUN = "a run directory, its name under runs/, or `last`"
+
+
 def parser() -> Parser:
     """The whole command line."""
     top = Parser("grpolab", description=DESCRIPTION, epilog=EPILOG)
@@ -139,33 +142,31 @@ def parser() -> Parser:
 
     replay = commands.add_parser(
         "replay", help="replay a recorded run; computes nothing",
-        description="Play a recorded run. RUN is its directory, its name under runs/, or `last`. "
-        "Several runs, or a folder of runs such as a comparison's, are shown as lanes side by "
-        "side, with one band for the seeds of a configuration.",
+        description="Play a recorded run. Several runs, or a folder of runs such as a "
+        "comparison's, are\nshown as lanes side by side, with one band for the seeds of a "
+        "configuration.",
     )  # fmt: skip
-    replay.add_argument("run", metavar="RUN", nargs="+")
+    replay.add_argument("run", metavar="RUN", nargs="+", help=RUN)
     replay.add_argument(
-        "--speed",
-        type=speed,
-        metavar="X",
-        help="times the recorded pace; headless: as fast as it can",
-    )
+        "--speed", type=speed, metavar="X",
+        help="play at X times the recorded pace; headless default: no limit",
+    )  # fmt: skip
     _output(replay, "no screen; plain progress")
 
     watch = commands.add_parser(
         "watch", help="follow a run that another process is writing",
         description="Follow a run that another process is writing, without affecting it.",
     )  # fmt: skip
-    watch.add_argument("run", metavar="RUN")
+    watch.add_argument("run", metavar="RUN", help=RUN)
     _output(watch, "no screen; plain progress")
 
     plot = commands.add_parser(
         "plot", help="curves of recorded runs in the terminal, or as SVG",
-        description="Curves of recorded runs, without a screen. RUN is named as for replay; "
-        "several runs are drawn\nover each other, and seeds of one configuration as their mean "
-        "with a band from the lowest to the\nhighest.",
+        description="Curves of recorded runs, without a screen. Several runs are drawn over each "
+        "other, and seeds of\none configuration as their mean with a band from the lowest to the "
+        "highest.",
     )  # fmt: skip
-    plot.add_argument("run", metavar="RUN", nargs="+")
+    plot.add_argument("run", metavar="RUN", nargs="+", help=RUN)
     plot.add_argument(
         "--metric", action="append", metavar="NAME",
         help="a recorded number; may be repeated; default: test accuracy and the KL to reference",
@@ -188,10 +189,10 @@ def parser() -> Parser:
     rerun = commands.add_parser(
         "rerun", help="compute a run again and compare digests",
         description="Compute a run again from its recorded scenario and seed, manual changes "
-        "included, and compare digests. Exit 0: equal. Exit 1: different; the first step and "
+        "included, and compare\ndigests. Exit 0: equal. Exit 1: different; the first step and "
         "quantity that differ are named.",
     )  # fmt: skip
-    rerun.add_argument("run", metavar="RUN")
+    rerun.add_argument("run", metavar="RUN", help=RUN)
     rerun.add_argument(
         "--out", metavar="DIR", help="keep the second run here; default: it is deleted"
     )
@@ -200,8 +201,9 @@ def parser() -> Parser:
     compare = commands.add_parser(
         "compare", help="several algorithms on one scenario, side by side",
         description="Several algorithms on one scenario: as lanes of one lab, or headless as a "
-        "table of means over seeds.\nHeadless, each algorithm with each seed is a run of its own "
-        "under --out; repeated with the same\n--out, it computes only what is missing.",
+        "table of means\nover seeds with confidence intervals. Headless, each algorithm with each "
+        "seed is a run of its own\nunder --out; repeated with the same --out, it computes only "
+        "what is missing.",
     )  # fmt: skip
     compare.add_argument("scenario", metavar="SCENARIO", help="file or shipped name")
     compare.add_argument(
@@ -243,14 +245,18 @@ def parser() -> Parser:
     lens.add_argument(
         "--algorithm", default="all", metavar="NAME", help="one, several as a,b,c, or all (default)"
     )
-    lens.add_argument("--preset", default="paper", metavar="NAME", help="default: paper")
+    lens.add_argument(
+        "--preset", default="paper", metavar="NAME",
+        help="settings as in a framework: trl-1.16, verl, openrlhf; default: paper",
+    )  # fmt: skip
     lens.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="a setting of the algorithm: beta=0.1, clip_high=none; may be repeated",
     )  # fmt: skip
     lens.add_argument(
         "--explain", metavar="G,S,T",
-        help="explain one token: group, sample and token, counted from 0",
+        help="explain one token: group, sample (which answer of the group) and token, counted "
+        "from 0",
     )  # fmt: skip
     lens.add_argument(
         "--disagree", metavar="A,B", help="the tokens on which two algorithms differ most"
@@ -262,7 +268,10 @@ def parser() -> Parser:
         description="Validate a scenario without running it, and predict what memory it takes: by "
         "owner, at the peak,\nwhether it fits here, and which setting would save the most.",
     )  # fmt: skip
-    check.add_argument("scenario", nargs="?", metavar="SCENARIO")
+    check.add_argument(
+        "scenario", nargs="?", metavar="SCENARIO",
+        help="file or shipped name; required, unless --schema is given",
+    )  # fmt: skip
     check.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of scenario files"
     )
@@ -293,7 +302,9 @@ def parser() -> Parser:
         "--host", default="127.0.0.1", metavar="ADDRESS",
         help="address to listen on; default: 127.0.0.1, this machine only",
     )  # fmt: skip
-    serve.add_argument("--port", type=count, default=8000, metavar="N", help="default: 8000")
+    serve.add_argument(
+        "--port", type=count, default=8000, metavar="N", help="port to listen on; default: 8000"
+    )
     serve.add_argument(
         "rest", nargs=argparse.REMAINDER, metavar="COMMAND …",
         help="run, replay, watch or compare with its own options; without it, the lab",
@@ -305,7 +316,9 @@ def parser() -> Parser:
             name, help=f"list {name}; with a name, its {what}",
             description=f"List {name}; with a name, show its {what}.",
         )  # fmt: skip
-        lists.add_argument("name", nargs="?", metavar="NAME")
+        lists.add_argument(
+            "name", nargs="?", metavar="NAME", help=f"one of them; default: list all {name}"
+        )
         if name == "algorithms":
             lists.add_argument(
                 "--diff",
@@ -323,7 +336,7 @@ def parser() -> Parser:
         'input lines:  {"prompt": {…} or "question": "…", "completion": "…"}\n'
         'output lines: {"reward": …, "parts": {…}, "answer": …, "steps": […]}',
     )  # fmt: skip
-    grade.add_argument("scenario", metavar="SCENARIO")
+    grade.add_argument("scenario", metavar="SCENARIO", help="file or shipped name")
     grade.add_argument("file", metavar="FILE.jsonl", help="`-` reads stdin")
 
     completion = commands.add_parser(
@@ -334,7 +347,9 @@ def parser() -> Parser:
         "  zsh   eval \"$(grpolab completion zsh)\"     (after compinit)\n"
         "  fish  grpolab completion fish | source",
     )  # fmt: skip
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL")
+    completion.add_argument(
+        "shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish"
+    )
     completion.set_defaults(top=top)
     return top
 
@@ -359,8 +374,9 @@ def _scenario_options(
         "--quantize", choices=("none", "nf4", "int8"), help="weights of the frozen backbone"
     )
     command.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
-    )
+        "--device", choices=("auto", "cpu", "cuda"), default="auto",
+        help="where the engine computes; auto (default): on a GPU if there is one",
+    )  # fmt: skip
     command.add_argument("--steps", type=count, metavar="N", help=steps)
     command.add_argument("--seed", type=count, metavar="N", help=seed)
     command.add_argument(
@@ -373,7 +389,7 @@ def _scenario_options(
 def _sparing(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--ssh", action="store_true", default=argparse.SUPPRESS,
-        help="as few repaints as can be; by itself in an SSH session",
+        help="repaint as little as possible; default in an SSH session",
     )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def validated(model: type[Model], data: object, also: tuple[str, ...] = ()) -> M
 def _translated(
     model: type[BaseModel], error: ValidationError, also: tuple[str, ...]
 ) -> ScenarioError:
-    """The most informative of pydantic's errors as a ScenarioError: a misspelt key before a key
+    """The most informative of pydantic's errors as a ScenarioError: a misspelled key before a key
     that is missing because of it."""
     problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     kind, given, context = problem["type"], problem.get("input"), problem.get("ctx", {})

@@ -110,7 +110,7 @@ def _server(line: Sequence[str], host: str, port: int) -> Any:
             return app
 
         async def hold(self, request: web.Request) -> web.Response:
-            """Answer after so many seconds."""
+            """Answer after the seconds that the request names."""
             seconds = request.query.get("seconds", "")
             await asyncio.sleep(min(LONGEST_HOLD, int(seconds)) if seconds.isdecimal() else 0)
             return web.Response(status=204)

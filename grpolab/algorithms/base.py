@@ -46,6 +46,7 @@ class Algorithm:
     lineage: ClassVar[tuple[tuple[str, str], ...]] = ()  # (ancestor, what was changed in it)
     aggregation: ClassVar[str] = ""  # where it is fixed, not a setting
     metrics: ClassVar[tuple[str, ...]] = ()  # step metrics that only some algorithms report
+    group_baseline: ClassVar[bool] = False  # where all rewards of a group are equal, its Â are 0
     learning_rate: ClassVar[float] = 1.5e-3  # of a small adapter, unless the scenario sets one
     Settings: ClassVar[type[Settings]]
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
@@ -65,7 +66,7 @@ class Algorithm:
         raise NotImplementedError
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        """What the policy is to maximise, per token [n, T] or per answer [n, 1], before the mean
+        """What the policy is to maximize, per token [n, T] or per answer [n, 1], before the mean
         that `aggregation` names. KL and entropy terms are not part of it."""
         raise NotImplementedError
 
@@ -115,6 +116,11 @@ class Algorithm:
     @property
     def needs_kl_to_rollout(self) -> bool:
         """Whether its update measures the KL between rollout policy and current policy."""
+        return False
+
+    @property
+    def renews_reference(self) -> bool:
+        """Whether `wants_new_reference` is ever true, so that a frozen copy takes memory."""
         return False
 
     @property

@@ -5,7 +5,7 @@ Formula  Â_i = (r_i − m) / s                       m, s: mean and std of r ov
          J = 1/Σ|o_i| Σ_i Σ_t sg(clip(ρ_t, 1−ε_low, 1+ε_high)) Â_i log π(token)
          sg: stop-gradient
 Differs  the paper bounds the weight above only and does not print ε_high; 1 + ε_high = 5 here, as
-         TRL advises.
+         TRL advises. Nor does it say which std: ddof 0 here.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Cispo(Algorithm):
     learning_rate = (
         8e-4  # every token counts, with weights up to 1 + ε_high: twice this can diverge
     )
+    group_baseline = True
     Settings = CispoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},

@@ -6,7 +6,7 @@ Formula  r ← r − clip((|o| − (L_max − L_cache)) / L_cache, 0, 1)      be
          J = 1/Σ|o_i| Σ_i Σ_t min(ρ_t Â, clip(ρ_t, 1−ε_low, 1+ε_high) Â)
 Differs  groups of equal reward are sampled again at most `resample` times; those that are left then
          stay in the batch, with Â = 0. L_cache is `overlong_buffer` · max_tokens (paper: 4096 of
-         20480).
+         20480). The paper does not say which std: ddof 0 here.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Dapo(Algorithm):
         "L = −mean_tokens min(ρ Â, clip(ρ, 1−ε_low, 1+ε_high) Â)"
     )
     lineage = (("grpo", "clip-higher, token mean, dynamic sampling, soft length limit, no KL"),)
+    group_baseline = True
     Settings = DapoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},

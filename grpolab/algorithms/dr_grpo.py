@@ -1,9 +1,11 @@
 """Dr. GRPO: GRPO without its two biases: no division by the std, none by the answer's length.
 
-Paper    Liu et al. 2025, Understanding R1-Zero-Like Training, arXiv 2503.20783, §3.1
+Paper    Liu et al. 2025, Understanding R1-Zero-Like Training, arXiv 2503.20783, §3.2
 Formula  Â_i = r_i − m                                     m: mean of r over the group
          J = 1/G Σ_i 1/L_max Σ_t min(ρ_t Â, clip(ρ_t, 1−ε, 1+ε) Â)
-Differs  nothing. As in the paper's code, L_max is a constant, the longest answer allowed.
+         1/L_max Σ_t is the setting `aggregation: seq-mean-token-sum-norm`
+Differs  the printed objective sums over an answer's tokens. 1/L_max, L_max the longest answer
+         allowed, is the constant of the authors' code; it only scales the gradient.
 """
 
 from __future__ import annotations
@@ -38,13 +40,14 @@ class DrGrpoSettings(Settings):
 class DrGrpo(Algorithm):
     name = "dr-grpo"
     title = "GRPO done right"
-    paper = "arXiv 2503.20783, §3.1"
+    paper = "arXiv 2503.20783, §3.2"
     formula = (
         "m = mean of r over the group\n"
         "Â = r − m\n"
         "L = −mean_rows 1/L_max Σ_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)"
     )
     lineage = (("grpo", "no division by the std, 1/L_max instead of 1/|o|, no KL"),)
+    group_baseline = True
     Settings = DrGrpoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},

@@ -128,6 +128,7 @@ SYMBOLS: dict[str, str] = {
     "ρ′": "has the value of ρ_seq, and changes with the token's own probability",
     "ρ_seq": "the answer's ratio: geometric mean of its token ratios",
     "ρ_ans": "the answer's ratio: product of its token ratios",
+    "h": "log ρ of the token, clipped on the side to which Â moves it",
     "β": "weight of the KL",
     "k1": "estimate of the KL: log π − log π_ref",
     "k2": "estimate of the KL: half the squared log-ratio",
@@ -139,6 +140,7 @@ SYMBOLS: dict[str, str] = {
     "|o|": "tokens of the answer",
     "L_max": "longest answer allowed",
     "γ": "discount of later rewards",
+    "k": "how many tokens later",
     "λ": "GAE: 1 whole returns, 0 one-step differences",
     "λ_policy": "GAE's λ for the advantages",
     "λ_critic": "GAE's λ for the critic's targets",
@@ -204,6 +206,7 @@ def token_terms(algorithm: Algorithm, token: TokenFacts) -> list[Term]:
         "δ_max": getattr(s, "max_kl", None),
         "target": s.kl_target,
         "τ": _tau(s, token),
+        "h": _clipped_log_ratio(s, token),
     }
     return [Term(t.symbol, t.meaning, values.get(t.symbol)) for t in terms(type(algorithm))]
 
@@ -214,6 +217,15 @@ def _policy_lambda(settings: Any, token: TokenFacts) -> float | None:
     if fixed is not None or alpha is None:
         return fixed
     return max(0.0, 1 - 1 / (alpha * max(token.length, 1)))
+
+
+def _clipped_log_ratio(settings: Any, token: TokenFacts) -> float:
+    """h of gmpo: log ρ, bounded above where Â > 0, else below."""
+    if token.advantage > 0:
+        high = getattr(settings, "clip_high", None)
+        return token.log_ratio if high is None else min(token.log_ratio, high)
+    low = getattr(settings, "clip_low", None)
+    return token.log_ratio if low is None else max(token.log_ratio, -low)
 
 
 def _tau(settings: Any, token: TokenFacts) -> float | None:

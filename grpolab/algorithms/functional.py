@@ -144,7 +144,7 @@ def gae(
 ) -> tuple[Tensor, Tensor]:
     """Â_t = δ_t + γ λ Â_{t+1} with δ_t = r_t + γ V_{t+1} − V_t, and the returns R = Â + V.
 
-    Generalised advantage estimation (1506.02438, eq. 16). All [N, T]; V after the last token is 0;
+    Generalized advantage estimation (1506.02438, eq. 16). All [N, T]; V after the last token is 0;
     λ is one number, or one per row [N].
     """
     following = value.new_zeros(value.shape[0])

@@ -5,7 +5,8 @@ Paper    Zhao et al. 2025, Geometric-Mean Policy Optimization, arXiv 2507.20673,
 Formula  Â_i = (r_i − m) / s                       m, s: mean and std of r over the group
          h_t = min(log ρ_t, ε_high) where Â > 0,  max(log ρ_t, −ε_low) where Â < 0
          J = 1/G Σ_i Â_i exp(1/|o_i| Σ_t h_t)
-Differs  nothing. ε bounds log ρ; the paper writes the bounds of ρ, (e^−.4, e^.4).
+Differs  the paper does not say which std: ddof 0 here. ε bounds log ρ; the paper writes the bounds
+         of ρ, (e^−.4, e^.4).
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ class Gmpo(Algorithm):
     formula = (
         "m, s = mean and std of r over the group\n"
         "Â = (r − m) / s\n"
-        "L = −mean_rows Â exp(1/|o| Σ_t clip(log ρ, −ε_low, ε_high))"
+        "h = min(log ρ, ε_high) if Â > 0, max(log ρ, −ε_low) if Â < 0\n"
+        "L = −mean_rows Â exp(1/|o| Σ_t h)"
     )
     lineage = (("grpo", "geometric instead of arithmetic mean of the tokens, clip in the log"),)
     aggregation = "sequence-mean"
+    group_baseline = True
     Settings = GmpoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
@@ -72,7 +75,7 @@ class Gmpo(Algorithm):
         length = batch.mask.sum(1, keepdim=True).clamp(min=1)
         ratio = bounded(h.sum(1, keepdim=True) / length).exp()  # exp(1/|o| Σ_t h_t)
         return Objective(
-            surrogate=advantage[:, :1] * ratio,
+            surrogate=advantage[:, :1] * ratio,  # [n, 1]: `credit` spread Â over the tokens
             ratio=ratio.expand(log_rho.shape),
             clipped=(h != log_rho) & (advantage != 0),
             clip_log_ratio=log_rho,

@@ -67,12 +67,13 @@ class Grpo(Algorithm):
     formula = (
         "m, s = mean and std of r over the group\n"
         "Â = (r − m) / s\n"
-        "L = −mean_rows 1/|o| Σ_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) + β k3"
+        "L = −mean_rows 1/|o| Σ_t { min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) − β k3 }"
     )
     lineage = (
         ("ppo", "the group's mean and std replace the critic; the KL moves into the loss"),
         ("rloo", "its own reward is in the mean, and the spread of the group divides"),
     )
+    group_baseline = True
     Settings = GrpoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},

@@ -36,6 +36,10 @@ class GrpoIterative(Grpo):
         super().__init__(settings)
         self.since = 0  # steps since the reference was renewed
 
+    @property
+    def renews_reference(self) -> bool:
+        return True
+
     def observe(self, batch: Batch, report: Report) -> None:
         super().observe(batch, report)
         self.since += 1

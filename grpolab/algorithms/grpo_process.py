@@ -1,12 +1,12 @@
 """GRPO with process rewards: every step of an answer is graded, and a token's advantage is the
-sum of the normalised rewards of its own and all later steps.
+sum of the normalized rewards of its own and all later steps.
 
 Paper    Shao et al. 2024, DeepSeekMath, arXiv 2402.03300, §4.1.3
 Formula  r̃_j = (r_j − m) / s           m, s: over the rewards of all steps of all G answers
          Â_i,t = Σ_{steps j of answer i with end(j) ≥ t} r̃_j
          J as in GRPO, eq. 3
-Differs  nothing. The task decides what a step is. In the lab the reward of the whole answer is
-         added as that of its last step.
+Differs  which std is taken: see grpo. The task decides what a step is. In the lab the reward of the
+         whole answer is added to that of its last step.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ class GrpoProcess(Grpo):
     formula = (
         "m, s = mean and std of all step rewards of the group\n"
         "Â = Σ_later_steps (r_t − m) / s\n"
-        "L = −mean_rows 1/|o| Σ_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) + β k3"
+        "L = −mean_rows 1/|o| Σ_t { min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) − β k3 }"
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}  # nobody else has it
     lineage = (("grpo", "rewards of single steps; a token's Â sums its own and later steps"),)
+    group_baseline = False  # it compares steps: answers of equal reward may differ in theirs
 
     @property
     def needs_steps(self) -> bool:

@@ -4,7 +4,8 @@ Paper    Zheng et al. 2025, GSPO, arXiv 2507.18071, §4.1, eq. 5 to 7
 Formula  Â_i = (r_i − m) / s                       m, s: mean and std of r over the group
          ρ_seq = (π(answer)/π_old(answer))^(1/|o_i|) = exp(1/|o_i| Σ_t log ρ_t)     s_i in the paper
          J = 1/G Σ_i min(ρ_seq Â_i, clip(ρ_seq, 1−ε_low, 1+ε_high) Â_i)
-Differs  nothing. The clip range is narrow because a geometric mean stays close to 1.
+Differs  the paper does not say which std: ddof 0 here. ε_low = 3e-4 and ε_high = 4e-4 are those of
+         its §5.1: narrow, because a geometric mean stays close to 1.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Gspo(Algorithm):
     )
     lineage = (("grpo", "one ratio for the whole answer, a very narrow clip, no KL"),)
     aggregation = "sequence-mean"
+    group_baseline = True
     Settings = GspoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
@@ -61,8 +63,8 @@ class Gspo(Algorithm):
         return standardised(r, batch.group, cfg.ddof, cfg.std_epsilon)  # Â = (r − m) / (s + ε)
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        cfg, advantage = self.settings, credit.advantage[:, :1]  # one per answer
-        rho_seq = sequence_ratio(batch, now)
+        cfg, advantage = self.settings, credit.advantage[:, :1]  # [n, 1]: the same in all tokens
+        rho_seq = sequence_ratio(batch, now)  # ρ_seq = exp(1/|o| Σ_t log ρ_t)
         surrogate, clipped = clipped_surrogate(  # min(ρ_seq Â, clip(ρ_seq, 1−ε_low, 1+ε_high) Â)
             rho_seq, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
         )

@@ -5,7 +5,8 @@ Formula  Â_i,t = (r_i − m) / s                    m, s: mean and std of r ove
          ρ′_t = sg(ρ_seq) · π(token)/sg(π(token))        value of ρ_seq, gradient of the token;
          sg: stop-gradient; s_i,t in the paper
          J = 1/G Σ_i 1/|o_i| Σ_t min(ρ′_t Â_i,t, clip(ρ′_t, 1−ε_low, 1+ε_high) Â_i,t)
-Differs  nothing. With one advantage per answer, as here, it equals GSPO in value and gradient.
+Differs  which std is taken: see gspo. With one advantage per answer, as here, it equals GSPO in
+         value and gradient.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class GspoToken(Algorithm):
         "L = −mean_rows 1/|o| Σ_t min(ρ′ Â, clip(ρ′, 1−ε_low, 1+ε_high) Â)"
     )
     lineage = (("gspo", "advantages may differ from token to token"),)
+    group_baseline = True
     Settings = GspoTokenSettings
 
     def advantage(self, batch: Batch) -> Tensor:

@@ -5,7 +5,8 @@ Formula  Â_i = r_i − m                                     m: mean of r over 
          ∇J = 1/G Σ_i { Â_i ∇log π(answer) − τ/2 ∇(log π(answer)/π_old(answer))² }
          `objective` is the first term, `kl_terms` the second
 Differs  the gradient is the paper's; the value that is reported is Â log π − τ/2 (log ρ_ans)².
-         π_old is the rollout policy. The paper does not print τ; .1 here.
+         π_old is the rollout policy. The paper does not print τ; .1 here. Its length
+         penalty (§2.3.3) is left out.
 """
 
 from __future__ import annotations
@@ -50,13 +51,14 @@ class KimiMd(Algorithm):
     aggregation = "sequence-mean"
     learning_rate = 8e-4
     metrics = ("kl_loss",)
+    group_baseline = True
     Settings = KimiMdSettings
 
     def advantage(self, batch: Batch) -> Tensor:
         return centred(batch.reward, batch.group)  # Â = r − m
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        advantage = credit.advantage[:, :1]  # one per answer
+        advantage = credit.advantage[:, :1]  # [n, 1]: `credit` spread Â over the tokens
         logp_answer = (now.logp * batch.mask).sum(1, keepdim=True)  # Σ_t log π
         return Objective(advantage * logp_answer, token_ratio(batch, now))
 

@@ -46,6 +46,7 @@ class MaxRl(Algorithm):
         "L = −mean_tokens min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)"
     )
     lineage = (("grpo", "divides by the mean instead of the std: hard prompts weigh more"),)
+    group_baseline = True
     Settings = MaxRlSettings
 
     def advantage(self, batch: Batch) -> Tensor:

@@ -38,8 +38,9 @@ class Opo(Algorithm):
     title = "On-policy RL with the optimal baseline"
     paper = "arXiv 2505.23585, eq. 7"
     formula = "b = Σ_group |o| r / Σ_group |o|\nÂ = r − b\nL = −mean_rows Σ_t Â log π"
-    lineage = (("rloo", "the baseline weighs answers by their length, which minimises variance"),)
+    lineage = (("rloo", "the baseline weighs answers by their length, which minimizes variance"),)
     learning_rate = 8e-4
+    group_baseline = True
     Settings = OpoSettings
 
     def advantage(self, batch: Batch) -> Tensor:

@@ -2,13 +2,16 @@
 
 Paper    Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9; as applied by
          Ouyang et al. 2022, arXiv 2203.02155; adaptive β: Ziegler et al. 2019, 1909.08593, §2.2
-Formula  r_t = −β·k1_t, plus the answer's reward at its last token
+Formula  r_t = −β·k1_t, plus the answer's reward at its last token      made by `shape` in base.py
          Â = GAE(γ, λ) of r and V, R = Â + V; then Â is whitened over the batch
          L = −mean_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) + ½ mean_t max((V−R)², (V_clip−R)²)
          V_clip = clip(V, V_old − ε_v, V_old + ε_v)      the value loss is in actor_critic.py
-Differs  no entropy bonus unless `entropy_bonus` is set. The critic is an adapter of its own with a
-         head that starts at 0, so its loss needs no weight. ε_v is 1: with .2 a new critic would
-         need six steps just to reach the mean reward.
+Differs  the max with V_clip, the ½ and the whitening are of the authors' code: eq. 9 prints
+         c1 (V − V_target)² and an entropy bonus c2 S. Here c1 is ½, and there is no bonus unless
+         `entropy_bonus` is set. β, the KL in the reward, is 2203.02155's. The critic is an adapter
+         of its own with a head that starts at 0, so its loss needs no other weight. ε_v is 1: V may
+         move by at most ε_v per rollout, so with .2 a critic that starts at 0 needs six rollouts to
+         reach a reward of 1.2.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Paper    Schulman et al. 2017, arXiv 1707.06347, §4
 Formula  Â, ρ Â and the penalty β KL as in ppo-kl (eq. 8), so all three are inherited;
          after the updates, with d = mean_t KL(π_old‖π):
          β ← β/2 where d < d_target/1.5,   β ← 2β where d > 1.5·d_target
-Differs  d is exact over the vocabulary, the penalty is estimated on the sampled tokens.
+Differs  d is exact over the vocabulary, the penalty is estimated on the sampled tokens. β stays
+         within a factor of 2^20 of its setting.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ Formula  Â = GAE(γ, λ) of r and V, whitened over the batch
          L = −mean_t ρ_t Â_t + β mean_t KL(π_old‖π) + L_V          L_V: value loss, as in PPO
          `objective` is the first term, `kl_terms` the second
 Differs  the KL is estimated on the sampled tokens: k3 from π_old's samples, which is unbiased in
-         value and gradient. β is the weight of this KL, not of one to the reference.
+         value and gradient. β is the weight of this KL, not of one to the reference. The whitening
+         and the form of the value loss are not printed in the paper either: see ppo.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RAFT: maximise the likelihood of the best answers of each group.
+"""RAFT: maximize the likelihood of the best answers of each group.
 
 Paper    Dong et al. 2023, RAFT, arXiv 2304.06767, Algorithm 1
 Formula  Â_i = 1 for the answers with the highest reward of their group, 0 for the others

@@ -1,7 +1,7 @@
 """REINFORCE++: KL in the reward, and returns whitened over the whole batch instead of a critic.
 
 Paper    Hu 2025, REINFORCE++, arXiv 2501.03262, §3
-Formula  r_t = −β·k1_t, plus the answer's reward at its last token
+Formula  r_t = −β·k1_t, plus the answer's reward at its last token      made by `shape` in base.py
          R_t = Σ_{u ≥ t} γ^(u−t) r_u
          Â_t = (R_t − mean R) / std R                over all tokens of the batch
          L = −mean_t min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)
@@ -62,7 +62,7 @@ class ReinforcePp(Algorithm):
     paper = "arXiv 2501.03262, §3"
     formula = (
         "r_t = −β k1, + r at the last token\n"
-        "R = Σ_later γ r_t\n"
+        "R = Σ_later γ^k r_t\n"
         "Â = whiten_batch(R)\n"
         "L = −mean_tokens min(ρ Â, clip(ρ, 1−ε, 1+ε) Â)"
     )

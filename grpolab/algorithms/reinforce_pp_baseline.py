@@ -1,4 +1,4 @@
-"""REINFORCE++ with the group mean as baseline: rewards centred by group, scaled by the batch.
+"""REINFORCE++ with the group mean as baseline: rewards centered by group, scaled by the batch.
 
 Paper    Hu 2025, REINFORCE++, arXiv 2501.03262, §3 (the w/ baseline variant)
 Formula  A_i = r_i − m                     m: mean of r over the group
@@ -41,12 +41,13 @@ class ReinforcePpBaseline(Algorithm):
     formula = (
         "m = mean_group r\n"
         "Â = whiten_batch(r − m)\n"
-        "L = −mean_tokens min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) + β k2"
+        "L = −mean_tokens { min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) − β k2 }"
     )
     lineage = (
         ("reinforce++", "r − m before whitening; the KL as k2 in the loss"),
         ("grpo", "divides by the batch's spread instead of the group's"),
     )
+    group_baseline = True
     Settings = ReinforcePpBaselineSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},

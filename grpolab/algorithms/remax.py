@@ -1,8 +1,8 @@
 """ReMax: the greedy answer's reward is the baseline.
 
 Paper    Li et al. 2023, ReMax, arXiv 2310.10505, §4, Algorithm 1
-Formula  r_t = −β·k1_t, plus the answer's reward at its last token
-         Â_t = Σ_{u ≥ t} r_u − b                    b: reward of the greedy answer to the prompt
+Formula  r_t = −β·k1_t, plus the answer's reward at its last token      made by `shape` in base.py
+         Â_t = (Σ_{u ≥ t} r_u) − b                  b: reward of the greedy answer to the prompt
          L = −1/N Σ_i Σ_t Â_t log π(token)
 Differs  a token's Â contains the KL of its own and all later tokens, as in verl; the authors' code
          gives each token its own KL only, clips r − b to ±5, discounts, and takes a token mean.
@@ -40,7 +40,7 @@ class Remax(Algorithm):
     name = "remax"
     title = "REINFORCE with the greedy answer as baseline"
     paper = "arXiv 2310.10505, Algorithm 1"
-    formula = "b = r of the greedy answer\nÂ = Σ_later r_t − b\nL = −mean_rows Σ_t Â log π"
+    formula = "b = r of the greedy answer\nÂ = (Σ_later r_t) − b\nL = −mean_rows Σ_t Â log π"
     lineage = (
         ("reinforce", "the baseline is the greedy answer's reward, so it depends on the prompt"),
     )

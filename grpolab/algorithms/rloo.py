@@ -46,6 +46,7 @@ class Rloo(Algorithm):
     formula = "R = r − β Σ_t k1\nÂ = R − mean_others R\nL = −mean_rows ρ_ans Â"
     lineage = (("reinforce", "the baseline is the mean of the other answers to the same prompt"),)
     aggregation = "sequence-mean"
+    group_baseline = True
     Settings = RlooSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
@@ -56,8 +57,8 @@ class Rloo(Algorithm):
         return leave_one_out(batch.reward, batch.group)  # Â_i = R_i − 1/(G−1) Σ_{j≠i} R_j
 
     def objective(self, batch: Batch, credit: Credit, now: Forward) -> Objective:
-        cfg, advantage = self.settings, credit.advantage[:, :1]  # one per answer
-        rho_ans = answer_ratio(batch, now)
+        cfg, advantage = self.settings, credit.advantage[:, :1]  # [n, 1]: the same in all tokens
+        rho_ans = answer_ratio(batch, now)  # ρ_ans = π(answer) / π_old(answer)
         surrogate, clipped = clipped_surrogate(  # ρ_ans Â; clipped only if the settings say so
             rho_ans, advantage, cfg.clip_low, cfg.clip_high, cfg.dual_clip
         )

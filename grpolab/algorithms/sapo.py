@@ -4,8 +4,8 @@ Paper    Gao et al. 2025, Soft Adaptive Policy Optimization, arXiv 2511.20347, e
 Formula  Â_i = (r_i − m) / s                       m, s: mean and std of r over the group
          f(ρ) = 4/τ · σ(τ (ρ − 1))        σ: sigmoid; τ = τ₊ where Â > 0, else τ₋
          J = 1/G Σ_i 1/|o_i| Σ_t f(ρ_t) Â_i
-Differs  nothing. f′(1) = 1, so on-policy the gradient is GRPO's; f(1) is 2/τ and not 1, which only
-         shifts the value of the loss.
+Differs  the paper does not say which std: ddof 0 here. f′(1) = 1, so on-policy the gradient is
+         GRPO's; f(1) is 2/τ and not 1, which only shifts the value of the loss.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Sapo(Algorithm):
         "L = −mean_rows 1/|o| Σ_t 4/τ sigmoid(τ (ρ − 1)) Â"
     )
     lineage = (("grpo", "a smooth gate instead of the clip, steeper where Â < 0, no KL"),)
+    group_baseline = True
     Settings = SapoSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},

@@ -1,7 +1,7 @@
 """TRPO: a natural gradient step, as long as the KL constraint allows.
 
 Paper    Schulman et al. 2015, Trust Region Policy Optimization, arXiv 1502.05477, §6 and appendix C
-Formula  maximise J(θ) = mean_t ρ_t Â_t   subject to  KL(π_old‖π_θ) ≤ δ, mean per token
+Formula  maximize J(θ) = mean_t ρ_t Â_t   subject to  KL(π_old‖π_θ) ≤ δ, mean per token
          x ≈ F⁻¹ g by conjugate gradients,   step = √(2δ / xᵀFx) · x
          halve the step until J has improved and the measured KL ≤ δ; else do not move
 Differs  δ is .001 per token, .01 in the paper's control tasks: an answer has tens of tokens. The

@@ -121,7 +121,7 @@ class BatchTotals:
 
 @dataclass(frozen=True)
 class Objective:
-    """What the policy is to maximise, before it is averaged to one number."""
+    """What the policy is to maximize, before it is averaged to one number."""
 
     surrogate: Tensor  # [n, T], or [n, 1] where a whole answer has one
     ratio: Tensor  # [n, T] or [n, 1]: ρ as the surrogate uses it

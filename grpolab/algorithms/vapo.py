@@ -8,7 +8,7 @@ Formula  λ_policy = 1 − 1/(α·|o|)  for each answer, λ_critic = 1
          mean_right: over the tokens of right answers; L_V: value loss, as in PPO
 Differs  an answer is right if its reward is at least `positive_at`. mean_right divides by the right
          answers' tokens of the whole rollout, also where there are several minibatches. λ of a
-         short answer (α·|o| < 1) is 0, where the formula would be negative.
+         short answer (α·|o| < 1) is 0, where the formula would be negative. Whitening: see ppo.
 """
 
 from __future__ import annotations

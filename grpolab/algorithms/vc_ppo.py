@@ -5,7 +5,7 @@ Formula  Â = GAE(γ, λ_policy), whitened over the batch;  R = GAE(γ, λ_criti
          λ_policy = .95 (`gae_lambda`), λ_critic = 1
          L as in PPO; the critic is first trained on rollouts of the initial policy
 Differs  the paper pretrains the critic until explained variance and value loss are good; here for
-         a number of rollouts, `value_pretraining`.
+         a number of rollouts, `value_pretraining`. Whitening: see ppo.
 """
 
 from __future__ import annotations

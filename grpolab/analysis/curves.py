@@ -99,7 +99,7 @@ class Columns:
         return [*self.lane.steps.metrics, *(STEPS if len(self) else ())]
 
     def axis(self, name: Axis) -> array[Any]:
-        """Each step's place on an axis. Not to be changed."""
+        """Each step's place on an axis. Do not change it."""
         return self.lane.axis(name)
 
     def count(self, name: str) -> int:

@@ -1,9 +1,10 @@
 """Errors and warnings about a run, from its numbers alone: each with its cause, the evidence, and
 up to two suggestions. Pure functions over the state.
 
-The rules are in `health_rules`. A finding is reported once it has held for COMES steps in a row,
-and until it has not held for GOES steps, so a number near its threshold does not flicker. This is
-decided by looking back from a step, so it depends only on the steps up to there.
+The rules, with title and cause of what they find, are in `health_rules`; settings to try, in
+`health_suggestions`; when a finding is shown is decided here: once it has held for COMES steps in a
+row, and until it has not held for GOES steps, so a number near its threshold does not flicker. This
+is decided by looking back from a step, so it depends only on the steps up to there.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from grpolab.analysis.health_rules import RULES, Finding, Level, Record
+from grpolab.analysis.health_rules import RULES, Evidence, Finding, Level
 from grpolab.analysis.health_suggestions import Try, choose, values
 from grpolab.record.lane_state import LaneState
 from grpolab.record.state import LabState
 
 LEVELS: tuple[Level, ...] = ("bad", "warn", "note")
 SIGNS: dict[str, str] = {"bad": "✗", "warn": "!", "note": "i"}
-"""A verdict's level as a sign that needs no colour."""
+"""A verdict's level as a sign that needs no color."""
 
 WORDS: dict[str, str] = {"bad": "error", "warn": "warning", "note": "note"}
 """A verdict's level in words."""
@@ -211,8 +212,8 @@ def _judged(state: LabState, lane: LaneState, row: int) -> Found:
         sum(c.step < step for c in lane.changes),
     )
     if key not in known:
-        record = Record(state, lane, step)
-        found = tuple(rule(record) for rule in RULES)
+        evidence = Evidence(state, lane, step)
+        found = tuple(rule(evidence) for rule in RULES)
         known[key] = found if any(found) else _NOTHING
         while len(known) > KEPT:
             del known[next(iter(known))]

@@ -1,5 +1,6 @@
-"""The rules of `health`: each checks a lane's numbers for one problem and returns a Finding, or
-None.
+"""The rules of `health`: each checks a lane's numbers for one problem and returns a Finding with
+title and cause, or None. When a finding is shown is decided in `health`; suggestions that several
+rules make are in `health_suggestions`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Finding:
     sure: bool = False  # reported at once: it does not rest on numbers that vary from step to step
 
 
-class Record:
+class Evidence:
     """What the rules read: a lane's steps up to one of them."""
 
     def __init__(self, state: LabState, lane: LaneState, at: int | None = None) -> None:
@@ -76,6 +77,15 @@ class Record:
         """Every setting that the step was computed with."""
         return values(self.state, self.lane, self.step)
 
+    @cached_property
+    def grouped(self) -> bool:
+        """Whether the baseline is the group, so that equal rewards give no gradient."""
+        from grpolab.algorithms import ALGORITHMS  # with pydantic: no first frame waits for it
+
+        known = ALGORITHMS.get(self.algorithm)  # None: recorded by code that had other algorithms
+        group = known is not None and known.group_baseline
+        return group or self.settings.get("advantage") == "group"  # a setting of trpo
+
     def raw(self, metric: str, after: int = 0) -> Sequence[float]:
         """What the newest steps after step `after` measured, NaN included; the newest last."""
         return self.lane.steps.between(metric, max(after, self.step - WINDOW), self.step)
@@ -96,17 +106,11 @@ class Record:
         return fmean(first) if first else None
 
 
-GROUPED = frozenset({
-    "rloo", "opo", "reinforce++-baseline", "grpo", "grpo-iterative", "dr-grpo",
-    "dapo", "gspo", "gspo-token", "cispo", "gmpo", "sapo", "kimi-md", "maxrl",
-})  # fmt: skip
-"""Algorithms whose baseline is the group: equal rewards give them no gradient."""
-
 SOLVED = 0.85
 """Accuracy from which equal rewards mean that the task is nearly solved."""
 
 
-def numbers(r: Record) -> Finding | None:
+def numbers(r: Evidence) -> Finding | None:
     """Updates without a finite gradient, or NaN or infinity in a metric, in the last 20 steps."""
     since = r.step - 20
     skipped = sum(r.series("updates_skipped", since))
@@ -128,7 +132,7 @@ def numbers(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-def falling(r: Record) -> Finding | None:
+def falling(r: Evidence) -> Finding | None:
     """The reward, or the test accuracy, well below its best."""
     found = r.series("reward", r.task_changed)
     k = max(3, min(10, len(found) // 4))
@@ -162,7 +166,7 @@ def falling(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-def entropy(r: Record) -> Finding | None:
+def entropy(r: Evidence) -> Finding | None:
     """Entropy near 0 while accuracy is low and the reward no longer rises."""
     start, now = r.early("entropy"), r.recent("entropy")
     accuracy = r.recent("accuracy")
@@ -184,7 +188,7 @@ def entropy(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-def kl(r: Record) -> Finding | None:
+def kl(r: Evidence) -> Finding | None:
     """The KL to the reference grows faster and faster."""
     found = r.series("kl_ref")[-12:]
     if len(found) < 9:
@@ -205,7 +209,7 @@ def kl(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-def clip(r: Record) -> Finding | None:
+def clip(r: Evidence) -> Finding | None:
     """Many tokens are clipped, nearly all on one side."""
     high, low = (r.recent(f"clip_fraction_{s}", after=r.switched) for s in ("high", "low"))
     if high is None or low is None or max(high, low) < 0.15:
@@ -228,12 +232,11 @@ def clip(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-def groups(r: Record) -> Finding | None:
+def groups(r: Evidence) -> Finding | None:
     """Groups of zero variance, or whole rollouts in which all rewards are equal."""
-    grouped = r.algorithm in GROUPED or r.settings.get("advantage") == "group"
     equal, accuracy = r.recent("zero_std_groups"), r.recent("accuracy")
     spread = r.recent("reward_std")
-    if equal is None or (equal < 0.5 if grouped else spread is None or spread > 1e-9):
+    if equal is None or (equal < 0.5 if r.grouped else spread is None or spread > 1e-9):
         return None
     evidence = (("share of groups", equal), *_with(accuracy))
     more = Candidate("resample", below(3), "replaces groups of zero variance by other prompts")
@@ -254,7 +257,7 @@ def groups(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-def critic(r: Record) -> Finding | None:
+def critic(r: Evidence) -> Finding | None:
     """A critic that predicts returns worse than a constant would."""
     explained = r.series("explained_variance", r.switched)
     now = fmean(explained[-5:]) if len(explained) >= 8 else 0.0
@@ -273,7 +276,7 @@ def critic(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-def cut(r: Record) -> Finding | None:
+def cut(r: Evidence) -> Finding | None:
     """Answers that reached max_tokens."""
     share = r.recent("truncated")
     if share is None or share < 0.1:
@@ -295,7 +298,7 @@ def cut(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-def sampler(r: Record) -> Finding | None:
+def sampler(r: Evidence) -> Finding | None:
     """The log-probs of the sampler differ from the trainer's."""
     gap = r.recent("sampler_gap")
     if gap is None or gap < 0.02:
@@ -312,7 +315,7 @@ def sampler(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-def gradient(r: Record) -> Finding | None:
+def gradient(r: Evidence) -> Finding | None:
     """Gradient clipping on every update, by a large factor."""
     share = r.series("updates_clipped", r.switched)[-20:]
     norms, most = r.series("grad_norm", r.switched)[-20:], r.known.get("train.max_grad_norm")
@@ -331,18 +334,18 @@ def gradient(r: Record) -> Finding | None:
     )  # fmt: skip
 
 
-Rule = Callable[[Record], Finding | None]
+Rule = Callable[[Evidence], Finding | None]
 RULES: tuple[Rule, ...] = (
     numbers, falling, entropy, kl, clip, groups, critic, cut, sampler, gradient,
 )  # fmt: skip
 
 
-def rising(r: Record) -> bool:
+def rising(r: Evidence) -> bool:
     """Whether the reward rises by more than its standard error over the last 16 steps."""
     return (change := trend(r)) is not None and change[0] > change[1]
 
 
-def trend(r: Record) -> tuple[float, float] | None:
+def trend(r: Evidence) -> tuple[float, float] | None:
     """How the reward changed from the first half of the last 16 steps to the second, and the
     standard error of that; None where there are fewer than 8 steps."""
     found = r.series("reward")[-16:]

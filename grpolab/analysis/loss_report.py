@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grpolab.analysis.health import Record
-from grpolab.analysis.health_rules import GROUPED, trend
+from grpolab.analysis.health_rules import Evidence, trend
 
 TERMS = {
     "policy_loss": "the surrogate: increases and decreases probabilities",
@@ -48,7 +47,7 @@ def facts(metrics: Mapping[str, float]) -> list[Term]:
     return [Term(k, metrics[k], meaning) for k, meaning in FACTS if k in metrics]
 
 
-def paragraphs(r: Record) -> list[str]:
+def paragraphs(r: Evidence) -> list[str]:
     """What these numbers mean, one paragraph for each. Empty before the first step."""
     if r.last is None:
         return []
@@ -57,7 +56,7 @@ def paragraphs(r: Record) -> list[str]:
     return [text for text in out if text]
 
 
-def _loss(r: Record, m: Mapping[str, float]) -> str:
+def _loss(r: Evidence, m: Mapping[str, float]) -> str:
     first, spread = m.get("policy_loss_first", m.get("policy_loss")), m.get("advantage_std")
     if "policy_loss" not in m:
         return (
@@ -77,7 +76,7 @@ def _loss(r: Record, m: Mapping[str, float]) -> str:
             "of averaging ratios. Its size still says nothing about progress: only its gradient "
             "counts."
         )
-    if r.algorithm in GROUPED or r.settings.get("advantage") == "group":
+    if r.grouped:
         why = "each answer is compared with its own group, so the advantages add up to 0"
     elif r.settings.get("whiten"):
         why = "advantages are shifted to mean 0 over the batch"
@@ -90,7 +89,7 @@ def _loss(r: Record, m: Mapping[str, float]) -> str:
     )
 
 
-def _gradient(r: Record, m: Mapping[str, float]) -> str:
+def _gradient(r: Evidence, m: Mapping[str, float]) -> str:
     norm = m.get("grad_norm")
     if norm is None:
         return ""
@@ -109,14 +108,13 @@ def _gradient(r: Record, m: Mapping[str, float]) -> str:
     )
 
 
-def _variance(r: Record, m: Mapping[str, float]) -> str:
+def _variance(r: Evidence, m: Mapping[str, float]) -> str:
     equal = m.get("zero_std_groups")
     if equal is None:
         return ""
-    grouped = r.algorithm in GROUPED or r.settings.get("advantage") == "group"
     if equal == 0:
         return "Every group has better and worse answers, so each of them gives a gradient."
-    if not grouped:
+    if not r.grouped:
         return (
             f"{equal:.0%} of the groups have zero variance; {r.algorithm} does not compare whole "
             "answers within a group, so they still give a gradient."
@@ -136,7 +134,7 @@ def _other_terms(m: Mapping[str, float]) -> str:
     return f"What the loss shows is mostly {largest.name} = {largest.value:.3g}: {largest.meaning}."
 
 
-def _progress(r: Record) -> str:
+def _progress(r: Evidence) -> str:
     """Whether the reward changes: what to look at instead of the loss."""
     change = trend(r)
     if change is None:

@@ -11,7 +11,7 @@ METRICS: dict[str, str] = {
     "truncated": "share of the answers cut at max_tokens",
     "zero_std_groups": "groups of zero variance (in a step, their share): no gradient from them",
     "loss": "total loss of the last update; it may be 0 at ratio 1 although the gradient is not",
-    "policy_loss": "the surrogate; 0 at ratio 1 when advantages are centred, whatever the gradient",
+    "policy_loss": "the surrogate; 0 at ratio 1 if advantages are centered, whatever the gradient",
     "kl_loss": "β times the KL estimate, where the algorithm puts it in the loss",
     "value_loss": "squared error of the critic against the returns, clipped as PPO clips it",
     "grad_norm": "norm of the gradient before clipping, last update",

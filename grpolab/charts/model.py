@@ -14,7 +14,7 @@ from grpolab.charts.downsample import decimate, span
 Limits = tuple[float, float]
 
 GLYPHS = "●▲■◆▼★✚○"
-"""Of curves, in their order: told apart without colour."""
+"""Of curves, in their order: told apart without color."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +262,7 @@ def _between(a: tuple[float, float], b: tuple[float, float], x: float) -> tuple[
 def put_labels(
     marks: Iterable[tuple[int, Mark]], columns: int, rows: int = 1
 ) -> list[list[tuple[int, str, str]]]:
-    """Labels over their columns: by row, column, text and colour, from left to right. No two touch,
+    """Labels over their columns: by row, column, text and color, from left to right. No two touch,
     none is cut: what has no room in any row gives way to its short form, or to nothing."""
     placed: list[list[tuple[int, str, str]]] = [[] for _ in range(rows)]
     order = sorted(marks, key=lambda m: (m[1].rank, m[1].x), reverse=True)

@@ -1,5 +1,5 @@
 """Line charts as self-contained SVG: no script, no font, no file beside it. Drawn for a white page
-and for paper: curves differ by colour and by dashes."""
+and for paper: curves differ by color and by dashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from grpolab.charts.model import (
 )
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#A8507F", "#8a6d00", "#3d93cf", "#4a525c", "#b84f00")
-"""Of curves without a colour of their own; dark enough for white."""
+"""Of curves without a color of their own; dark enough for white."""
 
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 4")
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
@@ -31,7 +31,7 @@ LETTER = 7.2
 
 
 def line_chart(chart: Chart, width: int = 640, height: int = 320) -> str:
-    """The chart as an `<svg>` element of so many pixels; it scales with the page."""
+    """The chart as an `<svg>` element of width × height pixels; it scales with the page."""
     first = sorted(range(len(chart.series)), key=lambda i: chart.series[i].look != "bold")
     looks = [
         (
@@ -77,7 +77,7 @@ def line_chart(chart: Chart, width: int = 640, height: int = 320) -> str:
 
 
 def column(charts: Sequence[Chart], width: int = 640, height: int = 320) -> str:
-    """Several charts below each other, each of so many pixels."""
+    """Several charts below each other, each of width × height pixels."""
     if len(charts) == 1:
         return line_chart(charts[0], width, height)
     out = [
@@ -173,7 +173,7 @@ def _curve(s: Series, a: Axes, box: Box, colour: str, dash: str) -> list[str]:
 
 
 def _labels(chart: Chart, a: Axes, wide: int) -> list[list[tuple[int, str, str]]]:
-    """The rows of labels over a canvas so many pixels wide; places are counted in characters."""
+    """The rows of labels over a canvas `wide` pixels wide; places are counted in characters."""
     columns = int(wide / LETTER)
     marks = [(int(a.right(m.x) * (columns - 1)), m) for m in chart.marks if a.x[0] <= m.x <= a.x[1]]
     return [row for row in put_labels(marks, columns, rows=2) if row]

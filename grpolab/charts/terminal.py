@@ -5,14 +5,14 @@ plotext draws the curves and the y axis. The x axis (one row, where plotext take
 lines of marks, bands and the curves' glyphs are set around and over its cells. Points are thinned
 first, to the lowest and the highest of each column: one for each of its two columns of dots.
 
-Two screens keep a canvas of their own, by `python -m tests.benchmarks.charts` on a
+Two screens draw their charts themselves, by `python -m tests.benchmarks.charts` on a
 shared AMD EPYC (milliseconds of one redraw):
 - The curves screen (`tui/widgets/plot.py`): three lanes, as measured and smoothed, take plotext 60
   in 120×20 cells and 170 in 190×50, the canvas 7 and 16. A key that moves its cursor redraws there,
-  up to six charts at a time. Nor has plotext dashes, by which lanes differ without colour.
+  up to six charts at a time. Nor has plotext dashes, by which lanes differ without color.
 - The memory stack (`tui/memory/model.py`): 60 columns of eight owners take plotext's `stacked_bar`
   71, the letters 1.2 (timed by hand, not by that command); and a stack needs a letter on its
-  owner's colour in each cell, where plotext gives a bar one sign and one colour on the canvas's.
+  owner's color in each cell, where plotext gives a bar one sign and one color on the canvas's.
 Learning (three curves) takes 5 in 48×10 cells and 8 in 60×16, each of KL's two 3 and 4: at most
 once or twice a second, and only where a number, the size or the theme changed.
 """
@@ -43,14 +43,14 @@ from grpolab.charts.model import (
 )
 
 Run = tuple[str, str]
-"""Text and its colour, #rrggbb; empty: the terminal's own."""
+"""Text and its color, #rrggbb; empty: the terminal's own."""
 Row = tuple[Run, ...]
 
 MARKERS = {"bold": "hd", "line": "braille"}
 """How plotext draws a curve: quarters of a cell, solid; or eight dots a cell, fine."""
 
 SMALLEST = (6, 2)
-"""Columns and rows of the least canvas with axes."""
+"""Columns and rows of the smallest canvas with axes."""
 
 MOST_KEPT = 48
 """Pictures that are remembered."""
@@ -58,7 +58,7 @@ MOST_KEPT = 48
 
 @dataclass(frozen=True)
 class Ink:
-    """The colours of what is not a curve."""
+    """The colors of what is not a curve."""
 
     name: str  # of the theme
     line: str = ""  # axes
@@ -105,7 +105,7 @@ def line_chart(
 
     `version` names the chart and its data. Where it is given, a picture of the same version, size
     and theme is not drawn again, and a callable chart is not made again. `colour=False` (NO_COLOR):
-    no colours; curves differ by their glyphs. `left`: cells left of the canvas at the least, so
+    no colors; curves differ by their glyphs. `left`: least number of cells left of the canvas, so
     that charts below each other line up.
     """
     key = (version, width, height, ink.name, colour, label_rows, left, bare)
@@ -178,7 +178,7 @@ def _said(text: str, width: int, height: int, ink: Ink) -> Picture:
 
 
 def _cell(share: float, cells: int, dots: int) -> int:
-    """In which of so many cells, counted from 0, plotext draws what lies at a share of the way."""
+    """In which of `cells`, counted from 0, plotext draws what lies at a share of the way."""
     return int(0.5 + (cells * dots - 1) * share) // dots
 
 
@@ -226,7 +226,7 @@ def _canvas(
 
 
 def _rgb(colour: str) -> tuple[int, int, int] | str:
-    """A colour as plotext wants it."""
+    """A color as plotext wants it."""
     if not colour:
         return "default"
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
@@ -333,7 +333,7 @@ def _x_axis(a: Axes, c: Chart, columns: int, left: int, ink: Ink) -> Row:
 
 
 def _joined(row: Sequence[Run]) -> Row:
-    """Neighbours of one colour as one run."""
+    """Neighbors of one color as one run."""
     out: list[tuple[list[str], str]] = []
     for text, colour in row:
         if out and (out[-1][1] == colour):
@@ -346,7 +346,7 @@ def _joined(row: Sequence[Run]) -> Row:
 def legend(
     chart: Chart, width: int, values: Callable[[Series], str] | None = None, quiet: str = ""
 ) -> list[Row]:
-    """The curves' glyphs and names, these in a `quiet` colour, and what `values` says of each, as
+    """The curves' glyphs and names, these in a `quiet` color, and what `values` says of each, as
     many in a row as fit."""
     rows: list[list[Run]] = []
     used = 0

@@ -172,7 +172,7 @@ def _with(plan: Scenario, section: str, name: str, value: Any) -> Scenario:
 
 
 def _check_room(lab: Lab, lane: Lane, tokens: int) -> None:
-    """Check that the model has positions for answers of so many tokens. Raises ValueError."""
+    """Check that the model has positions for answers of `tokens` tokens. Raises ValueError."""
     if lane.model_shape is None:
         return
     encode = lab.backbone.text.encode

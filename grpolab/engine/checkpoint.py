@@ -1,5 +1,5 @@
 """Checkpoints on disk: a safetensors file and a JSON file in a folder that appears complete or not
-at all. Old ones are thinned out as new ones are written.
+at all. Old ones are thinned out as new ones are written. What is in one: `lab_checkpoint`.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def evaluate(
     start = time.perf_counter()
     backbone, settings, device = lane.backbone, lane.rollout, lane.backbone.device
     size = SAMPLED if lane.workers.parallel else len(prompts)
-    if lane.model.frugal:  # no more rows than in a rollout
+    if lane.model.never_copies:  # no more rows than in a rollout
         size = min(size, max(1, settings.prompts * settings.group_size // 2))
     ids = [backbone.text.encode(p.text) for p in prompts]
     backbone.prepare(lane.adapter)

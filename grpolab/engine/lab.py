@@ -316,7 +316,8 @@ class Lab:
         self.emit(ev.PhaseChanged(name, self.step_number + 1, lane.name if lane else "", detail))
 
     def tensors_by_owner(self) -> dict[str, object]:
-        """The tensors that outlive a phase, of backbone and lanes, by memory owner: as nests."""
+        """The tensors that outlive a phase, of backbone and lanes, by memory owner, as nested
+        containers."""
         parts = [self.backbone.tensors_by_owner()]
         parts += [lane.tensors_by_owner() for lane in self.lanes.values()]
         return {owner: [p.get(owner) for p in parts] for owner in ev.OWNERS}

@@ -307,7 +307,7 @@ class Lane:
         return self.optimizer.tensors | {f"critic/{k}": v for k, v in critic.items()}
 
     def tensors_by_owner(self) -> dict[str, object]:
-        """The lane's tensors that outlive a phase, by memory owner: as nests."""
+        """The lane's tensors that outlive a phase, by memory owner, as nested containers."""
         learns = [self.optimizer] + ([self.critic.optimizer] if self.critic is not None else [])
         return {
             "adapters": self.optimizer.tensors,

@@ -38,7 +38,7 @@ def rows_at_once(lane: Lane, rollout: Rollout) -> int:
         return given
     if lane.backbone.device.type != "cuda":
         return CPU_ROWS
-    if lane.model.frugal:
+    if lane.model.never_copies:
         return max(1, f.FRUGAL_TOKENS // (rollout.prompts.ids.shape[1] + rollout.mask.shape[1]))
     device = lane.backbone.device
     free = torch.cuda.mem_get_info(device)[0]
@@ -78,7 +78,7 @@ def sampled(lane: Lane, rows: int) -> list[Tensor]:
 def scored(lane: Lane, rollout: Rollout) -> list[Tensor]:
     """Row indices, split into what goes through one forward pass without gradient."""
     found = _pieces(lane, len(rollout.group), SCORED)
-    if lane.model.frugal:
+    if lane.model.never_copies:
         return [p for whole in found for p in whole.split(rows_at_once(lane, rollout))]
     return found
 

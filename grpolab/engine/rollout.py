@@ -63,7 +63,7 @@ class LastStep:
     report: Report
 
     def tensors(self) -> list[object]:
-        """Its tensors on the device, as nests."""
+        """Its tensors on the device, as nested containers."""
         return [self.collected.rollout, self.batch, self.credit, vars(self.report)]
 
 

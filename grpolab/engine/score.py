@@ -110,7 +110,7 @@ def _tiled(
     entropy_grad: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`score` for a vocabulary that is too large for [U, V]."""
-    real = rollout.mask.flatten().nonzero().squeeze(1)  # first, because it synchronises a GPU
+    real = rollout.mask.flatten().nonzero().squeeze(1)  # first, because it synchronizes a GPU
     states, at = contexts(backbone, adapter, rollout)
     flat = token_logp(
         states[at.flatten()[real]], weight, rollout.tokens.flatten()[real], temperature,

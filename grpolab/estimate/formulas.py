@@ -1,6 +1,7 @@
 """Bytes of each memory owner, one formula per function. No torch here.
 
-Each docstring says what is counted; `memory` combines them. `Load` describes one lane's work.
+Each docstring says what is counted; `memory` combines them. `Load` describes one lane's work. The
+temporary bytes of the half-precision and 4-bit decoder on a GPU are in `formulas_gpu`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LARGE_VOCABULARY = 1024
 """For larger vocabularies the loss is computed in tiles."""
 
 ROTARY = 32768
-"""Rotary tables are made for so many positions at most."""
+"""Rotary tables are made for at most this many positions."""
 
 NF4_TABLES = 4 * (16 + 256 + 1)
 """Bytes of tables per quantized linear, fp32: the 4-bit values, the scales' values, and their mean.
@@ -65,7 +66,7 @@ class Load:
     critic: str | None  # adapter, full, or none
     remembers: int  # frozen copies of the adapter
     minibatches: int = 1  # of one rollout
-    frugal: bool = False  # on a GPU: activations recomputed, caches freed after sampling
+    never_copies: bool = False  # on a GPU: activations recomputed, caches freed after sampling
     evaluated: int = 0  # held-out prompts of one evaluation
     mean_prompt: int = 0  # tokens, where it differs from the longest
     panel: int = 1  # on a CPU: outputs per panel of the sampler's weights
@@ -104,9 +105,9 @@ class Load:
 
 def backbone(m: ModelShape, load: Load) -> int:
     """The weights as loaded: fp32 on a CPU, bf16 on a GPU, there with room for the adapter; NF4
-    double-quantised: 4 bit, one byte of scale for each 64, four more bytes for each 256 of those,
+    double-quantized: 4 bit, one byte of scale for each 64, four more bytes for each 256 of those,
     and a table for each linear; int8: a byte and a scale for each output. Embeddings, norms and
-    head are never quantised. And the rotary tables, by half a head on a GPU."""
+    head are never quantized. And the rotary tables, by half a head on a GPU."""
     linears = m.in_linears * load.width
     if load.quantize == "nf4":
         linears = m.in_linears // 2 + m.in_linears // 64 + m.in_linears // (64 * 256) * 4
@@ -151,8 +152,8 @@ def backbone_copy(m: ModelShape, load: Load) -> int:
     CPU: every stacked group, adapters and norms folded in, as the sampler lays it out, in fp32 and
     whole panels; and unless the model is large, as the update has it (in fp32 where there is
     something to fold), once more for a critic's adapter, and with the norms for the reference. And
-    the sampler's head. GPU and 4 bit: every group with room for its adapter in bf16, or, lean, one
-    scratch as large as the largest group.
+    the sampler's head. GPU and 4 bit: every group with room for its adapter in bf16, or, without a
+    copy, one scratch as large as the largest group.
     """
     if not load.native or (load.half and load.quantize == "none"):
         return 0  # the weights themselves are the copy
@@ -195,9 +196,9 @@ def placed(m: ModelShape, load: Load) -> int:
     and B where they have no room with these."""
     if not load.half:
         return 0
-    lean = load.quantize == "nf4" and not load.copy
+    no_copy = load.quantize == "nf4" and not load.copy
     sizes = (
-        room * (i * (lean or o >= i) + o * lean) for i, o, room in stacked(m, load)
+        room * (i * (no_copy or o >= i) + o * no_copy) for i, o, room in stacked(m, load)
     )  # fmt: skip
     return m.layers * sum(sizes) * load.width
 
@@ -255,7 +256,7 @@ def kv_cache(m: ModelShape, load: Load) -> int:
 
 
 def tokens(load: Load, rows: int) -> int:
-    """Tokens in the forward of so many rows: padded and with its prompt in every row under
+    """Tokens in the forward of `rows` rows: padded and with its prompt in every row under
     transformers, else each prompt once for the rows of its group, and answers but their last
     token."""
     if not load.native:
@@ -291,7 +292,7 @@ def ahead(load: Load, activations: int) -> int:
 
 
 def tile_rows(vocabulary: int, cuda: bool) -> int:
-    """Tokens of one tile of logits: on a GPU whole products, where there are so many."""
+    """Tokens of one tile of logits: on a GPU whole products, where there are enough."""
     count = max(16, TILE_BYTES // (4 * vocabulary))
     return -(-count // PRODUCT) * PRODUCT if cuda and count >= PRODUCT else count
 

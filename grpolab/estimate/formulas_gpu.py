@@ -1,8 +1,8 @@
 """Temporary bytes of the half-precision and 4-bit decoder, by phase and owner. No torch here.
 
-Its caches, unless memory comes first (`Load.frugal`), stay from one rollout to the next. An update
-takes the most between forward and backward, when all activations exist: then comes either the
-loss's tile or the widest layer's backward, whichever takes more.
+Its caches stay from one rollout to the next, unless `copy_weights` is `never`
+(`Load.never_copies`). An update takes the most between forward and backward, when all activations
+exist: then comes either the loss's tile or the widest layer's backward, whichever takes more.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ LIBRARIES = 3 * 32 * f.MIB
 
 def passing(m: ModelShape, load: Load) -> Phases:
     """Temporary bytes by phase, for one lane."""
-    evaluated = min(load.evaluated, load.rows // 2) if load.frugal else load.evaluated
+    evaluated = min(load.evaluated, load.rows // 2) if load.never_copies else load.evaluated
     held_out = replace(load, groups=evaluated, rows=2 * evaluated)
     kept = {"kv_cache": 0, "workspace": LIBRARIES if load.cuda else 0}
-    if not load.frugal:
+    if not load.never_copies:
         kept["kv_cache"] = f.kv_cache(m, load)
         kept["workspace"] += buffers(m, load)
     out = {"rollout": sampling(m, load)}
     if evaluated:
         out["evaluate"] = sampling(m, held_out)
-    scored = load.micro_rows if load.frugal else load.chunk_rows
+    scored = load.micro_rows if load.never_copies else load.chunk_rows
     forward = f.tokens(load, scored) * _wide_forward(m, load)
     out["score"] = _with(kept, _larger(f.loss_tiles(m, load) * 2 // 3, forward))
     out["score"]["activations"] = f.ahead(load, activations(m, load))
@@ -48,7 +48,7 @@ def update(m: ModelShape, load: Load) -> dict[str, int]:
     backward = flat * 2 * m.inner * load.width
     states = flat * 2 * m.hidden * load.width
     kept = activations(m, load)
-    if load.frugal and load.cuda:
+    if load.never_copies and load.cuda:
         backward += _layer(m, load)
     return _with(
         {"gradients": before, "activations": kept, "workspace": states},
@@ -86,7 +86,7 @@ def activations(m: ModelShape, load: Load) -> int:
     the last layer normed rows, the states, and those that predict a token. Where they are computed
     again, the stream between layers and its newest part. With a critic twice."""
     flat = f.tokens(load, load.micro_rows)
-    if load.frugal and load.cuda:
+    if load.never_copies and load.cuda:
         kept = m.layers * flat * m.hidden * (4 + load.width)
     else:
         kept = m.layers * _layer(m, load)

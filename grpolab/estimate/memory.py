@@ -153,8 +153,9 @@ def _loads(
                 critic=model.critic if any(a.needs_critic for a in made) else None,
                 minibatches=scenario.train.minibatches,
                 remembers=int(any(a.needs_kl_to_rollout for a in made))
-                + any(s.name == "grpo-iterative" for s in sections),
-                frugal=model.frugal, evaluated=scenario.evaluate.prompts, panel=_panel(),
+                + any(a.renews_reference for a in made),
+                never_copies=model.never_copies, evaluated=scenario.evaluate.prompts,
+                panel=_panel(),
             )
         )  # fmt: skip
     # where no row is padded
@@ -185,7 +186,7 @@ def _rows(scenario: Scenario, device: str, prompt: int) -> int:
     if device != "cuda":
         return f.CPU_MICROBATCH
     rollout = scenario.rollout
-    if scenario.model.frugal:
+    if scenario.model.never_copies:
         return max(1, f.FRUGAL_TOKENS // (prompt + rollout.max_tokens))
     return rollout.prompts * rollout.group_size
 

@@ -1,4 +1,4 @@
-"""The lens's JSON object as text for a terminal: at most 100 columns, no colour; and the tokens on
+"""The lens's JSON object as text for a terminal: at most 100 columns, no color; and the tokens on
 which two algorithms differ most (`disagreements`). No torch here.
 """
 
@@ -17,7 +17,7 @@ DIRECTIONS = {"up": "reinforced", "down": "penalized", "nowhere": "no gradient"}
 """The sign of a token's gradient in words, by the `push` of the lens's JSON object."""
 
 ZERO_LOSS = (
-    "A loss near 0 does not mean that nothing is learned: at ratio 1 centred advantages cancel in "
+    "A loss near 0 does not mean that nothing is learned: at ratio 1 centered advantages cancel in "
     "the loss, while their gradients do not. Compare Σ|grad| and the cosines."
 )
 ON_POLICY = (

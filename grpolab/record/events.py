@@ -1,7 +1,8 @@
 """The events of a run: what the engine writes to events.jsonl, one JSON line for each.
 
 Every event is a frozen record with a `kind`; `codec` writes and reads the lines. First the base of
-these records, then the names that events use (channels, memory owners, phases), then the events.
+these records, then the names that events use (channels, memory owners, phases), then the events,
+from `RunStarted` on. A step is `RolloutStarted`, `Sampled`, `Graded`, `Tokens`, `StepDone`.
 `RunStarted.schema` rises only when an old reader would be wrong. No torch here.
 """
 
@@ -77,8 +78,8 @@ CHANNELS = (
 """Per-token quantities that a `Tokens` event may carry, in the order in which viewers offer
 them.
 
-push: the grad weight, −∂loss/∂log π of the newest update times the tokens of the rollout. clip: 1
-clipped at the upper bound, −1 at the lower, 0 not clipped."""
+push: what the screen calls grad weight: −∂loss/∂log π of the newest update times the tokens of the
+rollout. clip: 1 clipped at the upper bound, −1 at the lower, 0 not clipped."""
 
 FOR_THE_LENS = ("log_ratio", "ref_gap")
 """Two more channels: log π − log π_old and log π_old − log π_ref. They are small, so float16 keeps

@@ -91,7 +91,7 @@ class Steps(Sequence[StepDone]):
     # --- adding and removing steps ---
 
     def append(self, done: StepDone, time: float = 0.0, samples: int = 0) -> None:
-        """Add a step that finished at a recorded time and sampled so many answers."""
+        """Add a step that finished at a recorded time and sampled `samples` answers."""
         row = len(self._step)
         if not self._tables:
             self._tables = [Table(columns) for columns in self._columns()]

@@ -97,7 +97,7 @@ class RunIndex:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines = 0  # events that are indexed; all below are of so many
+        self.lines = 0  # events that are indexed; all below are of these
         self.at = array("Q")  # byte offset of each
         self.due = array("d")  # recorded time by which it and all before it were written
         self.kind = bytearray()  # see `code`
@@ -287,7 +287,7 @@ class RunIndex:
     def _stretches(
         self, steps: array[int], line: array[int], lines: int
     ) -> Iterator[tuple[int, int]]:
-        """The entries, given by steps and lines, that are valid after so many lines (not discarded
+        """The entries, given by steps and lines, that are valid after `lines` lines (not discarded
         by a resume), as ranges, newest first. Steps rise within a range."""
         stop, bound = bisect_left(line, lines), 1 << 31
         for at, step in reversed(self.resumes):
@@ -298,7 +298,7 @@ class RunIndex:
         yield 0, bisect_right(steps, bound, 0, stop)
 
     def find(self, steps: array[int], line: array[int], lines: int, step: int) -> int:
-        """The valid entry of a step after so many lines; −1 if there is none."""
+        """The valid entry of a step after `lines` lines; −1 if there is none."""
         for first, stop in self._stretches(steps, line, lines):
             at = bisect_right(steps, step, first, stop) - 1
             if at >= first and steps[at] == step:
@@ -306,7 +306,7 @@ class RunIndex:
         return -1
 
     def newest(self, steps: array[int], line: array[int], lines: int, count: int) -> dict[int, int]:
-        """The newest valid entries after so many lines, at most `count`, oldest first: entry by
+        """The newest valid entries after `lines` lines, at most `count`, oldest first: entry by
         step."""
         found: dict[int, int] = {}
         for first, stop in self._stretches(steps, line, lines):
@@ -326,7 +326,7 @@ class RunIndex:
         return max(found, default=None)
 
     def rollouts(self, lane: LaneIndex, lines: int, count: int = 1 << 31) -> dict[int, int]:
-        """The newest valid rollouts of a lane after so many lines: entry by step."""
+        """The newest valid rollouts of a lane after `lines` lines: entry by step."""
         return self.newest(lane.rollout_step, lane.rollout_line, lines, count)
 
     def rare_upto(self, lines: int) -> list[tuple[int, float, ev.Event]]:

@@ -43,9 +43,9 @@ class ModelSection(Strict):
     )
 
     @property
-    def frugal(self) -> bool:
-        """Whether to save memory first: 4 bit without a copy. Everything that can be recomputed is
-        then recomputed."""
+    def never_copies(self) -> bool:
+        """Whether 4-bit weights never get a copy (`copy_weights: never`): memory comes first, and
+        everything that can be recomputed is recomputed."""
         return self.quantize == "nf4" and self.copy_weights == "never"
 
 
@@ -95,7 +95,7 @@ class EvaluateSection(Strict):
 class RecordSection(Strict):
     tokens: bool = Field(default=True, description="record per-token channels in the run file")
     tokens_every: int = Field(
-        default=1, ge=1, description="record them every so many steps; 1: every step"
+        default=1, ge=1, description="record them every this many steps; 1: every step"
     )
     stream: bool = Field(default=True, description="record partial text while sampling")
     after: bool = Field(

@@ -1,6 +1,7 @@
 """Prompts and their graders, in plain Python: no torch, and model text is never run as code.
 
-A new task is one file and one line in `TASKS`.
+A new task is one file and one line in `TASKS`. `expression` and `steps` are helpers: arithmetic
+expressions, and the steps of a written computation.
 """
 
 from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions, is_held_out

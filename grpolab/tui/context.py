@@ -1,4 +1,4 @@
-"""What all panes and screens share: the run's state, the view on it, colours, keys, the engine."""
+"""What all panes and screens share: the run's state, the view on it, colors, keys, the engine."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class AppContext:
         return ready and self.over and self.leaving is None
 
     def lane_mark(self, lane: str) -> tuple[str, str]:
-        """A lane's glyph and colour, the same during the whole run."""
+        """A lane's glyph and color, the same during the whole run."""
         from grpolab.tui.widgets.palette import LANE_GLYPHS
 
         names = list(self.state.lanes)

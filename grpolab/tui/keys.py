@@ -1,6 +1,7 @@
 """Every action with its keys: one table for the lab, one for each screen over it.
 
-The names are a promise: users put them into `keys.toml`.
+The names are a promise: users put them into `keys.toml`. The action `x` is the method `action_x` of
+the screen.
 """
 
 from __future__ import annotations

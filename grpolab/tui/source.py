@@ -80,7 +80,7 @@ class Source(Protocol):
         ...
 
     def poll(self, seconds: float) -> tuple[bool, list[Timed]]:
-        """Events that are due after so many more seconds; True: the state of `fresh` replaces the
+        """Events that are due `seconds` later; True: the state of `fresh` replaces the
         one so far, and they come after it."""
         ...
 
@@ -196,7 +196,7 @@ class Playing:
         return False, found
 
     def _far(self, lines: int) -> bool:
-        """Whether so much is due that making the state from the index is quicker."""
+        """Whether enough is due that making the state from the index is quicker."""
         if lines == self._next:
             return False
         done = self.log.kind.count(self.log.code("step"), self._next, lines)

@@ -41,6 +41,12 @@ def test_the_formula_stands_in_the_algorithms_own_file(
     assert source == Path(inspect.getfile(algorithm))
 
 
+def test_who_may_renew_the_reference_says_so() -> None:
+    """The prediction of memory counts the copy."""
+    renew = {a.name for a in FAMILY if owner(a, "wants_new_reference") is not Algorithm}
+    assert renew == {a.name for a in FAMILY if a(a.Settings()).renews_reference} != set()
+
+
 def test_one_file_per_algorithm() -> None:
     assert len({a.__module__ for a in FAMILY}) == len(FAMILY)
 

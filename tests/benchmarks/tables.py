@@ -269,6 +269,9 @@ def page(text: str, found: Sequence[Machine]) -> str:
 SPEED = re.compile(r"(<!-- speed -->\n).*?(<!-- end of speed -->)", re.S)
 
 
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
 def speed(found: Sequence[Machine]) -> str:
     """README's one sentence of figures: GRPO's step beside TRL's, over all rows of it."""
     rows = [
@@ -278,11 +281,13 @@ def speed(found: Sequence[Machine]) -> str:
         if r["topic"] == "cpu" and r["work"].startswith("GRPO step")
     ]
     ratios = [row["ratio"] for row in rows]
-    commits = ", ".join(dict.fromkeys(commit(row) for row in rows))
+    commits = list(dict.fromkeys(commit(row) for row in rows))
+    n = len(commits)
+    many = COUNTS[n] if n < len(COUNTS) else str(n)
     text = (
         f"On two CPU cores a GRPO step of the embedded policy is {min(ratios):.3g} to "
-        f"{max(ratios):.3g} times as fast as "
-        f"that of TRL 1.16 in the same run (commits {commits})."
+        f"{max(ratios):.3g} times as fast as TRL 1.16's, both measured in one session, at {many} "
+        f"commit{'s' * (n != 1)}: {', '.join(commits)}."
     )
     return textwrap.fill(text, 98)
 

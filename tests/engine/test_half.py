@@ -79,7 +79,7 @@ CASES = [
 def test_it_equals_transformers_peft_and_bitsandbytes(kind, how, tmp_path):
     own, theirs = pair(random_model(kind, tmp_path), **how)
     assert own.parameters == theirs.parameters
-    assert own.lean == (how != {"quantize": "nf4"})
+    assert own.copy_kept == (how == {"quantize": "nf4"})
     greedy = [rollout(b, greedy=True) for b in (own, theirs)]
     assert torch.equal(greedy[0].tokens, greedy[1].tokens)
     torch.testing.assert_close(greedy[0].logp, greedy[1].logp, rtol=1e-4, atol=1e-4)

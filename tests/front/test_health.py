@@ -13,7 +13,7 @@ import pytest
 from grpolab.algorithms import ALGORITHMS
 from grpolab.analysis import health, loss_report
 from grpolab.analysis.health import COMES, GOES
-from grpolab.analysis.health_rules import GROUPED, RULES, groups
+from grpolab.analysis.health_rules import RULES, Evidence, groups
 from grpolab.analysis.health_suggestions import choose, values
 from grpolab.analysis.metric_help import METRICS
 from grpolab.record import events as ev
@@ -201,7 +201,7 @@ def test_a_number_about_its_threshold_does_not_flicker() -> None:
         return 0.5 + 0.3 * math.sin(i / 2)
 
     state = made(steps=60, zero_std_groups=about)
-    rule = [groups(health.Record(state, state.lanes["main"], i)) is not None for i in range(1, 61)]
+    rule = [groups(Evidence(state, state.lanes["main"], i)) is not None for i in range(1, 61)]
     said = ["dead-groups" in found(state, at=i) for i in range(1, 61)]
 
     def changes(flags: list[bool]) -> int:
@@ -272,7 +272,7 @@ def test_both_settings_exist_are_valid_and_would_change_something(algorithm: str
             state = made(**(given | {"algorithm": algorithm, "settings": {}}))
             lane = state.lanes["main"]
             known = values(state, lane)
-            record = health.Record(state, lane)
+            record = Evidence(state, lane)
             for rule in RULES:
                 finding = rule(record)
                 if finding is None:
@@ -295,12 +295,35 @@ def test_which_algorithms_learn_nothing_from_equal_rewards() -> None:
 
     batch = make_batch([3] * 8, [0] * 4 + [1] * 4, [1.0] * 4 + [1.0, 0.0, 0.0, 0.0])
     credit = {name: make(name, beta=0.0).credit(batch).advantage[:4] for name in ALGORITHMS}
-    assert {name for name, a in credit.items() if bool(torch.all(a.abs() < 1e-9))} == GROUPED
+    none = {name for name, a in credit.items() if bool(torch.all(a.abs() < 1e-9))}
+    assert none == {name for name, cls in ALGORITHMS.items() if cls.group_baseline}
+
+
+@pytest.mark.parametrize(
+    ("given", "grouped"),
+    [
+        ({"algorithm": "grpo"}, True), ({"algorithm": "ppo"}, False),
+        ({"algorithm": "trpo", "settings": {"advantage": "group"}}, True),
+        ({"algorithm": "trpo", "settings": {"advantage": "gae"}}, False),
+    ],
+)  # fmt: skip
+def test_whether_a_recorded_step_compared_within_groups(
+    given: dict[str, Any], grouped: bool
+) -> None:
+    state = made(**given)
+    assert Evidence(state, state.lanes["main"]).grouped is grouped
+
+
+def test_an_algorithm_that_only_other_code_knew_is_no_error() -> None:
+    state = made()
+    evidence = Evidence(state, state.lanes["main"])
+    evidence.algorithm = "theirs"
+    assert not evidence.grouped
 
 
 def test_the_loss_is_explained_in_words() -> None:
     state = made(kl_loss=0.002, loss=0.002)
-    record = health.Record(state, state.lanes["main"])
+    record = Evidence(state, state.lanes["main"])
     told = " ".join(loss_report.paragraphs(record))
     assert "0 by construction" in told and "its own group" in told
     assert "‖g‖ = 0.3" in told and "mostly kl_loss" in told and "it is learning" in told
@@ -309,7 +332,7 @@ def test_the_loss_is_explained_in_words() -> None:
 
     def words(**given: Any) -> str:
         state = made(**given)
-        return " ".join(loss_report.paragraphs(health.Record(state, state.lanes["main"])))
+        return " ".join(loss_report.paragraphs(Evidence(state, state.lanes["main"])))
 
     assert "all groups have zero variance" in words(grad_norm=0.0, zero_std_groups=1.0)
     assert "weighs log π" in words(algorithm="reinforce", policy_loss_first=0.4)
@@ -320,4 +343,4 @@ def test_the_loss_is_explained_in_words() -> None:
     assert "mean 0 over the batch" in words(algorithm="ppo")
     assert "skipped" in words(grad_norm=math.nan)
     assert "no more than noise" in words(reward=lambda i: 0.5 + 0.1 * (-1) ** i)
-    assert loss_report.paragraphs(health.Record(made(steps=0), made(steps=0).lanes["main"])) == []
+    assert loss_report.paragraphs(Evidence(made(steps=0), made(steps=0).lanes["main"])) == []

@@ -449,7 +449,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--lanes", default="main")
     parser.add_argument(
-        "--live", type=float, default=0.0, help="write at so many times the recorded pace"
+        "--live", type=float, default=0.0, help="write at this many times the recorded pace"
     )
     args = parser.parse_args()
     run = FakeRun(steps=args.steps, lanes=tuple(args.lanes.split(",")))

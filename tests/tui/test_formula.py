@@ -76,7 +76,7 @@ async def test_what_differs(opened: tuple[LabApp, Pilot[int]]) -> None:
     told = await press(app, pilot)
     assert "− GRPO  + DAPO" in told
     whole = body(app)
-    assert "− L = −[mean_rows 1/|o| Σ_t] min(" in whole.replace("\n    ", "")
+    assert "− L = −[mean_rows 1/|o| Σ_t {] min(" in whole.replace("\n    ", "")
     assert "+ L = −[mean_tokens] min(" in whole.replace("\n    ", "")
     assert "  Â = (r − m) / s" in whole  # the same in both: no sign
     rows = {line.split()[0]: line for line in whole.split("\n") if line.strip()}

@@ -138,7 +138,8 @@ class Backbone(Protocol):
         ...
 
     def tensors_by_owner(self) -> dict[str, object]:
-        """Its tensors by memory owner (see `events.OWNERS`), as nests, without the adapters."""
+        """Its tensors by memory owner (see `events.OWNERS`), as nested containers, without the
+        adapters."""
         ...
 
 

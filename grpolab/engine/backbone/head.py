@@ -1,4 +1,4 @@
-"""Log-probs and entropies from hidden states without materialising [tokens, vocabulary]: the frozen
+"""Log-probs and entropies from hidden states without materializing [tokens, vocabulary]: the frozen
 head is applied to a tile of tokens at a time.
 
 The log-prob's gradient is computed in the same pass, while the tile's logits are there, because a

@@ -241,7 +241,7 @@ class TransformersBackbone:
         return nullcontext()
 
     def tensors_by_owner(self) -> dict[str, object]:
-        """The backbone's tensors by memory owner, as nests."""
+        """The backbone's tensors by memory owner, as nested containers."""
         named = (*self.model.named_parameters(), *self.model.named_buffers())
         return {"backbone": [t for k, t in named if "lora_" not in k]}
 

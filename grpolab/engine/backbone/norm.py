@@ -1,4 +1,4 @@
-"""RMS normalisation with a backward of its own: a third of the passes over memory that autograd's
+"""RMS normalization with a backward of its own: a third of the passes over memory that autograd's
 composition makes."""
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Tensors that outlive a phase are summed over their storages whenever a phase ends. What a phase
 allocates and frees is counted by a `Tally`, operation by operation: the first time that a phase
-runs (on a CPU the second: the first step shall not wait), when its peak has grown, and every
+runs (on a CPU the second, so that the first step does not wait), when its peak has grown, and every
 `EVERY` times. In between the last tally stands, on a GPU scaled to the present peak. The peak of
 every phase is the allocator's (see `allocator`). What no owner accounts for is reported as `other`:
 on a GPU the rest beside known tensors, workspaces of operations, and what torch gives cuBLAS.
@@ -26,7 +26,7 @@ from grpolab.record.events import OWNERS
 Work = TypeVar("Work", bound=Callable)
 
 EVERY = 100
-"""A phase is tallied again after it has run so many times: a tally doubles the time of a small
+"""A phase is tallied again after it has run this many times: a tally doubles the time of a small
 model's phase on a CPU."""
 
 GROWN = 1.03
@@ -103,9 +103,9 @@ class Memory:
         tensors_by_owner: Callable[[], Mapping[str, object]],
         owner_rules: Callable[[], OwnerRules] | None = None,
     ) -> None:
-        """Ask these from now on: for the tensors that outlive a phase, by owner, as nests; and for
-        the rules that find the owner of a tensor made inside one. Without rules nothing is
-        tallied."""
+        """Ask these from now on: for the tensors that outlive a phase, by owner, as nested
+        containers; and for the rules that find the owner of a tensor made inside one. Without rules
+        nothing is tallied."""
         self._tensors_by_owner, self._owner_rules = tensors_by_owner, owner_rules
 
     # --- phases ---

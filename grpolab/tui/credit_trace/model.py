@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 MOST_TOKENS = 200_000
-"""A larger rollout is judged by its first groups, up to so many tokens."""
+"""A larger rollout is judged by its first groups, up to this many tokens."""
 
 
 @dataclass(frozen=True)

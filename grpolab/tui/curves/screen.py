@@ -21,7 +21,7 @@ class CurvesScreen(Overlay):
     heading = "Curves"
     mouse = "click a chart: cursor; drag over it: zoom to that range; click a metric, a lane, a key"
     explains = (
-        "One chart per metric, one line per lane, with its own colour, glyph and dashes. Next to "
+        "One chart per metric, one line per lane, with its own color, glyph and dashes. Next to "
         "the name is each line's value at the cursor │.\n"
         "Smoothing draws an exponential moving average, with the raw values pale behind it; 0.9 "
         "averages about ten steps. Lanes of the same algorithm whose names differ by a number at "

@@ -229,7 +229,7 @@ class Code(Box[SourceScreen]):
 
 
 class _Theme(SyntaxTheme):
-    """The palette's colours for Python code."""
+    """The palette's colors for Python code."""
 
     COLOURS = (
         ("Token.Comment", "faint"), ("Token.Literal.String.Doc", "good"),

@@ -40,7 +40,8 @@ WORDS: dict[str, str] = {
     "gradient in that direction",
     "KL": "Kullback-Leibler divergence: how far one distribution is from another, 0 where they "
     "agree; here in nats, the natural unit",
-    "reference": "the policy as it was at the start, unless the scenario names another model",
+    "reference": "the policy as it was at the start, unless the algorithm renews it "
+    "(grpo-iterative)",
     "KL to reference": "how far training has moved the policy from the reference",
     "per-step KL": "how far the updates of one step moved the policy",
     "KL coefficient (β)": "the weight of the KL to reference in the loss or the reward: the "
@@ -85,7 +86,7 @@ WORDS: dict[str, str] = {
     "lane": "one policy with its algorithm, optimizer and curves. A run may have several, which "
     "train on the same task side by side",
     "channel": "one number for every token, such as its advantage, ratio or entropy, shown as "
-    "colour and mark",
+    "color and mark",
     "lens": "one rollout under every algorithm: which tokens each would reinforce or penalize, and "
     "how strongly",
     "what if": "the rollout scored again with settings that you change, without training",

@@ -120,7 +120,7 @@ class Group:
 
 
 def mark(r: RolloutView, row: int) -> tuple[str, str, str]:
-    """Glyph, colour and name of an answer's state."""
+    """Glyph, color and name of an answer's state."""
     g = r.graded
     if g is None or row >= len(g.finished):
         return ("▪", "dim", "finished") if row in r.ended else ("◌", "faint", "being sampled")

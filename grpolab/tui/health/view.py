@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from grpolab.analysis import loss_report
-from grpolab.analysis.health import SIGNS, Record, Verdict
+from grpolab.analysis.health import SIGNS, Verdict
+from grpolab.analysis.health_rules import Evidence
 from grpolab.analysis.health_suggestions import Try
 from grpolab.tui.algorithm_cards import word
 from grpolab.tui.health import model as health_model
@@ -97,16 +98,16 @@ class LossCard(Box["HealthScreen"]):
         p = self.context.palette
         lane = self.context.view.lane_state(self.context.state)
         held = self.context.view.held
-        record = Record(self.context.state, lane, held.step if held else None) if lane else None
-        if record is None or record.last is None:
+        given = Evidence(self.context.state, lane, held.step if held else None) if lane else None
+        if given is None or given.last is None:
             return [Line(), Line("  appears with the first finished step", p.style("faint"))]
-        m = record.metrics
+        m = given.metrics
         out = self._terms(m, width, height > 16)
         out.append(Line())
         for t in loss_report.facts(m):
             out += self._row(t.name, _told(t), t.meaning, width)
         out.append(Line())
-        for text in loss_report.paragraphs(record):
+        for text in loss_report.paragraphs(given):
             for i, row in enumerate(wrap(visible(text), max(1, width - 2))):
                 bar = Line("▌ " if i == 0 else "  ", p.style("accent"))
                 out.append(bar.add(row, p.style("text")))

@@ -80,7 +80,7 @@ class KlBenchScreen(Overlay):
             self.touch(self.parts[0])
 
     def status(self) -> tuple[str, str] | None:
-        """Progress or an error, with its colour."""
+        """Progress or an error, with its color."""
         since = self.context.asked.get(("kl-bench", self.lane))
         if since is not None:
             spin = self.context.spin

@@ -148,7 +148,7 @@ class BenchHistory(Box["KlBenchScreen"]):
 
 
 def verdict(cosine: float, error: float) -> tuple[str, str]:
-    """A word for an exact or a missing gradient (else empty), and a colour."""
+    """A word for an exact or a missing gradient (else empty), and a color."""
     if error < 0.005:
         return "exact ✓", "good"
     if abs(error - 1) < 0.02 and abs(cosine) < 0.2:

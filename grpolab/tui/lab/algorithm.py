@@ -51,7 +51,7 @@ class Algorithm(Pane):
         "the tokens pane, which branch of min() the token is on and why; the numbers of the newest "
         "step, its critic, and its settings (✎ differs from the paper's default). Zoomed, symbols "
         "and numbers are explained beside them; a click on a number explains it too.\n"
-        "A loss of 0 is normal at ratio 1: centred advantages cancel in the value of the loss, "
+        "A loss of 0 is normal at ratio 1: centered advantages cancel in the value of the loss, "
         "not in its gradient. Look at ‖grad‖ and at the curves.\n"
         "zero var.: share of the groups with zero variance: all rewards equal, no gradient.\n"
         "mismatch: training–inference mismatch, sampler against trainer log-probs.\n"

@@ -169,7 +169,7 @@ class Header(Canvas):
         return line.to(width - right.width).join(right)
 
     def _chips(self) -> list[tuple[str, str]]:
-        """The state of the training and of the view, as (words, colour)."""
+        """The state of the training and of the view, as (words, color)."""
         d, s = self.context, self.context.state
         chips = []
         if d.starting:

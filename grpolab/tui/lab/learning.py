@@ -17,7 +17,7 @@ from grpolab.tui.widgets.text import Line, beside, clip, flow, number, percent, 
 
 
 def ink(p: Palette) -> Ink:
-    """The colours of a chart's axes."""
+    """The colors of a chart's axes."""
     return Ink(p.name, p.line, p.faint, p.text)
 
 
@@ -30,7 +30,7 @@ def line_of(p: Palette, row: Row) -> Line:
 
 
 class CurvePane(Pane):
-    """Curves over steps, with a labelled line at every switch. Redrawn at most twice a second, and
+    """Curves over steps, with a labeled line at every switch. Redrawn at most twice a second, and
     only where the numbers, the size or the theme changed."""
 
     watches = frozenset({"step", "eval", "switch", "lane", "resumed", "run", "select"})

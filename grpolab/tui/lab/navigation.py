@@ -37,7 +37,7 @@ class Navigation:
         self.move(self.context.view.move_answer, by)
 
     def move_token(self, by: int) -> None:
-        """By so many tokens; in the panes with curves, by so many finished steps."""
+        """By `by` tokens; in the panes with curves, by that many finished steps."""
         if self.context.current in WITH_CURVES:
             self._move_cursor(by)
         else:
@@ -212,7 +212,7 @@ class Navigation:
         return list(lane.series("reward")[0]) if lane else []
 
     def _move_cursor(self, by: int) -> None:
-        """By so many finished steps; the first time, to the step in view."""
+        """By `by` finished steps; the first time, to the step in view."""
         view, steps = self.context.view, self._finished_steps()
         if not steps:
             self.context.say("no step is finished yet", "warn")

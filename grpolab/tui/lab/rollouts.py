@@ -178,7 +178,7 @@ class Rollouts(Pane):
 
     def _paint_text(self, text: str, colour: str = "text") -> tuple[Line, str]:
         """Text with faint tags, and thoughts dimmer than the answer. Begins in `colour`; also gives
-        the colour in which the next row begins.
+        the color in which the next row begins.
         """
         p = self.context.palette
         line = Line()

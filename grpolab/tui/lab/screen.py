@@ -175,7 +175,7 @@ class LabScreen(Screen[int]):
         self, at_once: bool = False, slow: int | None = None, throttled: bool = False
     ) -> None:
         """Paint the visible stale canvases. `at_once`: also those painted a moment ago. `slow`: at
-        most so many of those that take long, because a key may be waiting. `throttled`: only as
+        most this many of those that take long, because a key may be waiting. `throttled`: only as
         often as the repaint budget allows, and then all of them, which costs less than one by one.
         """
         now = time.monotonic()

@@ -65,7 +65,7 @@ class TimeTravel:
         self.lab.moved()
 
     def go_to(self, step: int) -> None:
-        """Show a step: a replay's clock is set, the view of a run under way is held there."""
+        """Show a step: a replay's clock is set, the view of a live run is held there."""
         context = self.context
         context.rolling = None
         if isinstance(context.source, Playing):
@@ -148,7 +148,7 @@ class TimeTravel:
         self.lab.moved()
 
     def change_speed(self, by: int) -> None:
-        """By so many entries of SPEEDS."""
+        """By `by` entries of SPEEDS."""
         context = self.context
         if isinstance(context.source, Playing):
             context.source.faster(by)

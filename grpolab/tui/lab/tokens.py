@@ -1,4 +1,4 @@
-"""The tokens of the selected answer, coloured by one per-token channel."""
+"""The tokens of the selected answer, colored by one per-token channel."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Tokens(Pane):
     watches = frozenset({"tokens", "after", "graded", "lane", "resumed", "select", "cards"})
     calm = 0.95
     explains = (
-        "Each token of the selected answer, coloured by one channel; the channel key changes it. "
+        "Each token of the selected answer, colored by one channel; the channel key changes it. "
         "The second-channel key adds another channel, as a row of marks under the first.\n"
-        "The row under the text says the same without colour: ▲▴ above, ▾▼ below the middle, "
+        "The row under the text says the same without color: ▲▴ above, ▾▼ below the middle, "
         "· near it; for values without a sign ▁▂▃▄▅▆▇█.\n"
         "While a step is being sampled, the last finished step is shown here; where tokens are not "
         "recorded in every step, the last recorded one, and a line says so.\n"

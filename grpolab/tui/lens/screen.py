@@ -39,7 +39,7 @@ class LensScreen(Overlay):
         "computes on request.\n"
         "Tokens: ▲ reinforced, ▼ penalized. ◆ marks the algorithm that the others are compared "
         "with; the list has the tokens on which the two disagree most.\n"
-        "A loss of 0 says nothing about the gradient: at ratio 1, centred advantages cancel in "
+        "A loss of 0 says nothing about the gradient: at ratio 1, centered advantages cancel in "
         "the loss but not in its gradient.\n"
         "What if: change settings, the number of answers or the reward weights, and see this "
         "rollout scored again at once.\n"
@@ -164,7 +164,7 @@ class LensScreen(Overlay):
             self.touch(self.parts[0])
 
     def status(self) -> tuple[str, str] | None:
-        """Progress or an error, as one line with its colour."""
+        """Progress or an error, as one line with its color."""
         spin = self.context.spin
         if self.working:
             since = time.monotonic() - self.working

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from grpolab.tui.lens.screen import LensScreen
 
 NO_LOSS = (
-    "A loss of 0 does not mean a gradient of 0: at ratio 1, centred advantages cancel in the loss "
+    "A loss of 0 does not mean a gradient of 0: at ratio 1, centered advantages cancel in the loss "
     "but not in its gradient. See Σ|grad| and the cosines."
 )
 NO_GRADIENT = "No algorithm has a gradient here: all rewards of a group are equal (zero variance)."

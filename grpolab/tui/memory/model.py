@@ -1,5 +1,5 @@
 """A lane's memory by step, and how it is drawn: as stacks and bars of letters, one letter per owner
-on the owner's colour, readable without colour too.
+on the owner's color, readable without color too.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def in_order(owners: set[str]) -> list[str]:
 
 
 def ink(p: Palette, owner: str, strong: bool = False):
-    """Style of letters on the owner's colour; `strong`: with more contrast."""
+    """Style of letters on the owner's color; `strong`: with more contrast."""
     ground = p._hex(p.owners.get(owner, "dim"))
     return p.style(blend(ground, "#10141a", 0.95 if strong else 0.45), ground, bold=strong)
 

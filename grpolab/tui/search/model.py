@@ -75,7 +75,7 @@ def cycle(now: str, choices: list[str]) -> str:
 
 
 async def in_a_process(path: Path, wanted: Wanted, results: Results) -> None:
-    """Search in a process of its own, which is ended when this ends or is cancelled. Raises
+    """Search in a process of its own, which is ended when this ends or is canceled. Raises
     ValueError with one line on what went wrong."""
     asked: dict[str, Any] = asdict(wanted)
     del asked["pattern"]

@@ -56,7 +56,7 @@ class AnswersScreen(Overlay):
         self.rollout: RolloutView | None = None  # of the selected answer
         self.editing = ""  # name of the field being typed
         self._typing = 0  # changes typed
-        self._searched = 0  # of which so many have been searched for
+        self._searched = 0  # of these, how many have been searched for
         self.newer = 0  # steps graded since the search
         self.part = "list"
         self.filter = AnswersFilter(self, id="filter")

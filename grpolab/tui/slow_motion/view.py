@@ -127,7 +127,7 @@ class SlowStage(Box["SlowScreen"]):
         self, text: Line, marks: Line, cells: Row, kept: int, lit: tuple[int, int],
         values: list[float] | None, scale: Scale | None, clipped: set[int],
     ) -> None:  # fmt: skip
-        """The tokens of one row that are there already, those that are lit on their colour."""
+        """The tokens of one row that are there already, those that are lit on their color."""
         p = self.context.palette
         for i, piece in cells:
             if i >= kept:
@@ -255,7 +255,7 @@ def _share(x: float) -> str:
 
 
 def _bar(p: Palette, old: float, now: float, width: int, hue: str) -> Line:
-    """A probability from 0 to 1; the part gained ▓ or lost ░ is coloured."""
+    """A probability from 0 to 1; the part gained ▓ or lost ░ is colored."""
     a, b = round(min(old, 1.0) * width), round(min(now, 1.0) * width)
     line = Line("█" * min(a, b), p.style("dim"))
     line.add(("▓" if b > a else "░") * abs(b - a), p.style(hue))

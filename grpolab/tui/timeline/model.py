@@ -25,7 +25,7 @@ KINDS = {
     "chat": ("?", "heat"),
     "now": ("▶", "text"),
 }
-"""Each kind's glyph and colour."""
+"""Each kind's glyph and color."""
 
 SMALL = ("run", "lane", "switch", "set", "chat", "checkpoint", "resumed")
 """Kinds of events that the timeline is made from."""

@@ -32,8 +32,8 @@ STOPS = (
     ),
     Stop(
         "Tokens: reinforced or penalized",
-        "One answer, token by token, coloured by one number for each token, a channel. The row of "
-        "marks below says the same without colour. Look for single tokens that stand out.",
+        "One answer, token by token, colored by one number for each token, a channel. The row of "
+        "marks below says the same without color. Look for single tokens that stand out.",
         "tokens", "channel", "the next channel", ("channel", "ratio (ρ)"),
     ),
     Stop(

@@ -1,3 +1,3 @@
-"""What several screens are built from: text and wrapping, the colour palette, boxes, dialogs,
+"""What several screens are built from: text and wrapping, the color palette, boxes, dialogs,
 overlays, charts, token rows, partial repaints. Knows nothing of a particular screen.
 """

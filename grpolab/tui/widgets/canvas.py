@@ -1,4 +1,4 @@
-"""A pane: a box of lines, built from the desk, repainted line by line where something changed."""
+"""A pane: a box of lines, built from the app's context, repainted line by line where it changed."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Canvas(Widget):
     second passed).
     """
     period: ClassVar[float] = 0.12
-    """Seconds between two repaints at the least."""
+    """Least seconds between two repaints."""
     calm: ClassVar[float] = 0.45
-    """The same beside a run that trains, where nobody presses a key; a little less than so many
-    ticks."""
+    """The same beside a run that trains, while nobody presses a key: a little less than a multiple
+    of the quarter second between two ticks, so that it is due at one of them."""
     slow: ClassVar[bool] = False
     """It takes long to paint: a key does not wait for it."""
 
@@ -108,7 +108,7 @@ class Canvas(Widget):
         base = self.context.palette.style("text", self.ground)
         shown = self.lines(width, height)[:height] if width > 0 and height > 0 else []
         shown += [Line() for _ in range(height - len(shown))]
-        # palettes have no terminal colours
+        # palettes have no terminal colors
         filters = [f for f in self.get_line_filters() if not isinstance(f, ANSIToTruecolor)]
         look = (width, base, filters, self.background_colors[1] if filters else None)
         known = zip(self._shown, self._strips, strict=True) if look == self._look else ()

@@ -34,7 +34,7 @@ class Chooser(Dialog[Result], inherit_bindings=False):
     ]
     scrolls = "pgdn"
     least = 5
-    """Rows that the list has at the least, however much there is to say below it."""
+    """Least rows of the list, however much there is to say below it."""
 
     def __init__(self, context: AppContext) -> None:
         super().__init__(context)

@@ -108,7 +108,7 @@ def _braces(text: str, at: int, limit: int) -> int:
 
 
 def _star(state: StateInline, silent: bool) -> bool:
-    """3*4*5 multiplies; it does not emphasise the 4."""
+    """3*4*5 multiplies; it does not emphasize the 4."""
     at, text = state.pos, state.src
     if text[at] != "*" or at == 0 or not (text[at - 1].isalnum() or text[at - 1] in ")]}"):
         return False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def bindings(screen: str) -> list[BindingType]:
-    """The keys of one of `screen_keys.SCREENS`."""
+    """The keys of one of `keys.SCREENS`."""
     return [Binding(a.keys, a.call, a.help, id=a.name, show=False) for a in SCREENS[screen]]
 
 
@@ -31,7 +31,7 @@ Of = TypeVar("Of", bound="Overlay")
 
 
 class Box(Pane, Generic[Of]):
-    """One box of a sheet."""
+    """One box of an overlay."""
 
     watches = frozenset({"select"})
 
@@ -49,7 +49,7 @@ class Overlay(Screen[None]):
     keys do."""
 
     key: ClassVar[str] = ""
-    """In `screen_keys.SCREENS`."""
+    """In `keys.SCREENS`."""
     heading: ClassVar[str] = ""
     explains: ClassVar[str] = ""
     mouse: ClassVar[str] = "click a row, a token, a key below"
@@ -181,7 +181,7 @@ class Overlay(Screen[None]):
 
 
 class Keys(Canvas):
-    """One row of the sheet's keys; each can be clicked."""
+    """One row of the overlay's keys; each can be clicked."""
 
     watches = frozenset({"select"})
 

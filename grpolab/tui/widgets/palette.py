@@ -1,7 +1,7 @@
-"""Colours and glyphs. Hues are Okabe and Ito's, told apart by every common form of colour
+"""Colors and glyphs. Hues are Okabe and Ito's, told apart by every common form of color
 blindness.
 
-Nothing on the screen is said by colour alone: each hue comes with a glyph, a sign or a word.
+Nothing on the screen is said by color alone: each hue comes with a glyph, a sign or a word.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of one theme, as hex strings."""
+    """The colors of one theme, as hex strings."""
 
     name: str
     dark: bool
@@ -50,7 +50,7 @@ class Palette:
     def style(
         self, colour: str = "text", ground: str = "", *, bold: bool = False, underline: bool = False
     ) -> Style:
-        """A style by the name of a colour here, or by a hex string."""
+        """A style by the name of a color here, or by a hex string."""
         wanted = (colour, ground, bold, underline)
         found = self._styles.get(wanted)
         if found is None:
@@ -220,7 +220,7 @@ def _luminance(colour: str) -> float:
 
 
 def sign_mark(value: float, limit: float) -> str:
-    """The sign of a value and its size against `limit`, in one cell and without colour."""
+    """The sign of a value and its size against `limit`, in one cell and without color."""
     if math.isnan(value):
         return "?"
     share = (

@@ -1,4 +1,4 @@
-"""A chart with axes: lines with glyphs, bands, labelled rules, a cursor. Pure: what it is given
+"""A chart with axes: lines with glyphs, bands, labeled rules, a cursor. Pure: what it is given
 becomes lines of cells."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """A cell's bits by column, from top to bottom."""
 
 DASHES = ((1, 0), (7, 3), (3, 2), (9, 2), (2, 3), (5, 4), (1, 1), (12, 4))
-"""Dots on and off along a line, by lane: told apart without colour."""
+"""Dots on and off along a line, by lane: told apart without color."""
 
 
 class Dots:

@@ -1,4 +1,4 @@
-"""The sign of a number as a glyph and a colour. Rounding error has no sign.
+"""The sign of a number as a glyph and a color. Rounding error has no sign.
 
 A number below 1e-6 of the scale it is measured on is what float arithmetic leaves of equal numbers:
 it is shown as 0 and points nowhere.

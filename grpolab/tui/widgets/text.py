@@ -28,7 +28,7 @@ def visible(text: str, newline: str = "⏎") -> str:
 
     Control characters become their pictures (␛), format characters, bidirectional controls and
     stray marks their code points (⟨202E⟩); newlines become `newline`. One combining mark after a
-    letter stays, more would pile up over neighbouring lines.
+    letter stays, more would pile up over neighboring lines.
     """
     if text.isascii():
         if text.isprintable():
@@ -315,7 +315,7 @@ _WORD = re.compile(r"\n|[^\S\n]+|</?\w{1,20}>|[^\s<]+|<")
 
 
 def wrapped(runs: Iterable[Run], width: int, indent: Line | None = None) -> list[Line]:
-    """Rows of at most `width` cells (2 at the least), broken at spaces where there are some;
+    """Rows of at most `width` cells (which is at least 2), broken at spaces where there are some;
     `indent` stands before every row but the first."""
     room = max(2, width)
     rows = [Line()]

@@ -1,4 +1,4 @@
-"""Tokens in rows, each coloured by a number: wherever an answer is shown token by token."""
+"""Tokens in rows, each colored by a number: wherever an answer is shown token by token."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def painted(
     at: int,
     others: tuple[Sequence[float], Scale] | None = None,
 ) -> list[Line]:
-    """A row of tokens on the colour of their values; under it the same as marks, readable without
-    colour. `others`: a second quantity, as a further row of marks.
+    """A row of tokens on the color of their values; under it the same as marks, readable without
+    color. `others`: a second quantity, as a further row of marks.
     """
     text, marks, more = Line(), Line(), Line()
     for i, shown in cells:

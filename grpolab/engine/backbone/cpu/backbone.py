@@ -45,7 +45,7 @@ from grpolab.estimate import formulas
 from grpolab.scenario.spec import ModelSection
 
 SAME_SIZES = 64
-"""bf16 products have a multiple of so many tokens: oneDNN compiles and caches a kernel for each
+"""bf16 products have a multiple of this many tokens: oneDNN compiles and caches a kernel for each
 size."""
 
 
@@ -164,7 +164,7 @@ class NativeBackbone:
             self._twice = False
 
     def tensors_by_owner(self) -> dict[str, object]:
-        """The backbone's tensors by memory owner, as nests."""
+        """The backbone's tensors by memory owner, as nested containers."""
         derived = [f.tensors() for _, f in self._fused.values()]
         derived += [f.tensors() for f in self._folded.values()]
         return {

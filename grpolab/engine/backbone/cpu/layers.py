@@ -50,7 +50,7 @@ class Layers:
         return x
 
     def _queries(self, i: int, h: Tensor) -> Tensor:
-        """Queries, keys and values; normalised where the model does so (Qwen3)."""
+        """Queries, keys and values; normalized where the model does so (Qwen3)."""
         qkv = self._linear(i, h, *QKV, norm=INPUT)
         if f"model.layers.{i}.self_attn.q_norm.weight" not in self.w:
             return qkv

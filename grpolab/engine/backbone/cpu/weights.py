@@ -142,7 +142,7 @@ class SamplingWeights:
         return [torch.empty(rows, width).numpy() for width in widths]
 
     def run(self, tokens: Array, seen: tuple[Any, ...], room: list[Array]) -> Array:
-        """The normalised states after the last layer of new tokens [n] -> [n, H], inside `room`.
+        """The normalized states after the last layer of new tokens [n] -> [n, H], inside `room`.
         `seen`: the arguments of `loops.decoding.attend`, from `prompt` to its own `room`."""
         s, room = self.shape, [x[: len(tokens)] for x in room]
         _layers(

@@ -35,7 +35,7 @@ from grpolab.engine.backbone.tokenizer import Text
 from grpolab.scenario.spec import ModelSection
 
 LONGEST = 32768
-"""Rotary tables are made for so many positions at most."""
+"""Rotary tables are made for at most this many positions."""
 
 
 class HalfBackbone:
@@ -68,16 +68,16 @@ class HalfBackbone:
         angle, stretch = rotary(self.shape, device, self.longest)
         self.cos, self.sin = angle.cos() * stretch, angle.sin() * stretch
         self.sampler = Sampler(self)
-        self.lean = True
+        self.copy_kept = False
         self._adapters: dict[str, Lora] = {}
         self._ids: dict[str, int] = {}
         self._made = 0
         self._full: dict[str, dict[str, Tensor]] = {}
         self._plain = False
-        self.frugal = section.frugal
-        self.checkpointing = self.frugal and device.type == "cuda"
+        self.never_copies = section.never_copies
+        self.checkpointing = self.never_copies and device.type == "cuda"
         if section.quantize == "nf4" and self._roomy():
-            self.set_lean(False)
+            self.set_copy(True)
 
     # --- weights ---
 
@@ -90,7 +90,7 @@ class HalfBackbone:
     def note(self) -> str:
         if self.section.quantize != "nf4":
             return ""
-        return "4 bit, dequantized layer by layer" if self.lean else "4 bit with a bf16 copy"
+        return "4 bit with a bf16 copy" if self.copy_kept else "4 bit, dequantized layer by layer"
 
     def _roomy(self) -> bool:
         """Whether a dequantized copy is kept: on a GPU, where it leaves half of the free memory."""
@@ -101,15 +101,14 @@ class HalfBackbone:
             copy < torch.cuda.mem_get_info(self.device)[0] // 2
         )
 
-    def set_lean(self, lean: bool) -> None:
-        """Bytes of the weights, with or without the dequantized copy. Half-precision weights have
-        none."""
+    def set_copy(self, kept: bool) -> None:
+        """Make the dequantized copy of 4-bit weights, or free it; other weights have none."""
         if self.section.quantize != "nf4":
             return
         self.sampler.forget()
         for m in self.frozen.matrices():
-            m.narrow() if lean else m.widen()
-        self.lean = lean
+            m.widen() if kept else m.narrow()
+        self.copy_kept = kept
 
     @property
     def stacked_gradients(self) -> frozenset[tuple[int, ...]]:
@@ -144,8 +143,8 @@ class HalfBackbone:
     def give_up(self) -> str | None:
         """Free the dequantized copy first, then recompute activations."""
         self.sampler.forget()
-        if not self.lean and self.section.quantize == "nf4":
-            self.set_lean(True)
+        if self.copy_kept and self.section.quantize == "nf4":
+            self.set_copy(False)
             return "the bf16 copy of the weights is given up"
         if not self.checkpointing:
             self.checkpointing = True
@@ -318,5 +317,5 @@ class HalfBackbone:
                 top_p=top_p, seed=generator.initial_seed(), greedy=greedy, listener=listener,
             )  # fmt: skip
         finally:
-            if self.frugal:
+            if self.never_copies:
                 self.sampler.forget()

@@ -49,7 +49,7 @@ class Draw:
         self.lengths.fill_(self.max_tokens + 1)
         self.tokens.zero_()
         self.logp.zero_()
-        # keys of rows and positions are counted up from here: seeds that are neighbours must not be
+        # keys of rows and positions are counted up from here: seeds that are neighbors must not be
         self.seed.fill_((seed * 0x9E3779B97F4A7C15) & (2**62 - 1))
         self.greedy.zero_()
         if greedy is not None:

@@ -44,7 +44,7 @@ class Flat:
 
     @staticmethod
     def of(prompts: Prompts, group: Tensor, mask: Tensor) -> Flat:
-        """Needs one device synchronisation: the total is summed on the host."""
+        """Needs one device synchronization: the total is summed on the host."""
         device, (k, width), (n, t) = mask.device, prompts.ids.shape, mask.shape
         lengths, answers = prompts.mask.sum(1), mask.sum(1).long()
         inputs = (answers - 1).clamp(min=0)

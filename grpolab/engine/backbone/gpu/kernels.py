@@ -17,7 +17,7 @@ def add_norm(
     ADD: tl.constexpr, SAVE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One row: total = x + y, then out = total / rms(total) · weight. x and total fp32, and may be
-    one; keeps the normalised row and 1 / rms where a backward will want them."""
+    one; keeps the normalized row and 1 / rms where a backward will want them."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
     there = at < H

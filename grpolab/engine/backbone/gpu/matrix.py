@@ -8,7 +8,7 @@ asks for dy W + (dy B) · s A. Where there are fewer outputs than inputs, s A li
 followed by dy B gives that in one product too; elsewhere dy · [W | B] gives dy B along the way.
 
 In 4 bit the weights are what bitsandbytes makes of each linear by itself, NF4 with twice quantized
-scales. With a copy, they are dequantized once into [W | B]; without ("lean"), a layer at a time
+scales. With a copy, they are dequantized once into [W | B]; without one, a layer at a time
 into one scratch that all share.
 """
 
@@ -89,7 +89,7 @@ class Matrix:
     dtype: torch.dtype
     scratch: Scratch
     packed: list[Packed] | None = None
-    wide: Tensor | None = None  # [Σ out + under, width + room]; None in lean mode
+    wide: Tensor | None = None  # [Σ out + under, width + room]; None without a copy
     bias: Tensor | None = None
     a: Tensor | None = None  # [room, width]: s A of the adapter that is in place, maybe in `wide`
     b: Tensor | None = None  # [Σ out, room]: its B, in the copy's room or on its own

@@ -54,7 +54,7 @@ def plain_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 class _AddNorm(torch.autograd.Function):
-    """(x, y) -> (x + y, norm of that). Keeps the normalised rows in half precision."""
+    """(x, y) -> (x + y, norm of that). Keeps the normalized rows in half precision."""
 
     @staticmethod
     def forward(  # pyright: ignore

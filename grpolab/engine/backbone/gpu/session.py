@@ -355,7 +355,7 @@ class _Room:
 
 
 def _bucket(count: int, most: int) -> int:
-    """Slots for so many live rows: few different sizes, so that few graphs are captured."""
+    """Slots for `count` live rows: few different sizes, so that few graphs are captured."""
     size = 8
     while size < count:
         size += size // 4 if size >= 32 else 8

@@ -102,7 +102,7 @@ class Leaving(Dialog[None]):
 
 
 def rewind_warning(context: AppContext, to: int) -> list[tuple[str, str]]:
-    """What a rewind undoes and what it keeps, as lines with their colours."""
+    """What a rewind undoes and what it keeps, as lines with their colors."""
     lines = timeline.undone(context.state, to)
     place = f"the checkpoint of step {to}" if to else "the start"
     out = [(f"The training goes back to {place} and continues from there.", "text")]

@@ -111,7 +111,7 @@ def attend(
 
 @inlined
 def _turn(row, layer, head, norms, eps, cos, sin, scale, size, out):
-    """A head of a query or key, normalised where the model does so (Qwen3), rotated to its
+    """A head of a query or key, normalized where the model does so (Qwen3), rotated to its
     position."""
     x = moved(row, head * size)
     if norms.shape[1] == 0:

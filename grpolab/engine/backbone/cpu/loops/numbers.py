@@ -82,7 +82,7 @@ def located(typing, address):
 
 @intrinsic
 def moved(typing, pointer, count):
-    """A pointer advanced by so many elements."""
+    """A pointer advanced by `count` elements."""
     return pointer(pointer, types.int64), lambda c, b, signature, args: b.gep(args[0], [args[1]])
 
 

@@ -22,7 +22,7 @@ _FUSED = ("contract", "nsz")  # a product and a sum may be one instruction
 
 
 def tile(rows: int, vectors: int) -> Any:
-    """The compiled product of so many rows by so many vectors of outputs:
+    """The compiled product of `rows` rows by `vectors` vectors of outputs:
 
     out[r] = start[r] + Σ x[r, i] · panel[i] over `depth` inputs i. All are pointers to fp32; every
     `_row` is the number of elements from one row (of `panel`: input) to the next.
@@ -54,7 +54,7 @@ def tile(rows: int, vectors: int) -> Any:
 
 
 def dots(count: int) -> Any:
-    """The compiled products of one vector and so many others, 1 or 4:
+    """The compiled products of one vector and `count` others, 1 or 4:
 
     out[k] = Σ x[i] · y[k, i] over `depth` inputs, a multiple of LANES; `y_row` elements from one y
     to the next.
@@ -204,7 +204,7 @@ def _exp(b: Any, x: Any) -> Any:
 
 
 def _vector(b: Any, pointer: Any, place: int) -> Any:
-    """A pointer to the vector at an offset of so many numbers."""
+    """A pointer to the vector at an offset of `place` numbers."""
     moved = b.gep(pointer, [ir.Constant(_INDEX, place)])
     return b.bitcast(moved, _VECTOR.as_pointer())
 
@@ -243,7 +243,7 @@ def _part(b: Any, x: Any, places: Any, y: Any = None) -> Any:
 
 
 def _pairs(b: Any, x: Any, y: Any = None) -> Any:
-    """The sums of neighbours in one vector, half as wide, or in two, as wide as each."""
+    """The sums of neighbors in one vector, half as wide, or in two, as wide as each."""
     count = x.type.count if y is None else 2 * x.type.count
     return b.fadd(*(_part(b, x, range(first, count, 2), y) for first in (0, 1)))
 
