@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -26,9 +25,6 @@ LARGEST_X = 12
 
 LARGEST_VALUE = 400
 """Largest value that a prompt shows; none is negative."""
-
-LEAST_STEPS = 3
-"""Steps that a thought needs at least: a difference, a product, and what is left over."""
 
 _QUESTION = re.compile(
     rf"({FIND})?f\(([0-9]{{1,2}})\)=([0-9]{{1,4}}) +f\(([0-9]{{1,2}})\)=([0-9]{{1,4}})"
@@ -105,12 +101,16 @@ class Program(Task):
     def steps(self, prompt: Prompt, thought: Span | None, answer: Span | None) -> tuple[Step, ...]:
         """Each line is a step, right if its numbers are shown or were found before it.
 
-        A line that was there already is wrong, so that repeating one earns nothing. Checks are not
-        steps. At least LEAST_STEPS are wanted; missing ones score 0.
+        The half of a difference counts as found, since a parabola's factor is that. A line that was
+        there already is wrong, so that repeating one earns nothing; right checks are no steps. The
+        work is done once a line takes all but the added number from a shown value; a thought whose
+        steps are right but that stops before lacks one more, which scores 0.
         """
         if thought is None:
             return ()
-        known = Counter(number for pair in prompt.data["shown"] for number in pair)
+        shown: list[list[int]] = prompt.data["shown"]
+        offset = parabola([(x, value) for x, value in shown])[2]
+        known = {number for pair in shown for number in pair}
         done: set[tuple[int, str, int]] = set()
         steps: list[Step] = []
         for line in lines(thought):
@@ -121,13 +121,16 @@ class Program(Task):
                 steps.append(Step(line.end, 0.0, line.slip, line.text))
             elif operation in done:
                 steps.append(Step(line.end, 0.0, "was done before", line.text))
-            elif unknown := [number for number in operation[::2] if not known[number]]:
+            elif unknown := [number for number in operation[::2] if number not in known]:
                 steps.append(Step(line.end, 0.0, f"{unknown[0]} comes from nowhere", line.text))
             else:
                 steps.append(Step(line.end, 1.0, "right", line.text))
                 done.add(operation)
-                known[line.result] += 1
-        return (*steps, *missing(thought, LEAST_STEPS - len(steps), "a step is missing"))
+                known |= {line.result} | ({line.result // 2} if line.operator == "-" else set())
+        last = {(value, "-", value - offset) for _, value in shown}
+        if done & last or not all(step.score for step in steps):
+            return tuple(steps)
+        return (*steps, *missing(thought, 1, "stops before the number that is added"))
 
     @classmethod
     def from_text(cls, text: str) -> Prompt:
