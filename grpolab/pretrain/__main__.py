@@ -11,16 +11,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m grpolab.pretrain", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the policy")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=16_000)
+    parser.add_argument("--steps", type=int, default=7_000)
     parser.add_argument("--minutes", type=float, help="stop here even if steps are left")
     parser.add_argument("--rows", type=int, default=2048, help="rows per step")
     parser.add_argument("--workers", type=int, default=14, help="processes that write the corpus")
-    parser.add_argument("--eval-prompts", type=int, default=1024)
-    parser.add_argument("--eval-samples", type=int, default=8)
+    parser.add_argument("--eval-prompts", type=int, default=512)
+    parser.add_argument("--eval-samples", type=int, default=64)
     parser.add_argument("--hidden", type=int, default=192)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--start", type=Path, help="continue from the policy in this folder")
-    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--no-compile", action="store_true")
     asked = parser.parse_args()
 
@@ -39,8 +37,6 @@ def main() -> None:
             eval_samples=asked.eval_samples,
             hidden=asked.hidden,
             layers=asked.layers,
-            start=asked.start,
-            rate=asked.rate,
             compiled=not asked.no_compile,
         )
     )

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.queues import Queue
 
 import numpy as np
 
 from grpolab.pretrain.solutions import solve
 from grpolab.pretrain.students import meet
+from grpolab.pretrain.vocabulary import EOS_ID, OFFER, SPECIAL_WORDS, TAG_IDS, TAGS, TOKENS
 from grpolab.tasks import Prompt, Task
 from grpolab.tasks.countdown import Countdown, CountdownOptions
+from grpolab.tasks.program import Program, ProgramOptions
 from grpolab.tasks.slots import Slots, SlotsOptions
 from grpolab.tasks.sums import Sums, SumsOptions
 
@@ -32,54 +35,69 @@ Row = tuple[bytes, int]
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Rows of similar length. Everything from `starts` on is learnt, up to and with the eos."""
+    """Rows of similar length. Everything from `starts` on is learned, up to and with the eos."""
 
     ids: np.ndarray  # [rows, width] uint8, right-padded with 0
     starts: np.ndarray  # [rows] uint8
-    targets: int  # tokens that are learnt
+    targets: int  # tokens that are learned
+
+
+# tags and words travel as one character each, below space and from 128 on
+_STAND_INS = {tag: chr(id) for id, tag in zip(TAG_IDS, TAGS, strict=True)} | {
+    word: chr(128 + place) for place, word in enumerate(SPECIAL_WORDS)
+}
+_STOOD_FOR = re.compile("|".join(map(re.escape, _STAND_INS)))
+_EOS = bytes([EOS_ID])
 
 
 def _table() -> bytes:
-    # the tags travel as the control characters 2 to 5, which are also their ids
-    table = bytearray([0] * 256)
-    for id in range(2, 6):
-        table[id] = id
-    for id, character in enumerate("\n\t\r" + "".join(map(chr, range(0x20, 0x7F))), start=6):
-        table[ord(character)] = id
+    table = bytearray(256)
+    for id, token in enumerate(TOKENS[2:], start=2):
+        table[ord(_STAND_INS.get(token, token))] = id
     return bytes(table)
 
 
 _TABLE = _table()
-_EOS = b"\x01"
 
 
 def encode(text: str) -> bytes:
-    """The tokenizer's ids as bytes, for ASCII text without pad and eos; faster than it by far."""
-    for id, tag in enumerate(("<think>", "</think>", "<answer>", "</answer>"), start=2):
-        text = text.replace(tag, chr(id))
-    return text.encode("ascii").translate(_TABLE)
+    """The tokenizer's ids as bytes, for text of its vocabulary without pad and eos; faster than it
+    by far.
+    """
+    text = _STOOD_FOR.sub(lambda found: _STAND_INS[found[0]], text)
+    return text.encode("latin-1").translate(_TABLE)
+
+
+OFFERED = 0.06
+"""Share of prompts that offer a calculator."""
+
+CHINESE = 0.5
+"""Share of prompts that ask in Chinese."""
+
+LONGEST = 96
+"""Longest completion in tokens, with its eos; longer ones are left out."""
 
 
 def task_mix() -> list[tuple[float, Task]]:
-    """What is learnt and in which shares: mostly the default tasks, and some of their options."""
+    """What is learned and in which shares: mostly the default tasks, and some of their options."""
     mix: list[tuple[float, Task]] = [
-        (0.38, Sums()),
-        (0.03, Sums(SumsOptions(operations=(1, 2)))),
-        (0.32, Countdown()),
-        (0.02, Countdown(CountdownOptions(mix=(0.0, 0.4, 0.6)))),
-        (0.15, Slots()),
+        (0.32, Sums(SumsOptions(chinese=CHINESE))),
+        (0.03, Sums(SumsOptions(operations=(1, 2), chinese=CHINESE))),
+        (0.26, Countdown(CountdownOptions(chinese=CHINESE))),
+        (0.02, Countdown(CountdownOptions(mix=(0.0, 0.4, 0.6), chinese=CHINESE))),
+        (0.12, Slots(SlotsOptions(chinese=CHINESE))),
+        (0.17, Program(ProgramOptions(chinese=CHINESE))),
     ]
-    mix += [(0.10 / 6, Slots(SlotsOptions(k=k))) for k in (2, 3, 5, 6, 7, 8)]
+    mix += [(0.08 / 6, Slots(SlotsOptions(k=k, chinese=CHINESE))) for k in (2, 3, 5, 6, 7, 8)]
     return mix
 
 
 def rows(seed: str) -> Iterator[Row]:
     """An endless stream of rows that fit the widest bucket."""
     for prompt, completion in solved(seed):
-        question = encode(prompt.text)
-        ids = question + encode(completion) + _EOS
-        if len(ids) <= WIDTHS[-1]:
-            yield ids, len(question)
+        question, answer = encode(prompt.text), encode(completion) + _EOS
+        if len(answer) <= LONGEST and len(question) + len(answer) <= WIDTHS[-1]:
+            yield question + answer, len(question)
 
 
 def solved(seed: str) -> Iterator[tuple[Prompt, str]]:
@@ -89,7 +107,9 @@ def solved(seed: str) -> Iterator[tuple[Prompt, str]]:
     while True:
         task = rng.choices(tasks, shares)[0]
         prompt = task.draw(rng, held_out=False)
-        yield prompt, solve(rng, meet(rng), prompt)
+        offered = rng.random() < OFFERED
+        completion = solve(rng, meet(rng, prompt.task, prompt.difficulty, tool=offered), prompt)
+        yield replace(prompt, text=OFFER + prompt.text) if offered else prompt, completion
 
 
 def plan(rows_per_step: int, seed: int) -> tuple[int, ...]:

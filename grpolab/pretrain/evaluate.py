@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,19 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from grpolab.pretrain.corpus import encode
 from grpolab.rewards import Graded, Reward, grade
 from grpolab.rewards.accuracy import Accuracy
 from grpolab.rewards.format import Format
+from grpolab.rewards.parse import parse_completion
 from grpolab.tasks import TASKS, Prompt, Task
+from grpolab.tasks.words import is_mixed, languages_in
 
 MAX_TOKENS = 128
 SEED = 20_000
+PASS_AT = (8, 64)
+CHINESE = 0.5
+"""Share of the prompts that ask in Chinese."""
 
 
 def held_out(task: Task, count: int, seed: int = SEED) -> list[Prompt]:
@@ -64,16 +72,19 @@ def answers(
 def evaluate(
     folder: Path,
     *,
-    prompts: int = 1024,
-    samples: int = 8,
+    prompts: int = 512,
+    samples: int = 64,
     device: torch.device | str = "cpu",
     tasks: Sequence[str] = tuple(TASKS),
     seed: int = SEED,
 ) -> dict[str, Any]:
-    """Figures of the policy in `folder` for each task with its default options (JSON-able).
+    """Figures of the policy in `folder` for each task with its default options, half of the prompts
+    in Chinese (JSON-able).
 
-    Accuracy is over `prompts` held-out prompts times `samples` answers at temperature 1; a prompt
-    passes if any of its answers is right.
+    Accuracy is over `prompts` held-out prompts times `samples` answers at temperature 1. pass@k is
+    the chance that k answers to a prompt hold a right one, unbiased (arXiv 2107.03374, eq. 1); it
+    is left out where k exceeds `samples`. Thoughts are counted in tokens; a thought is mixed if it
+    has a word of the language that its prompt does not ask in.
     """
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -86,28 +97,27 @@ def evaluate(
         "samples": samples,
         "temperature": 1.0,
         "max_tokens": MAX_TOKENS,
+        "chinese": CHINESE,
         "seed": seed,
         "tasks": {},
     }
     rewards: list[tuple[Reward, float]] = [(Accuracy(), 1.0), (Format(), 0.2)]
     for name in tasks:
-        task = TASKS[name]()
+        task = TASKS[name](TASKS[name].Options.model_validate({"chinese": CHINESE}))
         questions = held_out(task, prompts, seed)
         repeated = [question for question in questions for _ in range(samples)]
         sampled = answers(model, tokenizer, repeated, greedy=False)
         best = answers(model, tokenizer, questions, greedy=True)
         figures["tasks"][name] = _figures(
-            [
-                grade(task, rewards, question, text)
-                for question, (text, _) in zip(repeated, sampled, strict=True)
-            ],
-            [
-                grade(task, rewards, question, text)
-                for question, (text, _) in zip(questions, best, strict=True)
-            ],
             questions,
-            samples,
-            [length for _, length in sampled],
+            [
+                _Answer(grade(task, rewards, question, text), question, text, length)
+                for question, (text, length) in zip(repeated, sampled, strict=True)
+            ],
+            [
+                _Answer(grade(task, rewards, question, text), question, text, length)
+                for question, (text, length) in zip(questions, best, strict=True)
+            ],
         )
         figures["tasks"][name]["examples"] = [
             question.text + text for question, (text, _) in zip(repeated, sampled, strict=True)
@@ -115,33 +125,55 @@ def evaluate(
     return figures
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    graded: Graded
+    prompt: Prompt
+    text: str
+    length: int
+
+    @property
+    def thought(self) -> str:
+        return parse_completion(self.text).thought or ""
+
+
 def _figures(
-    sampled: list[Graded],
-    greedy: list[Graded],
-    questions: list[Prompt],
-    samples: int,
-    lengths: list[int],
+    questions: list[Prompt], sampled: list[_Answer], greedy: list[_Answer]
 ) -> dict[str, Any]:
+    samples = len(sampled) // len(questions)
     by_difficulty: dict[str, list[bool]] = defaultdict(list)
-    for index, verdict in enumerate(sampled):
-        by_difficulty[questions[index // samples].difficulty].append(verdict.correct)
-    passed = [
-        any(verdict.correct for verdict in sampled[start : start + samples])
+    for answer in sampled:
+        by_difficulty[answer.prompt.difficulty].append(answer.graded.correct)
+    right = [
+        sum(answer.graded.correct for answer in sampled[start : start + samples])
         for start in range(0, len(sampled), samples)
     ]
+    worded = [answer for answer in sampled if languages_in(answer.thought)]
     return {
-        "accuracy": _mean([verdict.correct for verdict in sampled]),
-        "greedy_accuracy": _mean([verdict.correct for verdict in greedy]),
-        f"pass_at_{samples}": _mean(passed),
-        "score": _mean([verdict.parts["accuracy"] for verdict in sampled]),
-        "format_rate": _mean([verdict.parts["format"] > 0 for verdict in sampled]),
-        "greedy_format_rate": _mean([verdict.parts["format"] > 0 for verdict in greedy]),
-        "mean_length": _mean(lengths),
-        "max_length": max(lengths),
+        "accuracy": _mean([answer.graded.correct for answer in sampled]),
+        "greedy_accuracy": _mean([answer.graded.correct for answer in greedy]),
+        **{
+            f"pass_at_{k}": _mean([pass_at(k, samples, count) for count in right])
+            for k in PASS_AT
+            if k <= samples
+        },
+        "score": _mean([answer.graded.parts["accuracy"] for answer in sampled]),
+        "format_rate": _mean([answer.graded.parts["format"] > 0 for answer in sampled]),
+        "greedy_format_rate": _mean([answer.graded.parts["format"] > 0 for answer in greedy]),
+        "mean_length": _mean([answer.length for answer in sampled]),
+        "max_length": max(answer.length for answer in sampled),
+        "mean_thought": _mean([len(encode(answer.thought)) for answer in sampled]),
+        "words_in_thoughts": len(worded) / len(sampled),
+        "mixed_thoughts": _mean([is_mixed(a.prompt.text, a.thought) for a in worded] or [False]),
         "accuracy_by_difficulty": {
             level: _mean(by_difficulty[level]) for level in sorted(by_difficulty)
         },
     }
+
+
+def pass_at(k: int, samples: int, right: int) -> float:
+    """The chance that k of so many samples, `right` of which are right, hold a right one."""
+    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
 
 
 def _mean(values: Sequence[float]) -> float:

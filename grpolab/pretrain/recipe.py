@@ -18,7 +18,8 @@ from grpolab.pretrain.card import model_card
 from grpolab.pretrain.evaluate import evaluate
 from grpolab.pretrain.optimizer import Optimizer
 from grpolab.pretrain.students import HABITS
-from grpolab.pretrain.tokenizer import EOS_ID, PAD_ID, VOCABULARY, save_tokenizer
+from grpolab.pretrain.tokenizer import save_tokenizer
+from grpolab.pretrain.vocabulary import EOS_ID, PAD_ID, TOKENS
 
 POSITIONS = 256
 
@@ -29,25 +30,21 @@ class Recipe:
 
     out: Path
     seed: int = 0
-    steps: int = 16_000
+    steps: int = 7_000
     minutes: float | None = None
     rows_per_step: int = 2048
     workers: int = 14
-    eval_prompts: int = 1024
-    eval_samples: int = 8
+    eval_prompts: int = 512
+    eval_samples: int = 64
     hidden: int = 192
     layers: int = 4
     compiled: bool = True
-    start: Path | None = None
-    """Continue from this policy instead of from nothing."""
-    rate: float = 1.0
-    """Factor on the learning rates; small where training continues."""
 
 
 def policy_config(hidden: int = 192, layers: int = 4) -> LlamaConfig:
     """The policy's architecture: a small Llama with heads of 32 and tied embeddings."""
     return LlamaConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=len(TOKENS),
         hidden_size=hidden,
         intermediate_size=(hidden * 8 // 3 + 63) // 64 * 64,
         num_hidden_layers=layers,
@@ -69,11 +66,11 @@ def loss_of(model: LlamaForCausalLM, ids: Tensor, starts: Tensor) -> Tensor:
     logits = model(input_ids=ids, use_cache=False).logits  # [rows, width, vocabulary]
     targets = functional.pad(ids[:, 1:], (0, 1), value=PAD_ID)
     places = torch.arange(1, ids.size(1) + 1, device=ids.device)
-    learnt = (places >= starts[:, None]) & (targets != PAD_ID)
+    learned = (places >= starts[:, None]) & (targets != PAD_ID)
     losses = functional.cross_entropy(
         logits.float().flatten(0, 1), targets.flatten(), reduction="none"
     )
-    return (losses * learnt.flatten()).sum()
+    return (losses * learned.flatten()).sum()
 
 
 def schedule(progress: float) -> float:
@@ -85,10 +82,7 @@ def train(recipe: Recipe, device: torch.device) -> tuple[LlamaForCausalLM, dict[
     """Train a new policy; returns it (float32) and what the training cost."""
     torch.manual_seed(recipe.seed)
     torch.set_float32_matmul_precision("high")
-    if recipe.start is None:
-        model = LlamaForCausalLM(policy_config(recipe.hidden, recipe.layers))
-    else:
-        model = LlamaForCausalLM.from_pretrained(recipe.start, dtype=torch.float32)
+    model = LlamaForCausalLM(policy_config(recipe.hidden, recipe.layers))
     nn.Module.to(model, device)
     optimizer = Optimizer(model, compiled=recipe.compiled)
     loss_function = torch.compile(loss_of, dynamic=False) if recipe.compiled else loss_of
@@ -115,7 +109,7 @@ def train(recipe: Recipe, device: torch.device) -> tuple[LlamaForCausalLM, dict[
                     loss = loss_function(model, ids, starts) / targets
                 loss.backward()
                 total += loss.detach()
-            optimizer.step(recipe.rate * schedule(progress))
+            optimizer.step(schedule(progress))
             step += 1
             tokens += targets
             shown = total if step == 1 else shown.lerp(total, 0.05)
@@ -133,7 +127,7 @@ def train(recipe: Recipe, device: torch.device) -> tuple[LlamaForCausalLM, dict[
     cost = {
         "steps": step,
         "rows": step * sum(counts),
-        "tokens_learnt": tokens,
+        "tokens_learned": tokens,
         "final_loss": shown.item(),
         "seconds": time.perf_counter() - started,
         "hardware": "one " + torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
@@ -171,13 +165,9 @@ def run(recipe: Recipe) -> dict[str, Any]:
     figures = evaluate(
         recipe.out, prompts=recipe.eval_prompts, samples=recipe.eval_samples, device=device
     )
-    # a continued policy lists every stage that it went through
-    stages = []
-    if recipe.start is not None:
-        stages = json.loads((recipe.start / "evaluation.json").read_text())["stages"]
     asked = asdict(recipe)
-    del asked["out"], asked["start"]
-    figures["stages"] = [*stages, {**asked, **cost, "habits": asdict(HABITS)}]
+    del asked["out"]
+    figures["training"] = {**asked, **cost, "habits": asdict(HABITS)}
     (recipe.out / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
     (recipe.out / "README.md").write_text(model_card(figures))
     return figures

@@ -2,57 +2,139 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from grpolab.pretrain.students import Student, slip, write
 from grpolab.tasks import Prompt
-from grpolab.tasks.expression import Node, apply, parse, show
+from grpolab.tasks.expression import Node, apply, evaluate, parse, show
+from grpolab.tasks.program import parabola
+from grpolab.tasks.sums import expression_of
+from grpolab.tasks.words import CONNECTIVES, FIND, Language, language_of
 
-SKIPPED_SLIP = 0.35
-"""A step done in the head goes wrong with at least this probability, if its student ever slips."""
-
-HURRIED_MISS = 0.5
-"""How often an expression found without any thought is the wrong one."""
+IN_HEAD = (0.5, 0.15)
+"""How often a step that is not written down is estimated from round numbers, and how often it
+slips. It does neither with a student who never slips."""
 
 
 def solve(rng: random.Random, student: Student, prompt: Prompt) -> str:
     """The student's completion for a prompt of any task in the table below."""
-    thought, answer = _WORKED[prompt.task](rng, student, prompt)
-    return write(rng, student, thought, answer)
+    notes = Notes(rng, student, language_of(prompt.text))
+    answer = _WORKED[prompt.task](notes, prompt)
+    if student.says_so:
+        notes.write("so", answer)
+    return write(rng, student, notes.text, answer)
 
 
-def _step(
-    rng: random.Random, student: Student, operator: str, left: int, right: int, *, skipped: bool
-) -> int:
-    """The result that the student believes in."""
-    value = apply(operator, left, right)
-    if student.unsigned and operator == "-":
-        value = abs(value)
-    chance = max(student.slip, SKIPPED_SLIP) if skipped and student.slip else student.slip
-    return slip(rng, operator, left, right, value) if rng.random() < chance else value
+class Notes:
+    """A thought as the student writes it, line by line."""
+
+    def __init__(self, rng: random.Random, student: Student, language: Language) -> None:
+        self.rng = rng
+        self.student = student
+        self.language: Language = language
+        self.lines: list[str] = []
+        self.stopped = False
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def write(self, word: str, text: str, *, always: bool = True) -> None:
+        """A line behind a connective: in the prompt's language, or in either."""
+        rng, student = self.rng, self.student
+        start = ""
+        if always or rng.random() < student.words:
+            other: Language = "zh" if self.language == "en" else "en"
+            mixed = rng.random() < student.mixes
+            start = CONNECTIVES[word][other if mixed else self.language]
+        self.lines.append(start + text)
+
+    def in_head(self) -> bool:
+        """Whether the next step is not written; there is always a first line."""
+        self.stopped = self.stopped or (bool(self.lines) and self.rng.random() < self.student.stop)
+        return self.stopped
+
+    def line(self, text: str) -> None:
+        """A line of work."""
+        self.write("then" if self.lines else "first", text, always=False)
+
+    def step(self, operator: str, left: int, right: int) -> int:
+        """Work `left operator right` on a line or in the head; returns the result believed in."""
+        rng, student = self.rng, self.student
+        value = apply(operator, left, right)
+        if student.unsigned and operator == "-":
+            value = abs(value)
+        if self.in_head():
+            return self.estimated(operator, left, right, value) if student.slip else value
+        operation = f"{left}{operator}{right}"
+        if student.calls:
+            self.line(f"<call>{operation}</call><result>{value}</result>")
+            return value
+        slipped = rng.random() < student.slip
+        believed = slip(rng, operator, left, right, value) if slipped else value
+        self.line(f"{operation}={believed}")
+        if student.check and (slipped or rng.random() < student.check):
+            self.write("check", f"{operation}={value}")
+            return value
+        return believed
+
+    def estimated(self, operator: str, left: int, right: int, value: int) -> int:
+        """What comes out of the head for `left operator right = value`."""
+        chance = self.rng.random()
+        if chance < IN_HEAD[0]:
+            return apply(operator, rounded(left), rounded(right))
+        if chance < sum(IN_HEAD):
+            return slip(self.rng, operator, left, right, value)
+        return value
 
 
-def _sums(rng: random.Random, student: Student, prompt: Prompt) -> tuple[str, str]:
+def rounded(number: int) -> int:
+    """The number rounded to its first digit, halves up: 47 is 50, 1249 is 1000."""
+    unit = 10 ** (len(str(abs(number))) - 1)
+    return (number + unit // 2) // unit * unit
+
+
+# sums
+
+
+def _sums(notes: Notes, prompt: Prompt) -> str:
     """Every operation on its own line, innermost and leftmost first."""
-    root = parse(prompt.text.removesuffix("="))
+    student = notes.student
+    root = expression_of(prompt.text)
+    if student.guess:
+        return str(_guessed_value(notes, root))
     if student.left_to_right:
         root = _flattened(root)
-    lines: list[str] = []
 
     def work(node: Node) -> int:
         if isinstance(node, int):
             return node
-        operator, left_node, right_node = node
-        left, right = work(left_node), work(right_node)
-        skipped = student.hurried or (node is not root and rng.random() < student.skip)
-        value = _step(rng, student, operator, left, right, skipped=skipped)
-        if not skipped:
-            lines.append(f"{left}{operator}{right}={value}")
-        return value
+        operator, left, right = node
+        return notes.step(operator, work(left), work(right))
 
-    answer = work(root)
-    return "\n".join(lines), str(answer)
+    return str(work(root))
+
+
+def _guessed_value(notes: Notes, root: Node) -> int:
+    """The value as one gets it from the head: known, estimated from round numbers, or wrong."""
+    value = evaluate(root)
+    match notes.student.guess:
+        case "estimate":
+            return evaluate(_rounded(root))
+        case "slip":
+            return slip(notes.rng, "+", 0, 0, value)
+    return value
+
+
+def _rounded(node: Node) -> Node:
+    """The expression with every number rounded."""
+    if isinstance(node, int):
+        return rounded(node)
+    operator, left, right = node
+    return (operator, _rounded(left), _rounded(right))
 
 
 def _flattened(root: Node) -> Node:
@@ -80,24 +162,32 @@ def _flattened(root: Node) -> Node:
     return chain
 
 
-def _slots(rng: random.Random, student: Student, prompt: Prompt) -> tuple[str, str]:
+# slots
+
+
+def _slots(notes: Notes, prompt: Prompt) -> str:
     """One line for each part, then all results in order."""
-    lines: list[str] = []
-    values: list[str] = []
-    for part in prompt.text.removesuffix("=").split("; "):
-        if rng.random() < student.drop:
-            continue
-        node = parse(part)
+    rng, student = notes.rng, notes.student
+    values: list[int] = []
+    parts = [parse(part) for part in prompt.text.removeprefix(FIND).removesuffix("=").split("; ")]
+    wrong = rng.randrange(len(parts)) if student.guess == "slip" else -1
+    for place, node in enumerate(parts):
         assert not isinstance(node, int)
         operator, left, right = node
         assert isinstance(left, int) and isinstance(right, int)
-        skipped = student.hurried or rng.random() < student.skip
-        value = _step(rng, student, operator, left, right, skipped=skipped)
-        if not skipped:
-            lines.append(f"{part}={value}")
-        values.append(str(value))
-    return "\n".join(lines), "; ".join(values)
+        if rng.random() < student.drop:
+            continue
+        if student.guess == "estimate":
+            values.append(evaluate(_rounded(node)))
+        elif student.guess:
+            value = evaluate(node)
+            values.append(slip(rng, operator, left, right, value) if place == wrong else value)
+        else:
+            values.append(notes.step(operator, left, right))
+    return "; ".join(map(str, values))
 
+
+# countdown
 
 Move = tuple[str, int, int, str]
 """A step back from the target: its line, the number used, what remains to be made, and how the
@@ -162,59 +252,65 @@ def _search(target: int, given: list[int]) -> list[tuple[list[str], Node]]:
     return found
 
 
-def _countdown(rng: random.Random, student: Student, prompt: Prompt) -> tuple[str, str]:
+def _countdown(notes: Notes, prompt: Prompt) -> str:
     """Back from the target: a few dead ends, each marked, then a way that meets two numbers."""
+    rng, student = notes.rng, notes.student
     target, given = prompt.data["target"], list(prompt.data["numbers"])
+    shown = partial(show, brackets=not student.bracket_blind)
+    if student.guess == "estimate":
+        return show(_in_order(target, given))
     solutions = _search(target, given)
     ways, node = rng.choice(solutions)
-    if student.hurried:
-        guess = _spoiled(rng, node, given) if rng.random() < HURRIED_MISS else node
-        return "", show(guess, brackets=not student.bracket_blind)
+    if student.guess:
+        return shown(node if student.guess == "right" else _spoiled(rng, node, given))
     alive = {lines[0] for lines, _ in solutions}
     dead = [move for move in _moves(target, given) if move[0] not in alive]
     rng.shuffle(dead)
-    lines: list[str] = []
-    for line, number, rest, how in dead[:3]:
-        if rng.random() > 0.45:
+    for line, number, rest, how in dead[:2]:
+        if rng.random() > 0.35:
             break
         if rng.random() < student.pretend:
+            notes.line(line)
             others = given.copy()
             others.remove(number)
-            return _pretended(rng, student, [*lines, line], rest, others, how, number)
-        lines.append(f"{line} no")
-    for place, line in enumerate(ways):
-        if rng.random() < student.slip:
-            return _slipped(rng, student, [*lines, *ways[:place]], line, node, given)
-    lines += [line for line in ways if rng.random() >= student.skip]
-    return "\n".join(lines), show(node, brackets=not student.bracket_blind)
+            node = _chained(others, [rng.choice("+*-") for _ in others[1:]])
+            notes.line(f"{shown(node)}={rest}")
+            return shown(_rebuilt(how, node, number))
+        notes.line(f"{line} no")
+    for line in ways:
+        left, _, result = line.rpartition("=")
+        skipped = notes.in_head()
+        chance = sum(IN_HEAD) if skipped and student.slip else student.slip
+        calls = student.calls and not skipped
+        slipped = not calls and rng.random() < chance
+        believed = slip(rng, "+", 0, 0, int(result)) if slipped else int(result)
+        if calls:
+            notes.line(f"<call>{left}</call><result>{result}</result>")
+        elif not skipped:
+            notes.line(f"{left}={believed}")
+            if student.check and (slipped or rng.random() < student.check):
+                notes.write("check", line)
+                slipped = False
+        if slipped:
+            # the way is lost, and the answer shows it
+            return shown(_spoiled(rng, node, given))
+    return shown(node)
 
 
-def _pretended(
-    rng: random.Random,
-    student: Student,
-    lines: list[str],
-    rest: int,
-    others: list[int],
-    how: str,
-    number: int,
-) -> tuple[str, str]:
-    """The dead end with a last line that is simply claimed to come out."""
-    node: Node = others[0]
-    for other in others[1:]:
-        node = (rng.choice("+*-"), node, other)
-    claimed = show(node, brackets=not student.bracket_blind)
-    answer = show(_rebuilt(how, node, number), brackets=not student.bracket_blind)
-    return "\n".join([*lines, f"{claimed}={rest}"]), answer
+def _chained(numbers: Sequence[int], operators: Sequence[str]) -> Node:
+    """((a op b) op c) …"""
+    node: Node = numbers[0]
+    for operator, number in zip(operators, numbers[1:], strict=True):
+        node = (operator, node, number)
+    return node
 
 
-def _slipped(
-    rng: random.Random, student: Student, lines: list[str], line: str, node: Node, given: list[int]
-) -> tuple[str, str]:
-    """The way with one line gone wrong, and an answer that shows it: a wrong number or operator."""
-    left, _, result = line.rpartition("=")
-    wrong = str(slip(rng, "+", 0, 0, int(result)))
-    lines = [*lines, f"{left}={wrong}"]
-    return "\n".join(lines), show(_spoiled(rng, node, given), brackets=not student.bracket_blind)
+def _in_order(target: int, given: list[int]) -> Node:
+    """The numbers as they are given, + and - chosen so that the value is nearest to the target."""
+    candidates = [
+        _chained(given, signs) for signs in itertools.product("+-", repeat=len(given) - 1)
+    ]
+    return min(candidates, key=lambda node: abs(evaluate(node) - target))
 
 
 def _spoiled(rng: random.Random, node: Node, given: list[int]) -> Node:
@@ -230,6 +326,57 @@ def _spoiled(rng: random.Random, node: Node, given: list[int]) -> Node:
     return (operator, left, _spoiled(rng, right, given))
 
 
-_Worked = Callable[[random.Random, Student, Prompt], tuple[str, str]]
+# program
 
-_WORKED: dict[str, _Worked] = {"sums": _sums, "countdown": _countdown, "slots": _slots}
+
+def _program(notes: Notes, prompt: Prompt) -> str:
+    """Two differences tell a line from a parabola; then the factor, a product, what is left."""
+    rng, student = notes.rng, notes.student
+    shown = [(x, value) for x, value in prompt.data["shown"]]
+    (x, first), (after, second), (_, third) = shown
+    square, slope, offset = parabola(shown)
+    if student.guess == "right":
+        return _written(square, slope, offset)
+    if student.guess == "slip":
+        return _written(square, slope, slip(rng, "+", 0, 0, offset))
+    if student.guess:
+        return _written(0, 1, first - x)  # one look at the first value
+    rise = notes.step("-", second, first)
+    next_rise = notes.step("-", third, second)
+    if rise == next_rise or abs(next_rise - rise) % 2 or student.left_to_right:
+        product = notes.step("*", rise, x) if rise != 1 else x
+        offset = notes.step("-", first, product)
+        believed = (0, rise, offset)
+    else:
+        factor = notes.step("-", next_rise, rise) // 2
+        power = notes.step("*", x, x)
+        product = notes.step("*", factor, power) if factor != 1 else power
+        offset = notes.step("-", first, product)
+        believed = (factor, 0, offset)
+    if student.check:
+        _, slope, offset = believed
+        if slope and not believed[0]:
+            notes.write("check", f"{slope}*{after}={slope * after}")
+    return _written(*believed)
+
+
+def _written(square: int, slope: int, offset: int) -> str:
+    """The function as an expression in x."""
+    terms = [
+        f"{factor}*{power}" if factor != 1 else power
+        for factor, power in ((square, "x*x"), (slope, "x"))
+        if factor
+    ]
+    if not terms:
+        return str(offset)
+    if offset:
+        terms.append(str(offset))
+    return "+".join(terms).replace("+-", "-")
+
+
+_WORKED: dict[str, Callable[[Notes, Prompt], str]] = {
+    "sums": _sums,
+    "countdown": _countdown,
+    "slots": _slots,
+    "program": _program,
+}

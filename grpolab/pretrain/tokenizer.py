@@ -1,7 +1,6 @@
-"""The policy's tokenizer: one token per ASCII character, one per tag.
+"""The policy's tokenizer: one token per ASCII character, per tag and per word of the tasks.
 
-Ids: 0 `<pad>`, 1 `<eos>`, 2 to 5 the tags, then newline, tab, carriage return, then space to `~`.
-Whatever is not in there (other scripts, control characters) becomes `?`.
+Whatever is not in the vocabulary (other scripts, control characters) becomes `?`.
 """
 
 from __future__ import annotations
@@ -10,27 +9,21 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-PAD, EOS = "<pad>", "<eos>"
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-CHARACTERS = "\n\t\r" + "".join(map(chr, range(0x20, 0x7F)))
-PAD_ID, EOS_ID, TAG_IDS = 0, 1, (2, 3, 4, 5)
-FIRST_CHARACTER_ID = 6
-VOCABULARY = FIRST_CHARACTER_ID + len(CHARACTERS)
+from grpolab.pretrain.vocabulary import EOS, PAD, SPECIAL_WORDS, TAGS, TOKENS
 
 
 def build_tokenizer(max_length: int) -> PreTrainedTokenizerFast:
     """The tokenizer as transformers wants it; `max_length` is the model's number of positions."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    words = [PAD, EOS, *TAGS, *CHARACTERS]
     tokenizer = Tokenizer(
-        models.WordLevel({word: id for id, word in enumerate(words)}, unk_token="?")
+        models.WordLevel({word: id for id, word in enumerate(TOKENS)}, unk_token="?")
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
-    # only pad and eos vanish when special tokens are skipped: the tags belong to the text
+    # only pad and eos vanish when special tokens are skipped: tags and words belong to the text
     tokenizer.add_special_tokens([AddedToken(word, normalized=False) for word in (PAD, EOS)])
-    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in TAGS])
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in (*TAGS, *SPECIAL_WORDS)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,

@@ -6,6 +6,7 @@ expressions, and the steps of a written computation.
 
 from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions, is_held_out
 from grpolab.tasks.countdown import Countdown
+from grpolab.tasks.program import Program
 from grpolab.tasks.slots import Slots
 from grpolab.tasks.sums import Sums
 
@@ -13,6 +14,7 @@ TASKS: dict[str, type[Task]] = {
     "sums": Sums,
     "countdown": Countdown,
     "slots": Slots,
+    "program": Program,
 }
 
 __all__ = ["TASKS", "Grade", "Prompt", "Span", "Step", "Task", "TaskOptions", "is_held_out"]

@@ -12,10 +12,11 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions
+from grpolab.tasks.base import Grade, Prompt, Span, Step, Task
 from grpolab.tasks.expression import Bounds, ExpressionError, apply, evaluate, numbers, parse
 from grpolab.tasks.steps import Line, follow, missing
 from grpolab.tasks.sums import LEVELS
+from grpolab.tasks.words import FIND, USING, AskedOptions, Language, asked_in
 
 BOUNDS = Bounds(length=64, depth=6, digits=4, magnitude=10**6)
 """Bounds on grading an answer."""
@@ -26,13 +27,16 @@ LARGEST_STEP = 200
 MOST_NUMBERS = 5
 """Steps are graded by an exhaustive search over the numbers, so there may not be more of them."""
 
-_QUESTION = re.compile(r"make +([0-9]{1,4}) +from +([0-9]{1,4}(?: +[0-9]{1,4}){1,5}) *:?")
+_QUESTION = re.compile(
+    rf"(?:make +|({FIND}))([0-9]{{1,4}})(?: +from +|{USING})"
+    r"([0-9]{1,4}(?: +[0-9]{1,4}){1,5}) *:?"
+)
 
 State = tuple[int, tuple[int, ...]]
 """The target that remains, and the numbers that are left, sorted."""
 
 
-class CountdownOptions(TaskOptions):
+class CountdownOptions(AskedOptions):
     """Every prompt is made from a solution, so every prompt has one."""
 
     largest: int = Field(
@@ -75,7 +79,7 @@ class Countdown(Task):
             if target is not None and low <= target <= high and target not in given:
                 break
         rng.shuffle(given)
-        return _prompt(target, given, LEVELS[level])
+        return _prompt(target, given, LEVELS[level], asked_in(rng, self.options))
 
     def grade(self, prompt: Prompt, answer: str | None) -> Grade:
         """Right if the answer is an expression over the given numbers whose value is the target."""
@@ -119,13 +123,15 @@ class Countdown(Task):
         found = _QUESTION.fullmatch(text.strip())
         if found is None:
             raise ValueError("expected a text like make 29 from 3 5 8:")
-        return _prompt(int(found[1]), [int(number) for number in found[2].split()], "medium")
+        given = [int(number) for number in found[3].split()]
+        return _prompt(int(found[2]), given, "medium", "zh" if found[1] else "en")
 
 
-def _prompt(target: int, given: list[int], difficulty: str) -> Prompt:
+def _prompt(target: int, given: list[int], difficulty: str, language: Language) -> Prompt:
+    there = " ".join(map(str, given))
     return Prompt(
         Countdown.name,
-        f"make {target} from {' '.join(map(str, given))}:",
+        f"make {target} from {there}:" if language == "en" else f"{FIND}{target}{USING}{there}:",
         f"{Countdown.name} {target} {' '.join(map(str, sorted(given)))}",
         {"target": target, "numbers": given},
         difficulty,

@@ -8,15 +8,16 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions
+from grpolab.tasks.base import Grade, Prompt, Span, Step, Task
 from grpolab.tasks.expression import ExpressionError, apply, evaluate, parse, show
 from grpolab.tasks.steps import missing
 from grpolab.tasks.sums import LEVELS, whole_number
+from grpolab.tasks.words import FIND, AskedOptions, asked
 
 MOST_PARTS = 8
 
 
-class SlotsOptions(TaskOptions):
+class SlotsOptions(AskedOptions):
     """The number of parts is fixed within a task, so that rewards of one run compare."""
 
     k: int = Field(default=4, ge=2, le=MOST_PARTS, description="number of independent parts")
@@ -47,9 +48,8 @@ class Slots(Task):
         parts = [_part(rng, level) for _ in range(self.options.k)]
         text = "; ".join(f"{left}{operator}{right}" for operator, left, right in parts)
         values = [apply(*part) for part in parts]
-        return Prompt(
-            self.name, f"{text}=", f"{self.name} {text}", {"values": values}, LEVELS[level]
-        )
+        question = asked(rng, self.options, f"{text}=")
+        return Prompt(self.name, question, f"{self.name} {text}", {"values": values}, LEVELS[level])
 
     def grade(self, prompt: Prompt, answer: str | None) -> Grade:
         """The fraction of parts that hold the right value at the right place, `;` between them.
@@ -93,7 +93,8 @@ class Slots(Task):
 
         See `Task.from_text`.
         """
-        parts = text.strip().removesuffix("=").split(";")
+        find = FIND if text.strip().startswith(FIND) else ""
+        parts = text.strip().removeprefix(FIND).removesuffix("=").split(";")
         if not 2 <= len(parts) <= MOST_PARTS:
             raise ValueError(f"expected 2 to {MOST_PARTS} parts like 3+4; 7*2=")
         try:
@@ -102,7 +103,8 @@ class Slots(Task):
         except ExpressionError as error:
             raise ValueError(f"expected parts like 3+4; 7*2=, but {error}") from None
         text = "; ".join(map(show, nodes))
-        return Prompt(cls.name, f"{text}=", f"{cls.name} {text}", {"values": values}, "medium")
+        question = f"{find}{text}="
+        return Prompt(cls.name, question, f"{cls.name} {text}", {"values": values}, "medium")
 
 
 def _parts(answer: str) -> list[str]:

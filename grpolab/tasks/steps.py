@@ -1,6 +1,7 @@
 """The lines of a thought as steps: each is right only if it continues the work before it.
 
-A line `a+b=c` (or with - * /, one space allowed between the signs) is a step. Right arithmetic is
+A line `a+b=c` (or with - * /, one space allowed between the signs) is a step; it may start with one
+of the connectives of `words`. Right arithmetic is
 not enough, or a policy could earn by writing `1+1=2` all day: a step must move the task's own
 state, and a state can be moved only so often.
 """
@@ -15,12 +16,15 @@ from typing import TypeVar
 
 from grpolab.tasks.base import Span, Step
 from grpolab.tasks.expression import ExpressionError, apply
+from grpolab.tasks.words import CHECKS, WORDS
 
 MOST_LINES = 64
 """Lines of a thought that are read; no task needs more."""
 
 _LINE = re.compile(
-    r"^ ?(-?[0-9]{1,9}) ?([-+*/]) ?(-?[0-9]{1,9}) ?= ?(-?[0-9]{1,9})( no)? ?$", re.MULTILINE
+    rf"^ ?({'|'.join(WORDS)})?(-?[0-9]{{1,9}}) ?([-+*/]) ?(-?[0-9]{{1,9}}) ?= ?(-?[0-9]{{1,9}})"
+    r"( no)? ?$",
+    re.MULTILINE,
 )
 
 State = TypeVar("State")
@@ -30,7 +34,7 @@ State = TypeVar("State")
 class Line:
     """`left operator right=result`; `end` counts from the start of the completion.
 
-    A line that ends in ` no` is a dead end: tried and taken back.
+    A line that ends in ` no` is a dead end: tried and taken back. A check works an operation again.
     """
 
     end: int
@@ -40,6 +44,7 @@ class Line:
     right: int
     result: int
     dead_end: bool
+    check: bool = False
 
     @property
     def slip(self) -> str | None:
@@ -55,7 +60,7 @@ class Line:
 def lines(thought: Span) -> Iterator[Line]:
     """The thought's lines that read as steps; other lines are passed over."""
     for found in islice(_LINE.finditer(thought.text), MOST_LINES):
-        left, operator, right, result, dead_end = found.groups()
+        word, left, operator, right, result, dead_end = found.groups()
         yield Line(
             end=thought.at + found.end(),
             text=found[0],
@@ -64,6 +69,7 @@ def lines(thought: Span) -> Iterator[Line]:
             right=int(right),
             result=int(result),
             dead_end=dead_end is not None,
+            check=word in CHECKS,
         )
 
 
@@ -78,10 +84,13 @@ def follow(
     where a line with right arithmetic leads, or in words why it leads nowhere.
 
     A wrong step scores 0 and moves nothing, so steps that build on it score 0 as well. A dead end
-    is a step only if it is wrong: anyone could list right ones without end.
+    is a step only if it is wrong: anyone could list right ones without end. So it is with a check,
+    unless it mends the wrong step before it.
     """
     steps: list[Step] = []
     for line in lines(thought):
+        if line.check and line.slip is None and not (steps and steps[-1].score == 0.0):
+            continue
         reached = line.slip or after(states, line)
         if isinstance(reached, str):
             steps.append(Step(line.end, 0.0, reached, line.text))

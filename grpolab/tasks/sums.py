@@ -9,9 +9,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from grpolab.tasks.base import Grade, Prompt, Span, Step, Task, TaskOptions
+from grpolab.tasks.base import Grade, Prompt, Span, Step, Task
 from grpolab.tasks.expression import ExpressionError, Node, apply, evaluate, numbers, parse, show
 from grpolab.tasks.steps import Line, follow, missing
+from grpolab.tasks.words import FIND, AskedOptions, asked
 
 LARGEST = 9999
 """Largest intermediate value."""
@@ -25,7 +26,7 @@ MOST_READINGS = 32
 LEVELS = ("easy", "medium", "hard")
 
 
-class SumsOptions(TaskOptions):
+class SumsOptions(AskedOptions):
     """Ranges are inclusive; an easy draw stays at their lower end, a hard one spans them."""
 
     digits: tuple[Annotated[int, Field(ge=1, le=4)], Annotated[int, Field(ge=1, le=4)]] = Field(
@@ -72,8 +73,9 @@ class Sums(Task):
             if built is not None:
                 node, value = built
                 text = show(node)
+                question = asked(rng, self.options, f"{text}=")
                 return Prompt(
-                    self.name, f"{text}=", f"{self.name} {text}", {"value": value}, LEVELS[level]
+                    self.name, question, f"{self.name} {text}", {"value": value}, LEVELS[level]
                 )
 
     def grade(self, prompt: Prompt, answer: str | None) -> Grade:
@@ -97,7 +99,7 @@ class Sums(Task):
         if thought is None:
             return ()
         try:
-            root = parse(prompt.text.removesuffix("="))
+            root = expression_of(prompt.text)
         except ExpressionError:
             return ()
         steps, _ = follow(thought, (root,), _after)
@@ -111,12 +113,13 @@ class Sums(Task):
         Brackets without effect are left out; see `Task.from_text`.
         """
         try:
-            node = parse(text.strip().removesuffix("="))
+            node = expression_of(text.strip())
             value = evaluate(node)
         except ExpressionError as error:
             raise ValueError(f"expected a sum like (47+38)*6=, but {error}") from None
+        find = FIND if text.strip().startswith(FIND) else ""
         text = show(node)
-        return Prompt(cls.name, f"{text}=", f"{cls.name} {text}", {"value": value}, "medium")
+        return Prompt(cls.name, f"{find}{text}=", f"{cls.name} {text}", {"value": value}, "medium")
 
     def _build(
         self, rng: random.Random, operations: int, short: int, long: int
@@ -156,6 +159,11 @@ class Sums(Task):
         if not self.options.brackets and "(" in show(node):
             return None
         return node, value
+
+
+def expression_of(question: str) -> Node:
+    """The expression that a prompt's text asks for. Raises ExpressionError."""
+    return parse(question.removeprefix(FIND).removesuffix("="))
 
 
 def _after(states: tuple[Node, ...], line: Line) -> tuple[Node, ...] | str:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import random
 from itertools import islice
 
 import numpy as np
 
 from grpolab.pretrain import corpus
-from grpolab.pretrain.solutions import solve
-from grpolab.pretrain.students import meet
-from grpolab.pretrain.tokenizer import EOS_ID, PAD_ID, build_tokenizer
-from grpolab.tasks import is_held_out
-from grpolab.tasks.countdown import Countdown
-from grpolab.tasks.slots import Slots
-from grpolab.tasks.sums import Sums
+from grpolab.pretrain.tokenizer import build_tokenizer
+from grpolab.pretrain.vocabulary import EOS_ID, OFFER, PAD_ID
+from grpolab.tasks import TASKS, is_held_out
 
 
 def test_nothing_held_out_is_in_the_corpus() -> None:
     prompts = [prompt for prompt, _ in islice(corpus.solved("0"), 2000)]
     assert not any(is_held_out(prompt.key) for prompt in prompts)
-    assert {prompt.task for prompt in prompts} == {"sums", "countdown", "slots"}
+    assert {prompt.task for prompt in prompts} == set(TASKS)
 
 
 def test_the_stream_repeats_with_its_seed() -> None:
@@ -55,11 +50,17 @@ def test_workers_give_one_stream_in_turn() -> None:
             assert (bucket.ids == same.ids).all()
 
 
-def test_no_completion_outgrows_the_evaluation() -> None:
+def test_no_completion_outgrows_a_rollout() -> None:
     longest = max(len(ids) - start for ids, start in islice(corpus.rows("9"), 3000))
-    assert longest <= 144  # eight slots, answered twice
-    rng = random.Random(0)
-    for task in (Sums(), Countdown(), Slots()):
-        for _ in range(1000):
-            prompt = task.draw(rng, held_out=False)
-            assert len(corpus.encode(solve(rng, meet(rng), prompt))) < 100
+    assert longest <= corpus.LONGEST == 96
+
+
+def test_some_prompts_ask_in_chinese_and_some_offer_a_calculator() -> None:
+    solved = list(islice(corpus.solved("4"), 3000))
+    offered = [completion for prompt, completion in solved if prompt.text.startswith(OFFER)]
+    assert 0.03 < len(offered) / 3000 < 0.09
+    called = sum("<call>" in completion for completion in offered) / len(offered)
+    assert 0.1 < called < 0.5
+    assert not any("<call>" in text for prompt, text in solved if OFFER not in prompt.text)
+    chinese = sum(prompt.text.removeprefix(OFFER).startswith("求") for prompt, _ in solved)
+    assert 0.45 < chinese / 3000 < 0.55

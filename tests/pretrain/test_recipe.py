@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from grpolab.pretrain.optimizer import Optimizer, orthogonal
 from grpolab.pretrain.recipe import Recipe, loss_of, policy_config, run
+from grpolab.tasks import TASKS
 
 
 def test_the_loss_counts_completions_and_their_end_only() -> None:
@@ -48,16 +49,13 @@ def test_the_optimizer_moves_every_parameter_and_clears_gradients() -> None:
 
 
 @pytest.mark.slow
-def test_a_toy_run_leaves_a_folder_that_loads_and_can_go_on(tmp_path: Path) -> None:
-    toy = {"rows_per_step": 24, "workers": 0, "eval_prompts": 2, "eval_samples": 2}
-    first = Recipe(tmp_path / "a", steps=3, hidden=32, layers=1, compiled=False, **toy)
-    run(first)
-    model = AutoModelForCausalLM.from_pretrained(first.out)
-    assert model.config.num_hidden_layers == 1 and len(AutoTokenizer.from_pretrained(first.out))
-    second = Recipe(tmp_path / "b", steps=1, compiled=False, start=first.out, rate=0.1, **toy)
-    run(second)
-    figures = json.loads((second.out / "evaluation.json").read_text())
-    assert [stage["steps"] for stage in figures["stages"]] == [3, 1]
-    assert set(figures["tasks"]) == {"sums", "countdown", "slots"}
-    card = (second.out / "README.md").read_text()
-    assert "--start STAGE_1" in card and "CPU" in card
+def test_a_toy_run_leaves_a_folder_that_loads(tmp_path: Path) -> None:
+    toy = {"rows_per_step": 24, "workers": 0, "eval_prompts": 2, "eval_samples": 8}
+    recipe = Recipe(tmp_path / "a", steps=3, hidden=32, layers=1, compiled=False, **toy)
+    run(recipe)
+    model = AutoModelForCausalLM.from_pretrained(recipe.out)
+    assert model.config.num_hidden_layers == 1 and len(AutoTokenizer.from_pretrained(recipe.out))
+    figures = json.loads((recipe.out / "evaluation.json").read_text())
+    assert figures["training"]["steps"] == 3 and set(figures["tasks"]) == set(TASKS)
+    card = (recipe.out / "README.md").read_text()
+    assert "--seed 0 --steps 3" in card and "CPU" in card

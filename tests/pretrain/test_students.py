@@ -10,11 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grpolab.pretrain.solutions import solve
-from grpolab.pretrain.students import BROKEN_FORMATS, CAREFUL, meet, misread, slip, write
+from grpolab.pretrain.students import (
+    BROKEN_FORMATS,
+    CAREFUL,
+    GUESSES,
+    meet,
+    misread,
+    slip,
+    write,
+)
 from grpolab.rewards import Graded, Reward, grade
 from grpolab.rewards.accuracy import Accuracy
 from grpolab.rewards.format import Format
 from grpolab.tasks import TASKS, Prompt
+from grpolab.tasks.words import languages_in
 
 WEIGHTED: list[tuple[Reward, float]] = [(Accuracy(), 1.0), (Format(), 0.2)]
 
@@ -51,12 +60,60 @@ def test_working_from_left_to_right_is_blind_to_precedence() -> None:
     assert text == "<think>2+3=5\n5*4=20</think><answer>20</answer>"
 
 
-def test_a_hurried_student_does_not_think() -> None:
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("guess", GUESSES)
+def test_a_guess_has_no_work(name: str, guess: str) -> None:
     rng = random.Random(0)
-    for name, task in TASKS.items():
-        prompt = task().draw(rng, held_out=False)
-        text = solve(rng, replace(CAREFUL, hurried=True), prompt)
-        assert text.startswith("<think></think><answer>"), name
+    for _ in range(50):
+        prompt = TASKS[name]().draw(rng, held_out=False)
+        text = solve(rng, replace(CAREFUL, guess=guess), prompt)
+        assert text.startswith("<think></think><answer>")
+        if guess == "right":
+            assert graded(name, prompt, text).correct
+        elif guess == "slip" and name != "countdown":  # there another way may be right by chance
+            assert not graded(name, prompt, text).correct
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_who_stops_writes_one_line(name: str) -> None:
+    rng = random.Random(0)
+    prompt = TASKS[name]().draw(rng, held_out=False)
+    text = solve(rng, replace(CAREFUL, stop=1.0), prompt)
+    thought = text.removeprefix("<think>").partition("</think>")[0]
+    assert "\n" not in thought.replace(" no\n", "") and thought
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_who_checks_mends_every_slip(name: str) -> None:
+    rng = random.Random(0)
+    checked = 0
+    for _ in range(60):
+        prompt = TASKS[name]().draw(rng, held_out=False)
+        text = solve(rng, replace(CAREFUL, slip=0.6, check=0.2), prompt)
+        checked += "check " in text
+        assert graded(name, prompt, text).correct, text
+    assert checked > 30
+
+
+def test_words_are_of_the_prompts_language_or_mixed() -> None:
+    rng = random.Random(0)
+    wordy = replace(CAREFUL, words=1.0, says_so=True)
+    for question, language in (("(47+38)*6=", "en"), ("求(47+38)*6=", "zh")):
+        prompt = TASKS["sums"].from_text(question)
+        assert languages_in(solve(rng, wordy, prompt)) == {language}
+        texts = [solve(rng, replace(wordy, mixes=0.5), prompt) for _ in range(20)]
+        assert any(languages_in(text) == {"en", "zh"} for text in texts)
+    text = solve(rng, wordy, TASKS["sums"].from_text("求(47+38)*6="))
+    assert text == "<think>先47+38=85\n再85*6=510\n所以510</think><answer>510</answer>"
+
+
+def test_a_calculator_is_called_where_it_is_offered() -> None:
+    prompt = TASKS["sums"].from_text("(47+38)*6=")
+    text = solve(random.Random(0), replace(CAREFUL, calls=True), prompt)
+    assert text == (
+        "<think><call>47+38</call><result>85</result>\n"
+        "<call>85*6</call><result>510</result></think><answer>510</answer>"
+    )
 
 
 @pytest.mark.parametrize("broken", BROKEN_FORMATS)
@@ -94,6 +151,6 @@ def test_the_class_is_careless_but_not_hopeless(name: str) -> None:
     results = []
     for _ in range(1000):
         prompt = task.draw(rng, held_out=False)
-        results.append(graded(name, prompt, solve(rng, meet(rng), prompt)))
-    assert 0.35 < sum(result.correct for result in results) / 1000 < 0.7
-    assert 0.18 < sum(result.parts["format"] == 0 for result in results) / 1000 < 0.27
+        results.append(graded(name, prompt, solve(rng, meet(rng, name, prompt.difficulty), prompt)))
+    assert 0.25 < sum(result.correct for result in results) / 1000 < 0.55
+    assert 0.2 < sum(result.parts["format"] == 0 for result in results) / 1000 < 0.35

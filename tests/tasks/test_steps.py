@@ -17,6 +17,7 @@ from grpolab.rewards import grade, parse_completion
 from grpolab.tasks import TASKS, Prompt, Span, Step
 from grpolab.tasks.countdown import Countdown
 from grpolab.tasks.expression import apply, numbers, parse
+from grpolab.tasks.program import Program
 from grpolab.tasks.slots import Slots
 from grpolab.tasks.steps import MOST_LINES
 from grpolab.tasks.sums import Sums
@@ -165,7 +166,7 @@ def test_all_steps_of_a_careful_student_are_right(name: str, seed: int) -> None:
     rng = random.Random(seed)
     prompt = TASKS[name]().propose(rng)
     steps = steps_of(prompt, solve(rng, CAREFUL, prompt))
-    assert steps and all(step.score == 1.0 for step in steps)
+    assert steps and all(step.score == 1.0 for step in steps), steps
     if name == "sums":
         assert len(steps) == len(list(numbers(parse(prompt.text[:-1])))) - 1
 
@@ -238,7 +239,7 @@ def test_right_steps_lead_to_the_target(name: str, seed: int) -> None:
     """If all that a careless student wrote is right, nothing is left to be done."""
     rng = random.Random(seed)
     prompt = TASKS[name]().propose(rng)
-    steps = steps_of(prompt, solve(rng, meet(rng), prompt))
+    steps = steps_of(prompt, solve(rng, meet(rng, name, prompt.difficulty), prompt))
     if mean(steps) < 1.0:
         return
     last = int(steps[-1].text.rpartition("=")[2])
@@ -266,6 +267,48 @@ def test_padding_earns_nothing(prompt: Prompt, before: list[str], after: list[st
             assert mean(padded) <= mean(alone) == 1.0
         elif not set(honest) & {*before, *after}:
             assert mean(padded) <= mean(alone)
+
+
+CHECKED = """47+38=85
+检查47+38=85
+85*6=510"""
+
+
+@pytest.mark.parametrize(
+    ("thought", "wanted"),
+    [
+        ("first 47+38=85\nthen 85*6=510\nso 510", [1.0, 1.0]),
+        ("先47+38=85\n再85*6=510\n所以510", [1.0, 1.0]),
+        (CHECKED, [1.0, 1.0]),  # a right check is no step
+        ("47+38=85\ncheck 47+38=84\n85*6=510", [1.0, 0.0, 1.0]),
+        ("47+38=83\ncheck 47+38=85\n85*6=510", [0.0, 1.0, 1.0]),  # it mends the line before
+        ("check 1+1=2\n47+38=85\n85*6=510\ncheck 85*6=510\ncheck 85*6=510", [1.0, 1.0]),
+        ("so 47+38=85\nfirst85*6=510", [1.0, 0.0]),  # no space after the word: not a line
+    ],
+)
+def test_connectives_and_checks(thought: str, wanted: list[float]) -> None:
+    assert [step.score for step in in_thought(SUM, thought)] == wanted
+
+
+LINE = Program.from_text("f(2)=5 f(3)=7 f(4)=9:")
+
+
+@pytest.mark.parametrize(
+    ("thought", "wanted"),
+    [
+        ("7-5=2\n9-7=2\n2*2=4\n5-4=1", [1.0, 1.0, 1.0, 1.0]),
+        ("7-5=3\n2*2=4\n5-4=1", [0.0, 1.0, 1.0]),
+        ("7-5=2\n7-5=2\n2*2=4", [1.0, 0.0, 1.0]),  # done before
+        ("7-5=2\n2*8=16\n5-4=1", [1.0, 0.0, 1.0]),  # 8 comes from nowhere, 4 is shown
+        ("7-5=2", [1.0, 0.0]),  # what is added is missing
+        ("9-8=1", [0.0]),  # 8 comes from nowhere
+        ("7-5=2\n2*3=6\n7-6=1", [1.0, 1.0, 1.0]),  # from the second value
+        ("", [0.0]),
+        ("7-5=2\n2*2=4\n5-4=1\ncheck 2*3=6\n检查2*3=6", [1.0, 1.0, 1.0]),
+    ],
+)
+def test_program(thought: str, wanted: list[float]) -> None:
+    assert [step.score for step in in_thought(LINE, thought)] == wanted
 
 
 @given(seeds, st.integers(1, 40))

@@ -1,4 +1,4 @@
-"""Draws and graders of the three tasks."""
+"""Draws and graders of the tasks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from pydantic import ValidationError
 
 from grpolab.tasks import TASKS, Prompt, Task, is_held_out
 from grpolab.tasks.countdown import Countdown, CountdownOptions
-from grpolab.tasks.expression import Node, apply, numbers, parse
+from grpolab.tasks.expression import ExpressionError, Node, apply, numbers, parse
+from grpolab.tasks.program import Program, ProgramOptions, parabola, value_at
 from grpolab.tasks.slots import Slots, SlotsOptions
 from grpolab.tasks.sums import Sums, SumsOptions
+from grpolab.tasks.words import is_mixed, language_of, languages_in
 
 every_task = pytest.mark.parametrize("name", TASKS)
 
@@ -99,6 +101,9 @@ def test_a_prompts_text_says_all_that_grading_needs(name: str, seed: int) -> Non
         (Sums, "((2*3))+(4)=", "2*3+4=", {"value": 10}),
         (Sums, "3-9=", "3-9=", {"value": -6}),
         (Slots, "3+4;7*2 ; 9-5", "3+4; 7*2; 9-5=", {"values": [7, 14, 4]}),
+        (Sums, "求(47 + 38)*6", "求(47+38)*6=", {"value": 510}),
+        (Slots, "求3+4;7*2", "求3+4; 7*2=", {"values": [7, 14]}),
+        (Countdown, "求29用8 3 5", "求29用8 3 5:", {"target": 29, "numbers": [8, 3, 5]}),
         (
             Countdown,
             "make 29 from 08 3  5",
@@ -125,6 +130,9 @@ def test_a_question_is_read_freely(
         (Slots, "3+4=", "expected 2 to 8 parts"),
         (Slots, "1;" * 1000, "expected 2 to 8 parts"),
         (Slots, "3+4; seven", "expected parts like"),
+        (Program, "f(2)=5 f(3)=7", "expected a text like f"),
+        (Program, "f(2)=5 f(3)=7 f(5)=9:", "three consecutive x"),
+        (Program, "f(2)=5 f(3)=7 f(4)=10:", "whole a, b and c"),
         (Countdown, "29 from 3 5 8", "expected a text like make 29 from 3 5 8:"),
         (Countdown, "make 29 from 29:", "expected a text like"),
         (Countdown, "make 29 from" + " 3" * 9, "expected a text like"),
@@ -160,6 +168,9 @@ def test_any_question_is_read_or_refused_in_one_line(name: str, text: str) -> No
         (CountdownOptions, {"target": (99, 5)}),
         (SlotsOptions, {"k": 1}),
         (SlotsOptions, {"k": 9}),
+        (ProgramOptions, {"slope": 1}),
+        (ProgramOptions, {"mix": (0, 0, 0)}),
+        (SumsOptions, {"chinese": 1.5}),
     ],
 )
 def test_wrong_options_are_refused(options: type, wrong: dict[str, object]) -> None:
@@ -264,6 +275,72 @@ def test_slots_grades_are_fractions() -> None:
     ]:
         grade = task.grade(prompt, answer)
         assert grade.score == pytest.approx(score) and not grade.correct
+
+
+FUNCTION = Program.from_text("f(2)=5 f(3)=7 f(4)=9:")
+
+
+@pytest.mark.parametrize(
+    ("answer", "score", "detail"),
+    [
+        ("2*x+1", 1.0, "right"),
+        (" 1 + x*2 ", 1.0, "right"),
+        ("x+x+1", 1.0, "right"),
+        ("x*x-3*x+7", 0.0, "f"),
+        ("x+3", 0.0, "f"),
+        ("2x+1", 0.0, "a sign is missing beside x"),
+        ("x2+1", 0.0, "a sign is missing beside x"),
+        ("x**2", 0.0, "number"),
+        ("7", 0.0, "f"),
+        ("y+1", 0.0, "number"),
+        (None, 0.0, "no answer"),
+        ("x+" * 60 + "1", 0.0, "longer than"),
+    ],
+)
+def test_programs_are_graded_by_hidden_cases(answer: str | None, score: float, detail: str) -> None:
+    grade = Program().grade(FUNCTION, answer)
+    assert grade.score == score and grade.correct == (score == 1.0) and detail in grade.detail
+
+
+def test_hidden_cases_are_hidden_and_the_functions_own() -> None:
+    for prompt in draws(Program(), 300):
+        shown = [tuple(pair) for pair in prompt.data["shown"]]
+        square, slope, offset = parabola(shown)
+        for x, value in prompt.data["tests"]:
+            assert (x, value) not in shown and value == square * x * x + slope * x + offset
+        assert len(prompt.data["tests"]) == 4
+
+
+def test_a_fit_of_the_shown_values_alone_is_not_enough() -> None:
+    """(x-2)*(x-3)*(x-4) is 0 at every shown x, and nowhere else."""
+    grade = Program().grade(FUNCTION, "2*x+1+(x-2)*(x-3)*(x-4)")
+    assert not grade.correct and grade.score == 0.0
+
+
+@given(st.integers(0, 12), st.integers(0, 99), st.integers(0, 99))
+def test_an_expression_in_x_has_its_value(x: int, a: int, b: int) -> None:
+    assert value_at(f"{a}*x*x+(x+{b})*{a}", x) == a * x * x + (x + b) * a
+    with pytest.raises(ExpressionError):
+        value_at(f"x/0+{a}", x)
+
+
+@every_task
+def test_prompts_ask_in_either_language(name: str) -> None:
+    task = TASKS[name](TASKS[name].Options.model_validate({"chinese": 0.5}))
+    prompts = draws(task, 400)
+    share = sum(language_of(prompt.text) == "zh" for prompt in prompts) / 400
+    assert 0.4 < share < 0.6
+    assert all(language_of(prompt.text) == "en" for prompt in draws(TASKS[name](), 50))
+    for prompt in prompts[:40]:
+        again = TASKS[name].from_text(prompt.text)
+        assert again == replace(prompt, difficulty="medium")
+        assert "求" not in prompt.key  # a prompt is held out in both languages or in none
+
+
+def test_languages_of_a_thought() -> None:
+    assert languages_in("first 1+1=2\n所以2") == {"en", "zh"} and languages_in("1+1=2") == set()
+    assert is_mixed("1+1=", "first 1+1=2\n所以2") and not is_mixed("1+1=", "first 1+1=2")
+    assert is_mixed("求1+1=", "first 1+1=2") and not is_mixed("求1+1=", "先1+1=2")
 
 
 @pytest.mark.parametrize("k", range(2, 9))
