@@ -313,7 +313,7 @@ def groups(lanes: Sequence[LaneState]) -> list[Group]:
 
 def places(lanes: Sequence[LaneState]) -> dict[str, int]:
     """By lane, the place of its configuration among all; of its own where all lanes are seeds of
-    one configuration. It chooses a lane's colour and glyph."""
+    one configuration. It chooses a lane's color and glyph."""
     found = groups([lane for lane in lanes if not lane.parent])
     of = {name: group for group in found for name in group.lanes}
     if len(found) < 2:

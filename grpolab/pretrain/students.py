@@ -189,7 +189,7 @@ def slip(rng: random.Random, operator: str, left: int, right: int, value: int) -
     if abs(value) > 150:
         amounts += [100, -100]
     if operator == "*":
-        amounts += [left, -left, right, -right]  # the neighbour in the times table
+        amounts += [left, -left, right, -right]  # the neighbor in the times table
     wrong = value + rng.choice(amounts)
     if wrong == value or (wrong < 0 <= value):
         wrong = value + 1

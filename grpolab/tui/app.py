@@ -244,8 +244,7 @@ def farewell(context: AppContext) -> str:
         if left or not done:
             lines.append(f"resume: {context.seeds.again}")
         lines.append(f"replay: grpolab replay {context.run_dir.parent}")
-        return "
-".join(lines)
+        return "\n".join(lines)
     resume = f"resume: grpolab run --resume {context.run_dir}"
     lines.append(f"{resume} --steps {s.more}   ({s.more} steps further)" if done else resume)
     lines.append(f"replay: grpolab replay {context.run_dir}")

@@ -16,11 +16,13 @@ EVERYWHERE = {
 """Keys that every screen has."""
 
 MEANING = {
-    "a": "algorithm", "b": "bookmark", "c": "channel", "d": "seed", "e": "evaluate", "f": "formula",
+    "a": "algorithm", "b": "bookmark", "c": "channel", "d": "seed", "e": "evaluate",
+    "f": "formula",
     "g": "prompt_next", "h": "health", "i": "chat", "j": "goto", "k": "kl_bench", "l": "lens",
     "m": "slow", "n": "single", "o": "read", "p": "pause", "q": "quit", "r": "recorded",
     "s": "checkpoint", "t": "theme", "u": "curves", "v": "hold", "w": "group", "x": "second",
-    "y": "answer_copy", "z": "zoom", "A": "compare", "B": "lens_parameters", "C": "channel_back", "D": "motion",
+    "y": "answer_copy", "z": "zoom", "A": "compare", "B": "lens_parameters", "C": "channel_back",
+    "D": "motion",
     "F": "fork", "G": "prompt_previous", "H": "glossary", "I": "lens_what_if", "L": "lane",
     "M": "memory_screen", "N": "tour", "O": "order", "P": "picture", "R": "rewind",
     "S": "session", "T": "time", "U": "whatif_apply", "V": "trace", "W": "layout",

@@ -380,7 +380,7 @@ class Facing(Box["CompareScreen"]):
             line = Line().join(head) if k == 0 else Line(" " * INDENT)
             marks = Line(" " * line.width)
             room, used, last = width - line.width, 0, k == keep - 1 and start + keep < len(rows)
-            told, style = "", plain  # neighbours that look alike are one piece
+            told, style = "", plain  # neighbors that look alike are one piece
             for i, text in cells:
                 wide = cell_len(text)
                 if last and used + wide > room - 1:

@@ -86,7 +86,7 @@ class CurveView:
         return groups(lanes) if self.bands else [Group(x.name, (x.name,)) for x in lanes]
 
     def _place(self, state: LabState, group: Group) -> int:
-        """Which colour and glyph a group has: those of its configuration, or of the lane itself
+        """Which color and glyph a group has: those of its configuration, or of the lane itself
         where seeds are drawn apart."""
         if self.bands:
             return places(list(state.lanes.values()))[group.lanes[0]]

@@ -241,15 +241,18 @@ class Learning(CurvePane):
             top.append(line.whole(("run", "curves"), width))
         shown = any(s.scale is None and len(s.y) for s in series)
         banded = 0 if height - len(top) < 6 else self._band_rows
-        for _ in range(2):  # whether all names have room is known once the chart is drawn
+
+        def drawn() -> tuple[list[Line], list[Line]]:
             chart = self.plot(
                 "learning", lane, series, width, height - len(top) - banded,
                 percent=shown, ylim=_shares(series) if shown else None,
             )  # fmt: skip
-            bands = self.band_lines(lane, "learning", width) if banded else []
-            if len(bands) == banded:
-                break
+            return self.band_lines(lane, "learning", width) if banded else [], chart
+
+        bands, chart = drawn()
+        if len(bands) != banded:  # whether all names have room is known once the chart is drawn
             banded = self._band_rows = len(bands)
+            bands, chart = drawn()
         return [*top, *bands, *chart]
 
     def _series(self, lane: LaneState) -> list[Series]:

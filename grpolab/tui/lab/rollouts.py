@@ -1,4 +1,4 @@
-"""The group as a heat map: all answers to the selected prompt, each token on the colour of its
+"""The group as a heat map: all answers to the selected prompt, each token on the color of its
 channel, with verdict and advantage in front. Above it, while the run continues, what is being
 sampled.
 """
@@ -33,7 +33,7 @@ LONGEST_PARSED = 10
 
 @dataclass(frozen=True)
 class Heat:
-    """What colours the answers of one group: the channel, its values by row of the rollout, and
+    """What colors the answers of one group: the channel, its values by row of the rollout, and
     the scale that all of them share."""
 
     chosen: Chosen
@@ -60,7 +60,7 @@ class Rollouts(Pane):
     )  # fmt: skip
     period = 0.18
     explains = (
-        "All answers to one prompt, a row each: the text on the colour of one channel, the same "
+        "All answers to one prompt, a row each: the text on the color of one channel, the same "
         "scale for the whole group.\n"
         "● right   ○ wrong   ✂ truncated at the token limit   ◌ being sampled   ▪ finished, not "
         "graded yet. Beside it the answer that the grader parsed.\n"
@@ -72,7 +72,7 @@ class Rollouts(Pane):
         "channel. auto takes the one that tells most: the gradient weight, the ratio or the "
         "entropy once they differ along an answer, else the advantage. Its name and the reason "
         "stand below the answers.\n"
-        "Without colour (NO_COLOR, high contrast) marks under the text say the same: ▲▴ above, "
+        "Without color (NO_COLOR, high contrast) marks under the text say the same: ▲▴ above, "
         "▾▼ below the middle, · near it; for values without a sign ▁▂▃▄▅▆▇█. The second-channel "
         "key adds such a row for another channel.\n"
         "The last finished step stays until the next one is finished; what is being sampled now is "

@@ -27,7 +27,7 @@ STOPS = (
     Stop(
         "Rollouts: what the model writes",
         "All answers to one prompt, a row each: ● is right, ○ wrong; the number and its bar say "
-        "how much better or worse than expected an answer did. The text is coloured token by "
+        "how much better or worse than expected an answer did. The text is colored token by "
         "token by one number, a channel; auto takes the one that tells most.",
         "rollouts", "answer_next", "to the next answer", ("group", "reward", "advantage"),
     ),
