@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -174,6 +175,28 @@ ORTHOGONAL: list[dict[str, Any]] = [
 
 def combinations(name: str) -> list[dict[str, Any]]:
     return [settings for settings in ORTHOGONAL if takes(name, settings)]
+
+
+TELLING = ["reinforce", "reinforce++", "ppo-kl", "ppo", "grpo", "grpo-process", "gspo", "vapo"]
+"""Algorithms of every kind of credit and of ratio. What a setting does that others have too is
+shown with these, and slowly with all."""
+
+
+def name_and_settings(*, keep: Callable[[dict[str, Any]], bool] = lambda settings: True) -> Any:
+    """Every algorithm with its combinations. Those that are not telling have their defaults and all
+    settings at once; one by one, they are slow."""
+    cases = []
+    for name in NAMES:
+        every = [settings for settings in combinations(name) if keep(settings)]
+        if name in TELLING:
+            cases.append(pytest.param(name, every, id=name))
+            continue
+        few = [settings for settings in every if not settings or len(settings) > 4]
+        rest = [settings for settings in every if settings not in few]
+        cases.append(pytest.param(name, few, id=name))
+        if rest:
+            cases.append(pytest.param(name, rest, id=f"{name}-rest", marks=pytest.mark.slow))
+    return pytest.mark.parametrize(("name", "every"), cases)
 
 
 # ---------------------------------------------------------------- a policy to run an update on

@@ -15,6 +15,7 @@ from hypothesis import given
 
 from grpolab.algorithms import ALGORITHMS
 from grpolab.lens.compute import lens
+from tests.algorithms.batches import TELLING
 from tests.algorithms.lens_batches import FEW, batches, make_batch, random_batch
 from tests.algorithms.oracle import DEFAULTS, OWN, SEQUENCE, oracle
 
@@ -136,7 +137,9 @@ OF_ITS_OWN: dict[str, list[dict]] = {
 }
 
 
-def settings_of(name: str) -> list[dict]:
+def settings_of(name: str) -> tuple[list[dict], list[dict]]:
+    """Those that show what the algorithm is, and those that do for it what they do for a telling
+    one."""
     common = COMMON
     if name in ("ppo-kl", "ppo-adaptive-kl"):  # theirs is KL(old‖new), in the loss
         common = [
@@ -145,9 +148,12 @@ def settings_of(name: str) -> list[dict]:
             if s.get("kl_place") != "reward" and s.get("kl_estimator") != "unbiased"
         ]
     own = OF_ITS_OWN.get(name, [])
-    if OWN[name][0] == SEQUENCE:
-        return [*common, *own]
-    return [*common, *own, *({"aggregation": how} for how in AGGREGATIONS)]
+    if OWN[name][0] != SEQUENCE:
+        common = [*common, *({"aggregation": how} for how in AGGREGATIONS)]
+    if name in TELLING:
+        return [*common, *own], []
+    whole = [s for s in common if not s or len(s) > 4]
+    return [*whole, *own], [s for s in common if s not in whole]
 
 
 # ---------------------------------------------------------------- which batches
@@ -174,9 +180,10 @@ def spelled(settings: dict) -> str:
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        pytest.param(name, settings, id=f"{name}-{spelled(settings)}")
+        pytest.param(name, settings, id=f"{name}-{spelled(settings)}", marks=marks)
         for name in NAMES
-        for settings in settings_of(name)
+        for some, marks in zip(settings_of(name), ([], [pytest.mark.slow]), strict=True)
+        for settings in some
     ],
 )
 def test_it_computes_what_the_oracle_computes(name, settings):

@@ -17,10 +17,10 @@ from grpolab.algorithms.types import Steps
 from tests.algorithms.batches import (
     NAMES,
     Tape,
-    combinations,
     current,
     make,
     make_batch,
+    name_and_settings,
     whole_of,
 )
 
@@ -66,11 +66,11 @@ def with_value_at_padding(batch: Batch, now: Forward, garbage: float) -> tuple[B
     return replace(batch, **changes), Forward(*leaves)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_padding_changes_nothing(name):
+@name_and_settings()
+def test_padding_changes_nothing(name, every):
     narrow, wide = fresh(), fresh(width=max(LENGTHS) + 5)
     spoilt = with_value_at_padding(*wide, garbage=-3.0)
-    for settings in combinations(name):
+    for settings in every:
         algorithm = make(name, **settings)
         loss, gradient = slopes(algorithm, *narrow)
         for batch, now in (wide, spoilt):
@@ -89,12 +89,12 @@ def permuted(batch: Batch, now: Forward, order: Tensor) -> tuple[Batch, Forward]
     return whole, Forward(*leaves)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_order_of_rows_in_a_group_changes_nothing(name):
+@name_and_settings()
+def test_the_order_of_rows_in_a_group_changes_nothing(name, every):
     batch, now = fresh()
     for order in ([2, 0, 1, 5, 4, 3], [4, 3, 5, 1, 2, 0]):  # the second: groups too
         index = torch.tensor(order)
-        for settings in combinations(name):
+        for settings in every:
             algorithm = make(name, **settings)
             loss, gradient = slopes(algorithm, batch, now)
             found, turned = slopes(algorithm, *permuted(batch, now, index))
@@ -109,11 +109,11 @@ IN_PIECES = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_microbatches_add_up_to_the_whole(name):
+@name_and_settings()
+def test_microbatches_add_up_to_the_whole(name, every):
     """Through the update itself, which cuts batch and credit to each piece's rows and width."""
     batch, now = fresh()
-    for settings in combinations(name):
+    for settings in every:
         algorithm = make(name, **settings)
         credit = algorithm.credit(batch)
         whole = Tape(batch, now, ONE_PIECE)

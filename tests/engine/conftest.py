@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from grpolab.engine.lab import Lab
 from grpolab.engine.lane import Lane
+from grpolab.engine.memory.account import Memory
 from grpolab.record import events as ev
 from grpolab.resources import assets_dir
 from grpolab.rewards import Reward
@@ -46,6 +47,15 @@ TRPO = {"name": "trpo", "cg_steps": 2, "backtracks": 3}
 """In a fraction of the time."""
 
 OpenLab = Callable[..., tuple[Lab, list[ev.Event]]]
+
+
+@pytest.fixture(autouse=True)
+def _uncounted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To count every tensor takes a third of a small step and changes no result (test_memory.py):
+    where slow tests are left out, only modules that say COUNTED count."""
+    quick = "not slow" in request.config.option.markexpr
+    if quick and not getattr(request.module, "COUNTED", False):
+        monkeypatch.setattr(Memory, "_wants", lambda self, name, of: False)
 
 
 @pytest.fixture

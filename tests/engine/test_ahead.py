@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,14 @@ from grpolab.engine.lab import Lab
 from grpolab.engine.learner import Learner
 from grpolab.record import events as ev
 from tests.engine.conftest import TRPO, OpenLab, only, random_model, small, state_of
+
+COUNTED = True  # see conftest.py
+
+
+@pytest.fixture(scope="module")
+def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    folder = tmp_path_factory.mktemp("wide")
+    return functools.cache(lambda kind: random_model(kind, folder, wide=True))
 
 
 @pytest.fixture
@@ -37,7 +47,13 @@ def steps(lab: Lab, count: int) -> None:
         lab.advance()
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", TRPO], ids=["ppo", "trpo"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        pytest.param("ppo", id="ppo"),
+        pytest.param(TRPO, id="trpo", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     ("kind", "quantize"),
     [
@@ -78,11 +94,15 @@ def test_nothing_is_changed_by_it(
     ],
 )  # fmt: skip
 def test_the_gradient_is_that_of_a_forward_of_its_own(
-    device: str, kind: str, model: dict[str, Any], tmp_path: Path
+    device: str,
+    kind: str,
+    model: dict[str, Any],
+    tmp_path: Path,
+    wide_model: Callable[[str], Path],
 ):
     """Also where the policy ran through the same modules in between."""
     plan = small(
-        random_model(kind, tmp_path / "model", wide=True), algorithm="ppo",
+        wide_model(kind), algorithm="ppo",
         model={"lora": {"rank": 2}} | model, train={"microbatch": 8},
     )  # fmt: skip
     lab = Lab(plan, tmp_path, lambda event: None, torch.device(device), 1)
@@ -121,7 +141,7 @@ def test_the_gradient_is_that_of_a_forward_of_its_own(
     [
         (1, {"microbatch": 8}, True),
         (1, {"microbatch": 4}, False),  # two pieces, one at a time
-        (2, {"microbatch": 4}, True),
+        pytest.param(2, {"microbatch": 4}, True, marks=pytest.mark.slow),
         (2, {"microbatch": 4, "minibatches": 2}, False),
     ],
 )
@@ -150,11 +170,21 @@ def test_threads_do_not_change_the_values(open_small: OpenLab):
     assert found[0] == found[1]
 
 
-def test_where_memory_runs_out_the_kept_graphs_go_first(open_small: OpenLab, monkeypatch):
+@pytest.mark.parametrize(
+    "room",
+    [
+        10,
+        5,
+        *(pytest.param(room, marks=pytest.mark.slow) for room in (16, 6, 3)),
+    ],
+)
+def test_where_memory_runs_out_the_kept_graphs_go_first(
+    room: int, open_small: OpenLab, monkeypatch
+):
     """As many rows are found to fit as if nothing had been kept, in scoring and in the update."""
     score, values = learner_module.score, Critic.values
 
-    def most(room: int, *, keep: bool) -> int | None:
+    def most(*, keep: bool) -> int | None:
         """Rows at once after a step, where graphs of `room` rows fit: kept ones, and the policy's
         beside the critic's."""
         lab, _ = open_small("ppo", kind="gpt2", train={"microbatch": 8}, rollout={"max_tokens": 5})
@@ -184,8 +214,7 @@ def test_where_memory_runs_out_the_kept_graphs_go_first(open_small: OpenLab, mon
             lab.advance()
         return lane.oom.row_limit
 
-    for room in (16, 10, 6, 5, 3):
-        assert most(room, keep=True) == most(room, keep=False), room
+    assert most(keep=True) == most(keep=False)
 
 
 def test_an_update_that_asks_for_no_loss_keeps_nothing(open_small: OpenLab, monkeypatch):

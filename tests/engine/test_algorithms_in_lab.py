@@ -22,6 +22,7 @@ from grpolab.engine import lane as lane_module
 from grpolab.engine import learner as learner_module
 from grpolab.engine.backbone.base import Prompts
 from grpolab.engine.backbone.sample import Rollout
+from grpolab.engine.lab import Lab
 from grpolab.engine.lane import Lane
 from grpolab.engine.learner import Learner
 from grpolab.engine.rollout import collect
@@ -44,6 +45,7 @@ QUICK: dict[str, dict[str, Any]] = {  # what would take long at its default
     "grpo-iterative": {"iteration_steps": 1},
 }
 NAMES = list(ALGORITHMS)
+ONE_STEP = {"train": {"steps": 1}, "rollout": {"max_tokens": 8}}
 TWO_STEPS = {"train": {"steps": 2, "checkpoint_every": 1}, "rollout": {"max_tokens": 8}}
 
 
@@ -61,7 +63,53 @@ class Same(EveryText):
 # ---------------------------------------------------------------- all of them
 
 
-@pytest.mark.parametrize("name", NAMES)
+def assert_stepped(lab: Lab, step: ev.StepDone, name: str) -> None:
+    lane = lab.lanes[step.lane]
+    assert step.algorithm == name
+    assert set(step.metrics) <= set(METRICS)
+    assert all(math.isfinite(x) for x in step.metrics.values()), step.metrics
+    assert step.metrics["grad_norm"] > 0 and step.metrics["reward_std"] > 0
+    assert ("value_loss" in step.metrics) == lane.algorithm.needs_critic
+    assert (lane.critic is not None) == lane.algorithm.needs_critic
+
+
+def assert_asked_for(lab: Lab, graded: ev.Graded) -> None:
+    algorithm = lab.lanes[graded.lane].algorithm
+    assert bool(graded.greedy_reward) == algorithm.needs_greedy
+    assert bool(graded.steps) == algorithm.needs_steps
+
+
+def test_every_algorithm_makes_a_step(open_small: OpenLab):
+    """All in one lab."""
+    lanes = [{"name": name, "algorithm": section(name)} for name in NAMES]
+    lab, seen = open_small(
+        lanes=lanes, train={"updates_per_rollout": 1}, rollout={"max_tokens": 6},
+        record={"tokens": False},
+    )  # fmt: skip
+    start = {name: bytes_of(lane.optimizer.tensors) for name, lane in lab.lanes.items()}
+    for lane in lab.lanes.values():
+        lab.step(lane)
+    steps, graded = only(seen, ev.StepDone), only(seen, ev.Graded)
+    assert [s.lane for s in steps] == NAMES == [g.lane for g in graded]
+    assert not only(seen, ev.Refused) and not only(seen, ev.Failed)
+    for step in steps:
+        assert_stepped(lab, step, step.lane)
+        assert bytes_of(lab.lanes[step.lane].optimizer.tensors) != start[step.lane]
+    for event in graded:
+        assert_asked_for(lab, event)
+
+
+DIFFERENT = {
+    "reinforce", "remax", "trpo", "ppo-adaptive-kl", "grpo", "grpo-process", "grpo-iterative",
+    "dapo", "vapo",
+}  # fmt: skip
+"""What a lane does for the others it does for one of these too."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in DIFFERENT else pytest.mark.slow) for n in NAMES],
+)
 def test_every_algorithm_makes_its_steps_and_makes_them_again(
     name, open_small: OpenLab, tmp_path: Path
 ):
@@ -74,16 +122,11 @@ def test_every_algorithm_makes_its_steps_and_makes_them_again(
     assert [s.step for s in steps] == [1, 2] == [g.step for g in graded]
     assert not only(seen, ev.Refused) and not only(seen, ev.Failed)
     for step in steps:
-        assert step.updates == 2 and step.algorithm == name
-        assert set(step.metrics) <= set(METRICS)
-        assert all(math.isfinite(x) for x in step.metrics.values()), step.metrics
-        assert step.metrics["grad_norm"] > 0 and step.metrics["reward_std"] > 0
-        assert ("value_loss" in step.metrics) == lane.algorithm.needs_critic
+        assert step.updates == 2
+        assert_stepped(lab, step, name)
     assert state_of(lane)["policy"] != start["policy"]
-    assert (lane.critic is not None) == lane.algorithm.needs_critic
     for event in graded:
-        assert bool(event.greedy_reward) == lane.algorithm.needs_greedy
-        assert bool(event.steps) == lane.algorithm.needs_steps
+        assert_asked_for(lab, event)
 
     resumed, _ = open_small(section(name), threads=2, folder=tmp_path / "b", **TWO_STEPS)
     assert lab_checkpoint.restore(resumed, checkpoint.folder(tmp_path / "a", 1)) == []
@@ -103,7 +146,7 @@ def test_every_algorithm_makes_its_steps_and_makes_them_again(
 )
 def test_a_run_on_two_threads_has_the_digest_of_one(name, open_small: OpenLab, tmp_path: Path):
     one, two = (
-        finish(open_small(section(name), threads=n, folder=tmp_path / str(n), **TWO_STEPS)[0])
+        finish(open_small(section(name), threads=n, folder=tmp_path / str(n), **ONE_STEP)[0])
         for n in (1, 2)
     )
     assert one == two
@@ -124,9 +167,18 @@ MEMORY = [
     {"name": "grpo", "kl_controller": "adaptive", "kl_target": 0.01},
     {"name": "vc-ppo", "value_pretraining": 1},
 ]
+SHOWN_ELSEWHERE = {"grpo", "vc-ppo"}  # by ppo-adaptive-kl's controller; where pretraining is tested
 
 
-@pytest.mark.parametrize("algorithm", MEMORY, ids=lambda a: a["name"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        pytest.param(
+            a, id=a["name"], marks=pytest.mark.slow if a["name"] in SHOWN_ELSEWHERE else []
+        )
+        for a in MEMORY
+    ],
+)
 def test_what_an_algorithm_remembers_is_forked_and_resumed(
     algorithm, open_small: OpenLab, tmp_path: Path
 ):
@@ -381,7 +433,13 @@ def test_grpo_iterative_renews_its_reference(open_small: OpenLab, tmp_path: Path
     assert finish(again) == finish(lab)
 
 
-@pytest.mark.parametrize("key", ["kl_scale", "leash"])  # the second is of earlier versions
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param("kl_scale", marks=pytest.mark.slow),
+        "leash",
+    ],  # the second is of earlier versions
+)
 def test_an_adaptive_beta_is_restored_from_old_and_new_checkpoints(
     key: str, open_small: OpenLab, tmp_path: Path
 ):
@@ -453,7 +511,14 @@ def test_adapters_made_after_others_were_dropped_are_new_ones(open_small: OpenLa
 # ---------------------------------------------------------------- the critic learns before
 
 
-@pytest.mark.parametrize("name", ["ppo", "trpo", "vapo", "ppo-adaptive-kl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trpo",
+        "ppo-adaptive-kl",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("ppo", "vapo")),
+    ],
+)
 def test_in_the_critic_s_warm_up_the_policy_waits(name, open_small: OpenLab, monkeypatch):
     asked = []
     monkeypatch.setattr(

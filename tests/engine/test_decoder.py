@@ -16,7 +16,7 @@ from grpolab.engine.backbone.sample import sample
 from grpolab.engine.score import score
 from grpolab.scenario.sections import LoraSection
 from grpolab.scenario.spec import ModelSection
-from tests.engine.conftest import POLICY, random_model
+from tests.engine.conftest import POLICY
 
 CPU = torch.device("cpu")
 
@@ -43,9 +43,11 @@ def both(
     return own, theirs
 
 
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
-def test_it_equals_transformers_and_peft(kind, tmp_path):
-    own, theirs = both(random_model(kind, tmp_path))
+@pytest.mark.parametrize(
+    "kind", ["llama", pytest.param("mistral", marks=pytest.mark.slow), "qwen2", "qwen3"]
+)
+def test_it_equals_transformers_and_peft(kind, model):
+    own, theirs = both(model(kind))
     assert own.parameters == theirs.parameters
     prompts = ["12+34=", "(4+5)*7=", "x", "some-longer-prompt:"]
     ids = [own.text.encode(p) for p in prompts]
@@ -72,8 +74,8 @@ def test_it_equals_transformers_and_peft(kind, tmp_path):
     assert (reference[0] - rollouts[0].logp).abs().max() > 0.01  # the adapter does something
 
 
-def test_some_linears_only(tmp_path):
-    own, theirs = both(random_model("qwen2", tmp_path), ["k_proj", "up_proj", "down_proj"])
+def test_some_linears_only(model):
+    own, theirs = both(model("qwen2"), ["k_proj", "up_proj", "down_proj"])
     padded = Prompts.pad([own.text.encode("7*8=")], own.text.pad, CPU)
     rollout = sample(
         own, "a.b/c", padded, torch.zeros(3, dtype=torch.long), max_tokens=9, temperature=1.0,
@@ -124,8 +126,8 @@ def test_a_second_derivative_is_right():
     assert torch.autograd.gradgradcheck(lambda x, w: rms_norm(x, w, 1e-5), (x, weight))
 
 
-def test_other_architectures_and_8_bit_go_through_transformers(tmp_path):
-    path = random_model("gpt2", tmp_path)
+def test_other_architectures_and_8_bit_go_through_transformers(model):
+    path = model("gpt2")
     backbone = load_backbone(ModelSection(path=str(path)), CPU)
     assert backbone.backend == "transformers" and "gpt2" in backbone.note
     eight_bit = load_backbone(ModelSection(path=str(POLICY), quantize="int8"), CPU)

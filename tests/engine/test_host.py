@@ -46,12 +46,15 @@ def last(engine: Engine) -> ev.Ended:
     return end
 
 
+def without_a_process(folder: Path, **changes) -> str:
+    """The digest of a run when nothing happens to it."""
+    return finish(Lab(tiny(**changes), folder, lambda event: None, torch.device("cpu"), 1))
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest of the long run when nothing happens to it, in this process."""
-    folder = tmp_path_factory.mktemp("whole")
-    lab = Lab(tiny(train=LONG), folder, lambda event: None, torch.device("cpu"), 1)
-    return finish(lab)
+    return without_a_process(tmp_path_factory.mktemp("whole"), train=LONG)
 
 
 @pytest.mark.slow
@@ -67,8 +70,10 @@ def test_killed_and_resumed_it_ends_with_the_same_digest(tmp_path: Path, whole: 
     assert last(again).digest == whole != ""
 
 
-def test_stopped_and_resumed_it_ends_with_the_same_digest(tmp_path: Path, whole: str):
-    engine = start(tmp_path / "stopped", train=LONG)
+def test_stopped_and_resumed_it_ends_with_the_same_digest(tmp_path: Path):
+    train = LONG | {"updates_per_rollout": 1}
+    whole = without_a_process(tmp_path / "whole", train=train)
+    engine = start(tmp_path / "stopped", train=train)
     wait_for(engine, lambda found: 1 in steps(found))
     engine.stop()
     assert engine.wait(60) == 130

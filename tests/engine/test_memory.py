@@ -35,7 +35,7 @@ def distinct(tensors: Any) -> int:
 # --- owners, from storages ---
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", pytest.param("qwen2", marks=pytest.mark.slow), "gpt2"])
 def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
     lab, seen = open_small("ppo", kind=kind, rollout={"max_tokens": 5})
     lane = lab.lanes["main"]
@@ -68,8 +68,15 @@ def test_what_lasts_is_the_sum_of_its_storages(kind: str, open_small: OpenLab):
         assert max(p["backbone_copy"] for p in phases) == derived > 0
 
 
-@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
-@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+@pytest.mark.parametrize(
+    ("algorithm", "compute"),
+    [
+        ("grpo", "float32"),
+        pytest.param("grpo", "bfloat16", marks=pytest.mark.slow),
+        pytest.param("ppo", "float32", marks=pytest.mark.slow),
+        ("ppo", "bfloat16"),
+    ],
+)
 def test_weights_held_once_more_are_as_predicted(algorithm: str, compute: str, open_small: OpenLab):
     """Of the policy as sampling and as learning has it, of the reference, of a critic's adapter."""
     how: Any = {"name": algorithm, "beta": 0.1}
@@ -107,6 +114,8 @@ def test_a_four_bit_weight_brings_its_scales():
 
 
 # --- the tally ---
+
+COUNTED = True  # see conftest.py
 
 
 def tally(phase: str = "update", *, parts: bool = False) -> Tally:

@@ -15,6 +15,8 @@ from grpolab.engine.memory.oom import MemoryExhausted, OomGuard
 from grpolab.record import events as ev
 from tests.engine.conftest import OpenLab, bytes_of, only, tiny
 
+COUNTED = True  # see conftest.py
+
 
 def limited(work, most: list[int]):
     """`work` that runs out of memory above `most[0]` rows."""

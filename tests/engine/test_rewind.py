@@ -42,7 +42,7 @@ CUES = [
 
 
 @pytest.mark.parametrize(
-    "to", [0, pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+    "to", [0, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 3))]
 )
 def test_a_detour_leaves_no_trace(open_small: OpenLab, tmp_path: Path, to: int):
     plain, _ = open_small("grpo", folder=tmp_path / "plain", train=EVERY, cues=CUES)

@@ -91,7 +91,7 @@ def assert_close(found: Tensor, wanted: Tensor) -> None:
     assert (found.double() - wanted).norm() <= 1e-3 * wanted.norm() > 0
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+@pytest.mark.parametrize("kind", ["llama", pytest.param("qwen3", marks=pytest.mark.slow)])
 def test_fisher_products_are_those_of_the_dense_fisher(kind, open_small: OpenLab):
     b = bench(open_small, kind, threads=2)
     assert b.rollout.lengths.tolist() == LENGTHS  # ragged, and more rows than one piece has
@@ -259,7 +259,8 @@ def test_every_trpo_step_of_a_lab_stays_in_its_trust_region(kind, advantage, ope
 
 
 @pytest.mark.parametrize(
-    ("kind", "quantize"), [("gpt2", "none"), ("gpt2", "nf4"), ("llama", "nf4")]
+    ("kind", "quantize"),
+    [("gpt2", "none"), pytest.param("gpt2", "nf4", marks=pytest.mark.slow), ("llama", "nf4")],
 )
 def test_trpo_on_other_backbones(kind, quantize, open_small: OpenLab):
     """A second derivative through PEFT and bitsandbytes, and through own 4 bit: against

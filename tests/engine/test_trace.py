@@ -16,10 +16,16 @@ from tests.engine.conftest import OpenLab, only
 
 CRITICS: list[dict[str, Any]] = [
     {"name": "ppo", "beta": 0.3, "gamma": 0.9, "gae_lambda": 0.7},
-    {"name": "ppo", "preset": "verl"},
-    {"name": "ppo", "beta": 0.4, "kl_controller": "adaptive", "kl_target": 0.01},
+    pytest.param({"name": "ppo", "preset": "verl"}, marks=pytest.mark.slow),
+    pytest.param(
+        {"name": "ppo", "beta": 0.4, "kl_controller": "adaptive", "kl_target": 0.01},
+        marks=pytest.mark.slow,
+    ),
     {"name": "ppo-adaptive-kl", "beta": 0.4, "kl_target": 0.01},
-    {"name": "vc-ppo", "value_pretraining": 1, "beta": 0.2, "kl_estimator": "k3"},
+    pytest.param(
+        {"name": "vc-ppo", "value_pretraining": 1, "beta": 0.2, "kl_estimator": "k3"},
+        marks=pytest.mark.slow,
+    ),
     {"name": "vapo", "value_pretraining": 1, "length_alpha": 0.4},
     {"name": "trpo", "cg_steps": 2, "fisher_share": 0.25, "whiten": False},
 ]
@@ -76,7 +82,15 @@ def test_values_rewards_and_returns_are_the_engine_s(section: dict[str, Any], op
     assert judged.first_critic == pytest.approx(first.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["grpo", "rloo", "reinforce", "remax", "raft", "maxrl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "grpo",
+        "rloo",
+        "remax",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("reinforce", "raft", "maxrl")),
+    ],
+)
 def test_without_a_critic_the_stand_in_explains_the_advantage(name: str, open_small: OpenLab):
     lab, seen = open_small({"name": name, "kl_place": "loss"})
     for _ in range(2):

@@ -336,6 +336,7 @@ def test_with_the_worked_example_every_command_knows_it(checkout: Path) -> None:
     assert "dr-grpo" in answer["cosine"]["positive-only"]
 
 
+@pytest.mark.slow
 def test_with_the_worked_example_it_runs_by_name(checkout: Path) -> None:
     small = ["rollout.prompts=2", "rollout.group_size=2", "rollout.max_tokens=8"]
     small += ["evaluate.prompts=2", "train.updates_per_rollout=1"]

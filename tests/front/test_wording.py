@@ -57,7 +57,8 @@ def strings(path: Path) -> Iterator[tuple[int, str]]:
 
 def found(text: str) -> list[str]:
     plain = re.sub(r"\s+", " ", text).lower()
-    return [p for p in PHRASES if re.search(rf"(?<!\w){re.escape(p)}", plain)]
+    there = [p for p in PHRASES if p in plain]
+    return [p for p in there if re.search(rf"(?<!\w){re.escape(p)}", plain)]
 
 
 def in_modules(pattern: str) -> list[str]:

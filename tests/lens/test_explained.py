@@ -75,6 +75,7 @@ def test_the_branch_is_the_tensors_branch(name: str, settings: dict) -> None:
         assert seen == {True, False}
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=FEW)
 @given(batches())
 def test_the_branch_is_the_tensors_branch_on_odd_batches(data: dict) -> None:

@@ -111,18 +111,34 @@ def test_the_engines_own_numbers_come_first(tmp_path: Path) -> None:
             rollout(tmp_path, 3, "main", wrong)
 
 
+def lines_in(folder: Path) -> str:
+    (folder / "x.json").write_text(json.dumps({"batch": batch()}))
+    place = {"run": str(folder), "step": 1, "lane": "main", "file": "x.json"}
+    lines = [place, request(id=1, base=True), request(id=2, algorithm="ppo"), request(id=3)]
+    return "\n".join(map(json.dumps, lines))
+
+
+def assert_answered(out: str) -> None:
+    told = [json.loads(x) for x in out.splitlines()]
+    assert [x["id"] for x in told] == [0, 1, 2, 3]
+    assert "needs values" in told[2]["error"] and told[3]["cosine"] == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_answers(tmp_path: Path) -> None:
+    done = subprocess.run(
+        python("-m", "grpolab.lens.whatif"), input=lines_in(tmp_path),
+        text=True, capture_output=True, env=environment(), check=True,
+    )  # fmt: skip
+    assert_answered(done.stdout)
+
+
 def test_lines_in_and_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "x.json").write_text(json.dumps({"batch": batch()}))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines_in(tmp_path)))
+    assert whatif_model.main() == 0
+    assert_answered(capsys.readouterr().out)
     place = {"run": str(tmp_path), "step": 1, "lane": "main", "file": "x.json"}
-    lines = [place, request(id=1, base=True), request(id=2, algorithm="ppo"), request(id=3)]
-    done = subprocess.run(
-        python("-m", "grpolab.lens.whatif"), input="\n".join(map(json.dumps, lines)),
-        text=True, capture_output=True, env=environment(), check=True,
-    )  # fmt: skip
-    told = [json.loads(x) for x in done.stdout.splitlines()]
-    assert [x["id"] for x in told] == [0, 1, 2, 3]
-    assert "needs values" in told[2]["error"] and told[3]["cosine"] == pytest.approx(1.0)
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(place | {"file": ""})))
     assert whatif_model.main() == 2 and "error" in json.loads(capsys.readouterr().out)

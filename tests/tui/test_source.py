@@ -52,7 +52,7 @@ def same(found: LabState, state: LabState) -> None:
                 assert getattr(mine.rollouts[step], field) == getattr(view, field), (step, field)
 
 
-@pytest.mark.parametrize("ahead", [0, 2, 1000])
+@pytest.mark.parametrize("ahead", [0, pytest.param(2, marks=pytest.mark.slow), 1000])
 def test_moving_the_clock_about(run_dir: Path, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "FAR_AHEAD", ahead)
     events, rng = read(run_dir / "events.jsonl"), random.Random(ahead)
