@@ -1,8 +1,8 @@
 """Students: how they work, how they slip, and how they break the format.
 
 The policy is pretrained on what they write. Most of them do not work carefully, and the prompt does
-not tell who answers it. So the policy's likeliest answer is a guess and mostly wrong, the right way
-is in it but rare, and reinforcement learning has something to select.
+not tell who answers it. So the policy's most probable answer is a guess and mostly wrong, the right
+way is in it but rare, and reinforcement learning has something to select.
 """
 
 from __future__ import annotations

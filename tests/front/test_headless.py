@@ -43,7 +43,10 @@ def test_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert any(line.startswith("step 2/3  grpo  reward 0.200") for line in lines)
     line = "test accuracy (sampled, T = 1) 40.0% at step 0, 90.0% at step 3; greedy "
     assert any(told.startswith(line) for told in lines)
-    assert lines[-1] == f"replay: grpolab replay {tmp_path}"
+    assert lines[-2:] == [
+        f"replay: grpolab replay {tmp_path}",
+        f"resume: grpolab run --resume {tmp_path} --steps 3   (3 steps further)",
+    ]
     assert "\x1b" not in err
 
 

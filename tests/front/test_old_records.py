@@ -95,7 +95,8 @@ def test_a_comparison_is_told_from_the_runs_that_are_there(
     runs = shutil.copytree(RECORDED / "compare", tmp_path / "compare")
     expected = json.loads((runs / "expected.json").read_text())
     asked = (
-        "compare default --algorithms grpo,rloo --seeds 2 --steps 3 --threads 1 --device cpu "
+        f"compare {RECORDED / 'default.yaml'} --algorithms grpo,rloo --seeds 2 --steps 3 "
+        "--threads 1 --device cpu "
         "--set evaluate.prompts=16 --set evaluate.every=3 --set rollout.prompts=2 "
         "--set rollout.group_size=4 --set record.tokens=false --set record.stream=false --json"
     )

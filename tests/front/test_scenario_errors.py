@@ -161,7 +161,7 @@ def test_a_key_named_like_a_cue_is_not_lost(tmp_path: Path) -> None:
         ("algorithm.betaa=1", "unknown key 'betaa'; did you mean 'beta'?"),
         ("train.steps.x=3", "train.steps is 7, which has no keys"),
         ("rewards.fmt.weight=1", "no 'fmt' here; valid: accuracy, format"),
-        ("task.k=6", "unknown key 'k'; valid: name, digits, operations, brackets, mix"),
+        ("task.k=6", "unknown key 'k'; valid: name, chinese, digits, operations, brackets, mix"),
         ("train.steps=[1", "not valid YAML"),
         ("nothing", "expected key=value"),
     ],

@@ -112,7 +112,7 @@ class Training:
             self.lab.moved()
 
     def _more(self) -> str:
-        """By how much the run goes on from its end."""
+        """How many steps further the run would be trained."""
         more = self.context.state.more
         return f"{more:,} more step{'s' * (more > 1)}"
 
