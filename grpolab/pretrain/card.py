@@ -44,8 +44,8 @@ def model_card(figures: dict[str, Any]) -> str:
 A Llama of {figures["parameters"]:,} parameters over single characters, small enough that a
 reinforcement-learning step takes a fraction of a second on two CPU cores. It is a student, not a
 calculator. It was pretrained on the work of students who mostly guess, so its most probable answer
-is a guess and mostly wrong. The right way is in it, but rare: reinforcement learning has something to
-find, and the most probable answer has to change.
+is a guess and mostly wrong. The right way is in it, but rare: reinforcement learning has something
+to find, and the most probable answer has to change.
 
 ## Tasks
 {tasks}
