@@ -92,14 +92,27 @@ def _memory() -> tuple[int, int]:
         known = {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) > 1}
         total, available = known["MemTotal"], known["MemAvailable"]
     except (OSError, ValueError, KeyError):
-        import psutil
-
-        memory = psutil.virtual_memory()
-        total, available = memory.total, memory.available
+        total, available = _memory_without_proc()
     limit, used = _container()
     if limit is not None and limit < total:
         total, available = limit, min(available, max(0, limit - used))
     return total, available
+
+
+def _memory_without_proc() -> tuple[int, int]:
+    """Total and available bytes where /proc cannot be read; 0 where nobody knows."""
+    import psutil
+
+    try:
+        memory = psutil.virtual_memory()
+        return memory.total, memory.available
+    except (psutil.Error, OSError, RuntimeError):  # on Linux psutil reads /proc too
+        pass
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        total = 0
+    return total, total
 
 
 def _container() -> tuple[int | None, int]:

@@ -77,8 +77,8 @@ class Lane:
 
 def plot(args: Namespace) -> int:
     """Print or write the curves that were asked for. Raises RequestError."""
-    size = _size(args.size)
     out = _svg_file(args.out)
+    size = _size(args.size, svg=out is not None)
     lanes = read(runs_of(args.run))
     known = list(dict.fromkeys(n for lane in lanes for n in lane.tracks.names()))
     if not known:
@@ -96,19 +96,28 @@ def plot(args: Namespace) -> int:
             raise RequestError(f"--out {out}: cannot be written: {error.strerror}") from None
         print(f"written: {out}", file=sys.stderr)
         return 0
-    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    console = _Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
     for i, (name, one) in enumerate(zip(metrics, charts, strict=True)):
         show(console, one, size, HINTS.get(name, ""), after=i > 0)
     return 0
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+class _Console(Console):
+    """A console that leaves a closed pipe to its caller, who ends with exit code 0."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def _size(text: str | None, *, svg: bool) -> tuple[int, int] | None:
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,4})[x×](\d{1,4})", text.strip().lower())
     width, height = (int(n) for n in found.groups()) if found else (0, 0)
     if width < 20 or height < 6:
         raise RequestError(f"--size {text}: WIDTHxHEIGHT was expected, at least 20x6")
+    if not svg and (width > 1000 or height > 300):
+        raise RequestError(f"--size {text}: 1000x300 cells at most; --out FILE.svg may be larger")
     return width, height
 
 

@@ -4,6 +4,8 @@ be killed. It writes one JSON line for every answer found, and lines with its pr
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -49,7 +51,30 @@ def take(results: Results, line: bytes) -> None:
         results.matches, results.seen, results.steps, results.total, results.done = rest
 
 
+CPU_SECONDS = 600
+"""After so much computing the search ends, wherever its viewer may be."""
+
+
+def _end_with_the_viewer() -> None:
+    """End with the process that asked, even if that is killed: a pattern may run forever, and then
+    nothing in this process can look whether anybody still waits."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    except (ImportError, OSError, ValueError):  # Windows; a lower limit already
+        pass
+    if sys.platform == "linux":
+        import ctypes
+
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            sys.exit(1)
+
+
 def main(arguments: list[str]) -> int:
+    _end_with_the_viewer()
     path, asked = arguments
     fields: dict[str, Any] = json.loads(asked)
     wanted = Wanted(**fields)

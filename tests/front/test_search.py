@@ -6,8 +6,11 @@ import json
 import re
 import subprocess
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 
+import psutil
 import pytest
 
 from grpolab.record import codec
@@ -229,3 +232,31 @@ def test_the_process_finds_the_same(run: Path) -> None:
     assert results.done and results.seen == 8
     assert [(f.step, f.row) for f in results.rows()] == [(2, 0), (1, 0)]
     assert all(isinstance(f, Found) and f.place == (0, 0) for f in results.rows())
+
+
+def test_a_search_ends_with_the_process_that_asked(tmp_path: Path) -> None:
+    """A pattern may run forever; a killed viewer cannot end it any more."""
+    events = [
+        ev.RolloutStarted(1, "main", "grpo", ["a"], ["odd"], 1, 48),
+        ev.Graded(1, "main", ["a" * 60 + "b"], [0.0], [{}], [False], [None], [3], [True]),
+    ]
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"".join(codec.encode(event, 0.0).encode() + b"\n" for event in events))
+    asked = asdict(Wanted(text="(a+)+$", regex=True))
+    del asked["pattern"]
+    viewer = (
+        "import subprocess, sys, time\n"
+        "p = subprocess.Popen([sys.executable, '-m', 'grpolab.record.search_process', *sys.argv[1:]],"
+        " stdout=subprocess.DEVNULL)\n"
+        "print(p.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", viewer, str(path), json.dumps(asked)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout is not None
+        search = psutil.Process(int(asking.stdout.readline()))
+        until = time.monotonic() + 20
+        while search.cpu_times().user < 1.0 and time.monotonic() < until:
+            time.sleep(0.05)
+        asking.kill()
+    search.wait(10)  # raises where it goes on

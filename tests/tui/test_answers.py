@@ -478,7 +478,7 @@ async def test_a_pattern_that_never_ends_holds_nothing_up(live: Live) -> None:
         await pilot.press("0")
         await pilot.pause(0.5)
         assert screen.finding.running
-        await pilot.press("x")  # as plain words: the process is ended
+        await pilot.press("1")  # as plain words: the process is ended
         await found(live.app, pilot)
         assert not screen.finding.running and screen.finding.results.matches == 0
         await pilot.press("escape")

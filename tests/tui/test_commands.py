@@ -24,6 +24,10 @@ async def lab(live: Live) -> AsyncIterator[tuple[Live, Pilot[int]]]:
     async with live.app.run_test(size=(120, 36)) as pilot:
         live.app._pilot = pilot  # pyright: ignore
         await settle(live.app)
+        await settle(live.app)
+        await pilot.press("escape")  # out of the compare view, which two lanes open
+        await settle(live.app)
+        assert live.app.screen is live.app.lab
         yield live, pilot
 
 

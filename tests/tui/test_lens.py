@@ -282,7 +282,7 @@ async def test_two_algorithms_and_the_tokens_between_them(
 ) -> None:
     live, pilot = looked
     s = shown(live.app)
-    assert "mark one with c" in text(live.app)
+    assert "mark one with space" in text(live.app)
     await press(live.app, pilot, "down", "space", "up", "up")
     assert s.pair == ("reinforce", "dapo") and "REINFORCE ◇ DAPO" in text(live.app)
     assert "◆ dapo" in text(live.app)

@@ -162,11 +162,17 @@ class HostAllocator:
         return True
 
     def _resident_by_psutil(self) -> int:
-        if self._process is None:
-            import psutil
+        import psutil
 
-            self._process = psutil.Process()
-        return int(self._process.memory_info().rss)
+        try:
+            if self._process is None:
+                self._process = psutil.Process()
+            return int(self._process.memory_info().rss)
+        except (psutil.Error, OSError):  # on Linux psutil reads /proc too
+            import resource
+
+            unit = 1 if sys.platform == "darwin" else 1024
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _opened(path: Path) -> int:
