@@ -237,7 +237,7 @@ def test_grade(tmp_path: Path) -> None:
             "\ud800",
             [{"end": 12, "score": 1.0, "detail": "right", "text": "3+5=8"}],
         ),
-        (
+        pytest.param(
             "task-slots",
             "3+4; 7*2",
             "<answer>7</answer>",
@@ -246,6 +246,7 @@ def test_grade(tmp_path: Path) -> None:
                 {"end": 9, "score": 1.0, "detail": "right", "text": "7"},
                 {"end": 10, "score": 0.0, "detail": "a part is missing", "text": ""},
             ],
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -278,7 +279,11 @@ def test_grade_from_a_question(
             },
             "-:1: prompt.data: not what sums needs to grade\n",
         ),
-        ({}, "-:1: prompt: expected the task's prompt record under this key, or a text under"),
+        pytest.param(
+            {},
+            "-:1: prompt: expected the task's prompt record under this key, or a text under",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_grade_names_a_prompt_that_is_wrong(
