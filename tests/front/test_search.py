@@ -246,8 +246,8 @@ def test_a_search_ends_with_the_process_that_asked(tmp_path: Path) -> None:
     del asked["pattern"]
     viewer = (
         "import subprocess, sys, time\n"
-        "p = subprocess.Popen([sys.executable, '-m', 'grpolab.record.search_process', *sys.argv[1:]],"
-        " stdout=subprocess.DEVNULL)\n"
+        "command = [sys.executable, '-m', 'grpolab.record.search_process', *sys.argv[1:]]\n"
+        "p = subprocess.Popen(command, stdout=subprocess.DEVNULL)\n"
         "print(p.pid, flush=True)\n"
         "time.sleep(60)\n"
     )

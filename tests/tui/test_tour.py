@@ -181,6 +181,7 @@ async def test_the_offer_is_below_the_start_and_in_no_ones_way(
         start._since -= 6
         start.stale = True
         await settle(live.app)
+        await live.app._pilot.pause(0.1)  # pyright: ignore
         told = text(live.app).split("\n")
         assert "━━━╌" in text(live.app), text(live.app)
         (bar,) = (i for i, row in enumerate(told) if " s of about 20 s" in row and "━━━" in row)
