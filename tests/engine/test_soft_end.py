@@ -200,7 +200,7 @@ def test_killed_at_its_end_it_is_done_when_resumed(plan: Any, tmp_path: Path):
     os.killpg(engine.process.pid, signal.SIGKILL)
     engine.wait(10)
     engine = Engine.start(engine.run_dir, threads=1, resume=True, stay=True)
-    wait_for(engine, at_end(3))
+    wait_for(engine, lambda found: sum(e.kind == "paused" for e in found) == 2)
     engine.send({"do": "set", "key": "rollout.temperature", "value": 0.8})
     engine.send({"do": "continue"})
     wait_for(engine, lambda found: 4 in steps(found))

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-ROUNDS = 50
+ROUNDS = int(os.environ.get("BURST_ROUNDS", "8"))
 PATIENCE = 30.0
 """Seconds in which a burst must have arrived."""
 
@@ -86,6 +86,10 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     made = Terminal(tmp_path)
     try:
         assert made.wait(lambda s: s["begun"])["begun"], made.out
+        opened = made.wait(lambda s: s["screen"] == "CompareScreen")  # there are two lanes
+        assert opened["screen"] == "CompareScreen", opened
+        made.type("\x1b")
+        assert made.wait(lambda s: s["screen"] == "LabScreen")["screen"] == "LabScreen"
         yield made
     finally:
         made.close()
