@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FILE = "bookmarks.json"
-FORMAT = "grpolab.record.bookmarks/1"
+FORMAT = "grpolab.bookmarks/1"
 LONGEST_NOTE = 200
 
 
