@@ -6,6 +6,8 @@ Nothing heavy is imported before it is known to be needed. What each command doe
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -412,11 +414,39 @@ def _use_new_name(args: argparse.Namespace) -> None:
         setattr(args, where, FORMER_NAMES[given])
 
 
+def print_anything() -> None:
+    """Let stdout write `?` for what its encoding lacks (PYTHONIOENCODING=ascii), instead of
+    raising."""
+    if isinstance(out := sys.stdout, io.TextIOWrapper) and out.errors in STRICT:
+        utf8 = codecs.lookup(out.encoding).name == "utf-8"
+        if out.errors == "strict" or not utf8:
+            out.reconfigure(errors="replace")
+
+
+STRICT = ("strict", "surrogateescape")
+"""How Python's own stdout takes characters that it cannot encode."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; its exit code."""
-    args = parser().parse_args(argv)
+    print_anything()
+    try:
+        try:
+            return _run(parser().parse_args(argv))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a broken pipe shows here, and not when the interpreter ends
+    except BrokenPipeError:  # `grpolab algorithms | head`
+        from grpolab.launch import write_no_more
+
+        write_no_more(sys.stdout, sys.stderr)
+        return 0
+
+
+def _run(args: argparse.Namespace) -> int:
     _use_new_name(args)
     from grpolab import commands
+    from grpolab.launch import write_no_more
 
     if getattr(args, "ssh", False):
         import os
@@ -425,10 +455,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return getattr(commands, args.command or "default")(args)
     except RequestError as error:
-        print(error, file=sys.stderr)
+        try:
+            print(error, file=sys.stderr)
+        except BrokenPipeError:
+            write_no_more(sys.stderr)
         return 2
-    except BrokenPipeError:  # `grpolab algorithms | head`
-        sys.stderr.close()
-        return 0
     except KeyboardInterrupt:
         return 130

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from grpolab.errors import RequestError
 
@@ -254,6 +254,16 @@ def environment() -> dict[str, str]:
         ),
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
+
+
+def write_no_more(*streams: IO[str] | None) -> None:
+    """Throw away what is still to be written to these, after a broken pipe: else it breaks again
+    when the interpreter ends, which then exits with 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in filter(None, streams):
+        with suppress(OSError, ValueError):  # no file, or closed
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @contextmanager

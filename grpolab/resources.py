@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,17 @@ def scenarios_dir() -> Path:
 
 FORMER_NAMES = {"leash": "kl-penalty"}
 """Shipped scenarios that have a new name."""
+
+FORMER_LANES = {"kl-penalty": {"free": "no-penalty", "long": "weak", "short": "strong"}}
+"""Lanes of shipped scenarios that have a new name."""
+
+
+def lane_now(scenario: object, lane: str, lanes: Container[str]) -> str:
+    """The name that a lane of a scenario has now, by the name that was given for it. A lane of
+    `lanes` that really has that name comes first."""
+    former = FORMER_LANES.get(scenario, {}) if isinstance(scenario, str) else {}
+    now = former.get(lane, lane)
+    return now if lane not in lanes and now in lanes else lane
 
 
 def shipped_scenarios() -> dict[str, Path]:

@@ -201,7 +201,9 @@ def printable(text: str) -> str:
 
 def short(value: float, largest: float = 0.0) -> str:
     """A round value in at most seven cells: 0.05, 250, 20k, 1.5M, 2e−6. `largest`: of those beside
-    it, which chooses the unit."""
+    it, which chooses the unit. Infinity and NaN are spelled out: inf, nan."""
+    if not math.isfinite(value):
+        return f"{value}".replace("-", "−")
     size = max(abs(value), largest)
     if value and size >= 1e4:
         for unit, by in (("k", 1e3), ("M", 1e6), ("G", 1e9)):

@@ -19,10 +19,10 @@ once or twice a second, and only where a number, the size or the theme changed.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -127,10 +127,21 @@ def line_chart(
     return drawn
 
 
+_asked = False  # whether `load_ahead` was called
+
+
 def load_ahead() -> None:
-    """Import plotext in a thread, ahead of the first chart: it takes some 80 ms."""
-    if "plotext" not in sys.modules:
-        threading.Thread(target=_figure).start()
+    """Import plotext in a thread, ahead of the first chart: it takes some 80 ms. Only the first
+    call does; where the import fails, the first chart raises its error."""
+    global _asked
+    if not _asked:
+        _asked = True
+        threading.Thread(target=_load).start()
+
+
+def _load() -> None:
+    with suppress(Exception):
+        _figure()
 
 
 def _figure() -> Any:

@@ -116,12 +116,19 @@ def doctor(
     return 1 if verdict is not None and verdict.fits is False else 0
 
 
+def _memory(m: Machine) -> str:
+    if not m.memory:
+        return "not known"
+    free = f"{size(m.available)} of it available" if m.available else "free memory not known"
+    return f"{size(m.memory)}, {free}"
+
+
 def _machine_lines(m: Machine) -> list[str]:
     features = ", ".join(m.features) or "no fast bf16"
     lines = [
         f"system   {m.system}, Python {m.python}",
         f"CPU      {m.cpu}: {m.cores} cores, {m.threads} threads of the engine; {features}",
-        f"memory   {size(m.memory)}, {size(m.available)} of it available",
+        f"memory   {_memory(m)}",
     ]
     lines += [f"GPU      {g.name}: {size(g.memory)}, {size(g.free)} free" for g in m.gpus]
     if not m.gpus:

@@ -31,7 +31,8 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """The computer as this process sees it; memory in bytes, within a container's limit."""
+    """The computer as this process sees it; memory in bytes, within a container's limit; 0: not
+    known."""
 
     system: str
     python: str
@@ -86,33 +87,34 @@ def features() -> tuple[str, ...]:
 
 
 def _memory() -> tuple[int, int]:
-    """Total and available bytes, within a container's limit."""
+    """Total and available bytes, within a container's limit; 0: not known."""
     try:
         rows = (line.split() for line in (PROC / "meminfo").read_text().splitlines())
         known = {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) > 1}
         total, available = known["MemTotal"], known["MemAvailable"]
     except (OSError, ValueError, KeyError):
-        total, available = _memory_without_proc()
+        total, available = _memory_without_procfs()
     limit, used = _container()
-    if limit is not None and limit < total:
-        total, available = limit, min(available, max(0, limit - used))
+    if limit is not None and (limit < total or not total):
+        room = max(0, limit - used)
+        total, available = limit, min(available, room) if available else room
     return total, available
 
 
-def _memory_without_proc() -> tuple[int, int]:
-    """Total and available bytes where /proc cannot be read; 0 where nobody knows."""
+def _memory_without_procfs() -> tuple[int, int]:
+    """Total and available bytes as psutil tells them. It reads /proc too on Linux; where it fails,
+    the total as the C library tells it, and 0 for what is not known."""
     import psutil
 
     try:
         memory = psutil.virtual_memory()
         return memory.total, memory.available
-    except (psutil.Error, OSError, RuntimeError):  # on Linux psutil reads /proc too
+    except Exception:  # beside its own errors, whatever its parser makes of a strange /proc
         pass
     try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        total = 0
-    return total, total
+        return max(0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")), 0
+    except (AttributeError, ValueError, OSError):
+        return 0, 0
 
 
 def _container() -> tuple[int | None, int]:

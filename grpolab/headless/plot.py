@@ -30,6 +30,7 @@ from grpolab.charts import svg
 from grpolab.charts.model import GLYPHS, Chart, Mark, Series, printable, short
 from grpolab.charts.terminal import Ink, Row, legend, line_chart
 from grpolab.errors import RequestError, closest
+from grpolab.headless.progress import Output
 from grpolab.record.codec import decode
 from grpolab.record.directory import EVENTS
 from grpolab.record.history import Axis
@@ -53,6 +54,9 @@ INK = Ink("terminal", "#808080", "#808080")
 
 SIZE = (100, 18)
 """Columns and rows of a chart, where the terminal is large enough."""
+
+LARGEST, LARGEST_SVG = (1000, 300), (10_000, 10_000)
+"""Largest `--size`: columns and rows in a terminal, pixels in a file."""
 
 MOST = 8
 """Curves of one chart."""
@@ -78,7 +82,7 @@ class Lane:
 def plot(args: Namespace) -> int:
     """Print or write the curves that were asked for. Raises RequestError."""
     out = _svg_file(args.out)
-    size = _size(args.size, svg=out is not None)
+    size = _size(args.size, LARGEST if out is None else LARGEST_SVG)
     lanes = read(runs_of(args.run))
     known = list(dict.fromkeys(n for lane in lanes for n in lane.tracks.names()))
     if not known:
@@ -96,28 +100,22 @@ def plot(args: Namespace) -> int:
             raise RequestError(f"--out {out}: cannot be written: {error.strerror}") from None
         print(f"written: {out}", file=sys.stderr)
         return 0
-    console = _Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    console = Output()
     for i, (name, one) in enumerate(zip(metrics, charts, strict=True)):
         show(console, one, size, HINTS.get(name, ""), after=i > 0)
     return 0
 
 
-class _Console(Console):
-    """A console that leaves a closed pipe to its caller, who ends with exit code 0."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def _size(text: str | None, *, svg: bool) -> tuple[int, int] | None:
+def _size(text: str | None, largest: tuple[int, int]) -> tuple[int, int] | None:
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,4})[x×](\d{1,4})", text.strip().lower())
+    found = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", text.strip().lower())
     width, height = (int(n) for n in found.groups()) if found else (0, 0)
-    if width < 20 or height < 6:
-        raise RequestError(f"--size {text}: WIDTHxHEIGHT was expected, at least 20x6")
-    if not svg and (width > 1000 or height > 300):
-        raise RequestError(f"--size {text}: 1000x300 cells at most; --out FILE.svg may be larger")
+    if not (20 <= width <= largest[0] and 6 <= height <= largest[1]):
+        raise RequestError(
+            f"--size {text}: WIDTHxHEIGHT was expected, at least 20x6, at most "
+            f"{largest[0]}x{largest[1]}"
+        )
     return width, height
 
 
@@ -292,7 +290,7 @@ def at_the_end(console: Console, state: LabState) -> None:
 
 def under_table(algorithms: Mapping[str, Any]) -> None:
     """A comparison's curves on stdout, where that is a terminal."""
-    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    console = Output()
     found = of_comparison(algorithms)
     if _has_room(console) and any(len(s.x) > 1 for s in found.series):
         show(console, found, (min(SIZE[0], console.width - 1), SIZE[1]), after=True)

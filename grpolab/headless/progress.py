@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -22,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from grpolab.launch import write_no_more
 from grpolab.record import events as ev
 from grpolab.record.lane_state import LaneState
 from grpolab.record.state import LabState
@@ -31,14 +33,26 @@ MOST_STEP_LINES = 100
 """Without a terminal, a run prints about this many step lines at most."""
 
 
+class Output(Console):
+    """Plain text on stdout, or on another stream. Where nobody reads it any more (`… | head`) it
+    raises BrokenPipeError once, as `print` does, and is quiet from then on; rich's own console
+    would exit with 1."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        super().__init__(file=file, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        write_no_more(self.file)
+        raise BrokenPipeError
+
+
 class ProgressLines:
     """Lines on stderr and, on a terminal, a bar below them. Use as a context manager."""
 
     def __init__(self, stream: TextIO | None, *columns: ProgressColumn, **bar: Any) -> None:
         """`columns` and `bar` are what rich's Progress takes; without a terminal there is none."""
-        self.console = Console(
-            file=stream or sys.stderr, markup=False, highlight=False, emoji=False, soft_wrap=True
-        )
+        self.console = Output(stream or sys.stderr)
         self._bar: Progress | None = None
         if self.console.is_terminal:
             self._bar = Progress(
@@ -60,8 +74,14 @@ class ProgressLines:
             self._bar.stop()
 
     def say(self, line: str) -> None:
-        """Print a line that scrolls up above the bar."""
-        self.console.print(line)
+        """Print a line that scrolls up above the bar. Where nobody reads it, work continues."""
+        with suppress(BrokenPipeError):
+            self.console.print(line)
+
+    @property
+    def unread(self) -> bool:
+        """Whether nobody reads it any more."""
+        return self.console.quiet
 
 
 class Plain(ProgressLines):

@@ -151,13 +151,12 @@ def replay(run_dir: Path, *, speed: float | None = None, as_json: bool = False) 
     with interruptible(), Plain() as plain:
         try:
             for batch in stream(run_dir / EVENTS):  # a long run does not fit into memory
-                if speed is None:
-                    plain.take(batch)
-                    continue
-                for timed in batch:
-                    while speed * (time.monotonic() - began) < timed[0]:
+                for some in [batch] if speed is None else ([timed] for timed in batch):
+                    if plain.unread and not as_json:
+                        return 0
+                    while speed is not None and speed * (time.monotonic() - began) < some[0][0]:
                         time.sleep(POLL)
-                    plain.take([timed])
+                    plain.take(some)
         except KeyboardInterrupt:
             return 130
         for line in health_lines(plain.state):
@@ -173,6 +172,8 @@ def watch(run_dir: Path, *, as_json: bool = False) -> int:
     with interruptible(), Plain() as plain:
         try:
             while plain.take(follow.poll()) or plain.state.ended is None:
+                if plain.unread and not as_json:
+                    return 0
                 time.sleep(POLL)
         except KeyboardInterrupt:
             return 130

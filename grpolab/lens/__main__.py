@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from grpolab import cli
 from grpolab.errors import RequestError
+from grpolab.launch import write_no_more
 from grpolab.lens import show
 from grpolab.lens.ask import Ask
 from grpolab.lens.show import disagreements
@@ -20,6 +20,7 @@ from grpolab.lens.show import disagreements
 
 def main(argv: Sequence[str]) -> int:
     """The exit code of `grpolab lens` with these arguments."""
+    cli.print_anything()
     try:
         ask = Ask.of(cli.parser().parse_args(["lens", *argv]))
         where, batch = ask.batch()
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     except BrokenPipeError:  # `grpolab lens … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        write_no_more(sys.stdout, sys.stderr)
         return 0
     except KeyboardInterrupt:
         return 130

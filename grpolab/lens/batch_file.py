@@ -25,8 +25,9 @@ from typing import Any, NoReturn
 from grpolab.errors import RequestError, nearest
 from grpolab.record import codec
 from grpolab.record import events as ev
-from grpolab.record.directory import EVENTS
+from grpolab.record.directory import EVENTS, opening
 from grpolab.record.index import RunIndex
+from grpolab.resources import lane_now
 
 FORMAT = "grpolab.batch/1"
 ROUNDING = 1e-6
@@ -279,6 +280,8 @@ def from_run(run_dir: Path, step: int | None = None, lane: str | None = None) ->
     lanes = {name: found for name, found in lanes.items() if found}
     if lane is None:
         lane = next(iter(lanes), "")
+    if lane not in lanes and (begun := opening(run_dir)) is not None:
+        lane = lane_now(begun.scenario.get("name"), lane, lanes)
     if lane not in lanes:
         hint = nearest(lane, lanes) if lanes else "; nothing is recorded yet"
         raise RequestError(f"{run_dir}: no lane {lane!r}{hint}")

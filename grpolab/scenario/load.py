@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grpolab.errors import Loc, RequestError, ScenarioError, closest
-from grpolab.resources import FORMER_NAMES, shipped_scenarios
+from grpolab.resources import FORMER_NAMES, lane_now, shipped_scenarios
 
 if TYPE_CHECKING:
     from grpolab.scenario.spec import Scenario
@@ -71,6 +71,7 @@ def load(ref: str, changed: Iterable[Change] = ()) -> Scenario:
         for origin, key, value in changed:
             _apply(data, origin, key, value, origins)
             data = expand(data)
+        _name_lanes_as_now(data)
         scenario = build(data)
     except ScenarioError as error:
         raise RequestError(_line(path, lines, origins, error)) from None
@@ -125,6 +126,8 @@ def _apply(
         if len(lanes) > 1 and not origin.startswith("--algorithm"):
             raise RequestError(f"{origin}: there are {len(lanes)} lanes; write lanes.NAME.{key}=…")
         parts = ["lanes", "0", *parts]
+    if parts[0] == "lanes" and isinstance(lanes, list) and len(parts) > 1:
+        parts[1] = lane_now(data.get("name"), parts[1], _names(lanes))
     if parts[0] == "rewards" and "rewards" not in data:
         data["rewards"] = _default_rewards()
     here: Any = data
@@ -157,13 +160,26 @@ def _position(items: dict[str, Any] | list[Any], part: str, origin: str) -> Any:
     """A key of a mapping, or the index of a list's item, given by its number from 0 or its name."""
     if isinstance(items, dict):
         return part
-    names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
+    names = _names(items)
     if part in names:
         return names.index(part)
     if part.isdigit() and int(part) < len(items):
         return int(part)
     known = [n for n in names if n and n != "None"] or [str(i) for i in range(len(items))]
     raise RequestError(f"{origin}: no {part!r} here; valid: {', '.join(known) or 'nothing yet'}")
+
+
+def _names(items: list[Any]) -> list[str]:
+    return [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
+
+
+def _name_lanes_as_now(data: dict[str, Any]) -> None:
+    """Where a cue from the command line has a lane's former name, put its new one."""
+    lanes, cues = data.get("lanes"), data.get("cues")
+    if isinstance(lanes, list) and isinstance(cues, list):
+        for cue in cues:
+            if isinstance(cue, dict) and isinstance(cue.get("lane"), str):
+                cue["lane"] = lane_now(data.get("name"), cue["lane"], _names(lanes))
 
 
 def _line(path: Path, lines: Lines, origins: dict[Loc, str], error: ScenarioError) -> str:

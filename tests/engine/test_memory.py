@@ -369,6 +369,22 @@ def test_without_procfs_and_glibc_the_host_is_asked_through_psutil(tmp_path: Pat
     assert elsewhere.highest() - before.in_use < 100 * MB
 
 
+@pytest.mark.parametrize("error", [psutil.NoSuchProcess(1), FileNotFoundError()])
+def test_where_psutil_fails_too_the_largest_resident_set_stands_in(
+    tmp_path: Path, monkeypatch, error: Exception
+):
+    def fails(*_):
+        raise error
+
+    here = HostAllocator().resident()
+    monkeypatch.setattr(allocator_module, "PROC", tmp_path)
+    (tmp_path / "clear_refs").mkdir()
+    monkeypatch.setattr(psutil, "Process", fails)
+    largest = HostAllocator().resident()
+    assert 0.9 * here < largest < 2**40
+    assert HostAllocator().highest() >= largest
+
+
 # --- on a GPU ---
 
 

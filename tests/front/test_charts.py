@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 from array import array
 from collections.abc import Iterator
 from itertools import pairwise
@@ -436,3 +437,27 @@ def test_the_package_imports_no_plotext() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_what_is_no_number_in_short() -> None:
+    assert [short(v) for v in (math.inf, -math.inf, math.nan)] == ["inf", "−inf", "nan"]
+    assert short(2.0, math.inf) == "2"
+
+
+def test_plotext_is_loaded_ahead_once_and_without_a_word_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+
+    def missing() -> None:
+        asked.append(1)
+        raise ImportError("plotext")
+
+    monkeypatch.setattr(terminal, "_asked", False)
+    monkeypatch.setattr(terminal, "_figure", missing)
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.run)
+    for _ in range(3):  # as many paints
+        terminal.load_ahead()
+    assert asked == [1] and capsys.readouterr() == ("", "")
+    with pytest.raises(ImportError):  # the chart itself says what is wrong
+        line_chart(Chart(series=[noisy(9)]), 40, 10, INK)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from front.synthetic import run_events, write
 from grpolab import __version__, boot, cli, launch
 from grpolab.errors import RequestError
 from grpolab.headless import compare
+from grpolab.headless.progress import Plain
 from grpolab.scenario import load
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +27,17 @@ def grpolab(*arguments: str, cwd: Path, text: str = "") -> subprocess.CompletedP
         [sys.executable, "-m", "grpolab", *arguments],
         cwd=cwd, input=text, capture_output=True, text=True, timeout=60,
         env={"PATH": "", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def piped(
+    out: int, *arguments: str, err: int = subprocess.PIPE, encoding: str = "utf-8"
+) -> subprocess.CompletedProcess[bytes]:
+    """The command with this stdout and stderr: buffered, as a shell starts it."""
+    known = {k: v for k, v in os.environ.items() if k not in ("PYTHONUNBUFFERED", "PYTHONUTF8")}
+    return subprocess.run(
+        [sys.executable, "-m", "grpolab", *arguments], stdout=out, stderr=err, timeout=60,
+        env=known | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}, check=False,
     )  # fmt: skip
 
 
@@ -183,6 +196,43 @@ def test_a_run_of_the_former_name(tmp_path: Path) -> None:
     args = cli.parser().parse_args(["compare", "leash", "--algorithms", "grpo", *options])
     with pytest.raises(RequestError, match="several lanes"):  # found, and refused for its lanes
         compare.Plan.of(args)
+
+
+FORMER_LANES = (
+    "lanes.short.algorithm.beta=3.0", "lanes.free.algorithm.beta=0.5",
+    "cues=[{at: 5, do: switch, lane: long, algorithm: ppo}]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["leash", "kl-penalty"])
+def test_the_former_names_of_its_lanes_are_found(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    settings = [part for text in FORMER_LANES for part in ("--set", text)]
+    found = json.loads(told(capsys, "check", name, "--json", *settings)[1])
+    betas = {lane["name"]: lane["algorithm"]["beta"] for lane in found["lanes"]}
+    assert betas == {"no-penalty": 0.5, "weak": 0.04, "strong": 3.0}
+    assert found["cues"][0]["lane"] == "weak"
+    now = [text.replace("short", "strong").replace("free", "no-penalty").replace("long", "weak")
+           for text in FORMER_LANES]  # fmt: skip
+    told_by_new = json.loads(
+        told(capsys, "check", name, "--json", *(p for t in now for p in ("--set", t)))[1]
+    )
+    assert told_by_new["lanes"] == found["lanes"] and told_by_new["cues"] == found["cues"]
+    code, _, err = told(capsys, "check", name, "--set", "lanes.shrt.algorithm.beta=1")
+    assert code == 2 and "'shrt'" in err
+
+
+def test_lanes_that_have_those_names_come_first(tmp_path: Path) -> None:
+    lanes = "[{name: short, algorithm: grpo}, {name: strong, algorithm: grpo}]"
+    mine = tmp_path / "x.yaml"
+    changed = load.changes(settings=["lanes.short.algorithm.beta=3.0"])
+    mine.write_text(f"name: kl-penalty\ntask: sums\nlanes: {lanes}\n")
+    short, strong = load.load(str(mine), changed).complete()["lanes"]
+    assert short["algorithm"]["beta"] == 3.0 != strong["algorithm"]["beta"]
+    mine.write_text("name: mine\ntask: sums\nlanes: [{name: strong, algorithm: grpo}]\n")
+    with pytest.raises(RequestError, match="no 'short' here"):
+        load.load(str(mine), changed)
 
 
 def test_a_file_of_that_name_comes_first(
@@ -345,3 +395,64 @@ def test_a_resume_keeps_the_recorded_threads_and_device(tmp_path: Path) -> None:
 def test_threads_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)), raising=False)
     assert 1 <= launch.default_threads() <= launch.MOST_THREADS
+
+
+@pytest.fixture
+def closed() -> Iterator[int]:
+    """A pipe that nobody reads, as after `| head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    yield write
+    os.close(write)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "algorithms", "algorithms grpo", "scenarios default", "plot qlora",
+     pytest.param("lens qlora --algorithm grpo", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_a_pipe_that_nobody_reads_is_no_failure(closed: int, arguments: str) -> None:
+    done = piped(closed, *arguments.split())
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_progress_that_nobody_reads_does_not_end_the_work(closed: int) -> None:
+    """`grpolab run … 2>&1 | head -1`: rich would exit."""
+    with os.fdopen(os.dup(closed), "w") as stream, Plain(stream) as plain:
+        assert not plain.unread
+        plain.say("one")
+        assert plain.unread
+        plain.say("two")
+
+
+def test_a_replay_that_nobody_reads_ends(closed: int, tmp_path: Path) -> None:
+    run = write(tmp_path / "run", run_events())
+    slow = ["replay", str(run), "--headless", "--speed", "0.001"]
+    assert piped(closed, *slow, err=closed).returncode == 0
+
+
+def test_a_wrong_request_is_one_even_where_nobody_reads_why(closed: int) -> None:
+    assert piped(closed, "check", err=closed).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "encoding"),
+    [("--help", "ascii"), ("plot qlora", "ascii"), ("plot qlora", "latin-1"),
+     ("algorithms grpo", "ascii:surrogateescape"), ("scenarios kl-penalty", "latin-1"),
+     ("check --schema", "latin-1"),
+     pytest.param("lens qlora --algorithm grpo", "ascii", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_where_stdout_cannot_encode_a_character_it_says_a_question_mark(
+    arguments: str, encoding: str
+) -> None:
+    done = piped(subprocess.PIPE, *arguments.split(), encoding=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"?" in done.stdout
+    if arguments == "check --schema":
+        assert json.loads(done.stdout.decode(encoding.partition(":")[0]))["properties"]["train"]
+
+
+def test_what_stdout_encodes_is_left_alone() -> None:
+    assert "β" in piped(subprocess.PIPE, "algorithms", "grpo").stdout.decode()
+    escaped = piped(subprocess.PIPE, "algorithms", "grpo", encoding="ascii:backslashreplace")
+    assert b"\\u03b2" in escaped.stdout  # as the user asked

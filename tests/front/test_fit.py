@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from grpolab import cli
@@ -292,6 +294,31 @@ def test_without_procfs_memory_is_read_through_psutil(
     assert elsewhere.memory >= here.memory  # a container's limit shows on Linux only
     assert 0 < elsewhere.available < elsewhere.memory  # not all of it is free
     assert elsewhere.cpu and elsewhere.features == ()
+
+
+@pytest.mark.parametrize("error", [psutil.AccessDenied(), FileNotFoundError(), KeyError("x")])
+def test_where_psutil_fails_too_the_c_library_tells_the_total(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, error: Exception
+):
+    def fails():
+        raise error
+
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(machine_module, "PROC", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", fails)
+    monkeypatch.setattr(machine_module, "_container", lambda: (None, 0))
+    assert (machine().memory, machine().available) == (pages * size, 0)
+    code, out, _ = told(capsys, "doctor")
+    assert code == 0 and "free memory not known" in out and "fits     not known" in out
+    monkeypatch.setattr(machine_module, "_container", lambda: (1000, 400))
+    assert (machine().memory, machine().available) == (1000, 600)
+    monkeypatch.setattr(os, "sysconf", lambda name: -1 if name == "SC_PHYS_PAGES" else size)
+    assert (machine().memory, machine().available) == (1000, 600)
+    monkeypatch.setattr(machine_module, "_container", lambda: (None, 0))
+    assert (machine().memory, machine().available) == (0, 0)
+    monkeypatch.delattr(os, "sysconf")
+    assert (machine().memory, machine().available) == (0, 0)
+    assert "memory   not known" in told(capsys, "doctor")[1]
 
 
 def test_no_package_is_loaded_for_what_procfs_tells():

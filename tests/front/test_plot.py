@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from front.synthetic import evaluated, run_events, started, step_events, write
 from rich.cells import cell_len
 from rich.console import Console
 
+from grpolab.charts.model import Series
 from grpolab.cli import main
 from grpolab.headless import plot
 from grpolab.record import events as ev
@@ -335,3 +337,21 @@ def test_it_loads_nothing_that_computes_and_no_screen() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[] True"
+
+
+def test_sizes_are_bounded(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for size in ("9999x9999", "1001x20", "1000x301", "19x20", "123456789x9"):
+        line = refused(capsys, QLORA, "--size", size)
+        assert (
+            line == f"--size {size}: WIDTHxHEIGHT was expected, at least 20x6, at most 1000x300\n"
+        )
+    out = str(tmp_path / "x.svg")
+    line = refused(capsys, QLORA, "--size", "10001x9", "--out", out)
+    assert line.endswith("at least 20x6, at most 10000x10000\n")
+    assert main(["plot", QLORA, "--size", "1001x301", "--out", out]) == 0
+    assert 'width="1001"' in Path(out).read_text()
+
+
+def test_a_last_value_that_is_no_number_is_spelled_out() -> None:
+    for value, word in ((math.inf, "inf"), (-math.inf, "−inf"), (math.nan, "nan")):
+        assert plot.last(Series(name="", x=[0, 1], y=[1.0, value])) == word

@@ -50,6 +50,19 @@ def step_of(batch: dict[str, Any], step: int = 1, lane: str = "main") -> list[ev
     ]  # fmt: skip
 
 
+def test_a_lane_of_a_shipped_scenario_by_its_former_name(tmp_path: Path) -> None:
+    batch = random_batch(1, noise=0.01, groups=1)
+
+    def recorded(name: str) -> Path:
+        begun = replace(started(), scenario=started().scenario | {"name": name})
+        return write(tmp_path / name, [begun, *step_of(batch, lane="strong")])
+
+    run = recorded("kl-penalty")
+    assert from_run(run, 1, "short") == from_run(run, 1, "strong")
+    with pytest.raises(RequestError, match="no lane 'short'"):
+        from_run(recorded("mine"), 1, "short")
+
+
 def test_a_recorded_rollout_is_the_rollout(tmp_path: Path) -> None:
     batch = random_batch(1, noise=0.01, groups=3)
     run = write(tmp_path / "run", [started(), *step_of(batch)])

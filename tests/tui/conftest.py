@@ -16,11 +16,13 @@ from grpolab.record import events as ev
 from grpolab.tui.app import LabApp
 from grpolab.tui.context import AppContext
 from grpolab.tui.source import Following, Playing
+from grpolab.tui.widgets import repaint
 
 from . import quiet
 from .fake_run import FakeRun
 
 quiet.take_over()
+repaint.strict = True
 
 
 LARGER = ((120, 36), (200, 60))

@@ -127,6 +127,7 @@ async def test_without_a_private_part_of_textual_the_screen_is_the_same(
 ) -> None:
     """Textual itself keeps the attribute; to `repaint` it is missing."""
     monkeypatch.setattr(repaint, "supported", True)
+    monkeypatch.setattr(repaint, "strict", False)
     asked: list[str] = []
     found: Any = owner.__getattribute__
 
@@ -156,6 +157,39 @@ async def test_without_a_private_part_of_textual_the_screen_is_the_same(
             if update is not None:
                 cells(update, shown)
         assert "\n".join("".join(row) for row in shown) == text(replay)
+
+
+async def test_cells_that_cannot_be_rendered_turn_partial_repaints_off(
+    replay: LabApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repaint, "supported", True)
+    monkeypatch.setattr(repaint, "strict", False)
+    warned: list[str] = []
+    rendered: list[object] = []
+
+    def broken(self: object, *_: object) -> str:
+        rendered.append(self)
+        raise ValueError("a style it does not know")
+
+    async with replay.run_test(size=(120, 36)) as pilot:
+        replay._pilot = pilot  # pyright: ignore
+        await settle(replay)
+        log = type(replay.lab.log)
+        monkeypatch.setattr(log, "warning", property(lambda self: warned.append))
+        with monkeypatch.context() as patch:
+            patch.setattr(repaint, "Strip", type("Broken", (Strip,), {"render": broken}))
+            for key in (".", "right"):
+                await pilot.press(key)
+                replay.lab.repaint(at_once=True)
+                await pilot.pause()
+        assert len(rendered) == 1 and not repaint.supported  # tried once, then never again
+        assert warned == ["partial repaints are off: ValueError('a style it does not know')"]
+        assert replay.is_running and replay._exception is None
+        monkeypatch.setattr(repaint, "strict", True)
+        monkeypatch.setattr(repaint, "supported", True)
+        monkeypatch.setattr(repaint, "_write", broken)
+        with pytest.raises(ValueError, match="a style"):  # our own errors are not hidden from tests
+            repaint.show(replay.lab, [])
 
 
 def test_without_the_private_class_the_module_still_loads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -364,6 +365,16 @@ def test_a_bookmark_file_that_is_broken_counts_as_empty(tmp_path: Path) -> None:
     assert marks.put(Bookmark(3, "main", "n" * 999)) == ""
     assert [len(b.note) for b in Bookmarks(tmp_path).all] == [200]
     assert Bookmarks(tmp_path / "nowhere").put(Bookmark(1, "main")) == "no such file or directory"
+
+
+def test_a_bookmark_file_says_its_format(tmp_path: Path) -> None:
+    """A promise to other readers, as of the first release: no module's name, and never replaced
+    with one."""
+    Bookmarks(tmp_path).put(Bookmark(3, "main", "look"))
+    assert json.loads((tmp_path / "bookmarks.json").read_text()) == {
+        "format": "grpolab.bookmarks/1",
+        "bookmarks": [{"step": 3, "lane": "main", "note": "look"}],
+    }
 
 
 def test_a_rewind_in_words() -> None:

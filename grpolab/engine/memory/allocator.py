@@ -112,7 +112,8 @@ def _stat(stats: dict[str, Any], what: str, when: str) -> int:
 class HostAllocator:
     """This process on a CPU. Linux tells the peak since a reset, glibc what is free in its heaps.
     Elsewhere psutil tells the resident set, the peak is the largest one read since the reset, and
-    nothing counts as free."""
+    nothing counts as free. On Linux psutil reads /proc too: without it, the largest resident set
+    ever stands for the one now."""
 
     exact = False
     libraries = 0
@@ -165,14 +166,11 @@ class HostAllocator:
         import psutil
 
         try:
-            if self._process is None:
-                self._process = psutil.Process()
+            self._process = self._process or psutil.Process()
             return int(self._process.memory_info().rss)
-        except (psutil.Error, OSError):  # on Linux psutil reads /proc too
-            import resource
-
-            unit = 1 if sys.platform == "darwin" else 1024
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        except (psutil.Error, OSError):
+            largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return largest if sys.platform == "darwin" else largest * 1024
 
 
 def _opened(path: Path) -> int:

@@ -34,6 +34,9 @@ else:
     supported = True
     """Whether this Textual has the private parts; set to False by the first that fails."""
 
+strict = False
+"""Whether what fails is raised, too: set by tests, so that an error of ours is seen."""
+
 if TYPE_CHECKING:
     from textual.screen import Screen
 
@@ -49,21 +52,17 @@ class Changed(NamedTuple):
 
 
 class Cells(CompositorUpdate):
-    """Runs of cells, each with the place on the screen where it begins."""
+    """Runs of cells as the terminal gets them. Made beforehand: an error in `render_segments` would
+    end the app, and not reach `show`."""
 
-    def __init__(self, runs: Sequence[tuple[int, int, Sequence[Segment]]]) -> None:
-        self.runs = runs
+    def __init__(self, written: str) -> None:
+        self.written = written
 
     def render_segments(self, console: Console) -> str:
-        out: list[str] = []
-        for x, y, segments in self.runs:
-            out += (Control.move_to(x, y).segment.text, Strip(segments).render(console))
-        return "".join(out)
+        return self.written
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for x, y, segments in self.runs:
-            yield Control.move_to(x, y).segment
-            yield from segments
+        yield Segment(self.written, None, [])
 
 
 def show(screen: Screen[Any], painted: Iterable[tuple[Canvas, Sequence[Changed]]]) -> None:
@@ -76,6 +75,8 @@ def show(screen: Screen[Any], painted: Iterable[tuple[Canvas, Sequence[Changed]]
         except Exception as error:  # a private part is missing, or is not what it was
             supported = False
             screen.log.warning(f"partial repaints are off: {error!r}")
+            if strict:
+                raise
     for canvas, rows in rest:
         canvas.refresh(*(Region(0, row.y, canvas.size.width, 1) for row in rows))
 
@@ -85,7 +86,7 @@ def _write(
 ) -> list[tuple[Canvas, Sequence[Changed]]]:
     """Write the changed cells of every canvas that is wholly visible; gives the others."""
     clear = _clear(screen)
-    runs: list[tuple[int, int, Sequence[Segment]]] = []
+    runs: list[str] = []
     rest: list[tuple[Canvas, Sequence[Changed]]] = []
     for canvas, rows in painted:
         place = _place(screen, canvas) if clear else None
@@ -94,9 +95,10 @@ def _write(
         else:
             for row in rows:
                 x, segments = differing(row.before, row.after)
-                runs.append((place.x + x, place.y + row.y, segments))
+                runs.append(Control.move_to(place.x + x, place.y + row.y).segment.text)
+                runs.append(Strip(segments).render(screen.app.console))
     if runs:
-        screen.app._display(screen, Cells(runs))
+        screen.app._display(screen, Cells("".join(runs)))
     return rest
 
 
