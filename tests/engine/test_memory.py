@@ -18,7 +18,6 @@ from grpolab.engine.memory.account import Memory
 from grpolab.engine.memory.allocator import HostAllocator, Reading
 from grpolab.engine.memory.owners import OwnerRules, owner_of, tensors_in
 from grpolab.engine.memory.tally import Tally
-from grpolab.estimate import machine
 from grpolab.estimate import memory as estimate
 from grpolab.record import events as ev
 from tests.engine.conftest import TRPO, OpenLab, finish, only
@@ -330,23 +329,6 @@ def test_the_host_s_allocator_sees_a_peak_that_is_gone():
     assert allocator.highest() - before > 50 * MB or not allocator.resets
     allocator.reset()
     assert allocator.highest() < before + 50 * MB or not allocator.resets
-
-
-def test_where_psutil_can_read_nothing_either_the_system_is_asked(tmp_path: Path, monkeypatch):
-    """In a container without /proc psutil fails too: it reads the same files."""
-
-    def refuse(*args: object) -> object:
-        raise psutil.NoSuchProcess(1)
-
-    here = HostAllocator().now().in_use
-    monkeypatch.setattr(allocator_module, "PROC", tmp_path)
-    monkeypatch.setattr(psutil, "Process", refuse)
-    monkeypatch.setattr(psutil, "virtual_memory", refuse)
-    (tmp_path / "clear_refs").mkdir()
-    assert HostAllocator().resident() >= 0.8 * here  # the most there ever was
-    monkeypatch.setattr(machine, "PROC", tmp_path)
-    total, available = machine._memory()
-    assert total >= available > 2**28
 
 
 def test_without_procfs_and_glibc_the_host_is_asked_through_psutil(tmp_path: Path, monkeypatch):
