@@ -61,7 +61,7 @@ class Host:
     """One engine process on one run directory.
 
     `started`: perf_counter when the process began. `back_to`: a resume goes back to this step's
-    checkpoint instead of the newest. `further`: it trains so many steps from there, also beyond the
+    checkpoint instead of the newest. `further`: steps to train from there, also beyond the
     run's end. `stay`: at its end the run pauses until it is continued or stopped.
     """
 

@@ -172,7 +172,7 @@ def _figures(
 
 
 def pass_at(k: int, samples: int, right: int) -> float:
-    """The chance that k of so many samples, `right` of which are right, hold a right one."""
+    """The chance that k of `samples` answers, `right` of which are right, hold a right one."""
     return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
 
 

@@ -132,7 +132,8 @@ class Rollouts(Pane):
         p, newest = context.palette, view.rollout(context.state)
         rows = 0 if height < 22 else 2 if height < 32 else 3
         if newest is None or newest.step <= shown.step or not newest.prompts:
-            told = f"step {shown.step} is finished; the next one follows"
+            then = "the training is paused" if context.state.paused else "the next one follows"
+            told = f"step {shown.step} is finished; {then}"
             line = Line("── ", p.style("line")).add(f"{told} ", p.style("faint"))
             return [_ruled(p, line, width), *([Line()] * min(rows, shown.group_size))]
         prompt = view.row(newest) // newest.group_size
