@@ -47,6 +47,7 @@ async def test_the_end_says_what_comes_next(end: tuple[Live, Pilot[int]]) -> Non
         await pilot.resize_terminal(*size)
         await settle(live.app)
         assert "p trains 6 more" in text(live.app), size
+        assert "the next one follows" not in text(live.app), size
 
 
 async def test_p_and_n_go_on_from_the_end(end: tuple[Live, Pilot[int]]) -> None:

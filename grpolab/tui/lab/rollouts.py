@@ -56,7 +56,7 @@ class Rollouts(Pane):
     title = "Rollouts"
     watches = frozenset(
         {"rollout", "sampled", "graded", "tokens", "after", "lane", "switch", "resumed", "select",
-         "end", "step"}
+         "end", "step", "paused", "continued"}
     )  # fmt: skip
     period = 0.18
     explains = (
