@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -44,7 +44,11 @@ ANSWERS = 5
 
 TASKS = ("task-sums", "task-countdown", "task-slots", "task-program")
 TRIO = ("grpo", "ppo", "reinforce")
+SLOW = ("trpo", "vc-ppo", "vapo", "ppo-adaptive-kl", "ppo-kl", "remax")
 NOT_LEARNT_HERE = ("qlora",)
+
+
+Took = Callable[[Sequence[dict[str, Any]]], None]
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,14 @@ def plan(parts: Sequence[str], seeds: int, task_seeds: int) -> list[Wanted]:
         names = [n for n in shipped_scenarios() if n not in (*TASKS, *NOT_LEARNT_HERE)]
         found += [Wanted(name, seed) for seed in range(seeds) for name in names]
     if "algorithms" in parts:
-        others = [a.name for a in algorithms.FAMILY if a.name not in TRIO]
+        others = sorted((a.name for a in algorithms.FAMILY if a.name not in TRIO), key=_last)
         found += [Wanted("default", seed, name) for seed in range(seeds) for name in others]
     return found
+
+
+def _last(name: str) -> bool:
+    """Those that take longest begin first."""
+    return name not in SLOW
 
 
 def measure(run: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
@@ -150,11 +159,11 @@ class Answers:
         }
 
 
-def compute(wanted: Sequence[Wanted], jobs: int, seconds: float, out: Path) -> dict[str, Any]:
-    """All runs, as many at a time as asked for. None is begun after `seconds`."""
+def compute(wanted: Sequence[Wanted], jobs: int, seconds: float, out: Path, took: Took) -> int:
+    """All runs, as many at a time as asked for; how many failed. None is begun after `seconds`.
+    `took` gets the records of each as soon as it is done."""
     begun = time.monotonic()
-    lanes: list[dict[str, Any]] = []
-    failed: list[str] = []
+    failed = 0
 
     def one(run: Wanted) -> list[dict[str, Any]] | None:
         if time.monotonic() - begun > seconds:
@@ -172,15 +181,14 @@ def compute(wanted: Sequence[Wanted], jobs: int, seconds: float, out: Path) -> d
             try:
                 found = future.result()
             except RuntimeError as error:
-                failed.append(str(error))
+                failed += 1
                 print(error, file=sys.stderr, flush=True)
                 continue
-            lanes += found or []
+            took(found or [])
             for lane in found or []:
                 told = [lane[k] for k in ("scenario", "algorithm", "lane", "seed", "seconds")]
                 print(*told, lane["evals"][-1:], file=sys.stderr, flush=True)
-    lanes.sort(key=lambda r: (r["scenario"], r["algorithm"] or "", r["lane"], r["seed"]))
-    return {"lanes": lanes, "failed": failed}
+    return failed
 
 
 def write(file: Path, found: dict[str, Any]) -> None:
@@ -206,25 +214,29 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="written here")
     parser.add_argument("--add", type=Path, metavar="FILE", help="keep this file's other lanes")
     options = parser.parse_args(words)
-    wanted = plan(options.only, options.seeds, options.task_seeds)
-    with tempfile.TemporaryDirectory() as folder:
-        found = compute(
-            [replace(run, steps=options.steps) for run in wanted], options.jobs,
-            options.seconds, Path(folder),
-        )  # fmt: skip
-    found["measured"] = {
-        "processor": machine()["processor"], "cpus": machine()["cpus"], "commit": commit(),
+    told = machine()
+    measured = {
+        "processor": told["processor"], "cpus": told["cpus"], "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"python -m tests.benchmarks.learning --jobs {options.jobs}",
     }  # fmt: skip
+    lanes: dict[Any, dict[str, Any]] = {}
+
+    def took(found: Sequence[dict[str, Any]]) -> None:
+        lanes.update({_key(lane): lane for lane in found})
+        write(options.json, {"measured": measured, "lanes": sorted(lanes.values(), key=_key)})
+
     if options.add is not None:
-        fresh = {(r["scenario"], r["algorithm"], r["lane"], r["seed"]) for r in found["lanes"]}
-        old = json.loads(options.add.read_text(encoding="utf-8"))["lanes"]
-        found["lanes"] += [
-            r for r in old if (r["scenario"], r["algorithm"], r["lane"], r["seed"]) not in fresh
-        ]
-    write(options.json, found)
-    return 1 if found["failed"] else 0
+        took(json.loads(options.add.read_text(encoding="utf-8"))["lanes"])
+    wanted = plan(options.only, options.seeds, options.task_seeds)
+    wanted = [replace(run, steps=options.steps) for run in wanted]
+    with tempfile.TemporaryDirectory() as folder:
+        failed = compute(wanted, options.jobs, options.seconds, Path(folder), took)
+    return 1 if failed else 0
+
+
+def _key(lane: dict[str, Any]) -> tuple[str, str, str, int]:
+    return lane["scenario"], lane["algorithm"] or "", lane["lane"], lane["seed"]
 
 
 if __name__ == "__main__":
