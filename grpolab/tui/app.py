@@ -18,7 +18,7 @@ from textual.widget import AwaitMount
 from grpolab import launch
 from grpolab.analysis import standing
 from grpolab.resources import keys_file
-from grpolab.tui import first_frame_driver, preferences
+from grpolab.tui import escape_key, first_frame_driver, preferences
 from grpolab.tui.context import AppContext
 from grpolab.tui.first_frame import FirstFrame
 from grpolab.tui.keymap import load_keymap
@@ -53,6 +53,7 @@ class LabApp(App[int]):
         super().__init__(driver_class=first_frame_driver.driver(frame) if frame and shown else None)
         self.context, self.keep = context, keep
         self.type_ahead = TypeAhead(self, super().on_event)
+        escape_key.install()
         self.frame_to_record = None if shown else frame
         known = preferences.recall() if keep else {}
         self.offers_tour = keep and preferences.offers_tour(known)

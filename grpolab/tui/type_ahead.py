@@ -54,7 +54,7 @@ class TypeAhead:
             self.waiting.clear()
             await self._deliver(event)
             return
-        self.waiting.extend(_pressed(event))
+        self.waiting.append(event)
         if self._settling is None:
             if self._in_front_takes_keys():
                 await self._deliver(self.waiting.popleft())
@@ -143,13 +143,3 @@ class TypeAhead:
 async def _mounted(mounting: Coroutine[None, None, None]) -> None:
     with suppress(ScreenStackError):  # the application ended meanwhile
         await mounting
-
-
-def _pressed(event: events.Key | events.Paste) -> list[events.Event]:
-    """The keys that were pressed. Escape and a key that follows it closely look like one key with
-    Alt to a terminal."""
-    if isinstance(event, events.Key) and event.key.startswith("alt+"):
-        key = event.key.removeprefix("alt+")
-        if len(key) == 1:
-            return [events.Key("escape", "\x1b"), events.Key(key, key)]
-    return [event]

@@ -13,11 +13,13 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import lessons
+from tests.benchmarks.lessons import Lesson
 from tests.benchmarks.report import Target, number
 
 HERE = Path(__file__).parent
@@ -49,8 +51,6 @@ class Machine:
     about: str
     versions: dict[str, str]
     rows: list[dict[str, Any]]
-    algorithms: list[dict[str, Any]]  # of `grpolab compare`, in the table's order
-    measured: dict[str, Any]  # commit, date and command of `algorithms`
 
     @staticmethod
     def of(file: Path) -> Machine:
@@ -59,7 +59,6 @@ class Machine:
         return Machine(
             file=file, name=data["machine"], cpu=data["cpu"], gpu=data["gpu"], about=data["about"],
             versions=data["versions"], rows=data.get("rows", []),
-            algorithms=data.get("algorithms", []), measured=data.get("measured", {}),
         )  # fmt: skip
 
     def cells(self) -> dict[str, str]:
@@ -212,40 +211,13 @@ def series(found: Sequence[Machine], topic: str = "growth") -> str:
     )  # fmt: skip
 
 
-def comparison(found: Sequence[Machine]) -> str:
-    """All algorithms on the default scenario."""
+def learnt(lines: Callable[[Sequence[Lesson]], list[dict[str, str]]]) -> str:
+    """One table for every machine on which runs learnt something."""
     parts = []
-    for machine in found:
-        if not machine.algorithms:
-            continue
-        told = machine.measured
-        parts.append(
-            f"**{machine.name}**: `{told['command']}`; commit {commit(told)}; {told['date']}"
-        )
-        parts.append(markdown([_algorithm(row) for row in machine.algorithms]))
+    for told, found in lessons.read():
+        head = f"**{told['machine']}**: `{told['command']}`, one thread a run"
+        parts += [f"{head}; commit {told['commit']}; {told['date']}", markdown(lines(found))]
     return "\n\n".join(parts)
-
-
-def _algorithm(row: dict[str, Any]) -> dict[str, str]:
-    def accuracy(name: str) -> str:
-        mean, half = row[name]
-        return f"{mean:.3f} ± {half:.3f}".replace("0.", ".")
-
-    steps, seeds = row["first_at_0.90"] or (None, 0)
-    first = "–" if steps is None else f"{steps}" + ("" if seeds == 3 else f" ({seeds} of 3 seeds)")
-    return {
-        "algorithm": f"`{row['algorithm']}`",
-        "start": f"{row['start']:.3f}".replace("0.", "."),
-        "after 3840 samples": accuracy("at_3840_samples"),
-        "end": accuracy("end"),
-        "greedy, end": f"{row['greedy']:.3f}".replace("0.", "."),
-        "gain": f"{row['gain']:.3f}".replace("0.", "."),
-        "KL to reference": f"{row['kl']:.4f} nats",
-        "step": f"{row['seconds_per_step']:.2f} s",
-        "peak memory": f"{row['peak_mib']} MiB",
-        "first step ≥ .90": first,
-        "wall time": f"{row['wall_seconds']} s",
-    }
 
 
 def tables(found: Sequence[Machine]) -> dict[str, str]:
@@ -256,7 +228,9 @@ def tables(found: Sequence[Machine]) -> dict[str, str]:
         "machines": markdown([m.cells() for m in found]),
         "targets": targets(found),
         "growth": series(found),
-        "algorithms": comparison(found),
+        "algorithms": learnt(lessons.algorithms),
+        "tasks": learnt(lessons.tasks),
+        "scenarios": learnt(lessons.scenarios),
     }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from grpolab import algorithms
-from tests.benchmarks import tables
+from grpolab.resources import shipped_scenarios
+from tests.benchmarks import lessons, tables
 from tests.benchmarks.report import Report, Row, Spread, Target
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +46,8 @@ def test_a_figure_stands_only_in_a_table_made_from_results(page: str) -> None:
 
 @pytest.mark.parametrize("machine", tables.machines(), ids=lambda m: m.file.stem)
 def test_every_row_says_what_was_measured_when_and_of_which_commit(machine) -> None:
-    assert machine.rows or machine.algorithms
-    for row in [*machine.rows, *([machine.measured] if machine.measured else [])]:
+    assert machine.rows
+    for row in machine.rows:
         known = row["commit"] or row["recorded_in"]
         assert re.fullmatch(r"[0-9a-f]{7,40}", known)
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["date"])
@@ -55,12 +56,26 @@ def test_every_row_says_what_was_measured_when_and_of_which_commit(machine) -> N
         assert row["target"] is None or tables.met(row) is not None
 
 
-def test_all_algorithms_are_compared() -> None:
-    (found,) = [m.algorithms for m in tables.machines() if m.algorithms]
-    assert {row["algorithm"] for row in found} == {a.name for a in algorithms.FAMILY}
-    for row in found:
-        assert row["gain"] == pytest.approx(row["end"][0] - row["start"], abs=0.0011)
-        assert row["end"][0] > row["start"]
+def test_all_algorithms_and_scenarios_are_measured_over_several_seeds() -> None:
+    ((told, found),) = lessons.read()
+    assert re.fullmatch(r"[0-9a-f]{7,40}", told["commit"])
+    assert {x.algorithm for x in found if x.algorithm} == {a.name for a in algorithms.FAMILY}
+    assert {x.scenario for x in found} == set(shipped_scenarios()) - {"qlora"}
+    few = {x.algorithm or x.scenario for x in found if len(x.seeds) < 3}
+    assert few <= {"trpo"}, "trpo takes five times as long"
+
+
+def test_a_lesson_s_intervals_hold_the_noise_of_its_test_prompts() -> None:
+    seeds = [
+        {"evals": [[0, 0.2, 0.1], [10, a, 0.9]], "prompts": 128, "kl": kl}
+        for a, kl in ((0.9, 0.1), (0.9, 0.3), (0.8, None))
+    ]
+    lesson = lessons.Lesson("default", "grpo", "main", seeds)
+    assert lesson.reached() == [10, 10]
+    assert lesson.first() == "10 ± 0 (2 of 3 seeds)"
+    assert lesson.divergence().startswith("0.2000 ± ")
+    same = lessons.Lesson("default", "grpo", "main", [seeds[0], seeds[1]])
+    assert float(same.accuracy().partition(" ± ")[2]) > 0.02, "equal seeds are no certainty"
 
 
 def test_only_a_spread_is_judged_by_its_worse_end() -> None:

@@ -12,7 +12,8 @@ from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-from grpolab.tui import type_ahead
+from grpolab.tui import escape_key, type_ahead
+from grpolab.tui.escape_key import ESCAPE, TwoKeysParser
 from grpolab.tui.lab.dialogs.help import Help
 from grpolab.tui.lab.dialogs.picker import Picker
 
@@ -194,10 +195,33 @@ async def test_a_question_is_answered_first(lab: tuple[Live, Pilot[int]]) -> Non
     assert "first answer this: ↵ rewind" in live.context.notice[0]
 
 
-async def test_escape_and_a_key_in_one_read_are_two_keys(lab: tuple[Live, Pilot[int]]) -> None:
-    live, _ = lab
-    burst(live.app, "?")
-    await delivered(live)
-    live.app.post_message(events.Key("alt+p", None))
-    await delivered(live)
-    assert live.app.screen is live.app.lab and live.engine.sent == [{"do": "pause"}]
+@pytest.mark.parametrize("key", ["p", "A", "/", ":", "=", "5", "?", " ", "é", "f"])
+def test_escape_and_a_key_in_one_read_are_two_keys(key: str) -> None:
+    from textual._xterm_parser import XTermParser
+
+    def keys(parser: XTermParser, text: str) -> list[tuple[str, str | None]]:
+        told = [*parser.feed(text), *parser.feed("x")]
+        return [(e.key, e.character) for e in told if isinstance(e, events.Key)]
+
+    (alone,) = keys(XTermParser(), key)[:1]
+    assert keys(TwoKeysParser(), ESCAPE + key) == [("escape", ESCAPE), alone, ("x", "x")]
+
+
+@pytest.mark.parametrize("sequence", ["\x1b[A", "\x1bOP", "\x1b[1;5C", "\x1b[Z", "\x1b[15~", "\r"])
+def test_other_sequences_are_read_as_ever(sequence: str) -> None:
+    from textual._xterm_parser import XTermParser
+
+    def keys(parser: XTermParser) -> list[str]:
+        return [e.key for e in parser.feed(sequence) if isinstance(e, events.Key)]
+
+    assert keys(TwoKeysParser()) == keys(XTermParser()) != []
+
+
+def test_the_drivers_use_the_parser_of_two_keys() -> None:
+    import inspect
+
+    from textual.drivers import linux_driver
+
+    escape_key.install()
+    assert linux_driver.XTermParser is TwoKeysParser
+    assert "XTermParser(" in inspect.getsource(linux_driver.LinuxDriver.run_input_thread)
