@@ -441,6 +441,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         write_no_more(sys.stdout, sys.stderr)
         return 0
+    except OSError as error:
+        from grpolab.launch import disk_failed
+
+        return disk_failed(error)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ closed, so an engine never outlives its viewer.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -264,6 +265,23 @@ def write_no_more(*streams: IO[str] | None) -> None:
         with suppress(OSError, ValueError):  # no file, or closed
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+DISK_ERRORS = [
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO")
+    if hasattr(errno, name)  # no quota on some systems
+]
+
+
+def disk_failed(error: OSError) -> int:
+    """Say in one line that what was written found no room, as a full disk under stdout; the exit
+    code. Raises any other error again."""
+    if error.errno not in DISK_ERRORS:
+        raise error
+    write_no_more(sys.stdout)
+    print(f"cannot write: {error.strerror}; make room, or write elsewhere", file=sys.stderr)
+    return 1
 
 
 @contextmanager

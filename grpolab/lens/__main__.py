@@ -12,7 +12,7 @@ from typing import Any
 
 from grpolab import cli
 from grpolab.errors import RequestError
-from grpolab.launch import write_no_more
+from grpolab.launch import disk_failed, write_no_more
 from grpolab.lens import show
 from grpolab.lens.ask import Ask
 from grpolab.lens.show import disagreements
@@ -32,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # `grpolab lens … | head`
         write_no_more(sys.stdout, sys.stderr)
         return 0
+    except OSError as error:
+        return disk_failed(error)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -39,4 +39,4 @@ def install() -> None:
     """Let the drivers of this platform use it; they take the parser from their module's name."""
     if sys.platform != "win32":
         for name in DRIVERS:
-            import_module(f"textual.drivers.{name}").XTermParser = TwoKeysParser
+            vars(import_module(f"textual.drivers.{name}"))["XTermParser"] = TwoKeysParser

@@ -416,6 +416,23 @@ def test_a_pipe_that_nobody_reads_is_no_failure(closed: int, arguments: str) -> 
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(
+    "arguments",
+    ["algorithms", "algorithms --json", "scenarios default", "check default", "plot qlora",
+     pytest.param("lens qlora --algorithm grpo", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_a_full_disk_under_the_output_is_one_line(arguments: str) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        done = piped(full, *arguments.split())
+    finally:
+        os.close(full)
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("cannot write: No space left on device; make room")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_progress_that_nobody_reads_does_not_end_the_work(closed: int) -> None:
     """`grpolab run … 2>&1 | head -1`: rich would exit."""
     with os.fdopen(os.dup(closed), "w") as stream, Plain(stream) as plain:
