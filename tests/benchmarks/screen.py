@@ -20,6 +20,7 @@ from grpolab.record.tail import read
 from tests.benchmarks.large_run import LargeRun
 from tests.benchmarks.report import Report, Row, Spread, Target
 from tests.benchmarks.terminal import (
+    PAUSED,
     Terminal,
     attached,
     environment,
@@ -207,7 +208,7 @@ def compare_cost(report: Report, folder: Path, options: argparse.Namespace) -> N
     with Terminal(grpolab(*words, "--out", str(shown)), size=options.size) as screen:
         screen.until(b"standing.*mean r", patience=120)
         began, before = time.perf_counter(), screen.cpu()
-        while b'"kind":"end"' not in _tail(shown / "events.jsonl"):
+        while PAUSED.encode() not in _tail(shown / "events.jsonl"):
             screen.quiet(0.25)
         share = (screen.cpu() - before) / (time.perf_counter() - began)
     bare = folder / "bare"

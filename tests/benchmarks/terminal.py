@@ -87,9 +87,13 @@ def start(steps: int, patience: float = 120.0) -> dict[str, float]:
     return found
 
 
+PAUSED = '"origin":"end"'
+"""Stands in the run file when a run with a screen has trained its steps: it stays, paused."""
+
+
 def attached(run: Path, steps: int, patience: float = 600.0) -> float:
     """Tokens a second of a run with its screen."""
-    _in_terminal(run, steps, '"kind":"end"', lambda screen, marked, since: marked, 0.25, patience)
+    _in_terminal(run, steps, PAUSED, lambda screen, marked, since: marked, 0.25, patience)
     return throughput(read(run / "events.jsonl"))
 
 
