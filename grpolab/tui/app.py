@@ -18,7 +18,7 @@ from textual.widget import AwaitMount
 from grpolab import launch
 from grpolab.analysis import standing
 from grpolab.resources import keys_file
-from grpolab.tui import escape_key, first_frame_driver, preferences
+from grpolab.tui import escape_key, first_frame_driver, hangup, preferences
 from grpolab.tui.context import AppContext
 from grpolab.tui.first_frame import FirstFrame
 from grpolab.tui.keymap import load_keymap
@@ -71,6 +71,8 @@ class LabApp(App[int]):
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._repaint_all)
+        if not self.is_headless and hangup.on_a_terminal():
+            self.set_interval(hangup.GLANCE, hangup.end_if_gone)
 
     @property
     def lab(self) -> LabScreen:

@@ -29,7 +29,7 @@ PATIENCE = 30.0
 class Terminal:
     """The lab in a pseudo-terminal of its own; `state` is what it says of its screen."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, ignores_hangup: bool = False) -> None:
         self.folder = folder
         self.out = b""
         environment = os.environ | {
@@ -38,6 +38,8 @@ class Terminal:
         }  # fmt: skip
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            if ignores_hangup:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             os.execve(
                 sys.executable,
                 [sys.executable, "-m", "tests.tui.burst_lab", str(folder)],
@@ -164,3 +166,20 @@ def test_control_z_suspends_and_fg_comes_back(terminal: Terminal) -> None:
     terminal.type(":ppo\r")
     state = terminal.wait(lambda s: s["sent"])
     assert state["sent"] == [PPO] and b"\x1b[?1049h" in terminal.out
+
+
+@pytest.mark.slow
+def test_a_terminal_that_goes_without_a_signal_ends_the_lab(tmp_path: Path) -> None:
+    """Under `nohup`, say: nobody would see it, and it read the end of a file on a whole core."""
+    terminal = Terminal(tmp_path, ignores_hangup=True)
+    assert terminal.wait(lambda s: s["begun"])["begun"], terminal.out
+    os.close(terminal.fd)
+    end = time.monotonic() + PATIENCE
+    ended, status = 0, 0
+    while not ended and time.monotonic() < end:
+        time.sleep(0.1)
+        ended, status = os.waitpid(terminal.pid, os.WNOHANG)
+    if not ended:
+        os.kill(terminal.pid, signal.SIGKILL)
+        os.waitpid(terminal.pid, 0)
+    assert ended and os.WTERMSIG(status) == signal.SIGHUP
