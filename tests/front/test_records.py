@@ -35,6 +35,17 @@ def test_in_four_bit_all_three_learn_to_nine_tenths():
         assert first.accuracy < 0.5 and last.accuracy >= 0.9, lane.name
 
 
+def test_the_record_of_a_switch_has_every_token_and_learns_through_both():
+    state = fold("switch")
+    (lane,) = state.lanes.values()
+    assert [(s.step, s.after) for s in lane.switches] == [(20, "ppo"), (40, "reinforce")]
+    events = [e for _, e in read(shipped_records()["switch"] / directory.EVENTS)]
+    recorded = [e.step for e in events if isinstance(e, ev.Tokens)]
+    assert recorded == list(range(1, state.steps + 1))
+    greedy = [e.greedy_accuracy for e in lane.evals]
+    assert greedy[0] < 0.5 and greedy[-1] >= 0.9
+
+
 @pytest.mark.parametrize("name", shipped_records())
 def test_a_record_ends_names_no_folder_of_a_machine_and_replays(
     name, capsys, monkeypatch, tmp_path
