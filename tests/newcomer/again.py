@@ -36,6 +36,7 @@ def session() -> list[Press]:
     s.key("escape")
     s.press("zoom", "zoom", "page_down", "page_up")
     s.press(*(f"pane_{n}" for n in range(1, 7)))
+    s.press("last")  # by then the lane is forked, so there are two to compare
     for screen, way in OPENED_BY.items():
         for depth, action in enumerate(way):
             s.on = LAB if depth == 0 else way[0]

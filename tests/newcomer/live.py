@@ -330,14 +330,15 @@ def _compare(s: Script) -> None:
     s.press("token_jump", "token_back", "token_previous", "channel", "channel", "channel_back")
     s.press("lane", "lane", "seed", "lower", "lower", "lower", "lower", "lower", shot="compare")
     for name in (
-        "group", "read", "answers", "lens", "formula", "kl_bench", "curves", "health",
+        "group", "read", "lens", "formula", "kl_bench", "curves", "health",
         "memory_screen", "trace", "slow", "time", "rewind", "setting", "algorithm", "fork", "goto",
         "bookmark", "tour", "glossary", "explain", "commands",
     ):  # fmt: skip
         s.press(name)
         s.key("escape")
-    s.press("chat")
-    s.key("escape", "escape")  # the first out of the line in which one can type at once
+    for name in ("answers", "chat"):
+        s.press(name)
+        s.key("escape", "escape")  # the first out of the line in which one can type at once
     s.press("single", "evaluate", "checkpoint", "hold", "hold", "older", "newer", "jump_back")
     s.press("jump_on", "moment_previous", "moment_next", "first", "last", "slower", "faster")
     s.press("play", "play", "last", "answer_copy", "answer_save", "session")
