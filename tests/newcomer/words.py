@@ -13,7 +13,8 @@ NAME = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
 CAPITALS = re.compile(r"\b[A-Z][A-Z-]{1,}[A-Z]\b|\b[A-Z]{2}\b")
 LETTER = re.compile(r"[ρεβλγδσμτπ]")
 EVERYDAY = {"OSC", "SSH", "SVG", "JSON", "YAML", "UTF", "MB", "GB", "KB", "MIB", "GIB", "KIB", "OK",
-            "URL", "PAUSED", "PAUSING", "PANE", "THEN", "HTML", "CPU", "GPU", "PNG", "ID"}  # fmt: skip
+            "URL", "PAUSED", "PAUSING", "PANE", "THEN", "HTML", "CPU", "GPU",
+            "PNG", "ID"}  # fmt: skip
 
 OWNERS = set("BWACOGKXLRSFU")
 """The letters of which the memory's bars are made."""
